@@ -1,0 +1,72 @@
+# The verbs of this house. `make demo` and `make test` need Python 3.11 or newer and nothing else.
+#
+#   PYTHON=python3.12     another interpreter for the virtual environment
+#   TORCH_INDEX=<url>     one more package index for pip, e.g. that of another torch build
+#   PIP_ARGS="..."        any further arguments of pip install
+#   JOBS=4                test processes
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+TORCH_INDEX ?=
+PIP_ARGS ?=
+JOBS ?= 2
+OUT ?= out
+DEMO_SEED ?= 0
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP_INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check \
+	$(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) $(PIP_ARGS) -c constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test fmt lint types docs soak bench model-check clean
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
+
+# A stamp file says what is installed, so that nothing is installed twice.
+$(VENV)/core.stamp: pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "no python3.11 or python3 on the path; set PYTHON=" >&2; exit 2; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing crafts into $(VENV) (once; a few minutes)"
+	@$(PIP_INSTALL) -e .
+	@touch $@
+
+$(VENV)/dev.stamp: $(VENV)/core.stamp
+	@echo "installing the test tools into $(VENV) (once)"
+	@$(PIP_INSTALL) -e ".[dev]"
+	@touch $@
+
+demo: $(VENV)/core.stamp  ## eight tiles from eight sentences into out/, with the model that is shipped
+	@$(BIN)/crafts generate --model mini --manifest docs/demo-prompts.csv --seed $(DEMO_SEED) --output $(OUT)
+	@echo "eight synthetic tiles: $(OUT)/images/  one sheet: $(OUT)/grid.png  prompts: $(OUT)/metadata.csv"
+
+test: $(VENV)/dev.stamp  ## all tests, on the CPU and without network
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile tests
+
+fmt: $(VENV)/dev.stamp  ## format the code
+	@$(BIN)/ruff check --fix --select I .
+	@$(BIN)/ruff format .
+
+lint: $(VENV)/dev.stamp  ## style, and the direction of imports
+	@$(BIN)/ruff check .
+	@$(BIN)/lint-imports
+
+types: $(VENV)/dev.stamp  ## check types
+	@$(BIN)/mypy
+
+docs: $(VENV)/core.stamp  ## write docs/cli.md from --help
+	@$(BIN)/python docs/make_cli.py docs/cli.md
+
+soak: $(VENV)/dev.stamp  ## the long runs that `make test` leaves out
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -v -m soak tests
+
+bench: $(VENV)/core.stamp  ## sampling and training speed beside diffusers' own
+	@$(BIN)/python bench/sampling.py
+	@$(BIN)/python bench/training.py
+
+model-check: $(VENV)/core.stamp  ## fresh tiles of the shipped model against the features on record
+	@$(BIN)/python bench/model_check.py
+
+clean:  ## remove the environment, the demo and all caches
+	rm -rf $(VENV) $(OUT) build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find src tests bench recipes docs -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,320 @@
+"""Compose the captions of collected tiles and write the table that training reads.
+
+    python recipes/mini/captions.py TILES [--pathgen FILE]
+
+TILES holds ``images/*.png`` and ``fields.jsonl`` (see ``collect.py``). It gets
+
+- ``metadata.csv``: Hugging Face imagefolder layout, one row a tile;
+- ``classes.json``: per label its tier, canonical prompt, prompts in held-back wording, groups per split;
+- ``texts.txt``: every training caption, and with ``--pathgen`` the captions of that JSON file, one a line.
+
+Nothing is said that the source or the pixels do not show. ``power`` follows the source where it states one
+(file names of the polyp set: 400; crc tiles: 0.5 um/px = medium; three MoNuSeg slides scanned at 20x);
+where it states none, nuclei of known size decide (lc25000: colon as high as the 40x sets, lung higher still).
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import random
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from crafts.captions.prompts import TileFields, compose, describe_class
+
+WORDINGS = 8
+MIN_GROUPS = 5
+UNSORTED = "tissue"  # organ or diagnosis unknown: never a class to be measured
+COLUMNS = ("file_name", "text", "captions", "patient", "split", "set", "organ", "label", "tier", "power", "mpp",
+           "licence", "lymphocytes")
+LOWER = {"high": "medium", "medium": "low", "low": "low", "": ""}
+# files of one lc25000 original under two names (it ships augmented copies), found by colour and confirmed by eye
+COPIES = {"lungaca220": "lungaca1674", "colonca4271": "colonca3978", "lungn4547": "lungn3960"}
+TCGA_SITES = {"2Z": "KIRP", "DW": "KIRP", "F9": "KIRP", "55": "LUAD", "73": "LUAD", "78": "LUAD", "A2": "BRCA", "G9": "PRAD"}
+# (organ, diagnosis, label)
+TCGA = {
+    "BLCA": ("bladder", "urothelial carcinoma", "bladder carcinoma"),
+    "BRCA": ("breast", "carcinoma", "breast carcinoma"),
+    "COAD": ("colon", "adenocarcinoma", "colon adenocarcinoma"),
+    "KIRC": ("kidney", "clear cell carcinoma", "kidney carcinoma"),
+    "KIRP": ("kidney", "papillary renal cell carcinoma", "kidney carcinoma"),
+    "LUAD": ("lung", "adenocarcinoma", "lung adenocarcinoma"),
+    "LUSC": ("lung", "squamous cell carcinoma", "lung squamous carcinoma"),
+    "PRAD": ("prostate", "adenocarcinoma", "prostate cancer high"),
+    "STAD": ("stomach", "adenocarcinoma", "stomach carcinoma"),
+}
+LC25000 = {
+    "colon_aca": TCGA["COAD"], "colon_n": ("colon", "normal", "colon normal"), "lung_aca": TCGA["LUAD"],
+    "lung_n": ("lung", "normal", "lung normal"), "lung_scc": TCGA["LUSC"],
+}
+BREAKHIS = {
+    "A": "adenosis", "F": "fibroadenoma", "TA": "tubular adenoma", "PT": "phyllodes tumour", "DC": "ductal carcinoma",
+    "LC": "lobular carcinoma", "MC": "mucinous carcinoma", "PC": "papillary carcinoma",
+}
+CRC = {
+    "ADI": ("", "adipose tissue", "colon fat"), "LYM": ("", "lymphoid tissue", "colon lymphoid"),
+    "MUC": ("", "mucus", "colon mucus"), "MUS": ("", "smooth muscle", "colon muscle"),
+    "NORM": ("normal", "mucosa", "colon normal"), "STR": ("", "tumour stroma", "colon stroma"),
+    "TUM": ("adenocarcinoma", "epithelium", "colon adenocarcinoma"),
+}
+BONE = {"Non-Tumor": ("normal", "bone without tumour"), "Viable": ("osteosarcoma", "bone osteosarcoma"),
+        "Non-Viable-Tumor": ("necrotic osteosarcoma", "bone necrotic osteosarcoma")}
+WIKIMEDIA = {
+    "Bronchial goblet cell hyperplasia": "goblet cell hyperplasia", "Charcot-Leyden crystal (Asthma)": "asthma",
+    "Emphysema (low magnification)": "emphysema", "Lung adenocarcinoma (acinar pattern)": "adenocarcinoma",
+    "Squamous cell carcinoma of lung": "squamous cell carcinoma",
+    "Usual interstitial pneumonia (honeycomb fibrosis)": "honeycomb fibrosis",
+}
+
+
+def main(tiles: Path, pathgen: Path | None) -> None:
+    """Read ``fields.jsonl`` and write the three files beside it."""
+    with (tiles / "fields.jsonl").open() as handle:
+        rows = [json.loads(line) for line in handle]
+    merge_groups(rows)
+    facts = [facts_of(row) for row in rows]
+    glass = [glass_share(tiles / row["file_name"]) for row in rows]
+    cells, features = cell_levels(rows), visible_features(rows, facts, glass)
+    facts = [(replace(tile, cells=cells[i] or tile.cells, features=(*tile.features, *features[i])), label)
+             for i, (tile, label) in enumerate(facts)]
+    groups = count_groups(rows, facts)
+    tiers = {label: "measured" if label != UNSORTED and min(len(g["train"]), len(g["heldout"])) >= MIN_GROUPS else "nameable"
+             for label, g in groups.items()}
+    table = [table_row(row, tile, label, tiers[label]) for row, (tile, label) in zip(rows, facts, strict=True)]
+    with (tiles / "metadata.csv").open("w", newline="") as handle:
+        writer = csv.DictWriter(handle, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(table)
+    write_classes(tiles / "classes.json", facts, rows, groups, tiers)
+    write_texts(tiles / "texts.txt", table, pathgen)
+    print_table(table, groups, tiers)
+
+
+def merge_groups(rows: list[dict[str, Any]]) -> None:
+    """Give tiles of one patient one group; a group that stands in two splits goes where training has seen it."""
+    for row in rows:
+        row["patient"] = group_of(row)
+    order = ("train", "validation", "heldout")
+    split: dict[str, str] = {}
+    for row in rows:
+        split[row["patient"]] = min(split.get(row["patient"], "heldout"), row["split"], key=order.index)
+    for row in rows:
+        row["split"] = split[row["patient"]]
+
+
+def group_of(row: Mapping[str, Any]) -> str:
+    """Patient as the file name of the set tells it; else what the collection already holds."""
+    name, group = row["set"], row["patient"].removeprefix(f"{row['set']}:")
+    if name == "breakhis400":  # SOB_B_F-14-21998CD-400-005: case 21998, blocks C and D
+        return f"{name}:{group.split('-')[2].rstrip('ABCDEFG')}"
+    if name == "ebhi_polyp":  # GT2012237-1-400-005: case GT2012237
+        return f"{name}:{group.split('-')[0]}"
+    if name == "lc25000":
+        return f"{name}:{COPIES.get(group, group)}"
+    return row["patient"]
+
+
+def facts_of(row: Mapping[str, Any]) -> tuple[TileFields, str]:
+    """What the source says of a tile, and its stable class name."""
+    name, kind, power = row["set"], row["class"], power_of(row)
+    if name == "prostate_gleason_NC":
+        if kind == "benign/stroma":
+            return TileFields("prostate", "benign", power=power), "prostate benign"
+        return TileFields("prostate", "adenocarcinoma", grade=kind, power=power), "prostate cancer"
+    if name == "oral_oscc":
+        normal = kind == "Normal"
+        diagnosis = "normal" if normal else "squamous cell carcinoma"
+        return TileFields("oral mucosa", diagnosis, power=power), f"oral {'normal' if normal else 'carcinoma'} {power}"
+    if name == "crc_he7k":
+        diagnosis, tissue, label = CRC[kind]
+        cells = {"lymphocyte": "many"} if kind == "LYM" else {}
+        return TileFields("colon", diagnosis, tissue=tissue, power=power, cells=cells), label
+    if name == "osteosarcoma_ut":
+        diagnosis, label = BONE[kind]
+        return TileFields("bone", diagnosis, power=power), label
+    if name == "breakhis400":
+        diagnosis = BREAKHIS[Path(row["source"]).stem.split("-")[0].split("_")[2]]
+        return TileFields("breast", diagnosis, power=power), "breast benign" if kind == "benign" else "breast carcinoma"
+    if name == "tnbc30":
+        return TileFields("breast", "triple-negative carcinoma", power=power), "breast carcinoma"
+    return facts_of_mixed(row, power)
+
+
+def facts_of_mixed(row: Mapping[str, Any], power: str) -> tuple[TileFields, str]:
+    """The sets whose organ or diagnosis differs from file to file."""
+    name, kind = row["set"], row["class"]
+    if name == "lc25000":
+        organ, diagnosis, label = LC25000[kind]
+        close = ("close-up",) if organ == "lung" and row["scale"] == 1 else ()
+        return TileFields(organ, diagnosis, power=power, features=close), label
+    if name in ("monuseg_NC", "monusac_NC"):
+        organ, diagnosis, label = TCGA[kind or TCGA_SITES[row["patient"].split("-")[1]]]
+        return TileFields(organ, diagnosis, power=power), label
+    if name == "wikimedia_lung":
+        diagnosis = WIKIMEDIA[kind]
+        label = {"adenocarcinoma": "lung adenocarcinoma", "squamous cell carcinoma": "lung squamous carcinoma"}
+        return TileFields("lung", diagnosis, power=power), label.get(diagnosis, f"lung {diagnosis}")
+    if name == "mopadi_tiles" and "CHOL" in kind:
+        return TileFields("bile duct", "cholangiocarcinoma", power=power), "bile duct carcinoma"
+    if name == "mopadi_tiles":
+        organ, diagnosis, label = LC25000["colon_n" if "NORM" in row["source"] else "colon_aca"]
+        return TileFields(organ, diagnosis, power=power), label
+    if name == "ebhi_polyp":
+        return TileFields("colon", "polyp", power=power, features=("gland lumens",)), "colon polyp"
+    if name == "lizard128_NC":
+        return TileFields("colon", power=power), "colon tissue"
+    pen = ("pen mark",) if "pen" in Path(row["source"]).stem.split("-") else ()
+    return TileFields("lung" if "lung" in row["source"] else "", power=power, features=pen), UNSORTED
+
+
+def power_of(row: Mapping[str, Any]) -> str:
+    """Low, medium or high power; "" where neither the source nor the size of the nuclei tells."""
+    name, scale = row["set"], row["scale"]
+    if name == "crc_he7k":
+        return "medium"
+    if name == "ebhi_polyp":
+        return "high" if scale == 1 else "medium"
+    if name == "lc25000":
+        return "high" if scale == 1 or row["class"].startswith("lung") else "medium"
+    if name == "monuseg_NC" and any(site in row["patient"] for site in ("-HE-", "-KB-")):
+        return LOWER[row["power"]]  # scanned at 20x
+    if row["class"].startswith("Emphysema"):
+        return "low"
+    return str(row["power"])
+
+
+def cell_levels(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, str]]:
+    """Turn the share of pixels by nucleus class into words, by quantiles of the training tiles.
+
+    None = not one pixel; many = at or above the 80th percentile of all training tiles; few = below
+    the median, some = between. The rare kinds (plasma, eosinophil, neutrophil) are said only when
+    present: some below, many from the 95th percentile.
+    """
+    rows = list(rows)
+    seen = [row["cells"] for row in rows if "cells" in row and row["split"] == "train"]
+    if not seen:
+        return [{} for _ in rows]
+    cuts = {kind: (0.5, 0.8) if kind in ("lymphocyte", "epithelial", "connective") else (0.0, 0.95) for kind in seen[0]}
+    bounds = {kind: np.quantile([cells[kind] for cells in seen], q) for kind, q in cuts.items()}
+    print("cell thresholds (few below, many from):",
+          {kind: tuple(round(float(b), 4) for b in pair) for kind, pair in bounds.items()})
+
+    def level(kind: str, share: float) -> str:
+        few, many = bounds[kind]
+        return "none" if share == 0 else "many" if share >= many else "few" if share < few else "some"
+
+    return [{kind: level(kind, share) for kind, share in row.get("cells", {}).items()} for row in rows]
+
+
+def glass_share(path: Path) -> float:
+    """Share of the tile that shows no tissue: pale, grey and smooth at a quarter of the size."""
+    with Image.open(path) as image:
+        pixels = np.asarray(image.convert("RGB").reduce(4), np.float32)
+    grey = pixels.mean(axis=-1)
+    steps = np.maximum(np.abs(np.diff(grey, axis=0))[:, :-1], np.abs(np.diff(grey, axis=1))[:-1])
+    spread = pixels.max(axis=-1) - pixels.min(axis=-1)
+    return float(((grey > 150) & (spread < 45))[:-1, :-1][steps < 6].sum() / steps.size)
+
+
+def visible_features(rows: list[dict[str, Any]], facts: list[tuple[TileFields, str]],
+                     glass: list[float]) -> list[tuple[str, ...]]:
+    """Empty space from the pixels; density of nuclei from the masks only (stain depth misleads pixels)."""
+    density = {i: sum(row["cells"].values()) for i, row in enumerate(rows) if "cells" in row}
+    trained = [share for i, share in density.items() if rows[i]["split"] == "train"]
+    low, high = np.quantile(trained, (0.2, 0.8)) if trained else (0.0, 1.0)
+    result = []
+    for i, (tile, _) in enumerate(facts):
+        said = ["open space"] if glass[i] > 0.35 and tile.tissue != "adipose tissue" else []
+        if i in density:
+            said += ["densely cellular"] if density[i] >= high else ["sparsely cellular"] if density[i] <= low else []
+        result.append(tuple(said))
+    return result
+
+
+def count_groups(rows: list[dict[str, Any]], facts: list[tuple[TileFields, str]]) -> dict[str, dict[str, set[str]]]:
+    """Label -> split -> the groups in it."""
+    groups: dict[str, dict[str, set[str]]] = {}
+    for row, (_, label) in zip(rows, facts, strict=True):
+        groups.setdefault(label, {"train": set(), "validation": set(), "heldout": set()})[row["split"]].add(row["patient"])
+    return dict(sorted(groups.items()))
+
+
+def table_row(row: Mapping[str, Any], tile: TileFields, label: str, tier: str) -> dict[str, str]:
+    """One row of ``metadata.csv``; its wordings depend on the file name alone."""
+    captions = wordings(tile, row["file_name"], WORDINGS, held_back=False)
+    lymphocytes = tile.cells.get("lymphocyte", "")
+    return {
+        "file_name": row["file_name"], "text": captions[0], "captions": json.dumps(captions), "patient": row["patient"],
+        "split": row["split"], "set": row["set"], "organ": tile.organ, "label": label, "tier": tier, "power": tile.power,
+        "mpp": "0.4375" if row["set"] == "crc_he7k" else "unknown",  # 0.5 um/px, enlarged from 224 to 256 px
+        "licence": row["licence"], "lymphocytes": lymphocytes if lymphocytes in ("none", "few", "many") else "",
+    }
+
+
+def wordings(tile: TileFields, seed: str, count: int, *, held_back: bool) -> list[str]:
+    """``count`` different captions of one tile (fewer where its facts allow no more)."""
+    rng = random.Random(seed)
+    found: dict[str, None] = {}
+    for _ in range(20 * count):
+        found.setdefault(compose(tile, rng, held_back=held_back))
+        if len(found) == count:
+            break
+    return list(found)
+
+
+def write_classes(path: Path, facts: list[tuple[TileFields, str]], rows: list[dict[str, Any]],
+                  groups: dict[str, dict[str, set[str]]], tiers: dict[str, str]) -> None:
+    """Per label: what all its training tiles share, as prompts for evaluation."""
+    result = {}
+    for label in groups:
+        tiles = [tile for (tile, name), row in zip(facts, rows, strict=True) if name == label]
+        shared = TileFields(**{key: shared_value([getattr(tile, key) for tile in tiles])
+                               for key in ("organ", "diagnosis", "tissue", "power")})
+        result[label] = {
+            "tier": tiers[label], "prompt": describe_class(shared),
+            "prompts": wordings(shared, label, WORDINGS, held_back=False),
+            "held_back": wordings(shared, label, WORDINGS, held_back=True),
+            "groups": {split: len(members) for split, members in groups[label].items()},
+        }
+    path.write_text(json.dumps(result, indent=1) + "\n")
+
+
+def shared_value(values: list[str]) -> str:
+    """The value of most tiles when at least 60 % agree, else unknown."""
+    best = max(sorted(set(values)), key=values.count)
+    return best if values.count(best) >= 0.6 * len(values) else ""
+
+
+def write_texts(path: Path, table: list[dict[str, str]], pathgen: Path | None) -> None:
+    """All different training captions, then the real ones, one a line."""
+    texts = dict.fromkeys(text for row in table if row["split"] == "train" for text in json.loads(row["captions"]))
+    real = [" ".join(entry["caption"].split()) for entry in json.loads(pathgen.read_text())] if pathgen else []
+    path.write_text("".join(f"{text}\n" for text in (*texts, *real)))
+    print(f"{path}: {len(texts)} composed, {len(real)} real")
+
+
+def print_table(table: list[dict[str, str]], groups: dict[str, dict[str, set[str]]], tiers: dict[str, str]) -> None:
+    """Label x split: tiles / groups."""
+    tiles: dict[tuple[str, str], int] = defaultdict(int)
+    for row in table:
+        tiles[row["label"], row["split"]] += 1
+    print(f"{'label':30s} {'tier':9s} {'train':>12s} {'validation':>12s} {'heldout':>12s}   (tiles/groups)")
+    for label, by_split in groups.items():
+        cells = " ".join(f"{tiles[label, split]:6d}/{len(members):<5d}" for split, members in by_split.items())
+        print(f"{label:30s} {tiers[label]:9s} {cells}")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
+    parser.add_argument("tiles", type=Path)
+    parser.add_argument("--pathgen", type=Path, help="JSON list of {caption: ...}, for the tokenizer and language training")
+    arguments = parser.parse_args()
+    main(arguments.tiles, arguments.pathgen)

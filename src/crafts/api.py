@@ -1,0 +1,253 @@
+"""One function a stage, and a model to hold in the hand; it only hands real parts to the stages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
+
+from crafts.core.errors import NotYetError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from crafts.core.artifacts import Manifest
+    from crafts.core.config import Config
+    from crafts.data.encode import EncodeConfig
+    from crafts.data.pack import PackConfig
+    from crafts.generation.plan import GenerateConfig
+    from crafts.model.bundle import Bundle
+    from crafts.training.train import TrainConfig
+
+BUILT = ("doctor", "pack", "encode", "train", "generate")
+
+
+@dataclass(frozen=True)
+class Model:
+    """A loaded checkpoint.
+
+    Attributes:
+        bundle: its parts: codec, text conditioner, denoiser, schedule.
+    """
+
+    bundle: Bundle
+
+    def generate(
+        self,
+        prompts: Sequence[str] | str,
+        *,
+        seed: int = 0,
+        num_images: int = 1,
+        preset: Literal["fast", "balanced", "paper"] = "balanced",
+        num_steps: int | None = None,
+        guidance_scale: float | None = None,
+        negative_prompt: str = "",
+        batch_size: int = 4,
+    ) -> list[Image.Image]:
+        """Synthetic tiles, for research only.
+
+        Args:
+            prompts: texts to follow; a single one may be given as it is.
+            seed: the same seed, prompt and preset give the same image.
+            num_images: images a prompt.
+            preset: sampler, steps and guidance together.
+            num_steps: replaces the preset's number of steps.
+            guidance_scale: replaces the preset's scale; 1.0 is off.
+            negative_prompt: text to steer away from.
+            batch_size: images a pass; changes speed, never an image.
+
+        Returns:
+            RGB images: all of the first prompt, then all of the second, and so on.
+
+        Raises:
+            ConfigError: an empty prompt, or a value out of bounds.
+        """
+        from crafts.generation.generate import generate_images
+
+        return generate_images(
+            self.bundle, prompts, seed=seed, num_images=num_images, preset=preset, num_steps=num_steps,
+            guidance_scale=guidance_scale, negative_prompt=negative_prompt, batch_size=batch_size,
+        )  # fmt: skip
+
+    @property
+    def licence(self) -> str:
+        """Licence of the weights, which every picture names."""
+        return self.bundle.licence
+
+
+def load(source: str | Path = "mini", *, device: str = "auto") -> Model:
+    """Load a model.
+
+    Args:
+        source: ``mini``, a folder, or a hub id in the diffusers layout, which is downloaded if need be.
+        device: ``auto`` takes a GPU when there is one.
+
+    Raises:
+        ConfigError: there is no such model.
+        IntegrityError: a file of it is missing or damaged.
+    """
+    from crafts.core.runtime import pick_device
+    from crafts.model.bundle import load_bundle
+
+    where = pick_device(device)
+    return Model(load_bundle(source, network=True).to(where))
+
+
+def configure(
+    stage: Literal["pack", "encode", "train", "generate"],
+    source: Path | Mapping[str, Any] | None = None,
+    overrides: Sequence[str] = (),
+) -> Any:
+    """The validated configuration of a stage.
+
+    Args:
+        stage: one that is built.
+        source: YAML file, mapping, or None for the defaults.
+        overrides: ``a.b=c`` strings.
+
+    Raises:
+        ConfigError: the file is missing, or a field is unknown or out of bounds.
+    """
+    from crafts.core.config import load_config
+
+    return load_config(_config_class(stage), source, overrides)
+
+
+def pack(
+    config: PackConfig | Mapping[str, Any] | None,
+    source: Path,
+    output: Path,
+    *,
+    splits: Path | None = None,
+) -> Manifest:
+    """Tiles and their text into shards; see :func:`crafts.data.pack.run`."""
+    from crafts.data import pack as stage
+
+    return stage.run(_resolved("pack", config), Path(source), Path(output), splits=splits)
+
+
+def encode(
+    config: EncodeConfig | Mapping[str, Any] | None,
+    shards: Path,
+    output: Path,
+    *,
+    model: str | Path = "mini",
+) -> Manifest:
+    """Shards into latents by the autoencoder of ``model``; see :func:`crafts.data.encode.run`."""
+    from crafts.data import encode as stage
+
+    resolved = _resolved("encode", config)
+    return stage.run(resolved, Path(shards), Path(output), codec=load(model).bundle.codec)
+
+
+def train(
+    config: TrainConfig | Mapping[str, Any] | Path,
+    output: Path,
+    *,
+    inputs: Mapping[str, Path] | None = None,
+    resume: Literal["auto", "never"] = "auto",
+) -> Manifest:
+    """Train a recipe; see :func:`crafts.training.train.run`.
+
+    Args:
+        config: a recipe: path of a YAML file, mapping, or validated.
+        output: folder of the run; finished weights lie in its ``model/``.
+        inputs: folders that replace those which the recipe names (``data``, ``init_from``).
+        resume: ``auto`` goes on from the newest checkpoint, ``never`` refuses a folder with one.
+    """
+    from crafts.training import train as stage
+
+    return stage.run(_resolved("train", config), inputs or {}, Path(output), resume=resume)
+
+
+def generate(
+    config: GenerateConfig | Mapping[str, Any], output: Path, *, model: Model | None = None
+) -> Manifest:
+    """Prompts into image files with provenance; see :func:`crafts.generation.generate.run`.
+
+    Args:
+        config: prompts, model, preset and the rest.
+        output: folder to write.
+        model: one that is loaded already, instead of ``config.model``.
+    """
+    from crafts.generation import generate as stage
+
+    resolved = _resolved("generate", config)
+    bundle = model.bundle if model else None
+    if bundle is None and resolved.model != "mini" and not Path(resolved.model).exists():
+        bundle = load(resolved.model, device=resolved.device).bundle  # a hub id, or refused here
+    return stage.run(resolved, None, Path(output), bundle=bundle)
+
+
+def tile(config: Mapping[str, Any], output: Path) -> NoReturn:
+    """Whole-slide images into tiles; not built yet."""
+    not_yet("crafts tile", "tiling of slides")
+
+
+def summarise(config: Mapping[str, Any], output: Path) -> NoReturn:
+    """Reports into short captions; not built yet."""
+    not_yet("crafts summarise", "summaries of reports")
+
+
+def caption(config: Mapping[str, Any], output: Path) -> NoReturn:
+    """Captions for tiles; not built yet."""
+    not_yet("crafts caption", "captions for tiles")
+
+
+def evaluate(config: Mapping[str, Any], output: Path) -> NoReturn:
+    """Generated tiles against real ones; not built yet as a stage, see :mod:`crafts.evaluation`."""
+    not_yet("crafts evaluate", "the evaluation stage")
+
+
+def audit(config: Mapping[str, Any], output: Path) -> NoReturn:
+    """Copies, membership, provenance; not built yet."""
+    not_yet("crafts audit", "the audit")
+
+
+def benchmark(config: Mapping[str, Any], output: Path) -> NoReturn:
+    """Downstream tasks; not built yet."""
+    not_yet("crafts benchmark", "benchmarks")
+
+
+def study(config: Mapping[str, Any], output: Path) -> NoReturn:
+    """Reader study; not built yet."""
+    not_yet("crafts study", "reader studies")
+
+
+def not_yet(where: str, what: str) -> NoReturn:
+    """Say in one sentence that a part is not built yet.
+
+    Raises:
+        NotYetError: always.
+    """
+    raise NotYetError(
+        where,
+        came=f"{what}: not built yet",
+        allowed=f"one of {', '.join(BUILT)}",
+        do="README says what works now.",
+    )
+
+
+def _config_class(stage: str) -> type[Config]:
+    if stage == "pack":
+        from crafts.data.pack import PackConfig
+
+        return PackConfig
+    if stage == "encode":
+        from crafts.data.encode import EncodeConfig
+
+        return EncodeConfig
+    if stage == "train":
+        from crafts.training.train import TrainConfig
+
+        return TrainConfig
+    from crafts.generation.plan import GenerateConfig
+
+    return GenerateConfig
+
+
+def _resolved(stage: Any, config: Any) -> Any:
+    from crafts.core.config import Config
+
+    return config if isinstance(config, Config) else configure(stage, config)

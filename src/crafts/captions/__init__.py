@@ -1,0 +1,1 @@
+"""Captions of tiles: what a caption may say, and in which words."""

@@ -1,0 +1,435 @@
+"""The command line: a thin skin over :mod:`crafts.api`.
+
+Nothing heavy is imported before a command runs, so that ``--help`` answers at once. Exit codes:
+0 done, 2 wrong usage or configuration, 3 unusable input data, 75 trying again may help,
+130 interrupted.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, NoReturn
+
+import typer
+
+from crafts.core.errors import (
+    EXIT_DATA,
+    EXIT_INTERRUPTED,
+    EXIT_OK,
+    EXIT_RETRY,
+    CraftsError,
+)
+
+app = typer.Typer(
+    name="crafts",
+    help="Text-to-image generation of histology tiles. For research only; not a medical device.",
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    no_args_is_help=True,
+)
+study_app = typer.Typer(
+    help="Reader study: prepare, serve, analyze (not built yet).", rich_markup_mode=None
+)
+app.add_typer(study_app, name="study")
+
+# what the libraries below would say of their own inner life; a user may set it otherwise
+QUIET = {
+    "DIFFUSERS_VERBOSITY": "error",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "TRANSFORMERS_VERBOSITY": "error",
+}
+
+Output = Annotated[Path, typer.Option("--output", help="Folder to write.", show_default=False)]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Print the resolved configuration and stop.")
+]
+Overrides = Annotated[
+    list[str],
+    typer.Option(
+        "--set", metavar="A.B=C", help="Override one field of the configuration; repeatable."
+    ),
+]
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line and leave the process with its exit code."""
+    sys.exit(run(arguments))
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; every foreseen fault becomes one line on standard error.
+
+    Args:
+        arguments: without the program's name; those of the process by default.
+
+    Returns:
+        The exit code.
+    """
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    try:
+        app(arguments, prog_name="crafts")
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else EXIT_OK
+    except CraftsError as error:
+        return _complain(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        return _complain("interrupted", EXIT_INTERRUPTED)
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        return _complain(str(error), EXIT_RETRY if full else EXIT_DATA)
+    return EXIT_OK
+
+
+@app.command()
+def doctor(
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One JSON object instead of lines.")
+    ] = False,
+) -> None:
+    """What is installed, what is missing, and the command that adds it.
+
+    Exits 2 when a package of the core is missing, 3 when shipped weights are damaged.
+    """
+    import json
+
+    from crafts.doctor import compute_report, exit_code, format_report
+
+    report = compute_report()
+    typer.echo(json.dumps(report, indent=2) if as_json else format_report(report))
+    raise typer.Exit(exit_code(report))
+
+
+@app.command()
+def generate(
+    output: Output,
+    prompt: Annotated[list[str], typer.Option(help="A prompt; repeatable.")] = [],  # noqa: B006
+    manifest: Annotated[
+        Path | None,
+        typer.Option(
+            help="csv, jsonl, parquet: id,prompt[,negative_prompt,seed,num_images,guidance_scale]"
+        ),
+    ] = None,
+    model: Annotated[
+        str, typer.Option(help="mini, a folder, or a hub id in the diffusers layout.")
+    ] = "mini",
+    num_images: Annotated[int | None, typer.Option(help="Images per prompt.")] = None,
+    seed: Annotated[int | None, typer.Option(help="The same seed gives the same images.")] = None,
+    preset: Annotated[
+        Literal["fast", "balanced", "paper"] | None,
+        typer.Option(help="Sampler, steps and guidance together."),
+    ] = None,
+    num_steps: Annotated[
+        int | None, typer.Option(help="Sampler steps, instead of the preset's.")
+    ] = None,
+    guidance_scale: Annotated[
+        float | None, typer.Option(help="1.0 is off; instead of the preset's.")
+    ] = None,
+    negative_prompt: Annotated[str | None, typer.Option(help="What to steer away from.")] = None,
+    size: Annotated[
+        str | None, typer.Option(metavar="PX|WxH", help="In pixels; the model's own size.")
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Images at once; changes speed, not images.")
+    ] = None,
+    control: Annotated[
+        list[str], typer.Option(metavar="KIND=IMAGE", help="Control image (not built yet).")
+    ] = [],  # noqa: B006
+    shard: Annotated[
+        str | None, typer.Option(metavar="K/N", help="Make the k-th of n shares.")
+    ] = None,
+    keep: Annotated[
+        int | None, typer.Option(help="Keep N that pass the quality gate (not built yet).")
+    ] = None,
+    overrides: Overrides = [],  # noqa: B006
+    dry_run: DryRun = False,
+) -> None:
+    """Synthetic tiles from prompts, each with its provenance in the file."""
+    from crafts import api
+
+    given = {
+        "prompts": prompt or None,
+        "manifest": manifest,
+        "model": model,
+        "num_images": num_images,
+        "seed": seed,
+        "preset": preset,
+        "num_steps": num_steps,
+        "guidance_scale": guidance_scale,
+        "negative_prompt": negative_prompt,
+        "size": size,
+        "batch_size": batch_size,
+        "control": control or None,
+        "shard": shard,
+        "keep": keep,
+    }
+    config = api.configure("generate", _said(given), overrides)
+    if not _shown(config, dry_run):
+        _done(api.generate(config, output), output)
+
+
+@app.command()
+def tile(
+    slides: Annotated[Path, typer.Argument(help="Folder of slides.", show_default=False)],
+    output: Output,
+    mpp: Annotated[float, typer.Option(help="Microns per pixel of the tiles.")] = 0.5,
+    size: Annotated[int, typer.Option(help="Edge of a tile in pixels.")] = 512,
+    overlap: Annotated[int, typer.Option(help="Pixels shared by neighbours.")] = 0,
+    mpp_csv: Annotated[
+        Path | None, typer.Option(help="slide,mpp for slides that do not say it.")
+    ] = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Tiles from whole-slide images (not built yet)."""
+    from crafts import api
+
+    api.tile(
+        {"slides": slides, "mpp": mpp, "size": size, "overlap": overlap, "mpp_csv": mpp_csv}, output
+    )
+
+
+@app.command()
+def summarise(
+    reports: Annotated[Path, typer.Argument(help="Folder or file of reports.", show_default=False)],
+    output: Annotated[
+        Path, typer.Option("--output", help="File to write (jsonl).", show_default=False)
+    ],
+    tokens: Annotated[int, typer.Option(help="Tokens of a summary at most.")] = 35,
+    backend: Annotated[
+        Literal["extractive", "openai"], typer.Option(help="Who summarises.")
+    ] = "extractive",
+    tokenizer: Annotated[
+        str, typer.Option(help="mini, a folder, or a hub id: whose tokens count.")
+    ] = "mini",
+    dry_run: DryRun = False,
+) -> None:
+    """Short captions from pathology reports (not built yet)."""
+    from crafts import api
+
+    api.summarise(
+        {"reports": reports, "tokens": tokens, "backend": backend, "tokenizer": tokenizer}, output
+    )
+
+
+@app.command()
+def caption(
+    tiles: Annotated[Path, typer.Argument(help="Folder of tiles.", show_default=False)],
+    output: Output,
+    summaries: Annotated[Path | None, typer.Option(help="Output of summarise.")] = None,
+    scores: Annotated[Path | None, typer.Option(help="Scores of tiles.")] = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Captions for tiles from summaries and scores (not built yet)."""
+    from crafts import api
+
+    api.caption({"tiles": tiles, "summaries": summaries, "scores": scores}, output)
+
+
+@app.command()
+def pack(
+    source: Annotated[
+        Path,
+        typer.Argument(
+            help="Folder of tiles with metadata, a csv, or WebDataset tars.", show_default=False
+        ),
+    ],
+    output: Output,
+    splits: Annotated[
+        Path | None, typer.Option(help="patient,split for patients whose split is given.")
+    ] = None,
+    overrides: Overrides = [],  # noqa: B006
+    dry_run: DryRun = False,
+) -> None:
+    """Tiles and their text into shards with an index and hashes."""
+    from crafts import api
+
+    config = api.configure("pack", {}, overrides)
+    if not _shown(config, dry_run):
+        _done(api.pack(config, source, output, splits=splits), output)
+
+
+@app.command()
+def encode(
+    shards: Annotated[Path, typer.Argument(help="Output of pack.", show_default=False)],
+    output: Output,
+    model: Annotated[
+        str, typer.Option(help="Whose autoencoder: mini, a folder, or a hub id.")
+    ] = "mini",
+    overrides: Overrides = [],  # noqa: B006
+    dry_run: DryRun = False,
+) -> None:
+    """Shards into latents, once, so that training need not encode."""
+    from crafts import api
+
+    config = api.configure("encode", {}, overrides)
+    if not _shown(config, dry_run):
+        _done(api.encode(config, shards, output, model=model), output)
+
+
+@app.command()
+def train(
+    recipe: Annotated[Path, typer.Argument(help="A recipe (YAML).", show_default=False)],
+    output: Output,
+    overrides: Overrides = [],  # noqa: B006
+    resume: Annotated[
+        Literal["auto", "never"], typer.Option(help="auto: go on from the newest checkpoint.")
+    ] = "auto",
+    dry_run: DryRun = False,
+) -> None:
+    """Train what a recipe says: autoencoder, CLIP or denoiser."""
+    from crafts import api
+
+    config = api.configure("train", recipe, overrides)
+    if not _shown(config, dry_run):
+        _done(api.train(config, output, resume=resume), output)
+
+
+@app.command()
+def evaluate(
+    output: Output,
+    generated: Annotated[Path, typer.Option(help="Folder of generated tiles.", show_default=False)],
+    real: Annotated[Path, typer.Option(help="Folder of held-out real tiles.", show_default=False)],
+    training: Annotated[
+        Path | None, typer.Option("--train", help="Folder of training tiles.")
+    ] = None,
+    encoder: Annotated[str, typer.Option(help="mini, a folder, or a hub id.")] = "mini",
+    only_good: Annotated[
+        bool, typer.Option("--filter", help="Leave out what the gate refuses.")
+    ] = False,
+    dry_run: DryRun = False,
+) -> None:
+    """How good generated tiles are, beside real ones (not built yet)."""
+    from crafts import api
+
+    config = {
+        "generated": generated,
+        "real": real,
+        "train": training,
+        "encoder": encoder,
+        "filter": only_good,
+    }
+    api.evaluate(config, output)
+
+
+@app.command()
+def audit(
+    output: Output,
+    generated: Annotated[Path, typer.Option(help="Folder of generated tiles.", show_default=False)],
+    training: Annotated[
+        Path, typer.Option("--train", help="Folder of training tiles.", show_default=False)
+    ],
+    heldout: Annotated[
+        Path | None, typer.Option(help="Folder of tiles the model has not seen.")
+    ] = None,
+    model: Annotated[str, typer.Option(help="mini, a folder, or a hub id.")] = "mini",
+    fail_above: Annotated[
+        float | None, typer.Option(metavar="RATE", help="Fail above this copy rate.")
+    ] = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Copies of training tiles, membership and provenance (not built yet)."""
+    from crafts import api
+
+    config = {
+        "generated": generated,
+        "train": training,
+        "heldout": heldout,
+        "model": model,
+        "fail_above": fail_above,
+    }
+    api.audit(config, output)
+
+
+@app.command()
+def experiment(
+    name: Annotated[str, typer.Argument(help="Name of the experiment.", show_default=False)],
+    output: Output,
+    fast: Annotated[bool, typer.Option("--fast", help="A smaller version.")] = False,
+    dry_run: DryRun = False,
+) -> None:
+    """Repeat a published experiment (not built yet)."""
+    from crafts import experiments
+
+    experiments.run(name, output, fast=fast)
+
+
+@app.command()
+def benchmark(
+    task: Annotated[
+        Literal["classification", "retrieval", "ssl", "vqa"], typer.Argument(show_default=False)
+    ],
+    output: Output,
+    dry_run: DryRun = False,
+) -> None:
+    """What generated tiles are worth in a downstream task (not built yet)."""
+    from crafts import api
+
+    api.benchmark({"task": task}, output)
+
+
+@app.command()
+def serve(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8000,
+) -> None:
+    """A server with a page and a REST interface (not built yet)."""
+    from crafts import api
+
+    api.not_yet("crafts serve", "the server")
+
+
+@study_app.command("prepare")
+def study_prepare(output: Output) -> None:
+    """Items for readers (not built yet)."""
+    from crafts import api
+
+    api.study({"step": "prepare"}, output)
+
+
+@study_app.command("serve")
+def study_serve(output: Output) -> None:
+    """Show items and record readings (not built yet)."""
+    from crafts import api
+
+    api.study({"step": "serve"}, output)
+
+
+@study_app.command("analyze")
+def study_analyze(output: Output) -> None:
+    """Report on the readings (not built yet)."""
+    from crafts import api
+
+    api.study({"step": "analyze"}, output)
+
+
+def _complain(message: str, code: int) -> int:
+    print(f"crafts: {' '.join(message.split())}", file=sys.stderr)
+    return code
+
+
+def _said(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What the user said; the rest keeps the defaults of the configuration class."""
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _shown(config: Any, dry_run: bool) -> bool:
+    """Print the resolved configuration when that is all that was asked for."""
+    if dry_run:
+        from crafts.core.config import dump_config
+
+        typer.echo(dump_config(config), nl=False)
+    return dry_run
+
+
+def _done(manifest: Any, output: Path) -> None:
+    counts = ", ".join(f"{value} {name}" for name, value in manifest.counts.items())
+    typer.echo(f"{output}: {counts or 'done'}")
+
+
+if __name__ == "__main__":
+    main()

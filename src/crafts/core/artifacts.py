@@ -1,0 +1,282 @@
+"""Artifact folders: written aside, hashed, given a manifest last, then renamed. No manifest, no artifact."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import platform
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from crafts.core.config import Config
+from crafts.core.errors import ConfigError, DataError, IntegrityError, RetryError
+
+MANIFEST = "manifest.json"
+_PACKAGES = ("crafts", "torch", "diffusers", "transformers", "numpy", "pillow")
+
+
+class FileEntry(Config):
+    """Hash and size in bytes of one file of an artifact."""
+
+    sha256: str
+    size: int
+
+
+class Manifest(Config):
+    """What an artifact is, from what it was made and what it holds. Paths are relative to its folder."""
+
+    schema_version: int = 1
+    stage: str
+    config: dict[str, Any] = {}
+    inputs: dict[str, str] = {}
+    counts: dict[str, int] = {}
+    files: dict[str, FileEntry]
+    versions: dict[str, str] = {}
+    extra: dict[str, Any] = {}
+
+
+def sha256_bytes(data: bytes) -> str:
+    """Hex digest of bytes."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def sha256_file(path: Path) -> str:
+    """Hex digest of a file, read in pieces."""
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file so that a reader sees the old content or the new, never a part.
+
+    Raises:
+        RetryError: the disk is full.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as handle:
+            handle.write(data)
+            handle.flush()
+            os.fsync(handle.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise_disk_full(error, path)
+        raise
+
+
+def raise_disk_full(error: OSError, path: Path) -> None:
+    """Turn ENOSPC and EDQUOT into a :class:`RetryError`; other errors are left to the caller."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        raise RetryError(
+            str(path), came="the disk is full", allowed="free space for the output", do="Free space and run again."
+        ) from error
+
+
+@contextmanager
+def staging(output: Path) -> Iterator[Path]:
+    """A temporary folder beside ``output`` that takes its name on a clean exit.
+
+    What stood at ``output`` is replaced; when the body fails it is left as it was.
+
+    Raises:
+        ConfigError: ``output`` is a folder of someone else's (not empty, and neither artifact nor rest of one).
+        RetryError: the disk is full.
+    """
+    refuse_foreign(output)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    temporary = output.parent / f".{output.name}.{os.getpid()}.tmp"
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
+    try:
+        yield temporary
+        replace_folder(temporary, output)
+    except OSError as error:
+        raise_disk_full(error, output)
+        raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def refuse_foreign(output: Path) -> None:
+    """Refuse to write over a folder that holds files but no manifest.
+
+    Raises:
+        ConfigError: ``output`` is a file, or a folder with content that no stage wrote.
+    """
+    if not output.exists() or (output.is_dir() and ((output / MANIFEST).exists() or not any(output.iterdir()))):
+        return
+    raise ConfigError(
+        str(output), came="existing files that no stage of crafts wrote",
+        allowed="a new or empty folder, or an artifact to be replaced", do="Choose another --output.",
+    )
+
+
+def replace_folder(source: Path, target: Path) -> None:
+    """Rename ``source`` to ``target``; an existing target is moved aside first and then removed."""
+    old = target.parent / f".{target.name}.{os.getpid()}.old"
+    shutil.rmtree(old, ignore_errors=True)
+    if target.exists():
+        os.rename(target, old)
+    os.rename(source, target)
+    sync_folder(target.parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def finish(
+    folder: Path,
+    *,
+    stage: str,
+    config: Config | Mapping[str, Any],
+    inputs: Mapping[str, str] | None = None,
+    counts: Mapping[str, int] | None = None,
+    extra: Mapping[str, Any] | None = None,
+    only: Iterable[str] | None = None,
+) -> Manifest:
+    """Hash and sync every file of ``folder`` and write ``manifest.json`` last.
+
+    Args:
+        folder: the artifact; a manifest in it is replaced.
+        stage: name of the stage that made it.
+        config: resolved configuration.
+        inputs: name of an input -> its fingerprint.
+        counts: listed, used, rejected and the like.
+        extra: further facts of this stage.
+        only: names of the files to list; all files by default.
+    """
+    manifest = Manifest(
+        stage=stage,
+        config=config.model_dump(mode="json") if isinstance(config, Config) else dict(config),
+        inputs=dict(inputs or {}),
+        counts=dict(counts or {}),
+        files={name: _entry(folder / name) for name in (list_files(folder) if only is None else only)},
+        versions=tool_versions(),
+        extra=dict(extra or {}),
+    )
+    text = json.dumps(manifest.model_dump(mode="json"), indent=1, ensure_ascii=False)
+    write_bytes(folder / MANIFEST, text.encode())
+    sync_folder(folder)
+    return manifest
+
+
+def list_files(folder: Path) -> list[str]:
+    """Files of an artifact, sorted, without its manifests' temporary and lock files."""
+    names = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    return sorted(name for name in names if name != MANIFEST and not Path(name).name.startswith("."))
+
+
+def load_manifest(folder: Path) -> Manifest:
+    """Read the manifest of an artifact.
+
+    Raises:
+        DataError: there is none (the artifact was never finished).
+        IntegrityError: it is not valid JSON of the expected form.
+    """
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise DataError(
+            str(folder), came="no manifest.json", allowed="a finished artifact",
+            do="Run the stage that makes it to its end, or fix the path.",
+        )
+    try:
+        return Manifest.model_validate_json(path.read_bytes())
+    except (ValidationError, ValueError) as error:
+        raise IntegrityError(
+            str(path), came=f"a damaged manifest ({str(error).splitlines()[0]})", allowed="the file as it was written",
+            do="Make the artifact again.",
+        ) from None
+
+
+def verify(folder: Path, only: Iterable[str] | None = None) -> Manifest:
+    """Check files against the manifest: present, same size, same sha256.
+
+    Args:
+        folder: the artifact.
+        only: names to check; all by default.
+
+    Raises:
+        IntegrityError: names the first file that is missing, cut short or changed.
+    """
+    manifest = load_manifest(folder)
+    for name in manifest.files if only is None else only:
+        entry, path = manifest.files.get(name), folder / name
+        if entry is None:
+            fault = "not listed in the manifest"
+        elif not path.is_file():
+            fault = "missing"
+        elif path.stat().st_size != entry.size:
+            fault = f"{path.stat().st_size} bytes"
+        elif sha256_file(path) != entry.sha256:
+            fault = "changed content (sha256 differs)"
+        else:
+            continue
+        allowed = f"the {entry.size} bytes that the manifest lists" if entry else "a listed file"
+        raise IntegrityError(str(path), came=fault, allowed=allowed, do="Restore the file or make the artifact again.")
+    return manifest
+
+
+def fingerprint(folder: Path) -> str:
+    """Identity of a finished artifact: sha256 of its manifest, which holds the hashes of its files."""
+    load_manifest(folder)
+    return sha256_file(folder / MANIFEST)
+
+
+@contextmanager
+def lock(folder: Path) -> Iterator[None]:
+    """Hold an output folder for this process; the lock falls with the process, however it ends.
+
+    Raises:
+        RetryError: another process holds it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / ".lock"
+    with path.open("a+") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            handle.seek(0)
+            holder = handle.read().strip() or "another process"
+            raise RetryError(
+                str(folder), came=f"a lock held by {holder}", allowed="one run per output folder",
+                do="Wait for it to end, or choose another --output.",
+            ) from None
+        handle.seek(0)
+        handle.truncate()
+        handle.write(f"process {os.getpid()} on {platform.node()}\n")
+        handle.flush()
+        yield
+
+
+def tool_versions() -> dict[str, str]:
+    """Versions of Python and of the packages that decide numbers, as far as they are installed."""
+    found = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames in a folder survive a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _entry(path: Path) -> FileEntry:
+    with path.open("rb") as handle:
+        os.fsync(handle.fileno())
+    return FileEntry(sha256=sha256_file(path), size=path.stat().st_size)

@@ -1,0 +1,136 @@
+"""Strict configuration: one frozen pydantic class a stage; YAML, ``--set a.b=c`` and Python meet one validator."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from crafts.core.errors import ConfigError
+
+
+class Config(BaseModel):
+    """Base of all stage configurations: immutable, unknown keys are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+C = TypeVar("C", bound=Config)
+
+
+def load_config(
+    kind: type[C], source: Path | Mapping[str, Any] | None = None, overrides: Sequence[str] = ()
+) -> C:
+    """Read, override and validate a configuration.
+
+    Args:
+        kind: the configuration class.
+        source: a YAML file, a mapping, or None for the defaults.
+        overrides: ``a.b=c`` strings; the value is read as YAML.
+
+    Raises:
+        ConfigError: the file is missing or no mapping, an override is malformed, or a field is
+            unknown or out of bounds; names the file and the field.
+    """
+    name = str(source) if isinstance(source, Path) else kind.__name__
+    values = _read_yaml(source) if isinstance(source, Path) else dict(source or {})
+    for override in overrides:
+        _apply(values, override)
+    return validate(kind, values, name)
+
+
+def validate(kind: type[C], values: Mapping[str, Any], name: str) -> C:
+    """Validate a mapping; the first fault is reported as a four-part :class:`ConfigError`."""
+    try:
+        return kind.model_validate(dict(values))
+    except ValidationError as error:
+        fault = error.errors()[0]
+        field = ".".join(str(part) for part in fault["loc"]) or "top level"
+        more = f" ({error.error_count() - 1} more after it)" if error.error_count() > 1 else ""
+        raise ConfigError(
+            f"{name}: {field}",
+            came=f"{_shorten(fault.get('input'))}{more}",
+            allowed=_allowed(kind, fault),
+            do="Correct this field; --dry-run prints the resolved configuration.",
+        ) from None
+
+
+def dump_config(config: Config) -> str:
+    """The resolved configuration as YAML, in the order of the fields."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise ConfigError(
+            str(path), came="no such file", allowed="a YAML file", do="Check the path of the recipe."
+        )
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(
+            str(path), came=f"unreadable YAML ({reason})", allowed="valid YAML in UTF-8", do="Correct the file."
+        ) from None
+    if not isinstance(values, dict):
+        raise ConfigError(
+            str(path), came=type(values).__name__, allowed="a mapping of fields", do="Write `field: value` lines."
+        )
+    return values
+
+
+def _apply(values: dict[str, Any], override: str) -> None:
+    path, separator, text = override.partition("=")
+    if not separator or not path:
+        raise ConfigError(
+            f"--set {override}", came="no `=`", allowed="a.b=value", do="Write for example --set optim.lr=1e-4."
+        )
+    parts = path.split(".")
+    target = values
+    for part in parts[:-1]:
+        inner = target.get(part)
+        target[part] = dict(inner) if isinstance(inner, Mapping) else {}
+        target = target[part]
+    try:
+        target[parts[-1]] = _scalar(yaml.safe_load(text))
+    except yaml.YAMLError:
+        target[parts[-1]] = text
+
+
+def _scalar(value: Any) -> Any:
+    """YAML 1.1 reads ``1e-4`` as text; people mean a number."""
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value
+
+
+def _shorten(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _allowed(kind: type[Config], fault: Mapping[str, Any]) -> str:
+    if fault["type"] == "extra_forbidden":
+        owner = _owner(kind, fault["loc"])
+        return "one of: " + ", ".join(owner.model_fields) if owner else "a known field"
+    if fault["type"] == "missing":
+        return "a value (the field is required)"
+    message = fault["msg"]
+    return message[0].lower() + message[1:]
+
+
+def _owner(kind: type[BaseModel], loc: tuple[Any, ...]) -> type[BaseModel] | None:
+    """The configuration class that an unknown key was given to, or None behind a tagged union."""
+    owner: Any = kind
+    for part in loc[:-1]:
+        field = owner.model_fields.get(part) if isinstance(owner, type) else None
+        owner = field.annotation if field else None
+        if not (isinstance(owner, type) and issubclass(owner, BaseModel)):
+            return None
+    return owner

@@ -1,0 +1,28 @@
+"""What a stage may be handed from a sibling or from above; ``api.py`` passes the real one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import torch
+
+CountTokens = Callable[[str], int]
+"""Text -> number of conditioning tokens, special tokens included."""
+
+
+class Codec(Protocol):
+    """Images to scaled latents and back; the scaling is the codec's own business."""
+
+    factor: int
+    channels: int
+    fingerprint: str
+
+    def encode(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Images [B, 3, H, W] in [-1, 1] -> mean and standard deviation [B, C, H/f, W/f], scaled."""
+        ...
+
+    def decode(self, latents: torch.Tensor) -> torch.Tensor:
+        """Scaled latents [B, C, h, w] -> images [B, 3, h*f, w*f] in [-1, 1] (not clipped)."""
+        ...

@@ -1,0 +1,89 @@
+"""Rows that travel between stages, and the ledger that accounts for every one of them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from crafts.core.errors import DataError
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One tile with its text.
+
+    Attributes:
+        key: unique, sorted, free of dots and slashes.
+        image: the encoded image file, byte for byte.
+        suffix: "png" or "jpg".
+        text: caption, possibly empty.
+        fields: further columns (patient, split, set, label, organ, power, mpp, licence, captions, ...).
+    """
+
+    key: str
+    image: bytes
+    suffix: str
+    text: str = ""
+    fields: dict[str, Any] = field(default_factory=dict)
+
+
+class Ledger:
+    """Counts what was listed, used and rejected; nothing may be lost in between.
+
+    Args:
+        stage: name shown in messages.
+    """
+
+    def __init__(self, stage: str) -> None:
+        self.stage = stage
+        self.num_listed = 0
+        self.num_used = 0
+        self.rejects: list[dict[str, str]] = []
+
+    def listed(self, number: int = 1) -> None:
+        """Count items that the input names."""
+        self.num_listed += number
+
+    def use(self, item: str) -> None:
+        """Count one item that reached the output."""
+        self.num_used += 1
+
+    def reject(self, item: str, reason: str) -> None:
+        """Record one item that did not, with the reason in words."""
+        self.rejects.append({"item": item, "reason": reason})
+
+    def counts(self) -> dict[str, int]:
+        """``{"listed", "used", "rejected"}`` for the manifest."""
+        return {"listed": self.num_listed, "used": self.num_used, "rejected": len(self.rejects)}
+
+    def write(self, path: Path) -> None:
+        """Write the rejects, one JSON object a line, sorted by item."""
+        rows = sorted(self.rejects, key=lambda row: (row["item"], row["reason"]))
+        path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+
+    def check(self, max_reject_fraction: float) -> None:
+        """Refuse a run that lost items or rejected too many.
+
+        Raises:
+            DataError: used + rejected differs from listed, nothing was used, or the share of rejects
+                is above ``max_reject_fraction``.
+        """
+        if self.num_used + len(self.rejects) != self.num_listed:
+            raise DataError(
+                f"{self.stage}: ledger", came=f"{self.counts()}", allowed="used + rejected = listed",
+                do="Report this: it is a fault of the program.",
+            )
+        first = f"; the first is {self.rejects[0]['item']!r}: {self.rejects[0]['reason']}" if self.rejects else ""
+        if self.num_used == 0:
+            raise DataError(
+                f"{self.stage}: input", came=f"no usable item of {self.num_listed}{first}",
+                allowed="at least one", do="Check the input path and rejects.jsonl.",
+            )
+        if len(self.rejects) > max_reject_fraction * self.num_listed:
+            raise DataError(
+                f"{self.stage}: input", came=f"{len(self.rejects)} of {self.num_listed} items rejected{first}",
+                allowed=f"a share of at most {max_reject_fraction:g}",
+                do="Mend the items that rejects.jsonl lists, or raise max_reject_fraction.",
+            )

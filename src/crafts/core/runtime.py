@@ -1,0 +1,45 @@
+"""Device, seeds and log lines. Randomness is a function of names and indices, never of what ran before."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from typing import TYPE_CHECKING
+
+from crafts.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    import torch
+
+
+def seed_from(*parts: int | str) -> int:
+    """A seed in [0, 2**63) from any parts; other parts give an unrelated seed."""
+    text = "/".join(f"{type(part).__name__}:{part}" for part in parts)
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+
+
+def generator_for(*parts: int | str) -> torch.Generator:
+    """A CPU generator seeded with :func:`seed_from`; draws on the CPU are equal on every device."""
+    import torch
+
+    return torch.Generator().manual_seed(seed_from(*parts))
+
+
+def pick_device(name: str = "auto") -> torch.device:
+    """``auto`` takes a GPU when there is one.
+
+    Raises:
+        ConfigError: the named device does not exist here.
+    """
+    import torch
+
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise ConfigError("device", came=repr(name), allowed="cpu (no GPU is visible)", do="Use --set device=cpu.")
+    return torch.device(name)
+
+
+def say(line: str) -> None:
+    """One plain line of progress to standard error, so that standard output stays for results."""
+    print(line, file=sys.stderr, flush=True)

@@ -1,0 +1,296 @@
+"""``crafts pack``: tiles with text into shards, in bytes that do not depend on the workers."""
+
+from __future__ import annotations
+
+import csv
+import multiprocessing
+import os
+import threading
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
+from functools import partial
+from multiprocessing.connection import wait
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from crafts.core.artifacts import (
+    MANIFEST,
+    Manifest,
+    fingerprint,
+    finish,
+    sha256_bytes,
+    sha256_file,
+    staging,
+)
+from crafts.core.config import Config
+from crafts.core.errors import DataError, RetryError
+from crafts.core.records import Ledger
+from crafts.core.runtime import say
+from crafts.data.images import MAX_PIXELS
+from crafts.data.importers import Columns, Item, Loaded, clean_key, list_items, load_item
+from crafts.data.shards import (
+    INDEX,
+    iter_batches,
+    plan_columns,
+    rename_reserved,
+    write_index,
+    write_shards,
+)
+from crafts.data.splits import assign_splits, check_splits
+from crafts.data.tables import SPLIT_NAMES
+
+_CHUNK = 16  # items a worker takes at once
+_SAY_EVERY = 5000
+
+
+class PackConfig(Config):
+    """Configuration of ``crafts pack``.
+
+    Attributes:
+        samples_per_shard: tiles in a shard.
+        columns: names of columns in tables.
+        heldout: fraction of the patients of a label that is never trained on, in [0, 1). Used, like
+            ``validation``, when neither a splits file nor the source says where a tile belongs.
+        validation: fraction kept for choosing settings, in [0, 1).
+        min_heldout: smallest number of held-out patients of a label that has twice as many.
+        seed: decides which patients are held out.
+        max_pixels: largest width x height of an image.
+        duplicates: what happens to an image file whose bytes came before under another name.
+            Either way the manifest counts them, and those among them that cross splits.
+        max_reject_fraction: share of rejected tiles above which the run fails, in [0, 1].
+        num_workers: processes that decode; the output does not depend on it.
+    """
+
+    samples_per_shard: int = Field(1000, ge=1)
+    columns: Columns = Columns()
+    heldout: float = Field(0.0, ge=0, lt=1)
+    validation: float = Field(0.0, ge=0, lt=1)
+    min_heldout: int = Field(5, ge=1)
+    seed: int = 0
+    max_pixels: int = Field(MAX_PIXELS, ge=1)
+    duplicates: Literal["keep", "reject"] = "keep"
+    max_reject_fraction: float = Field(0.1, ge=0, le=1)
+    num_workers: int = Field(1, ge=1)
+
+
+def run(config: PackConfig, inputs: Path, output: Path, *, splits: Path | None = None) -> Manifest:
+    """Pack a source of tiles into shards with an index.
+
+    Args:
+        config: configuration.
+        inputs: source, see :func:`crafts.data.importers.list_items`.
+        output: folder of the shards; an earlier artifact there is replaced.
+        splits: csv with the columns ``split`` and ``patient`` (or ``key``).
+
+    Raises:
+        ConfigError: a path or column does not exist.
+        DataError: a patient in two splits, two tiles of one key, too many rejects.
+        RetryError: the disk is full, or a worker process was killed.
+    """
+    items = assign_item_splits(list_items(inputs, config.columns), config, splits)
+    plan = plan_columns(rename_reserved(item.fields) for item in items)
+    ledger = Ledger("pack")
+    ledger.listed(len(items))
+    source = fingerprint(inputs) if (inputs / MANIFEST).is_file() else ""
+    with staging(output) as folder:
+        counts = {"duplicates": 0, "duplicates_across_splits": 0}
+        loaded = _keep_usable(items, config, ledger, counts)
+        rows = write_shards(loaded, folder, plan=plan, samples_per_shard=config.samples_per_shard)
+        _settle(ledger, config, output)
+        ledger.write(folder / "rejects.jsonl")
+        write_index(rows, plan, folder / INDEX)
+        tally = Counter(row["split"] for row in rows)
+        say(f"pack: {ledger.counts()}, splits {dict(sorted(tally.items()))}")
+        return finish(
+            folder,
+            stage="pack",
+            config=config.model_dump(mode="json", exclude={"num_workers"}),
+            inputs={"source": source or _source_hash(rows)} | _file_hash("splits", splits),
+            counts=ledger.counts() | counts,
+            extra={"splits": dict(sorted(tally.items()))},
+        )
+
+
+def assign_item_splits(
+    items: Sequence[Item], config: PackConfig, splits: Path | None
+) -> list[Item]:
+    """Give every item its split: from the file, else from the source, else by fractions.
+
+    Items that a splits file or a source with splits leaves out get a fault and are rejected later.
+
+    Raises:
+        DataError: a patient stands in two splits, or the file is unusable.
+    """
+    if splits is not None:
+        column, table = read_splits(splits)
+        found: list[str | None] = [
+            table.get(item.key if column == "key" else item.fields.get("patient", ""))
+            for item in items
+        ]
+        missing = f"no entry in {splits.name}"
+    elif any("split" in item.fields for item in items):
+        found = [item.fields.get("split") for item in items]
+        missing = "no split, while other tiles of the source have one"
+    else:
+        found, missing = list(_by_fractions(items, config)), ""
+    assigned = [
+        replace(item, fields={**item.fields, "split": split})
+        if split
+        else replace(item, fault=item.fault or missing)
+        for item, split in zip(items, found, strict=True)
+    ]
+    check_splits([item.fields for item in assigned if not item.fault])
+    return assigned
+
+
+def read_splits(path: Path) -> tuple[str, dict[str, str]]:
+    """Read a splits file.
+
+    Returns:
+        "patient" or "key", and the split of each.
+
+    Raises:
+        DataError: missing file or columns, an unknown split, or one name with two splits.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as handle:
+            rows = list(csv.DictReader(handle))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise _bad_splits(path, f"unreadable ({error})") from None
+    names = set(rows[0]) if rows else set()
+    column = next((name for name in ("patient", "key") if name in names), "")
+    if not column or "split" not in names:
+        raise _bad_splits(path, f"columns {', '.join(map(str, names)) or 'none'}")
+    table: dict[str, str] = {}
+    for number, row in enumerate(rows, 1):
+        split = SPLIT_NAMES.get((row["split"] or "").strip().lower())
+        if split is None:
+            raise _bad_splits(f"{path}: row {number}", f"split {row['split']!r}")
+        name = clean_key(row[column]) if column == "key" else row[column]
+        if table.setdefault(name, split) != split:
+            raise _bad_splits(f"{path}: row {number}", f"{column} {name!r} in two splits")
+    return column, table
+
+
+def _bad_splits(where: Path | str, came: str) -> DataError:
+    return DataError(
+        str(where),
+        came=came,
+        allowed="columns patient (or key) and split; splits train, validation, heldout",
+        do="Correct the splits file.",
+    )
+
+
+def _by_fractions(items: Sequence[Item], config: PackConfig) -> list[str]:
+    """Splits by patient within each label; a tile without patient stands for itself."""
+    if config.heldout == 0 and config.validation == 0:
+        return ["train"] * len(items)
+    groups = [item.fields.get("patient") or f"key:{item.key}" for item in items]
+    strata: dict[str, set[str]] = {}
+    for item, group in zip(items, groups, strict=True):
+        strata.setdefault(str(item.fields.get("label", "")), set()).add(group)
+    table = assign_splits(
+        strata,
+        heldout=config.heldout,
+        validation=config.validation,
+        min_heldout=config.min_heldout if config.heldout else 0,
+        seed=config.seed,
+    )
+    return [table[group] for group in groups]
+
+
+def _keep_usable(
+    items: Sequence[Item], config: PackConfig, ledger: Ledger, counts: dict[str, int]
+) -> Iterator[Loaded]:
+    first: dict[str, Item] = {}
+    for number, (item, found) in enumerate(zip(items, _load_all(items, config), strict=True), 1):
+        if number % _SAY_EVERY == 0:
+            say(f"pack: {number} of {len(items)} tiles")
+        if isinstance(found, str):
+            ledger.reject(item.name, found)
+            continue
+        same = first.setdefault(sha256_bytes(found.sample.image), item)
+        if same is not item:
+            counts["duplicates"] += 1
+            counts["duplicates_across_splits"] += same.fields["split"] != item.fields["split"]
+            if config.duplicates == "reject":
+                ledger.reject(item.name, f"the same image as {same.name}")
+                continue
+        ledger.use(item.name)
+        yield found
+
+
+def _load_all(items: Sequence[Item], config: PackConfig) -> Iterator[Loaded | str]:
+    """Decode in order, in this process or in workers."""
+    work = partial(_load_chunk, max_pixels=config.max_pixels)
+    chunks = ([items[i] for i in part] for part in iter_batches(len(items), _CHUNK))
+    if config.num_workers == 1:
+        for chunk in chunks:
+            yield from work(chunk)
+        return
+    context = multiprocessing.get_context("spawn")  # fork does not go with threads of the caller
+    try:
+        with ProcessPoolExecutor(config.num_workers, context, _end_with_parent) as pool:
+            for results in _map_ahead(pool, work, chunks, ahead=4 * config.num_workers):
+                yield from results
+    except BrokenProcessPool:
+        raise RetryError(
+            "pack: workers",
+            came="a worker process that was killed (often: no memory left)",
+            allowed="workers that live to the end",
+            do="Run again with fewer num_workers.",
+        ) from None
+
+
+def _map_ahead(
+    pool: ProcessPoolExecutor, work: Callable[[Any], Any], chunks: Iterable[Any], ahead: int
+) -> Iterator[Any]:
+    """Like ``pool.map``, but never more than ``ahead`` results wait in memory."""
+    waiting: deque[Future[Any]] = deque()
+    for chunk in chunks:
+        waiting.append(pool.submit(work, chunk))
+        if len(waiting) >= ahead:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
+
+
+def _load_chunk(items: Sequence[Item], max_pixels: int) -> list[Loaded | str]:
+    return [load_item(item, max_pixels) for item in items]
+
+
+def _end_with_parent() -> None:
+    """A worker whose parent was killed would wait for work for ever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _settle(ledger: Ledger, config: PackConfig, output: Path) -> None:
+    """Check the ledger; a run that fails here leaves its rejects beside the output."""
+    try:
+        ledger.check(config.max_reject_fraction)
+    except DataError:
+        path = output.parent / f"{output.name}.rejects.jsonl"
+        ledger.write(path)
+        say(f"pack: rejects written to {path}")
+        raise
+
+
+def _source_hash(rows: Sequence[dict[str, Any]]) -> str:
+    """Identity of a plain folder: keys and hashes of what was taken from it."""
+    return sha256_bytes("".join(f"{row['key']} {row['sha256']}\n" for row in rows).encode())
+
+
+def _file_hash(name: str, path: Path | None) -> dict[str, str]:
+    return {name: sha256_file(path)} if path else {}

@@ -1,0 +1,213 @@
+"""Tables that list tiles: csv, jsonl and parquet rows and the types of the known fields."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from crafts.core.config import Config
+from crafts.core.errors import ConfigError, DataError
+
+TEXT_FIELDS = ("patient", "split", "set", "label", "organ", "power", "licence")
+SPLIT_NAMES = {
+    "train": "train",
+    "training": "train",
+    "validation": "validation",
+    "val": "validation",
+    "valid": "validation",
+    "dev": "validation",
+    "heldout": "heldout",
+    "held-out": "heldout",
+    "test": "heldout",
+}
+IMAGE_COLUMNS = ("file_name", "filename", "image", "path", "file")
+TEXT_COLUMNS = ("text", "caption")
+
+
+class Columns(Config):
+    """Names that a table uses for what crafts knows; empty means: found by the usual names.
+
+    Attributes:
+        image: path of the image (usual: file_name, filename, image, path, file).
+        text: caption (usual: text, caption).
+        key: unique name of the row (by default the path of the image).
+        rename: our name of a field -> name of the column, e.g. ``{"patient": "case_id"}``.
+    """
+
+    image: str = ""
+    text: str = ""
+    key: str = ""
+    rename: dict[str, str] = {}
+
+
+def parse_fields(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """Bring the well-known fields to their types; empty values are dropped, others kept.
+
+    Raises:
+        ValueError: ``mpp``, ``captions`` or ``split`` has a value that cannot be meant.
+    """
+    fields = {name: value for name, value in raw.items() if not is_missing(value)}
+    for name in TEXT_FIELDS:
+        if name in fields:
+            fields[name] = as_text(fields[name])
+    if "split" in fields:
+        if fields["split"].lower() not in SPLIT_NAMES:
+            raise ValueError(f"split {fields['split']!r} is none of {', '.join(SPLIT_NAMES)}")
+        fields["split"] = SPLIT_NAMES[fields["split"].lower()]
+    if "mpp" in fields:
+        fields["mpp"] = parse_mpp(fields["mpp"])
+    if "captions" in fields:
+        fields["captions"] = _parse_captions(fields["captions"])
+    return fields
+
+
+def parse_mpp(value: Any) -> float | str:
+    """Microns per pixel: a positive number, or "unknown".
+
+    Raises:
+        ValueError: anything else.
+    """
+    if value == "unknown" or is_missing(value):
+        return "unknown"
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not 0 < number < math.inf:
+        raise ValueError(f"mpp {value!r} is neither a positive number nor unknown")
+    return number
+
+
+def caption_of(text: Any, fields: Mapping[str, Any]) -> str:
+    """The text of a row; without one, the first of its alternative wordings, else ""."""
+    return str(text) if text is not None else next(iter(fields.get("captions", [])), "")
+
+
+def require_unicode(values: Any) -> None:
+    """Refuse texts that no UTF-8 file can hold.
+
+    Raises:
+        ValueError: a lone surrogate, as in the JSON string ``D800``.
+    """
+    try:
+        json.dumps(values, ensure_ascii=False, default=str).encode()
+    except UnicodeEncodeError:
+        raise ValueError("text that is no valid Unicode") from None
+
+
+def _parse_captions(value: Any) -> list[str]:
+    if isinstance(value, str):
+        if not value.lstrip().startswith("["):
+            return [value]
+        try:
+            value = json.loads(value)
+        except json.JSONDecodeError:
+            raise ValueError("captions is no JSON list") from None
+    if not isinstance(value, list) or not all(
+        isinstance(text, str) and text.strip() for text in value
+    ):
+        raise ValueError("captions is no list of texts")
+    return list(value)
+
+
+def read_table(path: Path) -> Iterator[tuple[int, dict[str, Any] | str]]:
+    """Numbered rows; a row that cannot be read comes as its reason."""
+    try:
+        if path.suffix == ".parquet":
+            yield from _read_parquet(path)
+        elif path.suffix == ".jsonl":
+            with path.open(encoding="utf-8") as handle:
+                yield from (
+                    (number, _json_row(line))
+                    for number, line in enumerate(handle, 1)
+                    if line.strip()
+                )
+        else:
+            with path.open(encoding="utf-8-sig", newline="") as handle:
+                yield from (
+                    (number, _csv_row(row)) for number, row in enumerate(csv.DictReader(handle), 1)
+                )
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(
+            str(path),
+            came=f"unreadable text ({error})",
+            allowed="a table in UTF-8",
+            do="Save the table again as UTF-8 with one row a line.",
+        ) from None
+
+
+def _read_parquet(path: Path) -> Iterator[tuple[int, dict[str, Any] | str]]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        rows = pq.read_table(path).to_pylist()
+    except (pa.ArrowInvalid, OSError) as error:
+        raise DataError(
+            str(path),
+            came=f"damaged parquet ({str(error).splitlines()[0]})",
+            allowed="a whole file",
+            do="Copy or write the table again.",
+        ) from None
+    yield from enumerate(rows, 1)
+
+
+def _json_row(line: str) -> dict[str, Any] | str:
+    try:
+        row = json.loads(line)
+    except json.JSONDecodeError as error:
+        return f"not JSON ({error.msg})"
+    return row if isinstance(row, dict) else "not a JSON object"
+
+
+def _csv_row(row: dict[Any, Any]) -> dict[str, Any] | str:
+    if None in row:
+        return "more cells than columns"
+    if None in row.values():
+        return "fewer cells than columns"
+    return row
+
+
+def require_columns(path: Path, columns: Columns, row: Mapping[str, Any]) -> None:
+    """Refuse a named column that a csv or parquet does not have.
+
+    Raises:
+        ConfigError: names the column and those that exist.
+    """
+    wanted = [columns.image, columns.text, columns.key, *columns.rename.values()]
+    # JSON rows may leave out what is empty; only a name that no row-like table has is a mistake.
+    missing = [name for name in wanted if name and name not in row and path.suffix != ".jsonl"]
+    if missing:
+        raise ConfigError(
+            f"{path}: column {missing[0]!r}",
+            came="no such column",
+            allowed=f"one of: {', '.join(row)}",
+            do="Correct the names under `columns`.",
+        )
+
+
+def pick_name(row: Mapping[str, Any], named: str, usual: Iterable[str]) -> str:
+    """The column that a row uses: the named one, else the first usual one, else ""."""
+    return named or next((name for name in usual if name in row), "")
+
+
+def pick(row: Mapping[str, Any], named: str, usual: Iterable[str]) -> Any:
+    """Value of the column that :func:`pick_name` finds; None when it is missing or empty."""
+    value = row.get(pick_name(row, named, usual))
+    return None if is_missing(value) else value
+
+
+def is_missing(value: Any) -> bool:
+    """True for None, "" and NaN."""
+    return value is None or value == "" or (isinstance(value, float) and math.isnan(value))
+
+
+def as_text(value: Any) -> str:
+    """A value as text, 3.0 as "3"."""
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))  # a column of numbers with gaps arrives as floats
+    return str(value)

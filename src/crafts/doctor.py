@@ -1,0 +1,196 @@
+"""What is installed here, what is missing, and the command that adds it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import crafts
+from crafts.core.artifacts import MANIFEST, verify
+from crafts.core.errors import EXIT_DATA, EXIT_OK, EXIT_USAGE, CraftsError
+
+WEIGHTS = Path(__file__).parent / "weights"
+
+# The same lists stand in pyproject.toml; a test holds them equal. They are repeated here because
+# a source tree on PYTHONPATH has no installed metadata to ask.
+CORE = (
+    "accelerate>=1.15,<2",
+    "diffusers~=0.42.1",
+    "huggingface_hub>=2.4,<3",
+    "numpy>=2.0",
+    "packaging>=24",
+    "pillow>=11",
+    "pyarrow>=17",
+    "pydantic>=2.9,<3",
+    "PyYAML>=6.0.2",
+    "rich>=13",
+    "safetensors>=0.6",
+    "scikit-learn>=1.5",
+    "tokenizers>=0.22",
+    "torch>=2.10",
+    "transformers>=5.6,<6",
+    "typer>=0.16",
+)
+EXTRAS = {
+    "slides": (
+        "openslide-bin>=4.0.0.6",
+        "openslide-python>=1.4",
+        "tifffile>=2025.1",
+        "tiffslide>=2.5",
+    ),
+    "dicom": ("pydicom>=3.0", "wsidicom>=0.25"),
+    "llm": ("openai>=2",),
+    "serve": ("fastapi>=0.115", "uvicorn>=0.32"),
+    "dist": ("ray[data]>=2.50",),
+    "lora": ("peft>=0.18",),
+    "track": ("tensorboard>=2.18",),
+    "data": ("datasets>=4", "webdataset>=1.0"),
+}
+EXTRAS_SERVE = {
+    "slides": "whole-slide images",
+    "dicom": "DICOM in and out",
+    "llm": "report summaries by a language model",
+    "serve": "the server and the reader study",
+    "dist": "bulk work on many machines",
+    "lora": "LoRA fine-tuning",
+    "track": "TensorBoard logs of a training run",
+    "data": "checking shards with other people's readers",
+}
+
+
+def compute_report(folder: Path | None = None) -> dict[str, Any]:
+    """Look at this machine.
+
+    Args:
+        folder: where outputs would go (its disk is measured); the current folder by default.
+
+    Returns:
+        A JSON-ready mapping with ``ok``, ``crafts``, ``python``, ``packages``, ``extras``,
+        ``compute``, ``disk`` (bytes) and ``weights``.
+    """
+    packages = {_name(line): _package(line) for line in CORE}
+    weights = [_weights(path) for path in sorted(WEIGHTS.glob("*/"))] if WEIGHTS.is_dir() else []
+    usage = shutil.disk_usage(folder or Path.cwd())
+    installed = all(entry["fault"] is None for entry in packages.values())
+    return {
+        "ok": installed and all(entry["fault"] is None for entry in weights),
+        "crafts": crafts.__version__,
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "packages": packages,
+        "repair": None if installed else _pip(""),
+        "extras": {name: _extra(name, lines) for name, lines in EXTRAS.items()},
+        "compute": _compute() if packages["torch"]["fault"] is None else None,
+        "disk": {"free": usage.free, "total": usage.total},
+        "weights": weights,
+    }
+
+
+def exit_code(report: dict[str, Any]) -> int:
+    """0 when all is well, 2 when a package of the core is missing, 3 when shipped weights are."""
+    if report["ok"]:
+        return EXIT_OK
+    broken = any(entry["fault"] for entry in report["packages"].values())
+    return EXIT_USAGE if broken else EXIT_DATA
+
+
+def format_report(report: dict[str, Any]) -> str:
+    """The report in plain lines."""
+    lines = [f"crafts {report['crafts']}, Python {report['python']}, {report['system']}", ""]
+    for name, entry in report["packages"].items():
+        fault = f"  <- {entry['fault']}" if entry["fault"] else ""
+        lines.append(f"  {name:<18}{entry['version'] or '-'}{fault}")
+    if report["repair"]:
+        lines.append(f"  repair with: {report['repair']}")
+    lines += ["", "extras"]
+    for name, entry in report["extras"].items():
+        state = f"missing: {', '.join(entry['missing'])}" if entry["missing"] else "installed"
+        lines.append(f"  {name:<10}{EXTRAS_SERVE[name]:<46}{state}")
+        if entry["add"]:
+            lines.append(f"  {'':<10}add with: {entry['add']}")
+    lines += ["", *_compute_lines(report["compute"])]
+    gib = {key: value / 2**30 for key, value in report["disk"].items()}
+    lines.append(f"disk: {gib['free']:.1f} GiB free of {gib['total']:.1f}")
+    for entry in report["weights"]:
+        state, size = entry["fault"] or "verified", entry["bytes"] / 1e6
+        lines.append(f"weights {entry['name']}: {state} ({size:.1f} MB)")
+    if not report["weights"]:
+        lines.append("weights: none are shipped with this build")
+    lines += ["", "all is well" if report["ok"] else "not all is well: see the marked lines"]
+    return "\n".join(lines)
+
+
+def _name(requirement: str) -> str:
+    from packaging.requirements import Requirement
+
+    return Requirement(requirement).name
+
+
+def _package(requirement: str) -> dict[str, str | None]:
+    from packaging.requirements import Requirement
+
+    wanted = Requirement(requirement)
+    try:
+        found = version(wanted.name)
+    except PackageNotFoundError:
+        return {"version": None, "wanted": str(wanted.specifier), "fault": "not installed"}
+    fits = wanted.specifier.contains(found, prereleases=True)
+    fault = None if fits else f"{found} does not satisfy {wanted.specifier}"
+    return {"version": found, "wanted": str(wanted.specifier), "fault": fault}
+
+
+def _extra(name: str, requirements: tuple[str, ...]) -> dict[str, Any]:
+    missing = [_name(line) for line in requirements if _package(line)["fault"]]
+    return {"missing": missing, "add": _pip(f"[{name}]") if missing else None}
+
+
+def _pip(extra: str) -> str:
+    """The command that installs us with an extra, from the source tree when we stand in one."""
+    root = Path(__file__).parents[2]
+    in_tree = (root / "constraints.txt").is_file()
+    if in_tree:
+        return f'{sys.executable} -m pip install -c {root}/constraints.txt -e "{root}{extra}"'
+    return f'{sys.executable} -m pip install "crafts{extra}"'
+
+
+def _compute() -> dict[str, Any]:
+    import torch
+
+    gpus = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
+    return {
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "cuda_build": torch.version.cuda,
+        "gpus": [{"name": gpu.name, "memory": gpu.total_memory} for gpu in gpus],
+    }
+
+
+def _compute_lines(compute: dict[str, Any] | None) -> list[str]:
+    if compute is None:
+        return ["compute: unknown without torch"]
+    lines = [f"compute: {compute['cores']} cores, torch uses {compute['threads']} threads"]
+    for gpu in compute["gpus"]:
+        lines.append(f"GPU: {gpu['name']}, {gpu['memory'] / 2**30:.0f} GiB")
+    if not compute["gpus"]:
+        build = compute["cuda_build"]
+        lines.append(
+            f"GPU: none visible ({f'CUDA {build} build' if build else 'CPU build'} of torch)"
+        )
+    return lines
+
+
+def _weights(folder: Path) -> dict[str, Any]:
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    entry: dict[str, Any] = {"name": folder.name, "fault": None}
+    entry["bytes"] = sum(path.stat().st_size for path in files)
+    if (folder / MANIFEST).is_file() or files:
+        try:
+            verify(folder)
+        except CraftsError as error:
+            entry["fault"] = str(error)
+    return entry

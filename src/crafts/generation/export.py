@@ -1,0 +1,245 @@
+"""Image files that say of themselves what they are (text chunks, XMP), and the contact sheet."""
+
+from __future__ import annotations
+
+import io
+import re
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from xml.sax.saxutils import escape
+
+from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngImageFile, PngInfo
+
+from crafts.core.artifacts import sha256_bytes, write_bytes
+from crafts.core.errors import DataError
+
+DIGITAL_SOURCE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
+XMP_KEY = "XML:com.adobe.xmp"
+
+_XMP = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
+<x:xmpmeta xmlns:x="adobe:ns:meta/">
+ <rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
+  <rdf:Description rdf:about=""
+    xmlns:dc="http://purl.org/dc/elements/1.1/"
+    xmlns:xmp="http://ns.adobe.com/xap/1.0/"
+    xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/">
+   <Iptc4xmpExt:DigitalSourceType>{source}</Iptc4xmpExt:DigitalSourceType>
+   <Iptc4xmpExt:AISystemUsed>{system}</Iptc4xmpExt:AISystemUsed>
+   <Iptc4xmpExt:AIPromptInformation>{prompt}</Iptc4xmpExt:AIPromptInformation>
+   <xmp:CreatorTool>{software}</xmp:CreatorTool>
+   <dc:rights><rdf:Alt><rdf:li xml:lang="x-default">{licence}</rdf:li></rdf:Alt></dc:rights>
+  </rdf:Description>
+ </rdf:RDF>
+</x:xmpmeta>
+<?xpacket end="r"?>"""
+
+# what XML 1.0 cannot hold even as a reference
+_NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+_PLAIN = str.maketrans("–—‐‘’“”µμ×", "---''\"\"uux")
+
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where a synthetic image comes from.
+
+    Attributes:
+        prompt: the text it was made from.
+        negative_prompt: the text it was steered away from.
+        seed: seed of the row; None on a contact sheet.
+        k: index of the image of that row; None on a contact sheet.
+        model: name under which the model was loaded.
+        model_sha256: fingerprint of the checkpoint.
+        licence: licence of the weights.
+        preset: name of the sampler's preset.
+        num_steps: sampler steps.
+        guidance_scale: 1.0 = off.
+        mpp: microns per pixel; None = unknown, and then nothing is invented.
+        software: program and version.
+        request: hash of all that decides the pixels; equal requests need not be made twice.
+        cut: end of the prompt that the text encoder did not see.
+    """
+
+    prompt: str
+    negative_prompt: str
+    seed: int | None
+    k: int | None
+    model: str
+    model_sha256: str
+    licence: str
+    preset: str
+    num_steps: int
+    guidance_scale: float
+    mpp: float | None
+    software: str
+    request: str = ""
+    cut: str = ""
+
+
+def save_png(image: Image.Image, path: Path, provenance: Provenance) -> str:
+    """Write an image with its provenance; equal input gives equal bytes.
+
+    Args:
+        image: RGB.
+        path: target, replaced in one step.
+        provenance: written as text chunks and as an XMP packet; pHYs only when ``mpp`` is known.
+
+    Returns:
+        sha256 of the file.
+
+    Raises:
+        RetryError: the disk is full.
+    """
+    info = PngInfo()
+    for key, value in _texts(provenance).items():
+        info.add_itxt(key, value)
+    info.add_itxt(XMP_KEY, _xmp(provenance))
+    options = {} if provenance.mpp is None else {"dpi": (25400 / provenance.mpp,) * 2}
+    buffer = io.BytesIO()
+    image.convert("RGB").save(buffer, "PNG", pnginfo=info, compress_level=6, **options)
+    write_bytes(path, buffer.getvalue())
+    return sha256_bytes(buffer.getvalue())
+
+
+def read_provenance(path: Path) -> Provenance:
+    """The provenance that an image of ours carries; the pixels are decoded as a check of the file.
+
+    Raises:
+        DataError: the file is missing, damaged, or carries none.
+    """
+    try:
+        with Image.open(path, formats=["PNG"]) as image:
+            image.load()
+            texts = dict(image.text) if isinstance(image, PngImageFile) else {}
+        return _provenance(texts)
+    except (OSError, SyntaxError, ValueError, KeyError) as error:
+        reason = f"no {error} in it" if isinstance(error, KeyError) else str(error)
+        raise DataError(
+            str(path),
+            came=f"an image without readable provenance ({reason})",
+            allowed="a PNG that crafts wrote",
+            do="Use the file as `crafts generate` left it.",
+        ) from None
+
+
+def contact_sheet(
+    images: Sequence[Image.Image], captions: Sequence[str], *, columns: int = 4, cell: int = 256
+) -> Image.Image:
+    """A grid with a caption under each image.
+
+    Args:
+        images: at least one; shown at most ``cell`` pixels wide and high.
+        captions: one an image; wrapped, and shortened after four lines.
+        columns: images a row.
+        cell: width and height in pixels of one image.
+    """
+    gap, font = 10, ImageFont.load_default(size=13)
+    lines = [_wrap(_plain(text), font, cell, most=4) for text in captions]
+    columns = min(columns, len(images))
+    rows = -(-len(images) // columns)
+    height = cell + 16 * max(len(item) for item in lines) + 4
+    sheet = Image.new("RGB", (columns * (cell + gap) + gap, rows * (height + gap) + gap), "white")
+    pen = ImageDraw.Draw(sheet)
+    for index, (image, caption) in enumerate(zip(images, lines, strict=True)):
+        left = gap + index % columns * (cell + gap)
+        top = gap + index // columns * (height + gap)
+        shown = image.convert("RGB")
+        shown.thumbnail((cell, cell), Image.Resampling.LANCZOS)
+        sheet.paste(shown, (left, top))
+        for number, line in enumerate(caption):
+            pen.text((left, top + cell + 4 + 16 * number), line, fill="black", font=font)
+    return sheet
+
+
+def _texts(provenance: Provenance) -> dict[str, str]:
+    texts = {
+        "synthetic": "true",
+        "digital_source_type": DIGITAL_SOURCE,
+        "prompt": provenance.prompt,
+        "negative_prompt": provenance.negative_prompt,
+        "seed": _optional(provenance.seed, ""),
+        "k": _optional(provenance.k, ""),
+        "model": provenance.model,
+        "model_sha256": provenance.model_sha256,
+        "licence": provenance.licence,
+        "preset": provenance.preset,
+        "num_steps": str(provenance.num_steps),
+        "guidance_scale": repr(provenance.guidance_scale),
+        "mpp": _optional(provenance.mpp, "unknown"),
+        "Software": provenance.software,
+        "request": provenance.request,
+        "cut": provenance.cut,
+    }
+    return texts
+
+
+def _provenance(texts: dict[str, str]) -> Provenance:
+    return Provenance(
+        prompt=str(texts["prompt"]),
+        negative_prompt=str(texts["negative_prompt"]),
+        seed=int(texts["seed"]) if texts["seed"] else None,
+        k=int(texts["k"]) if texts["k"] else None,
+        model=str(texts["model"]),
+        model_sha256=str(texts["model_sha256"]),
+        licence=str(texts["licence"]),
+        preset=str(texts["preset"]),
+        num_steps=int(texts["num_steps"]),
+        guidance_scale=float(texts["guidance_scale"]),
+        mpp=None if texts["mpp"] == "unknown" else float(texts["mpp"]),
+        software=str(texts["Software"]),
+        request=str(texts["request"]),
+        cut=str(texts["cut"]),
+    )
+
+
+def _optional(value: float | None, absent: str) -> str:
+    return absent if value is None else repr(value)
+
+
+def _xmp(provenance: Provenance) -> str:
+    return _XMP.format(
+        source=DIGITAL_SOURCE,
+        system=_xml(f"{provenance.model} {provenance.model_sha256}"),
+        prompt=_xml(provenance.prompt),
+        software=_xml(provenance.software),
+        licence=_xml(provenance.licence),
+    )
+
+
+def _xml(text: str) -> str:
+    """Text as element content; parsers turn a bare carriage return into a newline."""
+    return escape(_NOT_XML.sub("\ufffd", text), {"\r": "&#13;"})
+
+
+def _plain(text: str) -> str:
+    """What Pillow's own font can draw: letters lose their accents, other scripts become ``?``."""
+    letters = unicodedata.normalize("NFKD", text.translate(_PLAIN))
+    return "".join(c if c.isascii() else "?" for c in letters if not unicodedata.combining(c))
+
+
+def _wrap(text: str, font: Font, width: int, most: int) -> list[str]:
+    """Break at spaces, inside a word only when it alone is too wide."""
+    lines: list[str] = []
+    line = ""
+    for word in text.split():
+        while font.getlength(word) > width:
+            fits = next(
+                n for n in range(len(word), 0, -1) if n == 1 or font.getlength(word[:n]) <= width
+            )
+            lines, line = [*lines, *([line] if line else []), word[:fits]], ""
+            word = word[fits:] or " "
+        joined = f"{line} {word}".strip()
+        if line and font.getlength(joined) > width:
+            lines.append(line)
+            joined = word
+        line = joined
+    lines.append(line)
+    if len(lines) > most:
+        lines = [*lines[: most - 1], lines[most - 1][: max(1, len(lines[most - 1]) - 2)] + "…"]
+    return lines

@@ -1,0 +1,324 @@
+"""Stage: prompts or a manifest in, image files with provenance out. Interrupted runs go on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from PIL import Image
+
+from crafts.core.artifacts import MANIFEST, Manifest, finish, lock, sha256_file
+from crafts.core.config import validate
+from crafts.core.errors import ConfigError, DataError, NotYetError
+from crafts.core.records import Ledger
+from crafts.core.runtime import pick_device, say
+from crafts.generation.export import save_png
+from crafts.generation.folder import (
+    Made,
+    check_output,
+    find_image,
+    remove_stale,
+    write_grid,
+    write_metadata,
+)
+from crafts.generation.manifest import (
+    PromptRow,
+    check_rows,
+    load_rows,
+    prompt_rows,
+    unknown_columns,
+)
+from crafts.generation.plan import GenerateConfig, Item, Plan
+from crafts.sampling.conditioning import Draw
+from crafts.sampling.sampler import iter_images, resolve_preset
+
+if TYPE_CHECKING:
+    from crafts.model.bundle import Bundle
+
+TRIES = 20
+
+Accept = Callable[[Image.Image, str], bool]
+"""(image, prompt) -> whether the image is good enough to keep."""
+
+
+def run(
+    config: GenerateConfig,
+    inputs: Path | None,
+    output: Path,
+    *,
+    bundle: Bundle | None = None,
+    accept: Accept | None = None,
+) -> Manifest:
+    """Make the images that prompts and a manifest ask for.
+
+    An image that lies in ``output`` and carries the hash of the same request is not made again, so
+    an interrupted run goes on where it stopped. Images of earlier, other requests are removed.
+
+    Args:
+        config: see :class:`crafts.generation.plan.GenerateConfig`.
+        inputs: prompt manifest; ``config.manifest`` when None.
+        output: gets ``images/<id>-<k>.png``, ``metadata.csv``, ``grid.png``, ``rejects.jsonl`` and
+            last ``manifest.json``.
+        bundle: the model; loaded from ``config.model`` when None.
+        accept: quality gate of ``config.keep``.
+
+    Raises:
+        ConfigError: no prompts, a foreign output folder, or a wish that the model cannot meet.
+        NotYetError: control, other sizes, or ``keep`` without a gate.
+        DataError: an unusable manifest, or too many bad rows.
+        RetryError: another run holds the output folder, or the disk is full.
+    """
+    _refuse_later(config, accept)
+    source = inputs or config.manifest
+    ledger = Ledger("generate")
+    rows = _read_rows(config, source, ledger)
+    check_output(output)
+    bundle = _open(config, bundle)
+    preset = resolve_preset(
+        config.preset,
+        num_steps=config.num_steps,
+        guidance_scale=config.guidance_scale,
+        extra=bundle.extra,
+    )
+    plan = Plan(config, bundle, preset)
+    with lock(output):
+        (output / MANIFEST).unlink(missing_ok=True)
+        (output / "images").mkdir(exist_ok=True)
+        made = (
+            keep_accepted(plan, rows, output, accept)
+            if accept and config.keep
+            else make(
+                plan,
+                [item for row in rows for item in plan.items(row, range(plan.number(row)))],
+                output,
+            )
+        )
+        remove_stale(output, {entry.item.name for entry in made})
+        ledger.write(output / "rejects.jsonl")
+        write_metadata(output / "metadata.csv", made)
+        write_grid(output, made, plan.common)
+        return finish(
+            output,
+            stage="generate",
+            config=config,
+            inputs={"model": bundle.fingerprint}
+            | ({"manifest": sha256_file(source)} if source else {}),
+            counts={**ledger.counts(), "images": len(made)},
+            extra=_facts(plan, made),
+        )
+
+
+def generate_images(
+    bundle: Bundle,
+    prompts: Sequence[str] | str,
+    *,
+    seed: int = 0,
+    num_images: int = 1,
+    preset: str = "balanced",
+    num_steps: int | None = None,
+    guidance_scale: float | None = None,
+    negative_prompt: str = "",
+    batch_size: int = 4,
+) -> list[Image.Image]:
+    """Images in memory: those of the first prompt, then those of the second, ...
+
+    Args:
+        bundle: the model, on its device.
+        prompts: texts to follow.
+        seed: shared by all prompts.
+        num_images: images a prompt.
+        preset: ``paper``, ``balanced`` or ``fast``.
+        num_steps: replaces the preset's number of steps.
+        guidance_scale: replaces the scale; 1.0 = off.
+        negative_prompt: text to be steered away from.
+        batch_size: images a pass; never changes an image.
+
+    Raises:
+        ConfigError: an empty prompt, or a value out of bounds.
+    """
+    prompts = (prompts,) if isinstance(prompts, str) else tuple(prompts)
+    values = {
+        "prompts": prompts,
+        "seed": seed,
+        "num_images": num_images,
+        "preset": preset,
+        "num_steps": num_steps,
+        "guidance_scale": guidance_scale,
+        "negative_prompt": negative_prompt,
+        "batch_size": batch_size,
+    }
+    config = validate(GenerateConfig, values, "generate")
+    rows = _read_rows(config, None, Ledger("generate"))
+    chosen = resolve_preset(
+        preset, num_steps=num_steps, guidance_scale=guidance_scale, extra=bundle.extra
+    )
+    plan = Plan(config, bundle, chosen)
+    draws = [item.draw for row in rows for item in plan.items(row, range(num_images))]
+    images: dict[int, Image.Image] = {}
+    for batch in iter_images(bundle, draws, chosen, batch_size=batch_size):
+        for index, conditioning, pixels in batch:
+            images[index] = Image.fromarray(pixels)
+            _say_cut(draws[index], conditioning.cut, conditioning.negative_cut)
+    return [images[index] for index in range(len(draws))]
+
+
+def make(plan: Plan, items: Sequence[Item], output: Path) -> list[Made]:
+    """Make the images that do not lie in ``output`` yet, and account for all of them, in order."""
+    made: dict[int, Made] = {}
+    for index, item in enumerate(items):
+        found = find_image(output, item)
+        if found is not None:
+            made[index] = found
+    if made:
+        say(f"generate: {len(made)} of {len(items)} images are there already")
+    start, before, told = time.monotonic(), len(made), set()
+    draws = [item.draw for item in items]
+    batches = iter_images(
+        plan.bundle, draws, plan.preset, batch_size=plan.config.batch_size, done=set(made)
+    )
+    for batch in batches:
+        for index, conditioning, pixels in batch:
+            item = items[index]
+            provenance = replace(item.provenance, cut=conditioning.cut)
+            sha256 = save_png(Image.fromarray(pixels), output / item.name, provenance)
+            made[index] = Made(item, sha256, conditioning.cut)
+            if item.row_id not in told:
+                told.add(item.row_id)
+                _say_cut(item.draw, conditioning.cut, conditioning.negative_cut)
+        seconds = (time.monotonic() - start) / (len(made) - before)
+        say(f"generate: {len(made)} of {len(items)} images, {seconds:.2f} s an image")
+    return [made[index] for index in range(len(items))]
+
+
+def keep_accepted(
+    plan: Plan, rows: Sequence[PromptRow], output: Path, accept: Accept
+) -> list[Made]:
+    """For every row the first ``config.keep`` images that pass, tried in the order of ``k``.
+
+    Args:
+        plan: what to make.
+        rows: usable rows.
+        output: folder with ``images/``.
+        accept: the gate.
+
+    Raises:
+        DataError: a row has fewer after ``TRIES`` images for each one wanted.
+    """
+    wanted = plan.config.keep or 0
+    kept: dict[str, list[Made]] = {row.id: [] for row in rows}
+    tried = dict.fromkeys(kept, 0)
+    while waiting := [row for row in rows if len(kept[row.id]) < wanted]:
+        items: list[Item] = []
+        for row in waiting:
+            missing = wanted - len(kept[row.id])
+            if tried[row.id] >= TRIES * wanted:
+                raise DataError(
+                    f"row {row.id}",
+                    came=f"{len(kept[row.id])} of {tried[row.id]} images pass the quality gate",
+                    allowed=f"{wanted} to keep",
+                    do="Lower --keep, or change the prompt.",
+                )
+            items += plan.items(row, range(tried[row.id], tried[row.id] + missing))
+            tried[row.id] += missing
+        for entry in make(plan, items, output):
+            with Image.open(output / entry.item.name) as image:
+                if accept(image.convert("RGB"), entry.item.draw.prompt):
+                    kept[entry.item.row_id].append(entry)
+    return [entry for row in rows for entry in kept[row.id]]
+
+
+def _refuse_later(config: GenerateConfig, accept: Accept | None) -> None:
+    if config.control:
+        raise NotYetError(
+            "--control",
+            came=config.control[0],
+            allowed="no control for now",
+            do="Control by nuclei or fluorescence comes later; leave the option out.",
+        )
+    if config.keep is not None and accept is None:
+        raise NotYetError(
+            "--keep",
+            came=str(config.keep),
+            allowed="no quality gate for now",
+            do="The quality gate comes later; use --num-images.",
+        )
+
+
+def _read_rows(config: GenerateConfig, source: Path | None, ledger: Ledger) -> list[PromptRow]:
+    """Usable rows of this shard; the ledger is checked here, before hours go into sampling."""
+    raw: list[Any] = list(prompt_rows(config.prompts))
+    if source is not None:
+        raw += load_rows(source)
+        unknown = unknown_columns(raw)
+        if unknown:
+            say(f"generate: {source}: ignored columns without meaning here: {', '.join(unknown)}")
+    if not config.prompts and source is None:
+        raise ConfigError(
+            "generate",
+            came="no prompt",
+            allowed="--prompt TEXT or --manifest FILE",
+            do="Say what to generate.",
+        )
+    shard, _, shards = (config.shard or "1/1").partition("/")
+    rows = check_rows(raw, ledger, (int(shard), int(shards)), len(config.prompts))
+    for reject in ledger.rejects:
+        say(f"generate: {reject['item']} is left out: {reject['reason']}")
+    if ledger.num_listed or not raw:  # a shard beyond the last row is empty and fine
+        ledger.check(config.max_reject_fraction)
+    return rows
+
+
+def _open(config: GenerateConfig, bundle: Bundle | None) -> Bundle:
+    """The model on its device.
+
+    Raises:
+        NotYetError: a size that the model does not make in one piece.
+    """
+    from crafts.model.bundle import load_bundle
+
+    device = pick_device(config.device)
+    bundle = load_bundle(config.model, network=True) if bundle is None else bundle
+    width, _, height = (config.size or str(bundle.native_size)).partition("x")
+    if {int(width), int(height or width)} != {bundle.native_size}:
+        raise NotYetError(
+            "--size",
+            came=str(config.size),
+            allowed=f"{bundle.native_size}, the tile of this model",
+            do="Sizes beyond one tile come later; leave the option out.",
+        )
+    return bundle.to(device)
+
+
+def _facts(plan: Plan, made: Sequence[Made]) -> dict[str, Any]:
+    preset, bundle = plan.preset, plan.bundle
+    return {
+        "model": {
+            "name": plan.common.model,
+            "fingerprint": bundle.fingerprint,
+            "licence": bundle.licence,
+        },
+        "sampler": {
+            "solver": preset.solver,
+            "num_steps": preset.num_steps,
+            "guidance_scale": preset.guidance_scale,
+        },
+        "images": [
+            {
+                "file": entry.item.name,
+                "seed": entry.item.draw.seed,
+                "k": entry.item.draw.k,
+                "sha256": entry.sha256,
+            }
+            for entry in made
+        ],
+    }
+
+
+def _say_cut(draw: Draw, cut: str, negative_cut: str) -> None:
+    start = draw.prompt[:40]
+    for name, text in (("prompt", cut), ("negative prompt", negative_cut)):
+        if text:
+            say(f"generate: {start!r}: the model does not see the end of the {name}: {text!r}")

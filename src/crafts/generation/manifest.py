@@ -1,0 +1,300 @@
+"""Prompt manifests: csv, jsonl or parquet; each row is checked, a bad one recorded and left out."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from crafts.core.errors import DataError, NotYetError
+from crafts.core.records import Ledger
+
+REQUIRED = ("id", "prompt")
+OPTIONAL = ("negative_prompt", "seed", "num_images", "guidance_scale")
+LATER = ("nuclei", "fluorescence")
+MAX_PROMPT = 20_000
+MAX_IMAGES = 100_000
+
+_ID = re.compile(r"[^\s./\\-][^/\\\x00-\x1f\x7f]{0,150}")
+
+
+@dataclass(frozen=True)
+class PromptRow:
+    """One row: a prompt and what was said for it; None means the run's own value."""
+
+    id: str
+    prompt: str
+    negative_prompt: str | None = None
+    seed: int | None = None
+    num_images: int | None = None
+    guidance_scale: float | None = None
+
+
+def prompt_rows(prompts: Sequence[str]) -> list[dict[str, Any]]:
+    """Rows of prompts given without a manifest; their ids are ``000``, ``001``, ..."""
+    return [{"id": f"{index:03d}", "prompt": prompt} for index, prompt in enumerate(prompts)]
+
+
+def load_rows(path: Path) -> list[Any]:
+    """Raw rows of a prompt manifest; a line that cannot be read comes as a message (a string).
+
+    Raises:
+        DataError: no such file, an unknown kind, unreadable, or without the columns id and prompt.
+    """
+    readers = {".csv": _csv_rows, ".jsonl": _jsonl_rows, ".parquet": _parquet_rows}
+    if not path.is_file():
+        raise _fault(
+            path, "no such file", "a prompt manifest", "Check the path given to --manifest."
+        )
+    if path.suffix.lower() not in readers:
+        raise _fault(
+            path,
+            f"kind {path.suffix!r}",
+            ", ".join(readers),
+            "Convert the manifest to one of these.",
+        )
+    return readers[path.suffix.lower()](path)
+
+
+def unknown_columns(rows: Sequence[Any]) -> list[str]:
+    """Columns that mean nothing here, so that a misspelt one can be named."""
+    known = {*REQUIRED, *OPTIONAL, *LATER}
+    return sorted({str(key) for row in rows if isinstance(row, dict) for key in row} - known)
+
+
+def check_rows(
+    rows: Sequence[Any], ledger: Ledger, shard: tuple[int, int] = (1, 1), num_prompts: int = 0
+) -> list[PromptRow]:
+    """Usable rows of a shard, in order; the others go to the ledger with the reason.
+
+    Args:
+        rows: of :func:`load_rows` and :func:`prompt_rows`.
+        ledger: counts the rows of this shard.
+        shard: (K, N): rows whose index modulo N is K - 1.
+        num_prompts: so many rows, the first, come from prompts and not from a manifest.
+
+    Raises:
+        NotYetError: a row asks for control by nuclei or fluorescence.
+    """
+    usable, taken = [], set()
+    for index, raw in enumerate(rows):
+        mine = index % shard[1] == shard[0] - 1
+        item = _name(raw, index - num_prompts, index)
+        try:
+            row = _check_row(raw)
+            if row.id in taken:
+                raise ValueError(f"id {row.id!r} stands in an earlier row")
+            taken.add(row.id)
+        except ValueError as error:
+            row = None
+            reason = str(error)
+        if mine:
+            ledger.listed()
+            if row is None:
+                ledger.reject(item, reason)
+            else:
+                ledger.use(row.id)
+                usable.append(row)
+    return usable
+
+
+def _name(raw: Any, row: int, prompt: int) -> str:
+    """How the ledger calls a row; rows of the manifest are counted from 1, without its header."""
+    if row < 0:
+        return f"prompt {prompt + 1}"
+    name = raw.get("id") if isinstance(raw, Mapping) else None
+    if _missing(name):
+        return f"row {row + 1}"
+    shown = _text(name)[:60].encode(errors="backslashreplace").decode()
+    return f"row {row + 1} ({shown})"
+
+
+def _check_row(raw: Any) -> PromptRow:
+    if isinstance(raw, str):
+        raise ValueError(raw)
+    for column in LATER:
+        if not _missing(raw.get(column)):
+            raise NotYetError(
+                f"manifest column {column}",
+                came=repr(raw[column])[:80],
+                allowed="an empty column for now",
+                do="Control of nuclei and fluorescence comes later; remove the column.",
+            )
+    return PromptRow(
+        id=_id(raw.get("id")),
+        prompt=check_prompt(raw.get("prompt")),
+        negative_prompt=_negative(raw.get("negative_prompt")),
+        seed=_integer("seed", raw.get("seed"), 0, 2**63 - 1),
+        num_images=_integer("num_images", raw.get("num_images"), 1, MAX_IMAGES),
+        guidance_scale=_scale(raw.get("guidance_scale")),
+    )
+
+
+def _missing(value: Any) -> bool:
+    if isinstance(value, float) and math.isnan(value):
+        return True
+    return value is None or (isinstance(value, str) and not value.strip())
+
+
+def _text(value: Any) -> str:
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
+def _id(value: Any) -> str:
+    if _missing(value):
+        raise ValueError("no id")
+    name = _text(value)
+    if (
+        not _ID.fullmatch(name)
+        or name != name.strip()
+        or not _encodable(name)
+        or len(name.encode()) > 200
+    ):
+        raise ValueError(
+            f"id {name[:60]!r} cannot name a file: up to 150 characters without slashes, "
+            "not starting with a dot or a dash"
+        )
+    return name
+
+
+def check_prompt(value: Any) -> str:
+    """A usable prompt, or a :class:`ValueError` that says in words why it is none."""
+    if _missing(value):
+        raise ValueError("empty prompt")
+    return check_text("prompt", value)
+
+
+def _negative(value: Any) -> str | None:
+    return None if _missing(value) else check_text("negative_prompt", value)
+
+
+def check_text(column: str, value: Any) -> str:
+    """Text that an encoder and a file can hold, or a :class:`ValueError`."""
+    if not isinstance(value, str):
+        raise ValueError(f"{column} is {type(value).__name__}, not text")
+    if len(value) > MAX_PROMPT:
+        raise ValueError(f"{column} has {len(value)} characters; at most {MAX_PROMPT}")
+    if "\x00" in value or not _encodable(value):
+        raise ValueError(f"{column} is not valid Unicode text")
+    return value
+
+
+def _encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # lone surrogates, as from a command line in another encoding
+        return False
+    return True
+
+
+def _integer(column: str, value: Any, least: int, most: int) -> int | None:
+    if _missing(value):
+        return None
+    try:
+        # through text, so that 2**53 + 1 is not rounded on the way
+        number = int(_text(value).strip()) if not isinstance(value, bool) else None
+    except ValueError:
+        number = None
+    if number is None or not least <= number <= most:
+        raise ValueError(f"{column} {value!r} is no integer from {least} to {most}")
+    return number
+
+
+def _scale(value: Any) -> float | None:
+    if _missing(value):
+        return None
+    try:
+        number = float(value) if not isinstance(value, bool) else math.nan
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if not 1.0 <= number <= 100.0:
+        raise ValueError(f"guidance_scale {value!r} is no number from 1 (off) to 100")
+    return number
+
+
+def _fault(path: Path, came: str, allowed: str, do: str) -> DataError:
+    return DataError(str(path), came=came, allowed=allowed, do=do)
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise _fault(
+            path,
+            f"byte {error.start} is not UTF-8",
+            "a text file in UTF-8",
+            "Save the manifest as UTF-8.",
+        ) from None
+
+
+def _csv_rows(path: Path) -> list[Any]:
+    reader = csv.DictReader(io.StringIO(_read_text(path), newline=""), strict=True)
+    try:
+        _check_columns(path, reader.fieldnames or [])
+        return [_csv_row(row) for row in reader]
+    except csv.Error as error:
+        raise _fault(
+            path,
+            f"near line {reader.line_num}: {error}",
+            "valid csv",
+            "Correct the quoting of that line.",
+        ) from None
+
+
+def _csv_row(row: dict[Any, Any]) -> Any:
+    if None in row:
+        return f"more fields than columns, the first of them {row[None][0]!r}"
+    return row
+
+
+def _jsonl_rows(path: Path) -> list[Any]:
+    rows = list(_iter_json(_read_text(path)))
+    _check_columns(path, {key for row in rows if isinstance(row, dict) for key in row})
+    return rows
+
+
+def _iter_json(text: str) -> Iterator[Any]:
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            yield f"line {number} is not JSON ({error})"
+            continue
+        yield row if isinstance(row, dict) else f"line {number} is no JSON object"
+
+
+def _parquet_rows(path: Path) -> list[Any]:
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        table = pyarrow.parquet.read_table(path)
+    except (pyarrow.ArrowException, OSError) as error:
+        raise _fault(
+            path,
+            f"unreadable parquet ({str(error).splitlines()[0]})",
+            "a parquet file",
+            "Write it again.",
+        ) from None
+    _check_columns(path, table.column_names)
+    return table.to_pylist()
+
+
+def _check_columns(path: Path, columns: Any) -> None:
+    absent = [name for name in REQUIRED if name not in columns]
+    if absent:
+        raise _fault(
+            path,
+            f"no column {' and no column '.join(absent)}",
+            f"columns {', '.join(REQUIRED)} and, if wanted, {', '.join(OPTIONAL)}",
+            "Add the column.",
+        )

@@ -1,0 +1,75 @@
+"""What trains an autoencoder: pixels, their gradients, moments of the latents, and features."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from crafts.core.errors import ConfigError
+
+
+def l1_loss(output: Tensor, images: Tensor) -> Tensor:
+    """Mean absolute error of [B, 3, H, W]."""
+    return (output - images).abs().mean()
+
+
+def l2_loss(output: Tensor, images: Tensor) -> Tensor:
+    """Mean squared error of [B, 3, H, W]."""
+    return (output - images).square().mean()
+
+
+def gradient_loss(output: Tensor, images: Tensor) -> Tensor:
+    """Mean absolute error of the differences between neighbours, vertical plus horizontal.
+
+    It punishes blur, which costs little in the pixel norms.
+    """
+    error = output - images
+    vertical = error[..., 1:, :] - error[..., :-1, :]
+    horizontal = error[..., :, 1:] - error[..., :, :-1]
+    return vertical.abs().mean() + horizontal.abs().mean()
+
+
+def latent_moment_penalty(latents: Tensor) -> Tensor:
+    """``mean^2 + (variance - 1)^2`` per channel of latents [B, C, h, w], averaged over channels.
+
+    It keeps latents near zero mean and unit variance over a batch, so that the denoiser needs no
+    further scaling.
+    """
+    mean = latents.mean((0, 2, 3))
+    variance = latents.var((0, 2, 3))
+    return (mean.square() + (variance - 1).square()).mean()
+
+
+def kl_loss(mean: Tensor, std: Tensor) -> Tensor:
+    """Divergence of N(mean, std^2) from N(0, 1) per latent value, averaged; ``std`` > 0."""
+    return 0.5 * (mean.square() + std.square() - 1 - 2 * torch.log(std)).mean()
+
+
+def feature_loss(output: Sequence[Tensor], images: Sequence[Tensor]) -> Tensor:
+    """Distance of two lists of feature maps [B, C, ...], each map normalised over its channels.
+
+    The squared distance of unit vectors, averaged over positions, samples and maps (as LPIPS,
+    without learnt weights).
+
+    Args:
+        output: features of the reconstruction.
+        images: features of the originals; no gradient flows into them.
+
+    Raises:
+        ConfigError: no features, or lists of different length.
+    """
+    if not output or len(output) != len(images):
+        raise ConfigError(
+            "feature_loss",
+            came=f"{len(output)} and {len(images)} feature maps",
+            allowed="as many of both, at least one",
+            do="Take both from the same encoder.",
+        )
+    distances = [
+        (F.normalize(a, dim=1) - F.normalize(b.detach(), dim=1)).square().sum(1).mean()
+        for a, b in zip(output, images, strict=True)
+    ]
+    return torch.stack(distances).mean()

@@ -1,0 +1,1 @@
+"""Networks and their folders: codec, text encoder, denoiser, schedule, image-text encoders."""

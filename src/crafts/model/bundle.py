@@ -1,0 +1,319 @@
+"""A checkpoint: one folder in the layout of a StableDiffusionPipeline, opened and written."""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from diffusers import UNet2DConditionModel
+from torch import nn
+from transformers import CLIPTextModel
+
+from crafts.core import artifacts
+from crafts.core.artifacts import Manifest
+from crafts.core.errors import ConfigError, DataError
+from crafts.model.codec import Codec, load_codec
+from crafts.model.folders import load_diffusers_module, load_module, read_json, strip_origin
+from crafts.model.schedule import Schedule
+from crafts.model.text import TextConditioner, load_tokenizer, save_tokenizer
+
+SHIPPED = Path(__file__).parents[1] / "weights"
+UNKNOWN = "unknown"
+_PARTS = ("vae", "text_encoder", "tokenizer", "unet", "scheduler")
+_HUB_FILES = ["*/*.safetensors", "*/*.json", "*/*.txt", "model_index.json", "README.md"]
+_HUB_SKIP = ["safety_checker/*", "*.fp16.*", "*non_ema*"]
+
+
+@dataclass
+class Bundle:
+    """All that text-to-image generation needs, in float32 and in evaluation mode when loaded.
+
+    Attributes:
+        codec: images to latents and back.
+        text: prompts to tokens.
+        denoiser: the U-Net.
+        schedule: its noise schedule; ``schedule.config`` builds samplers of diffusers.
+        licence: of the weights, or "unknown".
+        mpp: microns per pixel of its images, or "unknown".
+        extra: further facts for the manifest.
+        fingerprint: identity of the folder it was loaded from; "" for one never saved.
+    """
+
+    codec: Codec
+    text: TextConditioner
+    denoiser: UNet2DConditionModel
+    schedule: Schedule
+    licence: str = UNKNOWN
+    mpp: float | str = UNKNOWN
+    extra: dict[str, Any] = field(default_factory=dict)
+    fingerprint: str = ""
+
+    @property
+    def native_size(self) -> int:
+        """Pixels along a side of the images that the denoiser was trained for."""
+        size = self.denoiser.config.sample_size
+        return int(size if isinstance(size, int) else size[0]) * self.codec.factor
+
+    def to(self, *args: Any, **kwargs: Any) -> Bundle:
+        """Move or cast all networks in place, as ``torch.nn.Module.to``."""
+        for part in (self.codec, self.text, self.denoiser):
+            part.to(*args, **kwargs)
+        return self
+
+
+def load_bundle(source: str | Path, *, network: bool = False) -> Bundle:
+    """Open a checkpoint.
+
+    Args:
+        source: "mini" for the shipped weights, a folder, or a hub id (``owner/name``).
+        network: whether a hub id may be downloaded; without it only a copy on this disk is used.
+
+    A folder with a manifest is verified file by file. Any other folder in the SD-1.5 layout is
+    opened as it is, safety checker and feature extractor left aside. Only safetensors are read.
+
+    Raises:
+        ConfigError: no such model, another architecture, or pickled weights only.
+        IntegrityError: a file differs from the manifest.
+        DataError: weights that are damaged or do not fit.
+    """
+    folder = resolve_model(source, network=network)
+    ours = (folder / artifacts.MANIFEST).is_file()
+    manifest = artifacts.verify(folder) if ours else None
+    _check_index(folder)
+    codec = load_codec(folder / "vae")
+    text = TextConditioner(
+        load_tokenizer(folder / "tokenizer"), load_module(folder / "text_encoder", CLIPTextModel)
+    )
+    denoiser = load_diffusers_module(folder / "unet", (UNet2DConditionModel,))
+    _check_fit(folder, codec, text, denoiser)
+    extra = manifest.extra if manifest else {}
+    return Bundle(
+        codec=codec,
+        text=text,
+        denoiser=denoiser,
+        schedule=Schedule.from_config(read_json(folder / "scheduler" / "scheduler_config.json")),
+        licence=extra.get("licence") or read_licence(folder / "README.md"),
+        mpp=extra.get("mpp", UNKNOWN),
+        extra={
+            key: value
+            for key, value in extra.items()
+            if key not in ("licence", "mpp", "native_size")
+        },
+        fingerprint=artifacts.fingerprint(folder) if ours else _hash_folder(folder),
+    )
+
+
+def resolve_model(source: str | Path, *, network: bool = False) -> Path:
+    """The folder that a model name means; arguments and errors as :func:`load_bundle`."""
+    name = str(source)
+    if name == "mini":
+        folder = SHIPPED / "mini"
+        if not (folder / "model_index.json").is_file():
+            raise _no_model(
+                name,
+                "this installation holds no shipped weights",
+                "Install crafts with its weights.",
+            )
+        return folder
+    folder = Path(source)
+    if (folder / "model_index.json").is_file():
+        return folder
+    if folder.exists():
+        raise _no_model(
+            name, "a path without model_index.json", "Pass the folder that holds model_index.json."
+        )
+    if re.fullmatch(r"[\w][\w.-]*/[\w][\w.-]*", name):
+        return _from_hub(name, network)
+    raise _no_model(name, "no such folder", "Check the path.")
+
+
+def save_bundle(
+    bundle: Bundle,
+    folder: Path,
+    *,
+    card: str,
+    half: bool = False,
+    stage: str = "bundle",
+    config: Mapping[str, Any] | None = None,
+    inputs: Mapping[str, str] | None = None,
+) -> Manifest:
+    """Write a checkpoint that ``StableDiffusionPipeline.from_pretrained`` opens, manifest last.
+
+    Args:
+        bundle: is not changed.
+        folder: new, empty, or an earlier checkpoint, which is replaced.
+        card: text of README.md, with a YAML header that names the licence.
+        half: store float16 weights.
+        stage: name of the stage that made it, for the manifest.
+        config: resolved configuration, for the manifest.
+        inputs: fingerprints of what it was made from, for the manifest.
+
+    Raises:
+        ConfigError: ``folder`` holds files that no stage wrote.
+        RetryError: the disk is full.
+    """
+    dtype = torch.float16 if half else torch.float32
+    extra = {
+        **bundle.extra,
+        "licence": bundle.licence,
+        "mpp": bundle.mpp,
+        "native_size": bundle.native_size,
+    }
+    with artifacts.staging(folder) as temporary:
+        _save_module(bundle.codec.module, temporary / "vae", dtype)
+        _save_module(bundle.text.encoder, temporary / "text_encoder", dtype)
+        _save_module(bundle.denoiser, temporary / "unet", dtype)
+        save_tokenizer(bundle.text.tokenizer, temporary / "tokenizer")
+        _write_json(temporary / "scheduler" / "scheduler_config.json", bundle.schedule.config)
+        _write_json(temporary / "model_index.json", _model_index(bundle))
+        (temporary / "README.md").write_text(card, encoding="utf-8")
+        return artifacts.finish(
+            temporary, stage=stage, config=config or {}, inputs=inputs, extra=extra
+        )
+
+
+def read_licence(card: Path) -> str:
+    """The ``license`` of a model card's YAML header, or "unknown"."""
+    if not card.is_file():
+        return UNKNOWN
+    header = re.match(
+        r"\A---\s*\n(.*?)\n---\s*(\n|\Z)",
+        card.read_text(encoding="utf-8", errors="replace"),
+        re.DOTALL,
+    )
+    try:
+        values = yaml.safe_load(header.group(1)) if header else None
+    except yaml.YAMLError:
+        return UNKNOWN
+    licence = values.get("license") if isinstance(values, dict) else None
+    return str(licence) if licence else UNKNOWN
+
+
+def _model_index(bundle: Bundle) -> dict[str, Any]:
+    """``model_index.json``; no image processor: its class name changes between releases."""
+    import diffusers
+
+    return {
+        "_class_name": "StableDiffusionPipeline",
+        "_diffusers_version": diffusers.__version__,
+        "feature_extractor": [None, None],
+        "image_encoder": [None, None],
+        "requires_safety_checker": False,
+        "safety_checker": [None, None],
+        "scheduler": ["diffusers", bundle.schedule.config.get("_class_name", "DDIMScheduler")],
+        "text_encoder": ["transformers", "CLIPTextModel"],
+        "tokenizer": ["transformers", "CLIPTokenizer"],
+        "unet": ["diffusers", "UNet2DConditionModel"],
+        "vae": ["diffusers", type(bundle.codec.module).__name__],
+    }
+
+
+def _save_module(module: nn.Module, folder: Path, dtype: torch.dtype) -> None:
+    stored: Any = copy.deepcopy(module).to(dtype=dtype)
+    stored.to(memory_format=torch.contiguous_format)
+    stored.save_pretrained(folder, safe_serialization=True)
+    strip_origin(folder)
+
+
+def _write_json(path: Path, value: Mapping[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def _check_index(folder: Path) -> None:
+    """Refuse what is not a text-to-image pipeline of SD-1.5's parts."""
+    index = read_json(folder / "model_index.json")
+    missing = [part for part in _PARTS if not (folder / part).is_dir()]
+    if missing:
+        raise ConfigError(
+            str(folder),
+            came=f"no folder {missing[0]!r} (pipeline {index.get('_class_name')!r})",
+            allowed="the parts of Stable Diffusion 1.5: " + ", ".join(_PARTS),
+            do="Use a model of that layout.",
+        )
+
+
+def _check_fit(
+    folder: Path, codec: Codec, text: TextConditioner, denoiser: UNet2DConditionModel
+) -> None:
+    pairs = (
+        (
+            "in_channels",
+            denoiser.config.in_channels,
+            codec.channels,
+            "the latent channels of the vae",
+        ),
+        (
+            "cross_attention_dim",
+            denoiser.config.cross_attention_dim,
+            text.width,
+            "the width of the text encoder",
+        ),
+    )
+    for key, came, allowed, what in pairs:
+        if came != allowed:
+            raise ConfigError(
+                f"{folder / 'unet' / 'config.json'}: {key}",
+                came=str(came),
+                allowed=f"{allowed}, {what}",
+                do="Use parts of one model (inpainting and SD-2 layouts are not supported).",
+            )
+
+
+def _hash_folder(folder: Path) -> str:
+    """Identity of a folder without manifest: hash over names and hashes of the files in use."""
+    wanted = [
+        folder / "model_index.json",
+        *(path for part in _PARTS for path in (folder / part).rglob("*")),
+    ]
+    names = sorted(path.relative_to(folder).as_posix() for path in wanted if path.is_file())
+    names = [name for name in names if Path(name).suffix in {".safetensors", ".json", ".txt"}]
+    lines = "".join(f"{name} {artifacts.sha256_file(folder / name)}\n" for name in names)
+    return artifacts.sha256_bytes(lines.encode())
+
+
+def _from_hub(name: str, network: bool) -> Path:
+    """The snapshot of a hub repository: safetensors, configuration and text files only."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        found = snapshot_download(
+            name, allow_patterns=_HUB_FILES, ignore_patterns=_HUB_SKIP, local_files_only=not network
+        )
+    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+        reason = (
+            " ".join(str(error).split())[:160]
+            if network
+            else "no such folder, and no downloaded copy"
+        )
+        do = (
+            "Check the id and the connection."
+            if network
+            else "Check the path, or allow the network for a hub id."
+        )
+        raise _no_model(name, reason, do) from None
+    if not (Path(found) / "model_index.json").is_file():
+        raise DataError(
+            name,
+            came="a repository without model_index.json",
+            allowed="a model in the layout of diffusers",
+            do="Choose another model.",
+        )
+    return Path(found)
+
+
+def _no_model(name: str, came: str, do: str) -> ConfigError:
+    return ConfigError(
+        f"model {name!r}",
+        came=came,
+        allowed="mini, a folder in the layout of diffusers, or a hub id",
+        do=do,
+    )

@@ -1,0 +1,170 @@
+"""The U-Net that predicts noise or velocity, its size counted, and low-rank adapters for it."""
+
+from __future__ import annotations
+
+import torch
+from diffusers import UNet2DConditionModel
+from pydantic import Field, model_validator
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from crafts.core.config import Config
+from crafts.core.errors import ConfigError
+
+_LORA_TARGETS = ("to_q", "to_k", "to_v", "to_out.0")
+
+
+class DenoiserConfig(Config):
+    """A ``UNet2DConditionModel``; the defaults are those of ``crafts-mini``."""
+
+    sample_size: int = Field(
+        default=32, ge=4, description="latent side at which it makes images by default"
+    )
+    channels: int = Field(default=8, ge=1, description="latent channels, in and out")
+    block_out_channels: tuple[int, ...] = Field(default=(64, 96, 160), min_length=1, max_length=6)
+    attention: tuple[bool, ...] = Field(
+        default=(False, True, True), description="cross-attention per level, top first"
+    )
+    layers_per_block: int = Field(default=1, ge=1, le=4)
+    num_heads: int = Field(default=4, ge=1, description="attention heads at every level")
+    cross_attention_dim: int = Field(default=160, ge=8, description="width of the text tokens")
+    norm_num_groups: int = Field(default=16, ge=1)
+    gradient_checkpointing: bool = Field(
+        default=False, description="recompute activations to save memory"
+    )
+
+    @model_validator(mode="after")
+    def _fits(self) -> DenoiserConfig:
+        if len(self.attention) != len(self.block_out_channels):
+            raise ValueError("one entry of attention per entry of block_out_channels")
+        if any(
+            width % self.norm_num_groups or width % self.num_heads
+            for width in self.block_out_channels
+        ):
+            raise ValueError(
+                "block_out_channels that are multiples of norm_num_groups and of num_heads"
+            )
+        if self.sample_size % 2 ** (len(self.block_out_channels) - 1):
+            raise ValueError("a sample_size that halves evenly at every level")
+        return self
+
+
+SD15_DENOISER = DenoiserConfig(
+    sample_size=64,
+    channels=4,
+    block_out_channels=(320, 640, 1280, 1280),
+    attention=(True, True, True, False),
+    layers_per_block=2,
+    num_heads=8,
+    cross_attention_dim=768,
+    norm_num_groups=32,
+)
+
+
+def build_denoiser(config: DenoiserConfig) -> UNet2DConditionModel:
+    """A denoiser with random weights.
+
+    ``attention_head_dim`` of diffusers is, for historical reasons, the number of heads: SD-1.5 says
+    8 and means heads.
+    """
+    down = tuple(
+        "CrossAttnDownBlock2D" if attends else "DownBlock2D" for attends in config.attention
+    )
+    up = tuple(
+        "CrossAttnUpBlock2D" if attends else "UpBlock2D" for attends in reversed(config.attention)
+    )
+    denoiser = UNet2DConditionModel(
+        sample_size=config.sample_size,
+        in_channels=config.channels,
+        out_channels=config.channels,
+        down_block_types=down,
+        up_block_types=up,
+        block_out_channels=config.block_out_channels,
+        layers_per_block=config.layers_per_block,
+        attention_head_dim=config.num_heads,
+        cross_attention_dim=config.cross_attention_dim,
+        norm_num_groups=config.norm_num_groups,
+    )
+    if config.gradient_checkpointing:
+        denoiser.enable_gradient_checkpointing()
+    return denoiser
+
+
+def count_parameters(module: nn.Module, *, trainable_only: bool = False) -> int:
+    """Number of parameters, tied ones once."""
+    return sum(p.numel() for p in module.parameters() if p.requires_grad or not trainable_only)
+
+
+def count_flops(
+    config: DenoiserConfig,
+    *,
+    batch_size: int = 1,
+    size: int | None = None,
+    num_tokens: int = 77,
+    backward: bool = False,
+) -> int:
+    """Operations of one forward pass, counted on the meta device (a multiply-add is two).
+
+    Args:
+        config: the network.
+        batch_size: samples in the pass.
+        size: latent side; that of the configuration by default.
+        num_tokens: conditioning tokens.
+        backward: count the backward pass as well.
+    """
+    side = size or config.sample_size
+    with torch.device("meta"):
+        denoiser = build_denoiser(config)
+        sample = torch.empty(batch_size, config.channels, side, side)
+        timestep = torch.ones(batch_size)
+        tokens = torch.empty(batch_size, num_tokens, config.cross_attention_dim)
+    with FlopCounterMode(display=False) as counter:
+        prediction = denoiser(sample, timestep, tokens).sample
+        if backward:
+            prediction.sum().backward()
+    return int(counter.get_total_flops())
+
+
+def add_lora(
+    denoiser: UNet2DConditionModel, *, rank: int, alpha: float | None = None
+) -> UNet2DConditionModel:
+    """Freeze the denoiser and add trainable low-rank adapters to its attention, in place.
+
+    Args:
+        denoiser: its own weights no longer get gradients.
+        rank: of the adapters, >= 1.
+        alpha: the adapters' output is scaled by ``alpha / rank``; ``rank`` by default.
+
+    Raises:
+        ConfigError: the package ``peft`` is not installed, or the rank is below 1.
+    """
+    if rank < 1:
+        raise ConfigError(
+            "lora: rank", came=str(rank), allowed="an integer >= 1", do="Use for example 16."
+        )
+    try:
+        from peft import LoraConfig
+    except ImportError:
+        raise ConfigError(
+            "lora",
+            came="the package peft is not installed",
+            allowed="crafts with the extra `lora`",
+            do="Run: pip install 'crafts[lora]'.",
+        ) from None
+    denoiser.requires_grad_(False)
+    denoiser.add_adapter(
+        LoraConfig(
+            r=rank,
+            lora_alpha=alpha or rank,
+            target_modules=list(_LORA_TARGETS),
+            init_lora_weights="gaussian",
+        )
+    )
+    return denoiser
+
+
+def merge_lora(denoiser: UNet2DConditionModel) -> UNet2DConditionModel:
+    """Fold the adapters of :func:`add_lora` into the weights and remove them, in place."""
+    denoiser.fuse_lora()
+    denoiser.unload_lora()
+    return denoiser

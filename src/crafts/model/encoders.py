@@ -1,0 +1,286 @@
+"""Our own CLIP: a convolutional image encoder and a causal text encoder that share a space."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import Field, model_validator
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import (
+    CLIPTokenizer,
+    RegNetConfig,
+    RegNetModel,
+    ResNetConfig,
+    ResNetModel,
+    ViTConfig,
+    ViTModel,
+)
+
+from crafts.core import artifacts
+from crafts.core.config import Config, validate
+from crafts.core.errors import ConfigError, DataError
+from crafts.model.folders import read_json
+from crafts.model.text import (
+    TextConditioner,
+    TextConfig,
+    build_text_encoder,
+    load_tokenizer,
+    save_tokenizer,
+)
+
+_WEIGHTS = "model.safetensors"
+
+
+class ResNetVision(Config):
+    """A ResNet with batch normalisation, which a few thousand tiles are enough for."""
+
+    kind: Literal["resnet"] = "resnet"
+    embedding_size: int = Field(default=32, ge=4, description="channels of the stem")
+    hidden_sizes: tuple[int, ...] = Field(default=(32, 64, 128, 160), min_length=1)
+    depths: tuple[int, ...] = Field(default=(1, 1, 2, 1), min_length=1)
+
+    @model_validator(mode="after")
+    def _same_length(self) -> ResNetVision:
+        if len(self.depths) != len(self.hidden_sizes):
+            raise ValueError("as many depths as hidden_sizes")
+        return self
+
+
+class RegNetVision(Config):
+    """A RegNet-Y: grouped convolutions with squeeze and excitation."""
+
+    kind: Literal["regnet"] = "regnet"
+    embedding_size: int = Field(default=32, ge=4, description="channels of the stem")
+    hidden_sizes: tuple[int, ...] = Field(default=(48, 96, 160, 256), min_length=1)
+    depths: tuple[int, ...] = Field(default=(1, 2, 3, 1), min_length=1)
+    groups_width: int = Field(default=16, ge=1, description="channels of a group")
+
+    @model_validator(mode="after")
+    def _fits(self) -> RegNetVision:
+        if len(self.depths) != len(self.hidden_sizes):
+            raise ValueError("as many depths as hidden_sizes")
+        if any(width % self.groups_width for width in self.hidden_sizes):
+            raise ValueError("hidden_sizes that are multiples of groups_width")
+        return self
+
+
+class ViTVision(Config):
+    """A vision transformer, for larger sets of tiles."""
+
+    kind: Literal["vit"] = "vit"
+    width: int = Field(default=192, ge=8)
+    num_layers: int = Field(default=6, ge=1)
+    num_heads: int = Field(default=3, ge=1)
+    intermediate: int = Field(default=768, ge=8)
+    patch_size: int = Field(default=16, ge=2, description="pixels")
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> ViTVision:
+        if self.width % self.num_heads:
+            raise ValueError("a width that is a multiple of num_heads")
+        return self
+
+
+VisionConfig = Annotated[ResNetVision | RegNetVision | ViTVision, Field(discriminator="kind")]
+
+
+class DualEncoderConfig(Config):
+    """An image and a text encoder with linear projections into one space."""
+
+    vision: VisionConfig = ResNetVision()
+    text: TextConfig = TextConfig()
+    projection_dim: int = Field(default=128, ge=2)
+    image_size: int = Field(
+        default=128, ge=32, description="pixels; images are resized to it inside"
+    )
+
+
+TRAINING_CLIP = DualEncoderConfig()
+"""Its text half conditions the denoiser and its image half gives the autoencoder's feature loss."""
+
+EVALUATION_CLIP = DualEncoderConfig(
+    vision=RegNetVision(),
+    text=TextConfig(width=128, num_layers=4, num_heads=4, intermediate=384),
+)
+"""Another family, another width: used for measuring only, never in training anything else."""
+
+
+class DualEncoder(nn.Module):
+    """Image and text encoder with projections and a learnt logit scale.
+
+    Args:
+        config: sizes of both halves.
+        tokenizer: decides the vocabulary of the text half.
+    """
+
+    def __init__(self, config: DualEncoderConfig, tokenizer: CLIPTokenizer) -> None:
+        super().__init__()
+        self.config = config
+        self.vision_model, vision_width = _build_vision(config)
+        self.text_model = build_text_encoder(config.text, tokenizer)
+        self.visual_projection = nn.Linear(vision_width, config.projection_dim, bias=False)
+        self.text_projection = nn.Linear(config.text.width, config.projection_dim, bias=False)
+        self.language_head = nn.Linear(config.text.width, config.text.width)
+        self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
+        self._conditioner = TextConditioner(tokenizer, self.text_model)
+
+    @property
+    def tokenizer(self) -> CLIPTokenizer:
+        """The tokenizer of the text half."""
+        return self._conditioner.tokenizer
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256 of configuration and weights (as float32); computed anew at each access."""
+        digest = hashlib.sha256(self.config.model_dump_json().encode())
+        for name, value in sorted(self.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(value.detach().float().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
+    def image_features(self, images: Tensor) -> Tensor:
+        """Images [B, 3, H, W] in [-1, 1], any size -> features [B, D], not normalised."""
+        pooled = self.vision_model(self._resize(images)).pooler_output
+        return self.visual_projection(pooled.flatten(1))
+
+    def feature_maps(self, images: Tensor) -> list[Tensor]:
+        """Outputs of stem and stages, for a feature loss on images [B, 3, H, W] in [-1, 1].
+
+        Convolutional nets see the images at their own size.
+        """
+        if isinstance(self.config.vision, ViTVision):
+            states = self.vision_model(
+                self._resize(images), output_hidden_states=True
+            ).hidden_states
+            return [state.transpose(1, 2) for state in states]
+        return list(self.vision_model(images, output_hidden_states=True).hidden_states)
+
+    def text_features(self, texts: Sequence[str]) -> Tensor:
+        """Texts -> features [B, D], not normalised.
+
+        A text of several chunks gives the mean over its chunks, so that nothing of it is lost.
+        """
+        split = [self._conditioner.token_ids(text, max_chunks=len(text) + 1)[0] for text in texts]
+        ids = self.trim(torch.tensor([piece for pieces in split for piece in pieces]))
+        features = self.text_projection(
+            self.text_model(ids.to(self.logit_scale.device)).pooler_output
+        )
+        if len(features) == len(split):
+            return features
+        return torch.stack(
+            [part.mean(0) for part in features.split([len(pieces) for pieces in split])]
+        )
+
+    def token_ids(self, texts: Sequence[str]) -> Tensor:
+        """Ids [B, T] of the first chunk of each text, trimmed, for :meth:`token_logits`."""
+        return self.trim(torch.tensor([self._conditioner.token_ids(text)[0][0] for text in texts]))
+
+    def trim(self, ids: Tensor) -> Tensor:
+        """Drop columns [B, T] that are padding in all rows; a causal encoder does not see them."""
+        ended = (ids == self.tokenizer.eos_token_id).int().argmax(1)
+        return ids[:, : int(ended.max()) + 1]
+
+    def token_logits(self, ids: Tensor) -> Tensor:
+        """Next-token logits [B, T, V] of ids [B, T]: a linear head tied to the token embedding."""
+        hidden = self.text_model(ids).last_hidden_state
+        return self.language_head(hidden) @ self.text_model.get_input_embeddings().weight.T
+
+    def text_conditioner(self) -> TextConditioner:
+        """Tokenizer and text half as conditioning; the weights are shared, not copied."""
+        return self._conditioner
+
+    def _resize(self, images: Tensor) -> Tensor:
+        size = (self.config.image_size, self.config.image_size)
+        if images.shape[-2:] == size:
+            return images
+        return F.interpolate(images, size, mode="bilinear", align_corners=False, antialias=True)
+
+
+def build_dual_encoder(config: DualEncoderConfig, tokenizer: CLIPTokenizer) -> DualEncoder:
+    """A dual encoder with random weights."""
+    return DualEncoder(config, tokenizer)
+
+
+def save_dual_encoder(encoder: DualEncoder, folder: Path, *, half: bool = False) -> None:
+    """Write ``config.json``, ``model.safetensors`` and ``tokenizer/``; no manifest.
+
+    Args:
+        encoder: is not changed.
+        folder: made if absent.
+        half: store weights as float16; they are read back as float32.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    dtype = torch.float16 if half else torch.float32
+    weights = {
+        name: (value.to(dtype) if value.is_floating_point() else value).detach().cpu().contiguous()
+        for name, value in encoder.state_dict().items()
+    }
+    save_file(weights, folder / _WEIGHTS, metadata={"format": "pt"})
+    config = {"_class_name": "DualEncoder", **encoder.config.model_dump(mode="json")}
+    (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
+    save_tokenizer(encoder.tokenizer, folder / "tokenizer")
+
+
+def load_dual_encoder(folder: Path) -> DualEncoder:
+    """Read a folder of :func:`save_dual_encoder` in float32, in evaluation mode.
+
+    A manifest, where there is one, is checked first.
+
+    Raises:
+        ConfigError: no such folder, or the configuration is of something else.
+        IntegrityError: a file differs from the manifest.
+        DataError: the weights are damaged or do not fit the configuration.
+    """
+    values = read_json(folder / "config.json")
+    if values.pop("_class_name", None) != "DualEncoder":
+        raise ConfigError(
+            f"{folder / 'config.json'}: _class_name",
+            came="another model",
+            allowed="'DualEncoder'",
+            do="Pass an image-text encoder that crafts trained.",
+        )
+    if (folder / artifacts.MANIFEST).is_file():
+        artifacts.verify(folder)
+    config = validate(DualEncoderConfig, values, str(folder / "config.json"))
+    encoder = build_dual_encoder(config, load_tokenizer(folder / "tokenizer"))
+    try:
+        encoder.load_state_dict(load_file(folder / _WEIGHTS))
+    except (OSError, RuntimeError, SafetensorError) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise DataError(
+            str(folder / _WEIGHTS),
+            came=f"unreadable weights ({reason})",
+            allowed="weights that fit config.json",
+            do="Restore the file or train the encoder again.",
+        ) from None
+    return encoder.eval()
+
+
+def _build_vision(config: DualEncoderConfig) -> tuple[Any, int]:
+    """The image model of transformers and the width of its pooled output."""
+    vision = config.vision
+    if isinstance(vision, ViTVision):
+        sizes = ViTConfig(
+            hidden_size=vision.width,
+            num_hidden_layers=vision.num_layers,
+            num_attention_heads=vision.num_heads,
+            intermediate_size=vision.intermediate,
+            patch_size=vision.patch_size,
+            image_size=config.image_size,
+        )
+        return ViTModel(sizes), vision.width
+    if isinstance(vision, RegNetVision):
+        return RegNetModel(
+            RegNetConfig(**vision.model_dump(exclude={"kind"}))
+        ), vision.hidden_sizes[-1]
+    sizes = ResNetConfig(layer_type="basic", **vision.model_dump(exclude={"kind"}))
+    return ResNetModel(sizes), vision.hidden_sizes[-1]

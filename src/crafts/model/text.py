@@ -1,0 +1,305 @@
+"""Prompts to tokens in chunks of 77, nothing cut without saying so; and our own tokenizer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import Field, model_validator
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from torch import Tensor
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+from crafts.core.config import Config
+from crafts.core.errors import ConfigError, DataError
+from crafts.model.folders import strip_origin
+
+CHUNK_LENGTH = 77
+_BOS, _EOS = "<|startoftext|>", "<|endoftext|>"
+_SUFFIX = "</w>"
+_SMALLEST_VOCABULARY = 2 * 256 + 2
+
+
+class TextConfig(Config):
+    """A ``CLIPTextModel``; vocabulary and special ids come from the tokenizer."""
+
+    width: int = Field(default=160, ge=8, description="channels of a token")
+    num_layers: int = Field(default=4, ge=1)
+    num_heads: int = Field(default=4, ge=1)
+    intermediate: int = Field(default=640, ge=8, description="channels inside the MLP")
+    dropout: float = Field(
+        default=0.0, ge=0, lt=1, description="of the attention weights while training"
+    )
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> TextConfig:
+        if self.width % self.num_heads:
+            raise ValueError("a width that is a multiple of num_heads")
+        return self
+
+
+SD15_TEXT = TextConfig(width=768, num_layers=12, num_heads=12, intermediate=3072)
+
+
+@dataclass(frozen=True)
+class TextFeatures:
+    """What the denoiser is told.
+
+    Attributes:
+        tokens: [B, T, D], T = 77 times the largest number of chunks of the call.
+        pooled: [B, D], at the end-of-text token of the first chunk.
+        chunks: chunks that each prompt fills by itself, >= 1.
+        cut: the end of each prompt that did not fit, verbatim; "" where all was used.
+    """
+
+    tokens: Tensor
+    pooled: Tensor
+    chunks: list[int]
+    cut: list[str]
+
+
+class TextConditioner:
+    """Tokenizer and text encoder of a Stable Diffusion checkpoint.
+
+    Args:
+        tokenizer: a CLIP tokenizer; its length is pinned to that of the encoder.
+        encoder: the text model.
+
+    Raises:
+        ConfigError: the encoder has fewer embeddings than the tokenizer has tokens.
+    """
+
+    def __init__(self, tokenizer: CLIPTokenizer, encoder: CLIPTextModel) -> None:
+        if len(tokenizer) > encoder.config.vocab_size:
+            raise ConfigError(
+                "text_encoder/config.json: vocab_size",
+                came=str(encoder.config.vocab_size),
+                allowed=f"at least the {len(tokenizer)} tokens of the tokenizer",
+                do="Pair the text encoder with its own tokenizer.",
+            )
+        self.tokenizer, self.encoder = tokenizer, encoder
+        self.chunk_length = int(encoder.config.max_position_embeddings)
+        self.width = int(encoder.config.hidden_size)
+        tokenizer.model_max_length = (
+            self.chunk_length
+        )  # a folder without tokenizer_config.json says 1e30
+
+    def count_tokens(self, text: str) -> int:
+        """Number of tokens of a text with the begin and end token, not limited to one chunk."""
+        return len(self._split(text)[0]) + 2
+
+    def token_ids(self, text: str, max_chunks: int = 4) -> tuple[list[list[int]], str]:
+        """Chunks of ids, each begin + content + end + padding, and the text that did not fit."""
+        ids, starts = self._split(text)
+        content = self.chunk_length - 2
+        limit = max_chunks * content
+        pieces = [ids[i : i + content] for i in range(0, min(len(ids), limit), content)] or [[]]
+        cut = text[starts[limit] :] if len(ids) > limit else ""
+        return [self._close(piece) for piece in pieces], cut
+
+    def encode(self, prompts: Sequence[str], max_chunks: int = 4) -> TextFeatures:
+        """Encode prompts together; up to 75 content tokens give what diffusers' pipeline computes.
+
+        A longer prompt is split into chunks which are encoded one by one and joined along T.
+        Shorter prompts of the same call are filled up with chunks of the empty prompt.
+
+        Args:
+            prompts: B texts.
+            max_chunks: text beyond so many chunks is left out and returned in ``cut``.
+
+        Raises:
+            ConfigError: no prompt, or ``max_chunks`` below 1.
+        """
+        if not prompts or max_chunks < 1:
+            raise ConfigError(
+                "encode: prompts, max_chunks",
+                came=f"{len(prompts)} prompts and {max_chunks} chunks",
+                allowed="at least one of each",
+                do="Pass a prompt.",
+            )
+        split = [self.token_ids(prompt, max_chunks) for prompt in prompts]
+        chunks = [len(pieces) for pieces, _ in split]
+        longest = max(chunks)
+        empty = self._close([])
+        rows = [
+            piece for pieces, _ in split for piece in [*pieces, *[empty] * (longest - len(pieces))]
+        ]
+        output = self.encoder(torch.tensor(rows, device=self.encoder.device))
+        tokens = output.last_hidden_state.reshape(
+            len(prompts), longest * self.chunk_length, self.width
+        )
+        pooled = output.pooler_output.reshape(len(prompts), longest, self.width)[:, 0]
+        return TextFeatures(tokens, pooled, chunks, [cut for _, cut in split])
+
+    def to(self, *args: Any, **kwargs: Any) -> TextConditioner:
+        """Move or cast the encoder in place, as ``torch.nn.Module.to``."""
+        self.encoder.to(*args, **kwargs)
+        return self
+
+    def _split(self, text: str) -> tuple[list[int], list[int]]:
+        """Ids of all content tokens and the character at which each begins."""
+        encoded = self.tokenizer(
+            text,
+            add_special_tokens=False,
+            truncation=False,
+            return_offsets_mapping=True,
+            verbose=False,
+        )
+        return encoded["input_ids"], [start for start, _ in encoded["offset_mapping"]]
+
+    def _close(self, content: list[int]) -> list[int]:
+        ids = [self.tokenizer.bos_token_id, *content, self.tokenizer.eos_token_id]
+        return ids + [self.tokenizer.pad_token_id] * (self.chunk_length - len(ids))
+
+
+def build_text_encoder(config: TextConfig, tokenizer: CLIPTokenizer) -> CLIPTextModel:
+    """A text encoder with random weights whose special ids are those of the tokenizer."""
+    return CLIPTextModel(text_model_config(config, tokenizer))
+
+
+def text_model_config(config: TextConfig, tokenizer: CLIPTokenizer) -> CLIPTextConfig:
+    """The configuration of transformers for a text encoder of ours."""
+    return CLIPTextConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=config.width,
+        intermediate_size=config.intermediate,
+        projection_dim=config.width,
+        num_hidden_layers=config.num_layers,
+        num_attention_heads=config.num_heads,
+        attention_dropout=config.dropout,
+        max_position_embeddings=CHUNK_LENGTH,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+
+
+def train_tokenizer(texts: Iterable[str], vocab_size: int, folder: Path) -> CLIPTokenizer:
+    """Learn a byte-pair encoding and write a folder that ``CLIPTokenizer.from_pretrained`` opens.
+
+    Every byte is a token, inside and at the end of a word, so no text is ever unknown (CLIP's
+    unknown token is its end token, which would end a prompt early). Ids: bytes, bytes with
+    ``</w>``, merges in order, begin, end; the end token has the highest id, as in CLIP.
+
+    Args:
+        texts: captions; their order does not matter.
+        vocab_size: upper bound of the vocabulary, >= 514; less when the texts hold fewer pairs.
+        folder: receives vocab.json, merges.txt, tokenizer_config.json, special_tokens_map.json.
+
+    Raises:
+        ConfigError: ``vocab_size`` is too small.
+        DataError: there is no text.
+    """
+    if vocab_size < _SMALLEST_VOCABULARY:
+        raise ConfigError(
+            "train_tokenizer: vocab_size",
+            came=str(vocab_size),
+            allowed=f"at least {_SMALLEST_VOCABULARY} (every byte twice, begin and end)",
+            do="Raise vocab_size.",
+        )
+    lines = sorted(text for text in texts if text.strip())
+    if not lines:
+        raise DataError(
+            "train_tokenizer: texts", came="no text", allowed="captions", do="Check the captions."
+        )
+    merges = _learn_merges(lines, vocab_size)[: vocab_size - _SMALLEST_VOCABULARY]
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    words = [*alphabet, *(letter + _SUFFIX for letter in alphabet), *(a + b for a, b in merges)]
+    tokens = [*dict.fromkeys(words), _BOS, _EOS]  # two merges may spell the same token
+    _write_tokenizer(folder, {token: number for number, token in enumerate(tokens)}, merges)
+    return load_tokenizer(folder)
+
+
+def load_tokenizer(folder: Path) -> CLIPTokenizer:
+    """Open a tokenizer folder in CLIP's format, with or without ``tokenizer_config.json``.
+
+    Raises:
+        ConfigError: neither tokenizer.json nor vocab.json and merges.txt lie there.
+        DataError: the files are damaged.
+    """
+    names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    if "tokenizer.json" not in names and not {"vocab.json", "merges.txt"} <= names:
+        raise ConfigError(
+            str(folder),
+            came="no tokenizer",
+            allowed="vocab.json and merges.txt, or tokenizer.json",
+            do="Check the path of the model.",
+        )
+    try:
+        tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise DataError(
+            str(folder),
+            came=f"an unreadable tokenizer ({reason})",
+            allowed="a CLIP tokenizer",
+            do="Restore its files.",
+        ) from None
+    tokenizer.model_max_length = CHUNK_LENGTH
+    return tokenizer
+
+
+def save_tokenizer(tokenizer: CLIPTokenizer, folder: Path) -> None:
+    """Write the four files of CLIP's format, which every release of transformers opens.
+
+    A tokenizer with added tokens (textual inversion) is written in its own
+    format instead.
+    """
+    special = {tokenizer.bos_token, tokenizer.eos_token, tokenizer.unk_token, tokenizer.pad_token}
+    if set(tokenizer.get_added_vocab()) - special:
+        tokenizer.save_pretrained(folder)
+        strip_origin(folder)
+        return
+    vocabulary = dict(sorted(tokenizer.get_vocab().items(), key=lambda item: item[1]))
+    _write_tokenizer(folder, vocabulary, _pairs(tokenizer.backend_tokenizer), tokenizer.pad_token)
+
+
+def _learn_merges(lines: list[str], vocab_size: int) -> list[tuple[str, str]]:
+    clip = CLIPTokenizer().backend_tokenizer  # its normalizer and its way to split words
+    learner = Tokenizer(models.BPE(end_of_word_suffix=_SUFFIX))
+    learner.normalizer, learner.pre_tokenizer = clip.normalizer, clip.pre_tokenizer
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        end_of_word_suffix=_SUFFIX,
+        show_progress=False,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        min_frequency=2,
+    )
+    learner.train_from_iterator(lines, trainer)
+    return _pairs(learner)
+
+
+def _pairs(tokenizer: Tokenizer) -> list[tuple[str, str]]:
+    """Merges in order; older releases of tokenizers wrote each as one text."""
+    merges = json.loads(tokenizer.to_str())["model"]["merges"]
+    pairs = (pair.split(" ") if isinstance(pair, str) else pair for pair in merges)
+    return [(first, second) for first, second in pairs]
+
+
+def _write_tokenizer(
+    folder: Path, vocabulary: dict[str, int], merges: list[tuple[str, str]], pad_token: str = _EOS
+) -> None:
+    special = {"bos_token": _BOS, "eos_token": _EOS, "unk_token": _EOS, "pad_token": pad_token}
+    config = {
+        **special,
+        "tokenizer_class": "CLIPTokenizer",
+        "model_max_length": CHUNK_LENGTH,
+        "do_lower_case": True,
+        "add_prefix_space": False,
+        "errors": "replace",
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = ["#version: 0.2", *(" ".join(pair) for pair in merges)]
+    (folder / "merges.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    for name, value in (
+        ("vocab.json", vocabulary),
+        ("tokenizer_config.json", config),
+        ("special_tokens_map.json", special),
+    ):
+        (folder / name).write_text(
+            json.dumps(value, ensure_ascii=False, indent=1) + "\n", encoding="utf-8"
+        )

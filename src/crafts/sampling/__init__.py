@@ -1,0 +1,1 @@
+"""From prompts and seeds to latents and pixels: conditioning, guidance, samplers."""

@@ -1,0 +1,147 @@
+"""The autoencoder stage: images to latents and back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from PIL import Image
+from pydantic import Field
+from torch import Tensor, nn
+
+from crafts.core.config import Config
+from crafts.data.augment import dihedral
+from crafts.losses.reconstruction import feature_loss, gradient_loss, latent_moment_penalty
+from crafts.model.codec import Codec, CodecConfig, TinyCodecConfig, build_codec, initialise_linear, load_codec, save_codec
+from crafts.training.order import choice, normal
+from crafts.training.pictures import tile_rows
+from crafts.training.sources import PaintedData, ShardData, Split, jitter_stains, open_images, to_tensor
+
+
+class AutoencoderStage(Config):
+    """Train a codec, or only its decoder."""
+
+    kind: Literal["autoencoder"] = "autoencoder"
+    codec: CodecConfig = TinyCodecConfig()
+    init_from: str | None = Field(None, description="codec folder to start from")
+    train: Literal["all", "decoder"] = "all"
+    crop: int = Field(64, gt=0, description="edge of the random training crop in pixels")
+    stain_jitter: float = Field(0.05, ge=0, lt=1, description="spread of the stain strengths")
+    features_from: str | None = Field(None, description="CLIP folder whose image half gives the feature loss")
+    weights: dict[str, float] = Field(
+        {"l1": 1.0, "l2": 2.0, "gradient": 0.5, "latent": 0.01, "feature": 0.1}, description="of each loss"
+    )
+
+
+class AutoencoderNetwork(nn.Module):
+    """Reconstruction losses of a batch.
+
+    Args:
+        module: the diffusers autoencoder.
+        features: image features [list of [B, C, h, w]] for the feature loss, frozen, or None.
+    """
+
+    def __init__(self, codec: Codec, features: Any | None) -> None:
+        super().__init__()
+        self.module = codec.module
+        self._codec = codec
+        self._features = features
+
+    def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Losses by name, each [] and a mean over the batch."""
+        images = batch["images"]
+        mean, std = self._codec.encode(images)
+        latents = mean + std * batch["noise"]
+        output = self._codec.decode(latents)
+        losses = {
+            "l1": (output - images).abs().mean(),
+            "l2": (output - images).square().mean(),
+            "gradient": gradient_loss(output, images),
+            "latent": latent_moment_penalty(latents),
+        }
+        if self._features is not None:
+            losses["feature"] = feature_loss(self._features(output), self._features(images))
+        return losses
+
+
+class AutoencoderTask:
+    """What the loop needs to train a codec."""
+
+    def __init__(
+        self, stage: AutoencoderStage, data: PaintedData | ShardData, *, seed: int, device: torch.device,
+        dtype: torch.dtype,
+    ) -> None:
+        self.stage, self.seed, self.device, self.dtype = stage, seed, device, dtype
+        self.source = open_images(data)
+        self.split = Split(self.source.rows, data, seed)
+        self.inputs = {"data": self.source.fingerprint}
+        torch.manual_seed(seed)
+        self.codec = load_codec(Path(stage.init_from)) if stage.init_from else self._fresh()
+        self.codec.module.to(device=device, dtype=dtype, memory_format=torch.channels_last)
+        if stage.train == "decoder":
+            for name, parameter in self.codec.module.named_parameters():
+                parameter.requires_grad_(name.startswith(("decoder", "post_quant_conv")))
+        features = None
+        if stage.features_from:
+            from crafts.model.encoders import load_dual_encoder
+
+            features = load_dual_encoder(Path(stage.features_from)).to(device).requires_grad_(False).feature_maps
+        self.network: nn.Module = AutoencoderNetwork(self.codec, features)
+        self.weights = stage.weights
+
+    def _fresh(self) -> Codec:
+        codec = build_codec(self.stage.codec)
+        if isinstance(self.stage.codec, TinyCodecConfig):
+            crops = torch.stack([self._crop(g, 2 * self.stage.crop) for g in range(256)])
+            initialise_linear(codec, crops)
+        return codec
+
+    def _crop(self, position: int, size: int) -> Tensor:
+        image = to_tensor(self.source.image(self.split.row(position)))
+        size = min(size, *image.shape[1:])
+        top = choice(self.seed, "top", position, image.shape[1] - size + 1)
+        left = choice(self.seed, "left", position, image.shape[2] - size + 1)
+        crop = image[:, top : top + size, left : left + size]
+        return dihedral(crop, choice(self.seed, "symmetry", position, 8))
+
+    def batch(self, positions: Sequence[int]) -> dict[str, Any]:
+        """Images [B, 3, S, S] in [-1, 1] and the noise that samples the latents."""
+        images = torch.stack([self._crop(g, self.stage.crop) for g in positions])
+        if self.stage.stain_jitter:
+            images = jitter_stains(images, positions, self.seed, self.stage.stain_jitter)
+        side = images.shape[-1] // self.codec.factor
+        shape = (self.codec.channels, side, side)
+        return {
+            "images": images.to(self.device, self.dtype).contiguous(memory_format=torch.channels_last),
+            "noise": torch.stack([normal(self.seed, "latent", g, shape) for g in positions]).to(self.device, self.dtype),
+            "keys": [str(self.source.rows[self.split.row(g)]["key"]) for g in positions],
+        }
+
+    def validate(self) -> dict[str, float]:
+        """PSNR in dB of whole held-out tiles, per set."""
+        scores: dict[str, list[float]] = {}
+        for index in self.split.validation_sample(self.source.rows, per_set=4):
+            image = to_tensor(self.source.image(index))[None].to(self.device, self.dtype)
+            output = self.codec.decode(self.codec.encode(image)[0]).clamp(-1, 1)
+            error = ((output - image) / 2).square().mean()
+            scores.setdefault(str(self.source.rows[index].get("set", "")), []).append(float(-10 * torch.log10(error)))
+        means = {f"psnr/{name}": sum(values) / len(values) for name, values in scores.items()}
+        return means | ({"psnr": sum(means.values()) / len(means)} if means else {})
+
+    def picture(self) -> Image.Image | None:
+        """Held-out tiles above their reconstructions."""
+        chosen = self.split.validation_sample(self.source.rows, per_set=1)[:8]
+        if not chosen:
+            return None
+        images = [to_tensor(self.source.image(i)).to(self.device, self.dtype) for i in chosen]
+        outputs = [self.codec.decode(self.codec.encode(image[None])[0])[0] for image in images]
+        return tile_rows([images, outputs])
+
+    def save(self, folder: Path) -> None:
+        """Write the codec's folder."""
+        from crafts.core.artifacts import finish
+
+        save_codec(self.codec, folder)
+        finish(folder, stage="train", config=self.stage, inputs=self.inputs, extra={"kind": "autoencoder"})

@@ -1,0 +1,106 @@
+"""Checkpoints on the way: a model folder plus ``training/`` (weights, average, optimizer), manifest last."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from crafts.core import artifacts
+from crafts.core.errors import CraftsError, DataError
+from crafts.core.runtime import say
+
+
+@dataclass
+class Progress:
+    """Where a run stands: optimizer steps done and steps skipped for a non-finite gradient."""
+
+    step: int = 0
+    skipped: int = 0
+    skipped_in_a_row: int = 0
+
+
+@dataclass
+class State:
+    """All that a run needs to go on exactly."""
+
+    progress: Progress
+    weights: dict[str, torch.Tensor]
+    average: dict[str, torch.Tensor]
+    optimizer: dict[str, torch.Tensor]
+
+
+def save_checkpoint(
+    folder: Path, state: State, *, config: Mapping[str, Any], write_model: Callable[[Path], None]
+) -> None:
+    """Write a checkpoint so that it is there whole or not at all.
+
+    Args:
+        folder: ``OUTPUT/checkpoints/step-000005``.
+        state: what to keep.
+        config: resolved configuration of the run.
+        write_model: writes the model folder with averaged weights into the folder it is given.
+    """
+    with artifacts.staging(folder) as temporary:
+        write_model(temporary)
+        training = temporary / "training"
+        training.mkdir()
+        for name in ("weights", "average", "optimizer"):
+            tensors = {key: value.contiguous() for key, value in getattr(state, name).items()}
+            save_file(tensors, training / f"{name}.safetensors")
+        (training / "progress.json").write_text(json.dumps(asdict(state.progress)))
+        inner = temporary / artifacts.MANIFEST
+        extra = json.loads(inner.read_text()).get("extra", {}) if inner.exists() else {}
+        artifacts.finish(temporary, stage="train", config=config, extra=extra)
+
+
+def load_checkpoint(folder: Path) -> State:
+    """Read a checkpoint after checking every file.
+
+    Raises:
+        IntegrityError: a file is missing, cut short or changed; named.
+    """
+    artifacts.verify(folder)
+    training = folder / "training"
+    progress = Progress(**json.loads((training / "progress.json").read_text()))
+    parts = [load_file(training / f"{name}.safetensors") for name in ("weights", "average", "optimizer")]
+    return State(progress, *parts)
+
+
+def newest_checkpoint(checkpoints: Path) -> State | None:
+    """The newest whole checkpoint, or None when there is none; a damaged one is named and passed over.
+
+    Raises:
+        DataError: there are checkpoints, and none of them can be used.
+    """
+    folders = list_checkpoints(checkpoints)
+    for folder in reversed(folders):
+        try:
+            return load_checkpoint(folder)
+        except CraftsError as error:
+            say(f"REFUSED {error}")
+    if folders:
+        raise DataError(
+            str(checkpoints), came=f"{len(folders)} checkpoints, all damaged", allowed="at least one whole checkpoint",
+            do="Restore one, or start anew with --resume never in another folder.",
+        )
+    return None
+
+
+def list_checkpoints(checkpoints: Path) -> list[Path]:
+    """Checkpoint folders, oldest first."""
+    return sorted(path for path in checkpoints.glob("step-*") if path.is_dir())
+
+
+def prune_checkpoints(checkpoints: Path, keep: int) -> None:
+    """Remove all but the newest ``keep`` checkpoints, and rests of interrupted saves."""
+    for folder in list_checkpoints(checkpoints)[:-keep]:
+        shutil.rmtree(folder)
+    for rest in [*checkpoints.glob(".step-*.tmp"), *checkpoints.glob(".step-*.old")]:
+        shutil.rmtree(rest, ignore_errors=True)

@@ -1,0 +1,73 @@
+"""Optimizer and learning rate. The rate is a pure function of the step, so it cannot drift on resume."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Literal
+
+import torch
+from pydantic import Field
+
+from crafts.core.config import Config
+
+
+class OptimConfig(Config):
+    """AdamW with warm-up and decay."""
+
+    lr: float = Field(1e-4, gt=0, description="peak learning rate")
+    betas: tuple[float, float] = (0.9, 0.99)
+    weight_decay: float = Field(0.01, ge=0, description="on matrices and kernels; biases and norms have none")
+    warmup_steps: int = Field(100, ge=0)
+    schedule: Literal["constant", "cosine", "linear"] = "constant"
+    decay_from: float = Field(0.0, ge=0, lt=1, description="fraction of the run after which decay begins")
+    final_fraction: float = Field(0.0, ge=0, le=1, description="learning rate at the end as a fraction of the peak")
+    grad_clip: float = Field(1.0, gt=0, description="largest gradient norm")
+
+
+def learning_rate(config: OptimConfig, step: int, num_steps: int) -> float:
+    """Learning rate of a step: linear warm-up, a plateau, then decay to ``final_fraction`` of the peak."""
+    rate = config.lr * min(1.0, (step + 1) / max(1, config.warmup_steps))
+    start = config.decay_from * num_steps
+    if config.schedule == "constant" or step <= start:
+        return rate
+    progress = min(1.0, (step - start) / max(1.0, num_steps - start))
+    fall = 0.5 * (1 + math.cos(math.pi * progress)) if config.schedule == "cosine" else 1 - progress
+    return rate * (config.final_fraction + (1 - config.final_fraction) * fall)
+
+
+def build_optimizer(config: OptimConfig, parameters: Mapping[str, torch.nn.Parameter]) -> torch.optim.AdamW:
+    """AdamW over named parameters; fused on a GPU. Only tensors of two and more axes are decayed."""
+    named = sorted(parameters.items())
+    groups = [
+        {"params": [p for _, p in named if p.ndim >= 2], "weight_decay": config.weight_decay},
+        {"params": [p for _, p in named if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    fused = all(p.is_cuda for _, p in named)
+    return torch.optim.AdamW(groups, lr=config.lr, betas=config.betas, fused=fused or None)
+
+
+def optimizer_tensors(
+    optimizer: torch.optim.Optimizer, parameters: Mapping[str, torch.nn.Parameter]
+) -> dict[str, torch.Tensor]:
+    """The optimizer's state under the parameters' names: ``name/exp_avg``, ``name/exp_avg_sq``, ``name/step``."""
+    tensors = {}
+    for name, parameter in parameters.items():
+        for key, value in optimizer.state.get(parameter, {}).items():
+            tensors[f"{name}/{key}"] = torch.as_tensor(value).detach().cpu().contiguous().clone()
+    return tensors
+
+
+def load_optimizer_tensors(
+    optimizer: torch.optim.Optimizer,
+    parameters: Mapping[str, torch.nn.Parameter],
+    tensors: Mapping[str, torch.Tensor],
+) -> None:
+    """Put back what :func:`optimizer_tensors` gave; layout and device follow the parameter."""
+    for name, parameter in parameters.items():
+        prefix = f"{name}/"
+        state = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+        optimizer.state[parameter] = {
+            key: value.clone() if value.ndim == 0 else torch.empty_like(parameter).copy_(value)
+            for key, value in state.items()
+        }

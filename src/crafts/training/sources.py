@@ -1,0 +1,159 @@
+"""Where training samples come from: shards of images, cached latents, or painted tissue."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, Protocol
+
+import numpy as np
+import torch
+from pydantic import Field
+
+from crafts.core.config import Config
+from crafts.core.errors import DataError
+from crafts.core.runtime import generator_for
+from crafts.data.augment import draw_stain_jitter, stain_jitter
+from crafts.training.order import SampleOrder, balance_weights
+
+Row = dict[str, Any]
+
+
+class PaintedData(Config):
+    """Tissue painted on the fly; needs no files."""
+
+    kind: Literal["painted"] = "painted"
+    count: int = Field(64, gt=0, description="number of training tiles")
+    size: int = Field(64, gt=0, description="edge of a tile in pixels")
+    seed: int = Field(0, ge=0)
+    balance: float = Field(0.0, ge=0, le=1)
+
+
+class ShardData(Config):
+    """Tiles packed by ``crafts pack``."""
+
+    kind: Literal["shards"] = "shards"
+    folder: str
+    balance: float = Field(0.0, ge=0, le=1, description="0: natural shares of the classes, 1: equal shares")
+    balance_by: str = Field("label", description="column whose values are balanced")
+    sets: tuple[str, ...] = Field((), description="use only these values of the column `set`; empty: all")
+
+
+class LatentData(ShardData):
+    """Latents cached by ``crafts encode``."""
+
+    kind: Literal["latents"] = "latents"  # type: ignore[assignment]
+
+
+DataConfig = Annotated[PaintedData | ShardData | LatentData, Field(discriminator="kind")]
+
+
+class ImageSource(Protocol):
+    """Images with their rows."""
+
+    rows: list[Row]
+
+    def image(self, index: int) -> np.ndarray:
+        """Image [H, W, 3], uint8."""
+        ...
+
+
+class PaintedSource:
+    """Painted tiles in memory: ``count`` for training and an eighth as many held out."""
+
+    def __init__(self, config: PaintedData) -> None:
+        from crafts.data.painter import paint_tile
+
+        held = max(4, config.count // 8)
+        self._images, self.rows = [], []
+        for index in range(config.count + held):
+            tile = paint_tile(seed=config.seed, index=index, size=config.size)
+            split = "train" if index < config.count else "validation"
+            row = {"key": f"painted-{index:06d}", "text": tile.caption, "captions": [tile.caption], "set": "painted"}
+            self.rows.append({**tile.fields, **row, "split": split})
+            self._images.append(tile.image)
+        self.fingerprint = f"painted-{config.count}-{config.size}-{config.seed}"
+
+    def image(self, index: int) -> np.ndarray:
+        """Image [H, W, 3], uint8."""
+        return self._images[index]
+
+
+class CachedImages:
+    """Decoded tiles of shards, kept in memory once seen."""
+
+    def __init__(self, folder: Path) -> None:
+        from crafts.core.artifacts import fingerprint
+        from crafts.data.loader import ShardReader
+
+        self._reader = ShardReader(folder)
+        self.rows = self._reader.rows
+        self.fingerprint = fingerprint(folder)
+        self._seen: dict[int, np.ndarray] = {}
+
+    def image(self, index: int) -> np.ndarray:
+        """Image [H, W, 3], uint8."""
+        if index not in self._seen:
+            self._seen[index] = self._reader.image(index)
+        return self._seen[index]
+
+
+def open_images(config: PaintedData | ShardData) -> PaintedSource | CachedImages:
+    """The images of a recipe's ``data`` section."""
+    return PaintedSource(config) if isinstance(config, PaintedData) else CachedImages(Path(config.folder))
+
+
+class Split:
+    """Training and validation rows of a source, and the order in which training shows them.
+
+    Args:
+        rows: all rows of the source.
+        config: the ``data`` section.
+        seed: of the run.
+
+    Raises:
+        DataError: no row is left for training.
+    """
+
+    def __init__(self, rows: list[Row], config: PaintedData | ShardData, seed: int) -> None:
+        sets = getattr(config, "sets", ())
+        kept = [i for i, row in enumerate(rows) if not sets or row.get("set") in sets]
+        self.train = [i for i in kept if (rows[i].get("split") or "train") == "train"]
+        self.validation = [i for i in kept if rows[i].get("split") == "validation"]
+        if not self.train:
+            raise DataError(
+                "train: data", came=f"{len(rows)} rows, none of split 'train'" + (f" in sets {sets}" if sets else ""),
+                allowed="at least one training row", do="Check the splits of the shards and data.sets.",
+            )
+        weights = None
+        if config.balance:
+            column = getattr(config, "balance_by", "label")
+            weights = balance_weights([str(rows[i].get(column, "")) for i in self.train], config.balance)
+        self._order = SampleOrder(len(self.train), seed, weights)
+
+    def row(self, position: int) -> int:
+        """Row of the source that global sample ``position`` shows."""
+        return self.train[self._order.row(position)]
+
+    def validation_sample(self, rows: list[Row], per_set: int) -> list[int]:
+        """Up to ``per_set`` validation rows of each set, evenly spread, the same at every call."""
+        by_set: dict[str, list[int]] = {}
+        for index in self.validation:
+            by_set.setdefault(str(rows[index].get("set", "")), []).append(index)
+        chosen = []
+        for indices in by_set.values():
+            picks = np.linspace(0, len(indices) - 1, min(per_set, len(indices))).round().astype(int)
+            chosen += [indices[i] for i in picks]
+        return chosen
+
+
+def jitter_stains(images: torch.Tensor, positions: Sequence[int], seed: int, sigma: float) -> torch.Tensor:
+    """Mild stain jitter [B, 3, H, W], a function of each global sample index."""
+    draws = [draw_stain_jitter(1, generator_for(seed, "stain", g), sigma=sigma) for g in positions]
+    factors, offsets = (torch.cat(parts) for parts in zip(*draws, strict=True))
+    return stain_jitter(images, factors, offsets)
+
+
+def to_tensor(image: np.ndarray) -> torch.Tensor:
+    """uint8 [H, W, 3] -> float32 [3, H, W] in [-1, 1]."""
+    return torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1).float() / 127.5 - 1

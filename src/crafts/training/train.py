@@ -1,0 +1,409 @@
+"""The training stage: one loop for the autoencoder, CLIP and the denoiser.
+
+Everything random about a sample is a function of (seed, global sample index), the learning rate is a
+function of the step, and a checkpoint holds weights, average and optimizer. So a run that was killed and
+resumed, or that ran on another number of processes, gives the same weights.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import signal
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from crafts.core import artifacts
+from crafts.core.config import Config, dump_config
+from crafts.core.errors import ConfigError, DataError, InterruptedRun
+from crafts.core.runtime import pick_device, say
+from crafts.training.checkpoints import (
+    Progress,
+    State,
+    newest_checkpoint,
+    prune_checkpoints,
+    save_checkpoint,
+)
+from crafts.training.ema import Ema, load_state, trained_state
+from crafts.training.optim import (
+    OptimConfig,
+    build_optimizer,
+    learning_rate,
+    load_optimizer_tensors,
+    optimizer_tensors,
+)
+from crafts.training.processes import Processes, processes
+from crafts.training.sources import DataConfig
+from crafts.training.speed import Meter
+from crafts.training.stages import StageConfig, Task, build_task
+
+# Fields that may differ between the legs of one run without changing its numbers.
+FREE_ON_RESUME = frozenset(
+    {"checkpoint_every", "keep_checkpoints", "validate_every", "sample_every", "say_every", "micro_batch_size",
+     "device", "tracker"}
+)
+
+
+class TrainConfig(Config):
+    """A training run; a recipe is this as YAML."""
+
+    stage: StageConfig
+    data: DataConfig
+    optim: OptimConfig = OptimConfig()
+    seed: int = Field(0, ge=0)
+    num_steps: int = Field(gt=0, description="optimizer steps of the whole run")
+    global_batch_size: int = Field(gt=0, description="samples per optimizer step over all processes")
+    micro_batch_size: int | None = Field(None, gt=0, description="samples per device pass; None: all at once")
+    ema_decay: float = Field(0.999, ge=0, lt=1)
+    precision: Literal["fp32", "bf16", "fp64"] = "fp32"
+    device: str = "auto"
+    checkpoint_every: int = Field(500, gt=0, description="steps between checkpoints")
+    keep_checkpoints: int = Field(2, ge=1)
+    validate_every: int = Field(0, ge=0, description="steps between held-out losses; 0: only at the end")
+    sample_every: int = Field(0, ge=0, description="steps between grids of fixed prompts; 0: only at the end")
+    say_every: int = Field(20, gt=0, description="steps between lines of progress")
+    max_skipped_in_a_row: int = Field(10, gt=0, description="steps with a non-finite gradient before giving up")
+    tracker: Literal["none", "tensorboard"] = "none"
+
+
+@dataclass
+class Run:
+    """The moving parts of one run."""
+
+    config: TrainConfig
+    output: Path
+    task: Task
+    network: nn.Module
+    optimizer: torch.optim.Optimizer
+    parameters: dict[str, nn.Parameter]
+    ema: Ema
+    progress: Progress
+    processes: Processes
+
+
+def run(
+    config: TrainConfig,
+    inputs: Mapping[str, Path],
+    output: Path,
+    *,
+    resume: Literal["auto", "never"] = "auto",
+) -> artifacts.Manifest:
+    """Train to ``config.num_steps`` and write ``OUTPUT/model/``.
+
+    Args:
+        config: the resolved recipe.
+        inputs: ``data`` and ``init_from`` override the folders that the recipe names.
+        output: gets ``checkpoints/``, ``metrics.jsonl``, ``samples/``, ``model/`` and ``manifest.json``.
+        resume: ``auto`` goes on from the newest whole checkpoint; ``never`` refuses an output with one.
+
+    Raises:
+        ConfigError: the recipe, or a resume with another recipe.
+        DataError: unusable data, or too many non-finite steps in a row.
+        InterruptedRun: SIGTERM or SIGINT came; a checkpoint was saved.
+        RetryError: another process holds the output folder, or the disk is full.
+    """
+    config = _with_inputs(config, inputs)
+    device = pick_device(config.device)
+    with processes(device) as group:
+        held = artifacts.lock(output) if group.first else nullcontext()
+        with held, _interrupts() as interrupted:
+            if resume == "auto" and (output / artifacts.MANIFEST).exists():
+                _refuse_other_recipe(config, output)
+                say(f"{output}: already finished")
+                return artifacts.load_manifest(output)
+            training = _start(config, output, device, group, resume)
+            _train(training, interrupted)
+            return _finish(training)
+
+
+def _train(run: Run, interrupted: list[int]) -> None:
+    """The loop."""
+    config, progress, group = run.config, run.progress, run.processes
+    meter = Meter(run.task.network, config.global_batch_size, config.num_steps)
+    metrics = _open_metrics(run)
+    while progress.step < config.num_steps:
+        step, started = progress.step, time.perf_counter()
+        rate = learning_rate(config.optim, step, config.num_steps)
+        for parameters in run.optimizer.param_groups:
+            parameters["lr"] = rate
+
+        # forward and backward over this process's share of the global batch
+        with meter.counting():
+            losses, names = _accumulate(run, step)
+        norm = float(nn.utils.clip_grad_norm_(run.parameters.values(), config.optim.grad_clip))
+
+        # update, or skip a step that would poison the weights
+        if math.isfinite(norm):
+            run.optimizer.step()
+            run.ema.update(step)
+            progress.skipped_in_a_row = 0
+        else:
+            progress.skipped += 1
+            progress.skipped_in_a_row += 1
+            say(f"step {step}: non-finite gradient, step skipped ({progress.skipped} so far); samples: {names}")
+            _refuse_divergence(run, names)
+        run.optimizer.zero_grad(set_to_none=True)
+        progress.step = step + 1
+
+        # record
+        shared = group.mean({**losses, "interrupted": float(bool(interrupted))})
+        stop = shared.pop("interrupted") > 0
+        meter.update(time.perf_counter() - started)
+        row = {"step": step, **shared, "grad_norm": norm, "lr": rate, "skipped": progress.skipped, **meter.row()}
+        metrics(row)
+        if group.first and (step % config.say_every == 0 or progress.step == config.num_steps):
+            say(meter.line(row))
+        last = progress.step == config.num_steps
+        if _due(config.validate_every, progress.step, last):
+            metrics({"step": step, **_validate(run)})
+        if _due(config.sample_every, progress.step, last):
+            _sample(run)
+        if stop or _due(config.checkpoint_every, progress.step, last):
+            _save(run)
+        if stop:
+            raise InterruptedRun(
+                str(run.output), came=f"a signal after step {progress.step}", allowed="the end of the run",
+                do="The checkpoint is saved; the same command goes on from it.",
+            )
+
+
+def _accumulate(run: Run, step: int) -> tuple[dict[str, float], list[str]]:
+    """Gradients of the mean loss over this process's samples; returns mean losses and the samples' keys."""
+    config, group = run.config, run.processes
+    local = config.global_batch_size // group.count
+    micro = min(config.micro_batch_size or local, local)
+    start = step * config.global_batch_size + group.rank * local
+    totals: dict[str, float] = {}
+    names: list[str] = []
+    for offset in range(0, local, micro):
+        positions = range(start + offset, start + min(offset + micro, local))
+        share = len(positions) / local
+        batch = run.task.batch(positions)
+        names += batch.pop("keys")
+        last = offset + micro >= local
+        sync = nullcontext() if last or group.count == 1 else run.network.no_sync()
+        with sync, _autocast(config, run.task.device):
+            losses = run.network(batch)
+            total = sum(run.task.weights.get(name, 1.0) * value for name, value in losses.items())
+            (share * total).backward()
+        for name, value in {"loss": total, **losses}.items():
+            totals[name] = totals.get(name, 0.0) + share * float(value.detach())
+    return totals, names
+
+
+def _start(config: TrainConfig, output: Path, device: torch.device, group: Processes, resume: str) -> Run:
+    """Build the parts and load the newest checkpoint, if there is one and it belongs to this recipe."""
+    local = config.global_batch_size // group.count
+    if config.global_batch_size % group.count or local % (config.micro_batch_size or local):
+        raise ConfigError(
+            "train: global_batch_size", came=f"{config.global_batch_size} over {group.count} processes in micro-batches "
+            f"of {config.micro_batch_size}", allowed="a whole number of equal micro-batches per process",
+            do="Change global_batch_size or micro_batch_size.",
+        )
+    dtype = torch.float64 if config.precision == "fp64" else torch.float32
+    task = build_task(config.stage, config.data, seed=config.seed, device=device, dtype=dtype)
+    parameters = {name: p for name, p in task.network.named_parameters() if p.requires_grad}
+    live = trained_state(task.network)
+    optimizer, ema, progress = build_optimizer(config.optim, parameters), Ema(live, config.ema_decay), Progress()
+    found = newest_checkpoint(output / "checkpoints")
+    if found and resume == "never":
+        raise ConfigError(
+            str(output), came="checkpoints of an earlier run", allowed="an output folder without them",
+            do="Use --resume auto to go on, or choose another --output.",
+        )
+    if found:
+        _refuse_other_recipe(config, output)
+        load_state(live, found.weights)
+        load_state(ema.weights, found.average)
+        load_optimizer_tensors(optimizer, parameters, found.optimizer)
+        progress = found.progress
+        if group.first:
+            say(f"{output}: resumed after step {progress.step}")
+    if group.first:
+        output.mkdir(parents=True, exist_ok=True)
+        artifacts.write_bytes(output / "config.yaml", dump_config(config).encode())
+    group.wait()
+    network = task.network
+    if group.count > 1:
+        devices = [torch.cuda.current_device()] if device.type == "cuda" else None
+        network = DistributedDataParallel(network, device_ids=devices, broadcast_buffers=False)
+    return Run(config, output, task, network, optimizer, parameters, ema, progress, group)
+
+
+def _save(run: Run) -> None:
+    """Checkpoint by the first process; the others wait."""
+    if run.processes.first:
+        folder = run.output / "checkpoints" / f"step-{run.progress.step:07d}"
+        state = State(
+            progress=run.progress,
+            weights={name: value.clone() for name, value in trained_state(run.task.network).items()},
+            average=run.ema.weights,
+            optimizer=optimizer_tensors(run.optimizer, run.parameters),
+        )
+        save_checkpoint(
+            folder, state, config=run.config.model_dump(mode="json"), write_model=lambda target: _write_model(run, target)
+        )
+        prune_checkpoints(folder.parent, run.config.keep_checkpoints)
+    run.processes.wait()
+
+
+def _write_model(run: Run, folder: Path) -> None:
+    with run.ema.applied():
+        run.task.save(folder)
+
+
+def _finish(run: Run) -> artifacts.Manifest | None:
+    """Write ``model/`` from the averaged weights, then the manifest of the run."""
+    if run.processes.first:
+        with artifacts.staging(run.output / "model") as temporary:
+            _write_model(run, temporary)
+        artifacts.finish(
+            run.output, stage="train", config=run.config, inputs=run.task.inputs,
+            counts={"steps": run.progress.step, "skipped": run.progress.skipped},
+            only=["config.yaml", "metrics.jsonl", "model/manifest.json"],
+        )
+    run.processes.wait()
+    return artifacts.load_manifest(run.output)
+
+
+def _validate(run: Run) -> dict[str, float]:
+    """Held-out losses of the averaged weights, per set."""
+    if not run.processes.first:
+        return {}
+    run.task.network.eval()
+    with run.ema.applied(), torch.no_grad(), _autocast(run.config, run.task.device):
+        losses = run.task.validate()
+    run.task.network.train()
+    if losses:
+        say("held out: " + "  ".join(f"{name} {value:.4f}" for name, value in sorted(losses.items())))
+    return {f"heldout/{name}": value for name, value in losses.items()}
+
+
+def _sample(run: Run) -> None:
+    """Pictures of fixed prompts or tiles from the averaged weights."""
+    if not run.processes.first:
+        return
+    run.task.network.eval()
+    with run.ema.applied(), torch.no_grad():
+        picture = run.task.picture()
+    run.task.network.train()
+    if picture is not None:
+        folder = run.output / "samples"
+        folder.mkdir(exist_ok=True)
+        picture.save(folder / f"step-{run.progress.step:07d}.png")
+
+
+def _open_metrics(run: Run):
+    """A function that appends one row; rows of steps that are run again after a kill are dropped first."""
+    path = run.output / "metrics.jsonl"
+    if not run.processes.first:
+        return lambda row: None
+    kept = []
+    if path.exists():
+        for line in path.read_text().splitlines():
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError:
+                continue  # the line that a kill cut short belongs to a step that is run again
+            if row["step"] < run.progress.step:
+                kept.append(line + "\n")
+    artifacts.write_bytes(path, "".join(kept).encode())
+    tracker = _tracker(run)
+
+    def append(row: dict[str, float]) -> None:
+        if len(row) > 1:
+            with path.open("a") as handle:
+                handle.write(json.dumps(row) + "\n")
+            tracker(row)
+
+    return append
+
+
+def _tracker(run: Run):
+    if run.config.tracker == "none":
+        return lambda row: None
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise ConfigError(
+            "train: tracker", came="tensorboard, which is not installed", allowed="an installed tracker",
+            do="Run: pip install 'crafts[track]'",
+        ) from None
+    writer = SummaryWriter(str(run.output / "tensorboard"))
+    return lambda row: [writer.add_scalar(k, v, row["step"]) for k, v in row.items() if k != "step"] and None
+
+
+def _refuse_divergence(run: Run, names: list[str]) -> None:
+    if run.progress.skipped_in_a_row >= run.config.max_skipped_in_a_row:
+        raise DataError(
+            f"train: step {run.progress.step}", came=f"{run.progress.skipped_in_a_row} non-finite gradients in a row "
+            f"(last samples: {', '.join(names[:4])})", allowed="finite losses",
+            do="Lower optim.lr, or look at these samples; the last checkpoint is whole.",
+        )
+
+
+def _refuse_other_recipe(config: TrainConfig, output: Path) -> None:
+    """A resumed run must be the run that was begun, in every field that decides numbers."""
+    import yaml
+
+    path = output / "config.yaml"
+    if not path.exists():
+        return
+    before, now = yaml.safe_load(path.read_text()), config.model_dump(mode="json")
+    changed = [k for k in now if k not in FREE_ON_RESUME and before.get(k) != now[k]]
+    if changed:
+        raise ConfigError(
+            f"{output}: {changed[0]}", came=f"{now[changed[0]]!r}", allowed=f"{before.get(changed[0])!r}, with which this "
+            "run was begun", do="Restore the recipe, or train in another --output with stage.init_from.",
+        )
+
+
+def _with_inputs(config: TrainConfig, inputs: Mapping[str, Path]) -> TrainConfig:
+    values = config.model_dump()
+    if "data" in inputs:
+        values["data"]["folder"] = str(inputs["data"])
+    if "init_from" in inputs:
+        values["stage"]["init_from"] = str(inputs["init_from"])
+    return TrainConfig.model_validate(values)
+
+
+def _autocast(config: TrainConfig, device: torch.device):
+    if config.precision == "bf16":
+        return torch.autocast(device.type, dtype=torch.bfloat16)
+    return nullcontext()
+
+
+def _due(every: int, done: int, last: bool) -> bool:
+    return last or (every > 0 and done % every == 0)
+
+
+@contextmanager
+def _interrupts() -> Iterator[list[int]]:
+    """Collect SIGTERM and SIGINT instead of dying in the middle of a step; a second one kills as usual."""
+    received: list[int] = []
+
+    def note(number: int, frame: object) -> None:
+        received.append(number)
+        signal.signal(number, before[number])
+        say("stopping after this step; a second signal stops at once")
+
+    before = {}
+    for number in (signal.SIGTERM, signal.SIGINT):
+        try:
+            before[number] = signal.signal(number, note)
+        except ValueError:  # not in the main thread: the host program handles signals
+            break
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,366 @@
+import csv
+import json
+import multiprocessing
+import os
+import signal
+import time
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from crafts.core.artifacts import lock, sha256_file, verify
+from crafts.core.config import load_config
+from crafts.core.errors import ConfigError, DataError, NotYetError, RetryError
+from crafts.generation.export import read_provenance
+from crafts.generation.generate import GenerateConfig, generate_images, run
+from crafts.model.bundle import load_bundle
+from crafts.sampling.conditioning import Draw
+from crafts.sampling.sampler import draw_noise
+
+PROMPTS = ("colon, carcinoma", "benign glands, low power", "lung " * 90)
+
+
+@pytest.fixture(scope="module")
+def bundle(tiny_model):
+    return load_bundle(tiny_model)
+
+
+def config(tiny_model, **values):
+    return GenerateConfig(
+        **{"prompts": PROMPTS, "model": str(tiny_model), "num_steps": 2, "num_images": 2} | values
+    )
+
+
+def pixels(folder):
+    return {
+        p.name: np.asarray(Image.open(p)).astype(int) for p in sorted(folder.glob("images/*.png"))
+    }
+
+
+def contents(folder):
+    files = [path for path in folder.rglob("*.*") if path.is_file()]
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in files
+        if not path.name.startswith(".")
+    }
+
+
+def metadata(folder):
+    with (folder / "metadata.csv").open(newline="", encoding="utf-8") as handle:
+        return list(csv.DictReader(handle))
+
+
+@pytest.fixture(scope="module")
+def finished(tiny_model, tmp_path_factory):
+    output = tmp_path_factory.mktemp("finished") / "out"
+    return output, run(config(tiny_model), None, output)
+
+
+def test_the_folder_holds_what_was_promised(finished, tiny_model):
+    output, manifest = finished
+    names = [f"images/{row}-{k}.png" for row in ("000", "001", "002") for k in (0, 1)]
+    assert sorted(manifest.files) == sorted([*names, "grid.png", "metadata.csv", "rejects.jsonl"])
+    assert manifest == verify(output)
+    assert manifest.counts == {"listed": 3, "used": 3, "rejected": 0, "images": 6}
+    fingerprint = sha256_file(tiny_model / "manifest.json")
+    assert manifest.inputs == {"model": fingerprint}
+    assert manifest.extra["model"] == {
+        "name": "model",
+        "fingerprint": fingerprint,
+        "licence": "Apache-2.0",
+    }
+    assert [image["file"] for image in manifest.extra["images"]] == names
+    assert [image["k"] for image in manifest.extra["images"]] == [0, 1] * 3
+    for row, image in zip(metadata(output), manifest.extra["images"], strict=True):
+        assert row["file_name"] == image["file"]
+        assert row["sha256"] == image["sha256"] == sha256_file(output / image["file"])
+    assert [row["text"] for row in metadata(output)[::2]] == list(PROMPTS)
+
+
+def test_every_png_carries_its_provenance(finished, tiny_model):
+    output, manifest = finished
+    found = read_provenance(output / "images/001-1.png")
+    assert (found.prompt, found.seed, found.k) == (PROMPTS[1], 0, 1)
+    assert found.model_sha256 == manifest.inputs["model"]
+    assert found.licence == "Apache-2.0"
+    assert found.mpp is None
+    assert str(tiny_model.parent) not in str(found)
+    sheet = read_provenance(output / "grid.png")
+    assert sheet.prompt == "\n".join(PROMPTS)
+    assert sheet.seed is None
+
+
+def test_images_of_one_prompt_differ(finished):
+    images = pixels(finished[0])
+    assert (images["000-0.png"] != images["000-1.png"]).any()
+    assert (images["000-0.png"] != images["001-0.png"]).any()
+
+
+def test_two_runs_are_byte_identical(finished, tiny_model, tmp_path):
+    run(config(tiny_model), None, tmp_path / "again")
+    assert contents(tmp_path / "again") == contents(finished[0])
+
+
+@pytest.mark.parametrize("values", [{"batch_size": 1}, {"batch_size": 3}, {"batch_size": 8}])
+def test_batch_size_does_not_change_images(finished, tiny_model, tmp_path, values):
+    run(config(tiny_model, **values), None, tmp_path / "out")
+    assert_same(pixels(tmp_path / "out"), pixels(finished[0]))
+
+
+def assert_same(found, expected):
+    assert found.keys() == expected.keys()
+    for name in found:
+        assert np.abs(found[name] - expected[name]).max() <= 2, name
+
+
+def test_shards_and_order_do_not_change_images(tiny_model, tmp_path):
+    rows = [{"id": f"r{i}", "prompt": PROMPTS[i % 3], "seed": i} for i in range(5)]
+    values = {"prompts": (), "num_images": 1, "preset": "fast"}
+    for name, listed in (("forward", rows), ("backward", rows[::-1])):
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in listed))
+        run(config(tiny_model, **values), tmp_path / f"{name}.jsonl", tmp_path / name)
+    assert_same(pixels(tmp_path / "backward"), pixels(tmp_path / "forward"))
+    merged = {}
+    for k in (1, 2, 3):
+        shard = config(tiny_model, **values, shard=f"{k}/3", manifest=tmp_path / "forward.jsonl")
+        manifest = run(shard, None, tmp_path / f"shard{k}")
+        assert manifest.counts["listed"] == len(range(k - 1, 5, 3))
+        merged |= pixels(tmp_path / f"shard{k}")
+    assert_same(merged, pixels(tmp_path / "forward"))
+
+
+def test_a_shard_without_rows_is_finished_and_empty(tiny_model, tmp_path):
+    manifest = run(config(tiny_model, shard="5/5"), None, tmp_path / "out")
+    assert manifest.counts == {"listed": 0, "used": 0, "rejected": 0, "images": 0}
+
+
+def test_a_row_decides_before_the_run(bundle, tiny_model, tmp_path):
+    (tmp_path / "m.csv").write_text(
+        "id,prompt,negative_prompt,seed,num_images,guidance_scale\nown,colon,blur,9,1,1.5\nnone,colon,,,,\n"
+    )
+    values = {"prompts": (), "seed": 4, "negative_prompt": "ink", "guidance_scale": 3.0, "size": 32}
+    given = config(tiny_model, **values | {"size": "32x32"})
+    run(given, tmp_path / "m.csv", tmp_path / "out", bundle=bundle)
+    shown = ("id", "seed", "k", "negative_prompt", "guidance_scale", "num_steps", "preset", "cut")
+    assert [tuple(row[name] for name in shown) for row in metadata(tmp_path / "out")] == [
+        ("own", "9", "0", "blur", "1.5", "2", "balanced", ""),
+        ("none", "4", "0", "ink", "3.0", "2", "balanced", ""),
+        ("none", "4", "1", "ink", "3.0", "2", "balanced", ""),
+    ]
+
+
+def test_bad_rows_are_left_out_and_counted(tiny_model, tmp_path, capsys):
+    (tmp_path / "m.csv").write_text("id,prompt,colour\na,colon,red\nb/c,lung,red\n")
+    manifest = run(config(tiny_model, prompts=()), tmp_path / "m.csv", tmp_path / "out")
+    assert manifest.counts == {"listed": 2, "used": 1, "rejected": 1, "images": 2}
+    assert json.loads((tmp_path / "out/rejects.jsonl").read_text())["item"] == "row 2 (b/c)"
+    told = capsys.readouterr().err
+    assert "row 2 (b/c) is left out" in told
+    assert "ignored columns without meaning here: colour" in told
+
+
+def test_too_many_bad_rows_end_the_run_before_sampling(tiny_model, tmp_path):
+    (tmp_path / "m.csv").write_text("id,prompt\na,colon\nb/c,lung\nd,\n")
+    with pytest.raises(DataError, match="2 of 3 items rejected"):
+        run(config(tiny_model, prompts=()), tmp_path / "m.csv", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_the_model_does_not_see_is_said_and_recorded(tiny_model, tmp_path, capsys):
+    long = "glands " * 2000 + "end"
+    given = config(tiny_model, prompts=(long, "colon"), num_images=1)
+    run(given, None, tmp_path / "out")
+    cut = metadata(tmp_path / "out")[0]["cut"]
+    assert cut and long.endswith(cut)
+    assert metadata(tmp_path / "out")[1]["cut"] == ""
+    assert "does not see the end of the prompt" in capsys.readouterr().err
+    run(given, None, tmp_path / "out")  # from the files, nothing is encoded again
+    assert metadata(tmp_path / "out")[0]["cut"] == cut
+
+
+def test_hugging_face_reads_the_folder(finished, tmp_path):
+    datasets = pytest.importorskip("datasets")
+    found = datasets.load_dataset(
+        "imagefolder", data_dir=str(finished[0]), split="train", cache_dir=str(tmp_path)
+    )
+    assert found["text"][:] == [row["text"] for row in metadata(finished[0])]
+    assert found[0]["image"].size == (32, 32)
+
+
+def test_finished_images_are_not_made_again(finished, tiny_model, tmp_path):
+    output = tmp_path / "out"
+    run(config(tiny_model), None, output)
+    times = {p: p.stat().st_mtime_ns for p in output.glob("images/*.png")}
+    (output / "manifest.json").unlink()
+    (output / "images/001-0.png").unlink()
+    (output / "images/002-1.png").write_bytes((output / "images/002-1.png").read_bytes()[:-30])
+    run(config(tiny_model), None, output)
+    assert contents(output) == contents(finished[0])
+    changed = {p.name for p, before in times.items() if p.stat().st_mtime_ns != before}
+    assert changed == {"001-0.png", "002-1.png"}
+
+
+def test_another_request_replaces_the_images(tiny_model, tmp_path, capsys):
+    run(config(tiny_model), None, tmp_path / "out")
+    run(config(tiny_model, prompts=PROMPTS[:1], seed=1), None, tmp_path / "out")
+    run(config(tiny_model, prompts=PROMPTS[:1], seed=1), None, tmp_path / "fresh")
+    assert contents(tmp_path / "out") == contents(tmp_path / "fresh")
+    assert "4 files of earlier requests removed" in capsys.readouterr().err
+
+
+def _generate_forever(model, output):
+    torch.set_num_threads(1)
+    run(config(model, num_images=400, batch_size=2), None, output)
+
+
+def test_a_killed_run_goes_on(tiny_model, tmp_path):
+    output = tmp_path / "out"
+    process = multiprocessing.get_context("spawn").Process(
+        target=_generate_forever, args=(tiny_model, output)
+    )
+    process.start()
+    deadline = time.monotonic() + 60
+    while len(list(output.glob("images/*.png"))) < 3 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    assert not (output / "manifest.json").exists()
+    few = config(tiny_model, num_images=3, batch_size=2)
+    manifest = run(few, None, output)
+    assert manifest.counts["images"] == 9
+    verify(output)
+    run(few, None, tmp_path / "undisturbed")
+    assert_same(pixels(output), pixels(tmp_path / "undisturbed"))
+
+
+def test_output_in_use_is_refused(tiny_model, tmp_path):
+    with lock(tmp_path / "out"), pytest.raises(RetryError, match="lock held"):
+        run(config(tiny_model), None, tmp_path / "out")
+
+
+def test_foreign_files_are_never_touched(finished, tiny_model, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/thesis.txt").write_text("x")
+    with pytest.raises(ConfigError, match="existing files that no stage of crafts wrote"):
+        run(config(tiny_model), None, tmp_path / "mine")
+    with pytest.raises(ConfigError, match="thesis.txt: a file; expected a new or empty folder"):
+        run(config(tiny_model), None, tmp_path / "mine/thesis.txt")
+    with pytest.raises(ConfigError, match="a finished artifact of stage 'bundle'"):
+        run(config(tiny_model), None, tiny_model)
+    run(config(tiny_model, num_images=1), None, tmp_path / "out")
+    Image.new("RGB", (8, 8)).save(tmp_path / "out/images/photo.png")
+    with pytest.raises(ConfigError, match="a file that crafts did not make, among its images"):
+        run(config(tiny_model, num_images=1), None, tmp_path / "out")
+    assert (tmp_path / "out/images/photo.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"control": ("nuclei=a.png",)}, "--control: nuclei=a.png; .*comes later"),
+        ({"keep": 3}, "--keep: 3; .*quality gate comes later"),
+        ({"size": "512"}, "--size: 512; expected 32, the tile of this model"),
+        ({"size": "32x64"}, "--size: 32x64"),
+    ],
+)
+def test_what_is_not_built_yet_says_so(tiny_model, tmp_path, values, message):
+    with pytest.raises(NotYetError, match=message) as caught:
+        run(config(tiny_model, **values), None, tmp_path / "out")
+    assert caught.value.exit_code == 2
+    assert not (tmp_path / "out").exists()
+
+
+def test_without_a_prompt_there_is_nothing_to_do(tmp_path):
+    with pytest.raises(ConfigError, match="no prompt; expected --prompt TEXT or --manifest FILE"):
+        run(GenerateConfig(), None, tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("shard=4/3", "shard: '4/3'.*K from 1 to N"),
+        ("shard=0/3", "shard: '0/3'"),
+        ("size=big", "size: 'big'"),
+        ("preset=slow", "preset: 'slow'"),
+        ("seed=-1", "seed: -1"),
+        ("guidance_scale=0.5", "guidance_scale: 0.5"),
+        ("prompts=[' ']", "prompts: .*empty prompt"),
+        ('negative_prompt="\\0"', "negative_prompt: .*not valid Unicode"),
+    ],
+)
+def test_bad_values_are_refused_by_name(override, message):
+    with pytest.raises(ConfigError, match=message):
+        load_config(GenerateConfig, None, [override])
+
+
+def test_size_may_be_a_number():
+    assert load_config(GenerateConfig, {"size": 256}).size == "256"
+
+
+def test_keep_takes_the_first_that_pass(bundle, tiny_model, tmp_path):
+    def bright(image, prompt):
+        return np.asarray(image).mean() > threshold
+
+    run(config(tiny_model, num_images=12, num_steps=1), None, tmp_path / "all", bundle=bundle)
+    everything = pixels(tmp_path / "all")
+    threshold = float(np.median([image.mean() for image in everything.values()]))
+    given = config(tiny_model, keep=2, num_steps=1)
+    manifest = run(given, None, tmp_path / "out", bundle=bundle, accept=bright)
+    kept = pixels(tmp_path / "out")
+    assert manifest.counts["images"] == len(kept) == 6
+    for row in ("000", "001", "002"):
+        passing = [
+            f"{row}-{k}.png" for k in range(12) if everything[f"{row}-{k}.png"].mean() > threshold
+        ]
+        assert passing[:2] == [name for name in kept if name.startswith(row)]
+    with pytest.raises(DataError, match="0 of 20 images pass the quality gate; expected 1 to keep"):
+        given = config(tiny_model, prompts=("colon",), keep=1, num_steps=1)
+        run(given, None, tmp_path / "none", bundle=bundle, accept=lambda image, prompt: False)
+
+
+def test_images_in_memory_are_those_of_the_files(finished, bundle):
+    images = generate_images(bundle, PROMPTS, num_images=2, num_steps=2)
+    expected = list(pixels(finished[0]).values())
+    assert len(images) == 6
+    for image, other in zip(images, expected, strict=True):
+        assert np.abs(np.asarray(image).astype(int) - other).max() <= 2
+
+
+def test_generate_images_refuses_by_name(bundle):
+    with pytest.raises(ConfigError, match="generate: prompts: .*empty prompt"):
+        generate_images(bundle, [""])
+    with pytest.raises(ConfigError, match="generate: preset"):
+        generate_images(bundle, "colon", preset="slow")
+    with pytest.raises(ConfigError, match="no prompt"):
+        generate_images(bundle, [])
+
+
+@pytest.mark.parametrize(
+    ("scale", "negative_prompt", "prompt"),
+    [
+        (1.0, "", "colon"),
+        (2.5, "", "colon, carcinoma"),
+        (7.5, "ink, blur", " ".join(["gland"] * 14)),
+    ],
+)
+def test_images_equal_those_of_diffusers(tiny_model, bundle, scale, negative_prompt, prompt):
+    from diffusers import DDIMScheduler, StableDiffusionPipeline
+
+    pipeline = StableDiffusionPipeline.from_pretrained(tiny_model, safety_checker=None)
+    pipeline.set_progress_bar_config(disable=True)
+    pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config)
+    assert bundle.text.count_tokens(prompt) <= 77
+    noise = draw_noise([Draw(prompt, seed=3, k=k) for k in range(2)], (4, 4, 4))
+    theirs = pipeline(
+        prompt, negative_prompt=negative_prompt, latents=noise, num_images_per_prompt=2, eta=0.0,
+        num_inference_steps=5, guidance_scale=scale, height=32, width=32,
+    ).images  # fmt: skip
+    ours = generate_images(
+        bundle, [prompt], seed=3, num_images=2, preset="paper", num_steps=5, guidance_scale=scale,
+        negative_prompt=negative_prompt,
+    )  # fmt: skip
+    for image, other in zip(ours, theirs, strict=True):
+        assert np.abs(np.asarray(image).astype(int) - np.asarray(other)).max() <= 2

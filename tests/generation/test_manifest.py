@@ -1,0 +1,164 @@
+import json
+import math
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from crafts.core.errors import DataError, NotYetError
+from crafts.core.records import Ledger
+from crafts.generation.manifest import (
+    PromptRow,
+    check_rows,
+    load_rows,
+    prompt_rows,
+    unknown_columns,
+)
+
+GOOD = {
+    "id": "a1", "prompt": "colon, \"benign\"\nlow power", "negative_prompt": "blur", "seed": 7,
+    "num_images": 2, "guidance_scale": 3.5,
+}  # fmt: skip
+EXPECTED = [PromptRow(**GOOD), PromptRow("b", "lung")]
+
+
+def write(folder, kind):
+    path = folder / f"prompts.{kind}"
+    rows = [GOOD, {"id": "b", "prompt": "lung"}]
+    if kind == "csv":
+        quoted = GOOD["prompt"].replace('"', '""')
+        path.write_text(
+            f'\ufeff{",".join(GOOD)}\r\na1,"{quoted}",blur,7,2,3.5\r\nb,lung,,,,\r\n', newline=""
+        )
+    elif kind == "jsonl":
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows) + "\n")
+    else:
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), path)
+    return path
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
+def test_all_kinds_give_the_same_rows(tmp_path, kind):
+    ledger = Ledger("generate")
+    assert check_rows(load_rows(write(tmp_path, kind)), ledger) == EXPECTED
+    assert ledger.counts() == {"listed": 2, "used": 2, "rejected": 0}
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"prompt": "  "}, "empty prompt"),
+        ({"prompt": None}, "empty prompt"),
+        ({"prompt": 5}, "prompt is int, not text"),
+        ({"prompt": "x" * 20_001}, "prompt has 20001 characters; at most 20000"),
+        ({"prompt": "nul \x00"}, "prompt is not valid Unicode text"),
+        ({"prompt": "\ud800"}, "prompt is not valid Unicode text"),
+        ({"negative_prompt": 3}, "negative_prompt is int, not text"),
+        ({"id": None}, "no id"),
+        ({"id": "a/b"}, "id 'a/b' cannot name a file"),
+        ({"id": "..\\b"}, "cannot name a file"),
+        ({"id": ".hidden"}, "cannot name a file"),
+        ({"id": "-rf"}, "cannot name a file"),
+        ({"id": "x" * 152}, "cannot name a file"),
+        ({"id": "\ud800"}, "cannot name a file"),
+        ({"seed": "x"}, "seed 'x' is no integer from 0"),
+        ({"seed": -1}, "seed -1 is no integer"),
+        ({"seed": 2**63}, "is no integer"),
+        ({"seed": 1.5}, "seed 1.5 is no integer"),
+        ({"seed": True}, "seed True is no integer"),
+        ({"num_images": 0}, "num_images 0 is no integer from 1"),
+        ({"guidance_scale": 0.5}, "guidance_scale 0.5 is no number from 1"),
+        ({"guidance_scale": "high"}, "guidance_scale 'high' is no number"),
+        ({"guidance_scale": math.inf}, "guidance_scale inf is no number"),
+        ({"guidance_scale": 10**400}, "is no number"),
+        ({"guidance_scale": True}, "guidance_scale True is no number"),
+    ],
+)
+def test_bad_rows_are_recorded_with_the_reason(tmp_path, change, reason):
+    ledger = Ledger("generate")
+    rows = check_rows([{**GOOD, **change}, {"id": "b", "prompt": "lung"}], ledger)
+    assert rows == EXPECTED[1:]
+    assert ledger.counts() == {"listed": 2, "used": 1, "rejected": 1}
+    assert reason in ledger.rejects[0]["reason"]
+    assert ledger.rejects[0]["item"].startswith("row 1")
+    ledger.write(tmp_path / "rejects.jsonl")
+
+
+def test_second_row_of_an_id_is_rejected():
+    ledger = Ledger("generate")
+    assert check_rows([GOOD, GOOD], ledger) == EXPECTED[:1]
+    assert ledger.rejects == [{"item": "row 2 (a1)", "reason": "id 'a1' stands in an earlier row"}]
+
+
+def test_broken_lines_are_rows_too(tmp_path):
+    path = tmp_path / "p.jsonl"
+    path.write_text('{"id": "a", "prompt": "x"}\n{broken\n[1]\n{"id": ' + "9" * 5000 + "}\n")
+    ledger = Ledger("generate")
+    assert [row.id for row in check_rows(load_rows(path), ledger)] == ["a"]
+    assert ledger.counts() == {"listed": 4, "used": 1, "rejected": 3}
+    assert "line 2 is not JSON" in ledger.rejects[0]["reason"]
+    assert ledger.rejects[1]["reason"] == "line 3 is no JSON object"
+
+
+def test_csv_row_with_too_many_fields_is_rejected(tmp_path):
+    (tmp_path / "p.csv").write_text("id,prompt\na,colon, left\nb,lung\n")
+    ledger = Ledger("generate")
+    assert [row.id for row in check_rows(load_rows(tmp_path / "p.csv"), ledger)] == ["b"]
+    assert ledger.rejects[0]["reason"] == "more fields than columns, the first of them ' left'"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("p.txt", b"", "kind '.txt'; expected .csv, .jsonl, .parquet"),
+        ("p.csv", b"id,text\n", "no column prompt; expected columns id, prompt"),
+        ("p.csv", b"", "no column id and no column prompt"),
+        ("p.jsonl", b'{"prompt": "x"}\n', "no column id"),
+        ("p.csv", b"id,prompt\na,\xff\n", "byte 12 is not UTF-8"),
+        ("p.csv", b'id,prompt\na,"open', "near line 1: unexpected end of data; expected valid csv"),
+        ("p.parquet", b"PAR1", "unreadable parquet"),
+    ],
+)
+def test_unusable_files_are_refused(tmp_path, name, content, message):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match=message.replace(".", r"\.")):
+        load_rows(tmp_path / name)
+
+
+def test_a_missing_file_is_refused(tmp_path):
+    with pytest.raises(DataError, match="no such file; expected a prompt manifest"):
+        load_rows(tmp_path / "absent.csv")
+
+
+@pytest.mark.parametrize("column", ["nuclei", "fluorescence"])
+def test_control_comes_later(column):
+    with pytest.raises(NotYetError, match=f"manifest column {column}: 'mask.png'.*comes later"):
+        check_rows([{**GOOD, column: "mask.png"}], Ledger("generate"))
+    assert check_rows([{**GOOD, column: ""}], Ledger("generate")) == EXPECTED[:1]
+
+
+def test_prompts_have_ids_and_come_before_the_manifest():
+    ledger = Ledger("generate")
+    rows = check_rows(
+        [*prompt_rows(["x", "y"]), {"id": "001", "prompt": "z"}], ledger, num_prompts=2
+    )
+    assert rows == [PromptRow("000", "x"), PromptRow("001", "y")]
+    assert ledger.rejects[0]["item"] == "row 1 (001)"
+
+
+def test_misspelt_columns_are_named():
+    assert unknown_columns([GOOD, {"sed": 1}, "broken"]) == ["sed"]
+
+
+@given(st.lists(st.sampled_from(["a", "b", "c/d", "", "e"]), max_size=12), st.integers(1, 4))
+def test_shards_share_out_every_row(ids, number):
+    rows = [{"id": name, "prompt": "x"} for name in ids]
+    whole = Ledger("generate")
+    expected = check_rows(rows, whole)
+    ledgers = [Ledger("generate") for _ in range(number)]
+    parts = [check_rows(rows, ledger, (k + 1, number)) for k, ledger in enumerate(ledgers)]
+    assert sorted(row.id for part in parts for row in part) == sorted(row.id for row in expected)
+    for name, total in whole.counts().items():
+        assert sum(ledger.counts()[name] for ledger in ledgers) == total

@@ -1,0 +1,288 @@
+"""The command line: commands, flags, exit codes, one-line errors, and a fast start."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from crafts import cli
+from crafts.core import errors
+
+FLAGS = {
+    "doctor": ["--json"],
+    "generate": [
+        "--prompt",
+        "--output",
+        "--manifest",
+        "--model",
+        "--num-images",
+        "--seed",
+        "--preset",
+        "--num-steps",
+        "--guidance-scale",
+        "--negative-prompt",
+        "--size",
+        "--batch-size",
+        "--control",
+        "--shard",
+        "--keep",
+        "--dry-run",
+    ],
+    "tile": ["--output", "--mpp", "--size", "--overlap", "--mpp-csv", "--dry-run"],
+    "summarise": ["--output", "--tokens", "--backend", "--tokenizer", "--dry-run"],
+    "caption": ["--output", "--summaries", "--scores", "--dry-run"],
+    "pack": ["--output", "--splits", "--dry-run"],
+    "encode": ["--output", "--model", "--dry-run"],
+    "train": ["--output", "--set", "--resume", "--dry-run"],
+    "evaluate": [
+        "--generated",
+        "--real",
+        "--train",
+        "--output",
+        "--encoder",
+        "--filter",
+        "--dry-run",
+    ],
+    "audit": [
+        "--generated",
+        "--train",
+        "--output",
+        "--heldout",
+        "--model",
+        "--fail-above",
+        "--dry-run",
+    ],
+    "experiment": ["--output", "--fast"],
+    "benchmark": ["--output"],
+    "study prepare": ["--output"],
+    "study serve": ["--output"],
+    "study analyze": ["--output"],
+    "serve": ["--host", "--port"],
+}
+NOT_YET = [
+    ["tile", "slides", "--output", "o"],
+    ["summarise", "reports", "--output", "o.jsonl"],
+    ["caption", "tiles", "--output", "o"],
+    ["evaluate", "--generated", "g", "--real", "r", "--output", "o"],
+    ["audit", "--generated", "g", "--train", "t", "--output", "o"],
+    ["experiment", "summaries", "--output", "o"],
+    ["benchmark", "retrieval", "--output", "o"],
+    ["study", "prepare", "--output", "o"],
+    ["study", "serve", "--output", "o"],
+    ["study", "analyze", "--output", "o"],
+    ["serve"],
+]
+# import times vary with the load of the machine; the best of several runs does not
+HELP_SECONDS = 0.5
+
+
+@pytest.mark.parametrize("command", FLAGS)
+def test_every_command_has_its_flags(command, capsys):
+    assert cli.run([*command.split(), "--help"]) == 0
+    text = capsys.readouterr().out
+    assert [flag for flag in FLAGS[command] if flag not in text] == []
+
+
+def test_help_is_fast_and_imports_nothing_heavy():
+    code = (
+        "import sys\nfrom crafts import cli\nassert cli.run(['--help']) == 0\n"
+        "heavy = {'torch', 'diffusers', 'transformers', 'numpy', 'pydantic', 'rich', 'pyarrow'}\n"
+        "print('heavy:', sorted(heavy & set(sys.modules)))"
+    )
+    best = 9.0
+    for _ in range(5):
+        started = time.perf_counter()
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        )
+        best = min(best, time.perf_counter() - started)
+    assert "heavy: []" in done.stdout
+    assert best < HELP_SECONDS
+
+
+@pytest.mark.parametrize("arguments", NOT_YET, ids=" ".join)
+def test_what_is_not_built_says_so_in_one_line_and_exits_2(
+    arguments, capsys, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    assert cli.run(arguments) == 2
+    out = capsys.readouterr()
+    assert "not built yet" in out.err
+    assert len(out.err.strip().splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "option", [["--control", "nuclei=mask.png"], ["--keep", "3"]], ids=" ".join
+)
+def test_what_generate_cannot_do_yet_exits_2(option, capsys, tmp_path):
+    assert cli.run(["generate", "--prompt", "p", "--output", str(tmp_path / "o"), *option]) == 2
+    line = capsys.readouterr().err.strip()
+    assert option[0] in line and "later" in line and "\n" not in line
+    assert not (tmp_path / "o").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["nonsense"],
+        ["train"],
+        ["generate"],
+        ["benchmark", "chess", "--output", "o"],
+        ["pack", "x", "--bad", "y"],
+    ],
+    ids=" ".join,
+)
+def test_wrong_usage_exits_2(arguments, capsys):
+    assert cli.run(arguments) == 2
+    assert "Traceback" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("raised", "code"),
+    [
+        (errors.ConfigError("a: b", came="c", allowed="d", do="E."), 2),
+        (errors.DataError("a: b", came="c", allowed="d", do="E."), 3),
+        (errors.IntegrityError("a: b", came="c", allowed="d", do="E."), 3),
+        (errors.RetryError("a: b", came="c", allowed="d", do="E."), 75),
+        (errors.InterruptedRun("a: b", came="c", allowed="d", do="E."), 130),
+        (KeyboardInterrupt(), 130),
+        (OSError(28, "No space left on device", "x"), 75),
+        (PermissionError(13, "Permission denied", "x"), 3),
+    ],
+    ids=lambda value: (
+        getattr(type(value), "__name__", value) if isinstance(value, BaseException) else str(value)
+    ),
+)
+def test_exit_codes(raised, code, capsys, monkeypatch):
+    def fail(*arguments, **keywords):
+        raise raised
+
+    monkeypatch.setattr(cli, "app", fail)
+    assert cli.run([]) == code
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1 and lines[0].startswith("crafts: ")
+
+
+def test_dry_run_of_generate_prints_yaml_and_writes_nothing(capsys, tmp_path):
+    output = tmp_path / "o"
+    arguments = [
+        "generate",
+        "--prompt",
+        "a",
+        "--prompt",
+        "b",
+        "--output",
+        str(output),
+        "--seed",
+        "7",
+    ]
+    assert cli.run([*arguments, "--preset", "fast", "--dry-run"]) == 0
+    shown = yaml.safe_load(capsys.readouterr().out)
+    assert (shown["seed"], shown["preset"]) == (7, "fast")
+    assert not output.exists()
+
+
+@pytest.mark.parametrize("command", ["pack", "encode"])
+def test_dry_run_of_data_stages(command, capsys, tmp_path):
+    assert cli.run([command, str(tmp_path), "--output", str(tmp_path / "o"), "--dry-run"]) == 0
+    assert isinstance(yaml.safe_load(capsys.readouterr().out), dict)
+    assert not (tmp_path / "o").exists()
+
+
+def test_dry_run_of_train_takes_overrides(capsys, tmp_path, root):
+    arguments = [
+        "train",
+        str(root / "recipes/tiny.yaml"),
+        "--output",
+        str(tmp_path / "o"),
+        "--dry-run",
+    ]
+    assert cli.run([*arguments, "--set", "num_steps=7"]) == 0
+    assert yaml.safe_load(capsys.readouterr().out)["num_steps"] == 7
+    assert not (tmp_path / "o").exists()
+
+
+def test_a_missing_recipe_is_named(capsys, tmp_path):
+    assert cli.run(["train", str(tmp_path / "no.yaml"), "--output", str(tmp_path / "o")]) == 2
+    assert "no.yaml: no such file" in capsys.readouterr().err
+
+
+def test_an_unknown_field_is_named(capsys, tmp_path):
+    arguments = ["pack", str(tmp_path), "--output", str(tmp_path / "o"), "--set", "nonsense=1"]
+    assert cli.run(arguments) == 2
+    assert "nonsense" in capsys.readouterr().err
+
+
+def test_an_absent_source_is_named(capsys, tmp_path):
+    assert cli.run(["pack", str(tmp_path / "absent"), "--output", str(tmp_path / "o")]) in (2, 3)
+    assert "absent" in capsys.readouterr().err
+
+
+def test_an_absent_model_is_named(capsys, tmp_path):
+    arguments = [
+        "generate",
+        "--prompt",
+        "p",
+        "--model",
+        str(tmp_path / "absent"),
+        "--output",
+        str(tmp_path / "o"),
+    ]
+    assert cli.run(arguments) in (2, 3)
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert "absent" in lines[-1] and "Traceback" not in lines[-1]
+
+
+def test_generate_end_to_end(capsys, tmp_path, tiny_model):
+    output = tmp_path / "o"
+    arguments = [
+        "generate",
+        "--model",
+        str(tiny_model),
+        "--prompt",
+        "colon",
+        "--num-images",
+        "2",
+        "--seed",
+        "3",
+    ]
+    assert cli.run([*arguments, "--num-steps", "2", "--output", str(output)]) == 0
+    written = sorted(
+        path.relative_to(output).as_posix() for path in output.rglob("*") if path.is_file()
+    )
+    images = [name for name in written if name.startswith("images/")]
+    assert len(images) == 2
+    assert {"manifest.json", "metadata.csv", "grid.png"} <= set(written)
+    assert json.loads((output / "manifest.json").read_text())["stage"] == "generate"
+
+
+def test_interrupt_of_a_real_process_exits_130(tmp_path, root):
+    recipe = root / "recipes/tiny.yaml"
+    command = [
+        sys.executable,
+        "-m",
+        "crafts.cli",
+        "train",
+        str(recipe),
+        "--output",
+        str(tmp_path / "o"),
+    ]
+    environment = os.environ | {"PYTHONPATH": str(Path(cli.__file__).parents[1])}
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith("step "):
+            break
+    process.send_signal(signal.SIGINT)
+    rest = process.stderr.read()
+    assert process.wait(timeout=60) == 130
+    assert "Traceback" not in rest
