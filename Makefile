@@ -65,7 +65,7 @@ bench: $(VENV)/core.stamp  ## sampling and training speed beside diffusers' own
 	@$(BIN)/python bench/training.py
 
 model-check: $(VENV)/core.stamp  ## fresh tiles of the shipped model against the features on record
-	@$(BIN)/python bench/model_check.py
+	@$(BIN)/python recipes/mini/model_check.py
 
 clean:  ## remove the environment, the demo and all caches
 	rm -rf $(VENV) $(OUT) build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

@@ -265,19 +265,20 @@ def test_generate_end_to_end(capsys, tmp_path, tiny_model):
     assert json.loads((output / "manifest.json").read_text())["stage"] == "generate"
 
 
-def test_interrupt_of_a_real_process_exits_130(tmp_path, root):
-    recipe = root / "recipes/tiny.yaml"
-    command = [
-        sys.executable,
-        "-m",
-        "crafts.cli",
-        "train",
-        str(recipe),
-        "--output",
-        str(tmp_path / "o"),
-    ]
+def test_interrupt_of_a_real_process_exits_130(tmp_path, tiny_model):
+    recipe = tmp_path / "recipe.yaml"
+    stage = {"kind": "denoiser", "init_from": str(tiny_model)}
+    data = {"kind": "painted", "count": 8, "size": 32}
+    values = {"stage": stage, "data": data, "num_steps": 100_000, "global_batch_size": 2}
+    recipe.write_text(yaml.safe_dump(values | {"say_every": 1}))
+    command = [sys.executable, "-m", "crafts.cli", "train", str(recipe)]
     environment = os.environ | {"PYTHONPATH": str(Path(cli.__file__).parents[1])}
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
+    process = subprocess.Popen(
+        [*command, "--output", str(tmp_path / "o")],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+    )
     assert process.stderr is not None
     for line in process.stderr:
         if line.startswith("step "):

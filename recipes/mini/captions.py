@@ -5,12 +5,17 @@
 TILES holds ``images/*.png`` and ``fields.jsonl`` (see ``collect.py``). It gets
 
 - ``metadata.csv``: Hugging Face imagefolder layout, one row a tile;
-- ``classes.json``: per label its tier, canonical prompt, prompts in held-back wording, groups per split;
-- ``texts.txt``: every training caption, and with ``--pathgen`` the captions of that JSON file, one a line.
+- ``classes.json``: per label its tier, canonical prompt, held-back prompts and groups per split;
+- ``texts.txt``: every training caption and, with ``--pathgen``, the captions of that JSON file.
 
-Nothing is said that the source or the pixels do not show. ``power`` follows the source where it states one
-(file names of the polyp set: 400; crc tiles: 0.5 um/px = medium; three MoNuSeg slides scanned at 20x);
-where it states none, nuclei of known size decide (lc25000: colon as high as the 40x sets, lung higher still).
+Nothing is said that the source or the pixels do not show. ``power`` follows the source where it
+states one (file names of the polyp set: 400; crc tiles: 0.5 um/px = medium; three MoNuSeg slides
+scanned at 20x). Where it states none, nuclei of known size decide: those of lc25000 are as large
+as in the 40x sets, and larger still in its lung, which is called a close-up.
+
+A label is *measured* when at least five groups train and five are held out, else *nameable*. A
+group is a patient where the source tells patients apart (prostate, osteosarcoma, breakhis, polyp,
+TCGA); in oral, crc, lc25000 and tnbc it is one source image.
 """
 
 from __future__ import annotations
@@ -33,12 +38,34 @@ from crafts.captions.prompts import TileFields, compose, describe_class
 WORDINGS = 8
 MIN_GROUPS = 5
 UNSORTED = "tissue"  # organ or diagnosis unknown: never a class to be measured
-COLUMNS = ("file_name", "text", "captions", "patient", "split", "set", "organ", "label", "tier", "power", "mpp",
-           "licence", "lymphocytes")
+COLUMNS = (
+    "file_name",
+    "text",
+    "captions",
+    "patient",
+    "split",
+    "set",
+    "organ",
+    "label",
+    "tier",
+    "power",
+    "mpp",
+    "licence",
+    "lymphocytes",
+)
 LOWER = {"high": "medium", "medium": "low", "low": "low", "": ""}
-# files of one lc25000 original under two names (it ships augmented copies), found by colour and confirmed by eye
+# one lc25000 original under two names (the set ships augmented copies), confirmed by eye
 COPIES = {"lungaca220": "lungaca1674", "colonca4271": "colonca3978", "lungn4547": "lungn3960"}
-TCGA_SITES = {"2Z": "KIRP", "DW": "KIRP", "F9": "KIRP", "55": "LUAD", "73": "LUAD", "78": "LUAD", "A2": "BRCA", "G9": "PRAD"}
+TCGA_SITES = {
+    "2Z": "KIRP",
+    "DW": "KIRP",
+    "F9": "KIRP",
+    "55": "LUAD",
+    "73": "LUAD",
+    "78": "LUAD",
+    "A2": "BRCA",
+    "G9": "PRAD",
+}
 # (organ, diagnosis, label)
 TCGA = {
     "BLCA": ("bladder", "urothelial carcinoma", "bladder carcinoma"),
@@ -52,24 +79,47 @@ TCGA = {
     "STAD": ("stomach", "adenocarcinoma", "stomach carcinoma"),
 }
 LC25000 = {
-    "colon_aca": TCGA["COAD"], "colon_n": ("colon", "normal", "colon normal"), "lung_aca": TCGA["LUAD"],
-    "lung_n": ("lung", "normal", "lung normal"), "lung_scc": TCGA["LUSC"],
+    "colon_aca": TCGA["COAD"],
+    "colon_n": ("colon", "normal", "colon normal"),
+    "lung_aca": TCGA["LUAD"],
+    "lung_n": ("lung", "normal", "lung normal"),
+    "lung_scc": TCGA["LUSC"],
 }
 BREAKHIS = {
-    "A": "adenosis", "F": "fibroadenoma", "TA": "tubular adenoma", "PT": "phyllodes tumour", "DC": "ductal carcinoma",
-    "LC": "lobular carcinoma", "MC": "mucinous carcinoma", "PC": "papillary carcinoma",
+    "A": "adenosis",
+    "F": "fibroadenoma",
+    "TA": "tubular adenoma",
+    "PT": "phyllodes tumour",
+    "DC": "ductal carcinoma",
+    "LC": "lobular carcinoma",
+    "MC": "mucinous carcinoma",
+    "PC": "papillary carcinoma",
 }
 CRC = {
-    "ADI": ("", "adipose tissue", "colon fat"), "LYM": ("", "lymphoid tissue", "colon lymphoid"),
-    "MUC": ("", "mucus", "colon mucus"), "MUS": ("", "smooth muscle", "colon muscle"),
-    "NORM": ("normal", "mucosa", "colon normal"), "STR": ("", "tumour stroma", "colon stroma"),
+    "ADI": ("", "adipose tissue", "colon fat"),
+    "LYM": ("", "lymphoid tissue", "colon lymphoid"),
+    "MUC": ("", "mucus", "colon mucus"),
+    "MUS": ("", "smooth muscle", "colon muscle"),
+    "NORM": ("normal", "mucosa", "colon normal"),
+    "STR": ("", "tumour stroma", "colon stroma"),
     "TUM": ("adenocarcinoma", "epithelium", "colon adenocarcinoma"),
 }
-BONE = {"Non-Tumor": ("normal", "bone without tumour"), "Viable": ("osteosarcoma", "bone osteosarcoma"),
-        "Non-Viable-Tumor": ("necrotic osteosarcoma", "bone necrotic osteosarcoma")}
+BONE = {
+    "Non-Tumor": ("normal", "bone without tumour"),
+    "Viable": ("osteosarcoma", "bone osteosarcoma"),
+    "Non-Viable-Tumor": ("necrotic osteosarcoma", "bone necrotic osteosarcoma"),
+}
+# classes that unite several diagnoses -> the one name they share in prompts
+UNITED = {
+    "breast carcinoma": "carcinoma",
+    "breast benign": "benign",
+    "kidney carcinoma": "renal cell carcinoma",
+}
 WIKIMEDIA = {
-    "Bronchial goblet cell hyperplasia": "goblet cell hyperplasia", "Charcot-Leyden crystal (Asthma)": "asthma",
-    "Emphysema (low magnification)": "emphysema", "Lung adenocarcinoma (acinar pattern)": "adenocarcinoma",
+    "Bronchial goblet cell hyperplasia": "goblet cell hyperplasia",
+    "Charcot-Leyden crystal (Asthma)": "asthma",
+    "Emphysema (low magnification)": "emphysema",
+    "Lung adenocarcinoma (acinar pattern)": "adenocarcinoma",
     "Squamous cell carcinoma of lung": "squamous cell carcinoma",
     "Usual interstitial pneumonia (honeycomb fibrosis)": "honeycomb fibrosis",
 }
@@ -83,12 +133,24 @@ def main(tiles: Path, pathgen: Path | None) -> None:
     facts = [facts_of(row) for row in rows]
     glass = [glass_share(tiles / row["file_name"]) for row in rows]
     cells, features = cell_levels(rows), visible_features(rows, facts, glass)
-    facts = [(replace(tile, cells=cells[i] or tile.cells, features=(*tile.features, *features[i])), label)
-             for i, (tile, label) in enumerate(facts)]
+    facts = [
+        (
+            replace(tile, cells=cells[i] or tile.cells, features=(*tile.features, *features[i])),
+            label,
+        )
+        for i, (tile, label) in enumerate(facts)
+    ]
     groups = count_groups(rows, facts)
-    tiers = {label: "measured" if label != UNSORTED and min(len(g["train"]), len(g["heldout"])) >= MIN_GROUPS else "nameable"
-             for label, g in groups.items()}
-    table = [table_row(row, tile, label, tiers[label]) for row, (tile, label) in zip(rows, facts, strict=True)]
+    tiers = {
+        label: "measured"
+        if label != UNSORTED and min(len(g["train"]), len(g["heldout"])) >= MIN_GROUPS
+        else "nameable"
+        for label, g in groups.items()
+    }
+    table = [
+        table_row(row, tile, label, tiers[label])
+        for row, (tile, label) in zip(rows, facts, strict=True)
+    ]
     with (tiles / "metadata.csv").open("w", newline="") as handle:
         writer = csv.DictWriter(handle, COLUMNS, lineterminator="\n")
         writer.writeheader()
@@ -99,13 +161,15 @@ def main(tiles: Path, pathgen: Path | None) -> None:
 
 
 def merge_groups(rows: list[dict[str, Any]]) -> None:
-    """Give tiles of one patient one group; a group that stands in two splits goes where training has seen it."""
+    """Give tiles of one patient one group; a group in two splits goes where training saw it."""
     for row in rows:
         row["patient"] = group_of(row)
     order = ("train", "validation", "heldout")
     split: dict[str, str] = {}
     for row in rows:
-        split[row["patient"]] = min(split.get(row["patient"], "heldout"), row["split"], key=order.index)
+        split[row["patient"]] = min(
+            split.get(row["patient"], "heldout"), row["split"], key=order.index
+        )
     for row in rows:
         row["split"] = split[row["patient"]]
 
@@ -132,7 +196,9 @@ def facts_of(row: Mapping[str, Any]) -> tuple[TileFields, str]:
     if name == "oral_oscc":
         normal = kind == "Normal"
         diagnosis = "normal" if normal else "squamous cell carcinoma"
-        return TileFields("oral mucosa", diagnosis, power=power), f"oral {'normal' if normal else 'carcinoma'} {power}"
+        return TileFields(
+            "oral mucosa", diagnosis, power=power
+        ), f"oral {'normal' if normal else 'carcinoma'} {power}"
     if name == "crc_he7k":
         diagnosis, tissue, label = CRC[kind]
         cells = {"lymphocyte": "many"} if kind == "LYM" else {}
@@ -142,7 +208,9 @@ def facts_of(row: Mapping[str, Any]) -> tuple[TileFields, str]:
         return TileFields("bone", diagnosis, power=power), label
     if name == "breakhis400":
         diagnosis = BREAKHIS[Path(row["source"]).stem.split("-")[0].split("_")[2]]
-        return TileFields("breast", diagnosis, power=power), "breast benign" if kind == "benign" else "breast carcinoma"
+        return TileFields(
+            "breast", diagnosis, power=power
+        ), "breast benign" if kind == "benign" else "breast carcinoma"
     if name == "tnbc30":
         return TileFields("breast", "triple-negative carcinoma", power=power), "breast carcinoma"
     return facts_of_mixed(row, power)
@@ -160,7 +228,10 @@ def facts_of_mixed(row: Mapping[str, Any], power: str) -> tuple[TileFields, str]
         return TileFields(organ, diagnosis, power=power), label
     if name == "wikimedia_lung":
         diagnosis = WIKIMEDIA[kind]
-        label = {"adenocarcinoma": "lung adenocarcinoma", "squamous cell carcinoma": "lung squamous carcinoma"}
+        label = {
+            "adenocarcinoma": "lung adenocarcinoma",
+            "squamous cell carcinoma": "lung squamous carcinoma",
+        }
         return TileFields("lung", diagnosis, power=power), label.get(diagnosis, f"lung {diagnosis}")
     if name == "mopadi_tiles" and "CHOL" in kind:
         return TileFields("bile duct", "cholangiocarcinoma", power=power), "bile duct carcinoma"
@@ -172,7 +243,9 @@ def facts_of_mixed(row: Mapping[str, Any], power: str) -> tuple[TileFields, str]
     if name == "lizard128_NC":
         return TileFields("colon", power=power), "colon tissue"
     pen = ("pen mark",) if "pen" in Path(row["source"]).stem.split("-") else ()
-    return TileFields("lung" if "lung" in row["source"] else "", power=power, features=pen), UNSORTED
+    return TileFields(
+        "lung" if "lung" in row["source"] else "", power=power, features=pen
+    ), UNSORTED
 
 
 def power_of(row: Mapping[str, Any]) -> str:
@@ -202,16 +275,25 @@ def cell_levels(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, str]]:
     seen = [row["cells"] for row in rows if "cells" in row and row["split"] == "train"]
     if not seen:
         return [{} for _ in rows]
-    cuts = {kind: (0.5, 0.8) if kind in ("lymphocyte", "epithelial", "connective") else (0.0, 0.95) for kind in seen[0]}
+    cuts = {
+        kind: (0.5, 0.8) if kind in ("lymphocyte", "epithelial", "connective") else (0.0, 0.95)
+        for kind in seen[0]
+    }
     bounds = {kind: np.quantile([cells[kind] for cells in seen], q) for kind, q in cuts.items()}
-    print("cell thresholds (few below, many from):",
-          {kind: tuple(round(float(b), 4) for b in pair) for kind, pair in bounds.items()})
+    print(
+        "cell thresholds (few below, many from):",
+        {kind: tuple(round(float(b), 4) for b in pair) for kind, pair in bounds.items()},
+    )
 
     def level(kind: str, share: float) -> str:
         few, many = bounds[kind]
-        return "none" if share == 0 else "many" if share >= many else "few" if share < few else "some"
+        return (
+            "none" if share == 0 else "many" if share >= many else "few" if share < few else "some"
+        )
 
-    return [{kind: level(kind, share) for kind, share in row.get("cells", {}).items()} for row in rows]
+    return [
+        {kind: level(kind, share) for kind, share in row.get("cells", {}).items()} for row in rows
+    ]
 
 
 def glass_share(path: Path) -> float:
@@ -224,9 +306,10 @@ def glass_share(path: Path) -> float:
     return float(((grey > 150) & (spread < 45))[:-1, :-1][steps < 6].sum() / steps.size)
 
 
-def visible_features(rows: list[dict[str, Any]], facts: list[tuple[TileFields, str]],
-                     glass: list[float]) -> list[tuple[str, ...]]:
-    """Empty space from the pixels; density of nuclei from the masks only (stain depth misleads pixels)."""
+def visible_features(
+    rows: list[dict[str, Any]], facts: list[tuple[TileFields, str]], glass: list[float]
+) -> list[tuple[str, ...]]:
+    """Empty space from the pixels; density of nuclei from the masks only (stain depth misleads)."""
     density = {i: sum(row["cells"].values()) for i, row in enumerate(rows) if "cells" in row}
     trained = [share for i, share in density.items() if rows[i]["split"] == "train"]
     low, high = np.quantile(trained, (0.2, 0.8)) if trained else (0.0, 1.0)
@@ -234,16 +317,26 @@ def visible_features(rows: list[dict[str, Any]], facts: list[tuple[TileFields, s
     for i, (tile, _) in enumerate(facts):
         said = ["open space"] if glass[i] > 0.35 and tile.tissue != "adipose tissue" else []
         if i in density:
-            said += ["densely cellular"] if density[i] >= high else ["sparsely cellular"] if density[i] <= low else []
+            said += (
+                ["densely cellular"]
+                if density[i] >= high
+                else ["sparsely cellular"]
+                if density[i] <= low
+                else []
+            )
         result.append(tuple(said))
     return result
 
 
-def count_groups(rows: list[dict[str, Any]], facts: list[tuple[TileFields, str]]) -> dict[str, dict[str, set[str]]]:
+def count_groups(
+    rows: list[dict[str, Any]], facts: list[tuple[TileFields, str]]
+) -> dict[str, dict[str, set[str]]]:
     """Label -> split -> the groups in it."""
     groups: dict[str, dict[str, set[str]]] = {}
     for row, (_, label) in zip(rows, facts, strict=True):
-        groups.setdefault(label, {"train": set(), "validation": set(), "heldout": set()})[row["split"]].add(row["patient"])
+        groups.setdefault(label, {"train": set(), "validation": set(), "heldout": set()})[
+            row["split"]
+        ].add(row["patient"])
     return dict(sorted(groups.items()))
 
 
@@ -252,10 +345,21 @@ def table_row(row: Mapping[str, Any], tile: TileFields, label: str, tier: str) -
     captions = wordings(tile, row["file_name"], WORDINGS, held_back=False)
     lymphocytes = tile.cells.get("lymphocyte", "")
     return {
-        "file_name": row["file_name"], "text": captions[0], "captions": json.dumps(captions), "patient": row["patient"],
-        "split": row["split"], "set": row["set"], "organ": tile.organ, "label": label, "tier": tier, "power": tile.power,
-        "mpp": "0.4375" if row["set"] == "crc_he7k" else "unknown",  # 0.5 um/px, enlarged from 224 to 256 px
-        "licence": row["licence"], "lymphocytes": lymphocytes if lymphocytes in ("none", "few", "many") else "",
+        "file_name": row["file_name"],
+        "text": captions[0],
+        "captions": json.dumps(captions),
+        "patient": row["patient"],
+        "split": row["split"],
+        "set": row["set"],
+        "organ": tile.organ,
+        "label": label,
+        "tier": tier,
+        "power": tile.power,
+        "mpp": "0.4375"
+        if row["set"] == "crc_he7k"
+        else "unknown",  # 0.5 um/px, enlarged from 224 to 256 px
+        "licence": row["licence"],
+        "lymphocytes": lymphocytes if lymphocytes in ("none", "few", "many") else "",
     }
 
 
@@ -270,16 +374,26 @@ def wordings(tile: TileFields, seed: str, count: int, *, held_back: bool) -> lis
     return list(found)
 
 
-def write_classes(path: Path, facts: list[tuple[TileFields, str]], rows: list[dict[str, Any]],
-                  groups: dict[str, dict[str, set[str]]], tiers: dict[str, str]) -> None:
+def write_classes(
+    path: Path,
+    facts: list[tuple[TileFields, str]],
+    rows: list[dict[str, Any]],
+    groups: dict[str, dict[str, set[str]]],
+    tiers: dict[str, str],
+) -> None:
     """Per label: what all its training tiles share, as prompts for evaluation."""
     result = {}
     for label in groups:
         tiles = [tile for (tile, name), row in zip(facts, rows, strict=True) if name == label]
-        shared = TileFields(**{key: shared_value([getattr(tile, key) for tile in tiles])
-                               for key in ("organ", "diagnosis", "tissue", "power")})
+        shared = TileFields(
+            organ=shared_value([tile.organ for tile in tiles]),
+            diagnosis=UNITED.get(label) or shared_value([tile.diagnosis for tile in tiles]),
+            tissue=shared_value([tile.tissue for tile in tiles]),
+            power=shared_value([tile.power for tile in tiles]),
+        )
         result[label] = {
-            "tier": tiers[label], "prompt": describe_class(shared),
+            "tier": tiers[label],
+            "prompt": describe_class(shared),
             "prompts": wordings(shared, label, WORDINGS, held_back=False),
             "held_back": wordings(shared, label, WORDINGS, held_back=True),
             "groups": {split: len(members) for split, members in groups[label].items()},
@@ -295,26 +409,40 @@ def shared_value(values: list[str]) -> str:
 
 def write_texts(path: Path, table: list[dict[str, str]], pathgen: Path | None) -> None:
     """All different training captions, then the real ones, one a line."""
-    texts = dict.fromkeys(text for row in table if row["split"] == "train" for text in json.loads(row["captions"]))
-    real = [" ".join(entry["caption"].split()) for entry in json.loads(pathgen.read_text())] if pathgen else []
+    texts = dict.fromkeys(
+        text for row in table if row["split"] == "train" for text in json.loads(row["captions"])
+    )
+    real = (
+        [" ".join(entry["caption"].split()) for entry in json.loads(pathgen.read_text())]
+        if pathgen
+        else []
+    )
     path.write_text("".join(f"{text}\n" for text in (*texts, *real)))
     print(f"{path}: {len(texts)} composed, {len(real)} real")
 
 
-def print_table(table: list[dict[str, str]], groups: dict[str, dict[str, set[str]]], tiers: dict[str, str]) -> None:
+def print_table(
+    table: list[dict[str, str]], groups: dict[str, dict[str, set[str]]], tiers: dict[str, str]
+) -> None:
     """Label x split: tiles / groups."""
     tiles: dict[tuple[str, str], int] = defaultdict(int)
     for row in table:
         tiles[row["label"], row["split"]] += 1
-    print(f"{'label':30s} {'tier':9s} {'train':>12s} {'validation':>12s} {'heldout':>12s}   (tiles/groups)")
+    print(f"{'label':30s} {'tier':9s} {'train':>12s} {'validation':>12s} {'heldout':>12s}")
     for label, by_split in groups.items():
-        cells = " ".join(f"{tiles[label, split]:6d}/{len(members):<5d}" for split, members in by_split.items())
+        cells = " ".join(
+            f"{tiles[label, split]:6d}/{len(members):<5d}" for split, members in by_split.items()
+        )
         print(f"{label:30s} {tiers[label]:9s} {cells}")
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("tiles", type=Path)
-    parser.add_argument("--pathgen", type=Path, help="JSON list of {caption: ...}, for the tokenizer and language training")
+    parser.add_argument(
+        "--pathgen",
+        type=Path,
+        help="JSON list of {caption: ...}, for the tokenizer and language training",
+    )
     arguments = parser.parse_args()
     main(arguments.tiles, arguments.pathgen)

@@ -1,4 +1,4 @@
-"""What is asked of the model when it is scored, and the control tiles that stand beside its answers."""
+"""What a model is asked for when it is scored, and the control tiles beside its answers."""
 
 from __future__ import annotations
 
@@ -81,8 +81,10 @@ def caption_of(row: Row) -> str:
     return next((text for text in captions if _SAYS_POWER.search(text.lower())), row["text"])
 
 
-def class_requests(rows: Sequence[Row], unseen: Mapping[str, Sequence[str]], num: int) -> list[Request]:
-    """``num`` images a class from captions of held-out groups, and as many in wording never trained on."""
+def class_requests(
+    rows: Sequence[Row], unseen: Mapping[str, Sequence[str]], num: int
+) -> list[Request]:
+    """``num`` images a class from captions of held-out groups, and as many in unseen wording."""
     requests = []
     for name in CLASSES:
         members = [row for row in rows if row["class"] == name]
@@ -94,7 +96,12 @@ def class_requests(rows: Sequence[Row], unseen: Mapping[str, Sequence[str]], num
             texts = unseen.get(row["label"], ())
             texts = [text for text in texts if _SAYS_POWER.search(text.lower())] or list(texts)
             requests.append(
-                Request(f"{slug}-{index:03d}", caption_of(row), "generated", seed_from("score", name, index))
+                Request(
+                    f"{slug}-{index:03d}",
+                    caption_of(row),
+                    "generated",
+                    seed_from("score", name, index),
+                )
             )
             if texts:
                 prompt, seed = texts[index % len(texts)], seed_from("unseen", name, index)
@@ -108,9 +115,14 @@ def lymphocyte_requests(num: int) -> list[Request]:
     for index in range(num):
         for level in ("many", "few"):
             tile = TileFields(organ="colon", power="high", cells={"lymphocyte": level})
-            tries = (compose(tile, random.Random(seed_from("lymphocytes", index, k))) for k in range(1000))
+            tries = (
+                compose(tile, random.Random(seed_from("lymphocytes", index, k)))
+                for k in range(1000)
+            )
             prompt = next(text for text in tries if "lymphocyt" in text.lower())
-            requests.append(Request(f"{level}-{index:03d}", prompt, level, seed_from("lymphocytes", index)))
+            requests.append(
+                Request(f"{level}-{index:03d}", prompt, level, seed_from("lymphocytes", index))
+            )
     return requests
 
 
@@ -151,7 +163,9 @@ def image_controls(real: Group, training: Tiles, training_classes: Sequence[str]
         mine = np.flatnonzero(classes == name)
         source = training[learnt == name][:64]
         coloured[mine] = colour_statistics_generator(source, len(mine), seed=number)
-    soft = np.concatenate([blur(real.tiles[k : k + 16], BLUR) for k in range(0, len(real.tiles), 16)])
+    soft = np.concatenate(
+        [blur(real.tiles[k : k + 16], BLUR) for k in range(0, len(real.tiles), 16)]
+    )
     controls = (
         ("colour statistics only (control)", coloured),
         (f"real, blurred {BLUR:g} px (control)", soft),

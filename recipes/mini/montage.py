@@ -11,11 +11,11 @@ from PIL import Image, ImageDraw, ImageFont
 MARGIN, GAP = 150, 4
 
 
-def montage(rows: Sequence[tuple[str, Sequence[NDArray[np.uint8]]]], *, side: int = 160) -> Image.Image:
+def montage(rows: Sequence[tuple[str, NDArray[np.uint8]]], *, side: int = 160) -> Image.Image:
     """Draw rows of tiles with their labels on the left.
 
     Args:
-        rows: label (may hold line breaks) and tiles uint8 [H, W, 3] of each row.
+        rows: label (may hold line breaks) and tiles uint8 [N, H, W, 3] of each row.
         side: side of a tile in the picture, in pixels.
 
     Returns:
@@ -29,6 +29,8 @@ def montage(rows: Sequence[tuple[str, Sequence[NDArray[np.uint8]]]], *, side: in
         top = index * (side + GAP)
         draw.multiline_text((6, top + 6), label, fill="black", font=font)
         for column, tile in enumerate(tiles):
-            scaled = Image.fromarray(np.asarray(tile)).resize((side, side), Image.Resampling.LANCZOS)
+            scaled = Image.fromarray(np.asarray(tile)).resize(
+                (side, side), Image.Resampling.LANCZOS
+            )
             picture.paste(scaled, (MARGIN + column * (side + GAP), top))
     return picture

@@ -1,12 +1,14 @@
 """Score a text-to-image model on the measured classes: structure, distance, wording, cell content.
 
-    python recipes/mini/score.py MODEL TILES OUTPUT [--per-class 48] [--encoder DIR] [--classifier DIR]
+    python recipes/mini/score.py MODEL TILES OUTPUT [--per-class 48] [--encoder DIR]
+                                 [--classifier DIR] [--preset balanced]
 
 MODEL is a checkpoint folder (or ``mini``), TILES holds ``metadata.csv``, ``classes.json`` and the
 images. Prompts are captions of held-out groups. OUTPUT gets ``generated/`` (a run of ``crafts
-generate``, which goes on where it was stopped), ``score.json``, ``score.md``, ``montage.png`` (real above
-generated, class by class) and ``nearest.png`` (generated above its nearest training tile).
-About 4 s an image on two cores; 48 a class are 20 minutes, twice that with unseen wording.
+generate``, which goes on where it was stopped), ``score.json``, ``score.md``, ``montage.png`` (real
+above generated, class by class) and ``nearest.png`` (generated above its nearest training tile).
+About 4 s an image on two cores: for 11 classes and 48 a class, with as many in unseen wording and
+for the lymphocytes, about 80 minutes.
 """
 
 from __future__ import annotations
@@ -14,13 +16,21 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from classifier import CLASSES, TASKS, class_of, classify, judge, load_classifier, read_rows, read_tiles
+from classifier import (
+    CLASSES,
+    TASKS,
+    classify,
+    judge,
+    load_classifier,
+    read_rows,
+    read_tiles,
+)
 from controls import (
     Group,
     Request,
@@ -70,22 +80,30 @@ class Judges:
     encoder: DualEncoder
 
     def image_features(self, tiles: NDArray[np.uint8]) -> Features:
-        """Features [N, D] on a sphere of radius √D, so that the kernel distance has no scale of its own."""
-        rows = unit_rows(extract_features(tiles, self.encoder.image_features).astype(np.float64), "tiles")
+        """Features [N, D] of length √D, so that the kernel distance has no scale of its own."""
+        rows = unit_rows(
+            extract_features(tiles, self.encoder.image_features).astype(np.float64), "tiles"
+        )
         return (rows * np.sqrt(rows.shape[1])).astype(np.float32)
 
     def text_features(self, texts: Sequence[str]) -> Features:
         """Features [N, D]."""
         with torch.inference_mode():
-            pieces = [self.encoder.text_features(texts[k : k + 32]) for k in range(0, len(texts), 32)]
+            pieces = [
+                self.encoder.text_features(texts[k : k + 32]) for k in range(0, len(texts), 32)
+            ]
         return torch.cat(pieces).float().numpy()
 
 
-def make(bundle: Bundle, requests: Sequence[Request], output: Path, preset: str) -> dict[str, NDArray[np.uint8]]:
+def make(
+    bundle: Bundle, requests: Sequence[Request], output: Path, preset: str
+) -> dict[str, NDArray[np.uint8]]:
     """Make the images that are not there yet; id -> tile."""
     manifest = output / "requests.csv"
     write_manifest(requests, manifest)
-    config = GenerateConfig.model_validate({"manifest": manifest, "preset": preset, "batch_size": 4})
+    config = GenerateConfig.model_validate(
+        {"manifest": manifest, "preset": preset, "batch_size": 4}
+    )
     run(config, None, output / "generated", bundle=bundle)
     return {r.id: read_image(output / "generated" / "images" / f"{r.id}-0.png") for r in requests}
 
@@ -97,7 +115,9 @@ def groups_of(requests: Sequence[Request], made: Mapping[str, NDArray[np.uint8]]
         mine = [r for r in requests if r.kind == kind]
         if mine:
             tiles = np.stack([made[r.id] for r in mine])
-            found.append(Group(name, tiles, [class_of_request(r) for r in mine], [r.prompt for r in mine]))
+            found.append(
+                Group(name, tiles, [class_of_request(r) for r in mine], [r.prompt for r in mine])
+            )
     return found
 
 
@@ -109,13 +129,17 @@ def through_codec(bundle: Bundle, real: Group) -> Group:
             mean, _ = bundle.codec.encode(as_tensor(real.tiles[start : start + 8]))
             pixels = (bundle.codec.decode(mean).clamp(-1, 1) + 1) * 127.5
         out.append(pixels.round().byte().permute(0, 2, 3, 1).numpy())
-    return Group("real, through the codec", np.concatenate(out), real.classes, real.prompts, real.apart)
+    return Group(
+        "real, through the codec", np.concatenate(out), real.classes, real.prompts, real.apart
+    )
 
 
 def measure(group: Group, judges: Judges, reference: Features, bank: Features) -> dict[str, Any]:
     """One row of the table; ``reference`` are real held-out tiles of half the patients."""
     features = judges.image_features(group.tiles)
-    distance, spread = kernel_distance(reference, features if group.apart is None else features[group.apart])
+    distance, spread = kernel_distance(
+        reference, features if group.apart is None else features[group.apart]
+    )
     _, cosine = nearest_rows(features, bank)
     return {
         "name": group.name,
@@ -128,20 +152,28 @@ def measure(group: Group, judges: Judges, reference: Features, bank: Features) -
 
 
 def haematoxylin(tiles: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Share of each tile's pixels in which haematoxylin dominates a dark spot: nuclear density, [N]."""
+    """Nuclear density [N]: share of pixels above 0.25 optical density of haematoxylin."""
     unmix = np.linalg.inv(STAINS / np.linalg.norm(STAINS, axis=1, keepdims=True))
-    return np.array([((-np.log10((tile + 1) / 256.0) @ unmix)[..., 0] > 0.25).mean() for tile in tiles])
+    densities = (-np.log10((tile.astype(np.float64) + 1) / 256) for tile in tiles)
+    return np.array([((density @ unmix)[..., 0] > 0.25).mean() for density in densities])
 
 
-def lymphocyte_effect(judges: Judges, many: NDArray[np.uint8], few: NDArray[np.uint8]) -> dict[str, float]:
+def lymphocyte_effect(
+    judges: Judges, many: NDArray[np.uint8], few: NDArray[np.uint8]
+) -> dict[str, float]:
     """Chance that a tile with many lymphocytes scores above one with few; 0.5 is no effect.
 
-    Nuclear density counts pixels; the direction is that from "few" to "many" in the encoder's text space.
+    Nuclear density counts pixels; the direction is that from "few" to "many" among the texts.
     """
-    ends = judges.text_features(["colon, many lymphocytes, high power", "colon, few lymphocytes, high power"])
+    ends = judges.text_features(
+        ["colon, many lymphocytes, high power", "colon, few lymphocytes, high power"]
+    )
     rows = unit_rows(ends.astype(np.float64), "texts")
     both = np.concatenate([many, few])
-    scores = {"density": haematoxylin(both), "direction": judges.image_features(both) @ (rows[0] - rows[1])}
+    scores = {
+        "density": haematoxylin(both),
+        "direction": judges.image_features(both) @ (rows[0] - rows[1]),
+    }
     ranks = {name: rankdata(values)[: len(many)].sum() for name, values in scores.items()}
     return {
         name: float((total - len(many) * (len(many) + 1) / 2) / (len(many) * len(few)))
@@ -149,16 +181,28 @@ def lymphocyte_effect(judges: Judges, many: NDArray[np.uint8], few: NDArray[np.u
     } | {"many": len(many), "few": len(few)}
 
 
-def lymphocytes(judges: Judges, tiles: Path, made: Mapping[str, NDArray[np.uint8]]) -> dict[str, dict[str, float]]:
+def lymphocytes(
+    judges: Judges, tiles: Path, made: Mapping[str, NDArray[np.uint8]]
+) -> dict[str, dict[str, float]]:
     """The effect in real held-out tiles and in generated ones."""
     rows = [row for row in read_rows(tiles, "heldout") if row["set"].startswith("lizard")]
-    real = {level: [row for row in rows if row["lymphocytes"] == level][:100] for level in ("many", "few")}
+    real = {
+        level: [row for row in rows if row["lymphocytes"] == level][:100]
+        for level in ("many", "few")
+    }
     found = {}
     if all(real.values()):
-        found[REAL] = lymphocyte_effect(judges, read_tiles(tiles, real["many"]), read_tiles(tiles, real["few"]))
-    asked = {level: [tile for name, tile in made.items() if name.startswith(f"{level}-")] for level in real}
+        found[REAL] = lymphocyte_effect(
+            judges, read_tiles(tiles, real["many"]), read_tiles(tiles, real["few"])
+        )
+    asked = {
+        level: [tile for name, tile in made.items() if name.startswith(f"{level}-")]
+        for level in real
+    }
     if all(asked.values()):
-        found[GENERATED] = lymphocyte_effect(judges, np.stack(asked["many"]), np.stack(asked["few"]))
+        found[GENERATED] = lymphocyte_effect(
+            judges, np.stack(asked["many"]), np.stack(asked["few"])
+        )
     return found
 
 
@@ -173,29 +217,52 @@ def share_of_real(table: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     return shares
 
 
-def markdown(table: Sequence[Mapping[str, Any]], shares: Mapping[str, float], effect: Mapping[str, Any]) -> str:
+def markdown(
+    table: Sequence[Mapping[str, Any]], shares: Mapping[str, float], effect: Mapping[str, Any]
+) -> str:
     """The table for people."""
-    titles = ["tiles", *TASKS, "kernel distance × 1000", "prompt alignment %", "nearest training tile, cosine"]
+    titles = [
+        "tiles",
+        *TASKS,
+        "kernel distance × 1000",
+        "prompt alignment %",
+        "nearest training tile, cosine",
+    ]
     lines = ["| | " + " | ".join(titles) + " |", "|---" * (len(titles) + 1) + "|"]
     for row in table:
-        cells = [f"{row['structure'][t]['corrected']:.2f}" if t in row["structure"] else "–" for t in TASKS]
+        cells = [
+            f"{row['structure'][t]['corrected']:.2f}" if t in row["structure"] else "–"
+            for t in TASKS
+        ]
         distance, spread = row["kernel_distance"]
         cells += [f"{distance:.1f} ± {spread:.1f}", f"{row['prompt_alignment']:.1f}"]
         cells.append(f"{row['nearest_training_cosine']:.3f}")
         lines.append(f"| {row['name']} | {row['tiles']} | " + " | ".join(cells) + " |")
     shown = ", ".join(f"{task} {share:.2f}" for task, share in shares.items())
-    lines += ["", "Structure is chance-corrected, balanced accuracy on grey tiles of one mean and contrast."]
-    lines += ["Kernel distance is to real held-out tiles of half the patients; real rows take the other half."]
+    lines += [
+        "",
+        "Structure: chance-corrected balanced accuracy on grey tiles of one mean and contrast.",
+    ]
+    lines += [
+        "Kernel distance is to tiles of half the held-out patients; real rows take the others."
+    ]
     lines += [f"Generated over real held-out: {shown}."]
     for name, values in effect.items():
         lines.append(
-            f"Many above few lymphocytes, {name}: nuclear density {values['density']:.2f}, direction of the "
-            f"text {values['direction']:.2f} (0.5 is no effect; {values['many']} and {values['few']} tiles)."
+            f"Many above few lymphocytes, {name}: nuclear density {values['density']:.2f}, "
+            f"direction of the text {values['direction']:.2f} (0.5 is no effect; "
+            f"{values['many']} and {values['few']} tiles)."
         )
     return "\n".join(lines) + "\n"
 
 
-def pictures(groups: Sequence[Group], bank: NDArray[np.uint8], judges: Judges, bank_features: Features, output: Path) -> None:
+def pictures(
+    groups: Sequence[Group],
+    bank: NDArray[np.uint8],
+    judges: Judges,
+    bank_features: Features,
+    output: Path,
+) -> None:
     """``montage.png`` and ``nearest.png``."""
     real, generated = (next(g for g in groups if g.name == name) for name in (REAL, GENERATED))
     rows: list[tuple[str, Any]] = []
@@ -214,37 +281,69 @@ def pictures(groups: Sequence[Group], bank: NDArray[np.uint8], judges: Judges, b
     montage(pairs).save(output / "nearest.png")
 
 
-def assemble(bundle: Bundle, judges: Judges, options: argparse.Namespace) -> tuple[list[Group], NDArray[np.uint8], dict]:
-    """All groups of the table, the bank of training tiles, and the images made, by id."""
-    held = spread_rows(read_rows(options.tiles, "heldout"), options.per_class)
-    classes = json.loads((options.tiles / "classes.json").read_text(encoding="utf-8"))
-    unseen = {label: facts["held_back"] for label, facts in classes.items()}
-    requests = class_requests(held, unseen, options.per_class) + lymphocyte_requests(options.per_class)
-    made = make(bundle, requests, options.output, options.preset)
-    real = Group(
-        REAL, read_tiles(options.tiles, held), [r["class"] for r in held], [caption_of(r) for r in held],
-        ~reference_patients(held),
-    )
-    training = read_rows(options.tiles, "train")
-    training = [training[k] for k in np.unique(np.linspace(0, len(training) - 1, BANK).astype(int))]
-    bank, bank_classes = read_tiles(options.tiles, training), [row["class"] for row in training]
-    generated = groups_of(requests, made)
-    index, _ = nearest_rows(judges.image_features(generated[0].tiles), judges.image_features(bank))
-    nearest = Group(
-        "nearest training tile of each generated", bank[index], generated[0].classes, generated[0].prompts
-    )
-    other = spread_rows(training, options.per_class)
-    places = {row["file_name"]: k for k, row in enumerate(training)}
+def training_bank(tiles: Path, per_class: int) -> tuple[NDArray[np.uint8], list[str], Group]:
+    """Training tiles, their classes, and some of each class as a group: what a memoriser draws."""
+    rows = read_rows(tiles, "train")
+    rows = [rows[k] for k in np.unique(np.linspace(0, len(rows) - 1, BANK).astype(int))]
+    bank, places = read_tiles(tiles, rows), {row["file_name"]: k for k, row in enumerate(rows)}
+    some = spread_rows(rows, per_class)
     sample = Group(
-        "training tiles at random (floor)", bank[[places[row["file_name"]] for row in other]],
-        [row["class"] for row in other], [caption_of(row) for row in other],
+        "training tiles at random (floor)",
+        bank[[places[row["file_name"]] for row in some]],
+        [row["class"] for row in some],
+        [caption_of(row) for row in some],
     )
-    groups = [*generated, shuffled(generated[0]), real, through_codec(bundle, real), sample, nearest]
-    return groups + image_controls(real, bank, bank_classes), bank, made
+    return bank, [row["class"] for row in rows], sample
+
+
+def held_out(tiles: Path, per_class: int) -> tuple[list[dict[str, str]], Group]:
+    """Held-out rows, spread over patients, and their tiles."""
+    rows = [dict(row) for row in spread_rows(read_rows(tiles, "heldout"), per_class)]
+    classes, prompts = [row["class"] for row in rows], [caption_of(row) for row in rows]
+    return rows, Group(REAL, read_tiles(tiles, rows), classes, prompts, ~reference_patients(rows))
+
+
+def asked_for(rows: Sequence[dict[str, str]], tiles: Path, per_class: int) -> list[Request]:
+    """All images to be made."""
+    facts = json.loads((tiles / "classes.json").read_text(encoding="utf-8"))
+    unseen = {label: values["held_back"] for label, values in facts.items()}
+    return class_requests(rows, unseen, per_class) + lymphocyte_requests(per_class)
 
 
 def main() -> None:
     """Generate, measure, write."""
+    options = read_options()
+    bundle = load_bundle(options.model)
+    judges = Judges(load_classifier(options.classifier), load_dual_encoder(options.encoder))
+    rows, real = held_out(options.tiles, options.per_class)
+    bank, bank_classes, sample = training_bank(options.tiles, options.per_class)
+    requests = asked_for(rows, options.tiles, options.per_class)
+    made = make(bundle, requests, options.output, options.preset)
+    generated, bank_features = groups_of(requests, made), judges.image_features(bank)
+    index, _ = nearest_rows(judges.image_features(generated[0].tiles), bank_features)
+    nearest = replace(
+        generated[0], name="nearest training tile of each generated", tiles=bank[index]
+    )
+    groups = [*generated, shuffled(generated[0]), real, through_codec(bundle, real), sample]
+    groups += [nearest, *image_controls(real, bank, bank_classes)]
+    reference = judges.image_features(real.tiles[reference_patients(rows)])
+    table = []
+    for group in groups:
+        say(f"score: {group.name}")
+        table.append(measure(group, judges, reference, bank_features))
+    effect, shares = lymphocytes(judges, options.tiles, made), share_of_real(table)
+    facts = {"model": bundle.fingerprint, "preset": options.preset}
+    facts["encoder"] = judges.encoder.fingerprint
+    result = {**facts, "table": table, "share_of_real": shares, "lymphocytes": effect}
+    write_bytes(options.output / "score.json", json.dumps(result, indent=1).encode())
+    text = markdown(table, shares, effect)
+    write_bytes(options.output / "score.md", text.encode())
+    pictures(groups, bank, judges, bank_features, options.output)
+    print(text)
+
+
+def read_options() -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model")
     parser.add_argument("tiles", type=Path)
@@ -253,24 +352,7 @@ def main() -> None:
     parser.add_argument("--preset", default="balanced")
     parser.add_argument("--encoder", type=Path, default=WEIGHTS / "evaluation-clip")
     parser.add_argument("--classifier", type=Path, default=WEIGHTS / "classifier")
-    options = parser.parse_args()
-    bundle = load_bundle(options.model)
-    judges = Judges(load_classifier(options.classifier), load_dual_encoder(options.encoder))
-    groups, bank, made = assemble(bundle, judges, options)
-    real = next(group for group in groups if group.name == REAL)
-    reference, bank_features = judges.image_features(real.tiles[~real.apart]), judges.image_features(bank)
-    table = []
-    for group in groups:
-        say(f"score: {group.name}")
-        table.append(measure(group, judges, reference, bank_features))
-    effect, shares = lymphocytes(judges, options.tiles, made), share_of_real(table)
-    facts = {"model": bundle.fingerprint, "preset": options.preset, "encoder": judges.encoder.fingerprint}
-    result = {**facts, "table": table, "share_of_real": shares, "lymphocytes": effect}
-    write_bytes(options.output / "score.json", json.dumps(result, indent=1).encode())
-    text = markdown(table, shares, effect)
-    write_bytes(options.output / "score.md", text.encode())
-    pictures(groups, bank, judges, bank_features, options.output)
-    print(text)
+    return parser.parse_args()
 
 
 if __name__ == "__main__":

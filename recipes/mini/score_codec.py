@@ -1,4 +1,4 @@
-"""Score an autoencoder on tiles of groups it never saw, set by set, beside a linear code of equal size.
+"""Score an autoencoder on tiles of groups it never saw, beside a linear code of equal size.
 
     python recipes/mini/score_codec.py CODEC TILES [--output DIR] [--tiles-per-set 48]
 
@@ -65,7 +65,9 @@ def patches_of(images: Images, factor: int) -> NDArray[np.float64]:
     return grid.transpose(0, 1, 3, 2, 4, 5).reshape(-1, 3 * factor**2).astype(np.float64)
 
 
-def fit_linear(images: Images, factor: int, channels: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def fit_linear(
+    images: Images, factor: int, channels: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Mean [D] and leading principal directions [D, channels] of the patches of training tiles."""
     rows = patches_of(images, factor)
     mean = rows.mean(axis=0)
@@ -73,7 +75,9 @@ def fit_linear(images: Images, factor: int, channels: int) -> tuple[NDArray[np.f
     return mean, vectors[:, -channels:]
 
 
-def linear_psnr(images: Images, factor: int, mean: NDArray[np.float64], basis: NDArray[np.float64]) -> float:
+def linear_psnr(
+    images: Images, factor: int, mean: NDArray[np.float64], basis: NDArray[np.float64]
+) -> float:
     """Mean over tiles of the PSNR in dB of the linear code."""
     rows = patches_of(images, factor) - mean
     error = (rows - rows @ basis @ basis.T) ** 2
@@ -99,7 +103,9 @@ def laplacian_ratio(images: Images, other: Images) -> float:
     return float(np.median(ratios))
 
 
-def score(codec: Codec, tiles: Path, per_set: int) -> tuple[list[dict[str, float | str]], list[tuple[str, Images]]]:
+def score(
+    codec: Codec, tiles: Path, per_set: int
+) -> tuple[list[dict[str, float | str]], list[tuple[str, Images]]]:
     """One row a set (and the mean over sets), and the rows of the montage."""
     training = [path for files in read_split(tiles, "train").values() for path in files]
     mean, basis = fit_linear(spread(training, TRAINING_TILES), codec.factor, codec.channels)
@@ -111,14 +117,26 @@ def score(codec: Codec, tiles: Path, per_set: int) -> tuple[list[dict[str, float
         ours, linear = psnr(images, restored), linear_psnr(images, codec.factor, mean, basis)
         ratio = laplacian_ratio(images, restored)
         table.append(
-            {"set": name, "tiles": len(images), "psnr": ours, "linear": linear, "gain": ours - linear, "laplacian": ratio}
+            {
+                "set": name,
+                "tiles": len(images),
+                "psnr": ours,
+                "linear": linear,
+                "gain": ours - linear,
+                "laplacian": ratio,
+            }
         )
         picks = np.linspace(0, len(images) - 1, min(6, len(images))).astype(int)
         middle = slice(images.shape[1] // 4, -images.shape[1] // 4)
         pictures.append((f"{name}\noriginal", images[picks, middle, middle]))
         pictures.append((f"{ours:.1f} dB\nreconstruction", restored[picks, middle, middle]))
-    means = {key: float(np.mean([row[key] for row in table])) for key in ("psnr", "linear", "gain", "laplacian")}
-    table.append({"set": "mean over sets", "tiles": sum(int(row["tiles"]) for row in table), **means})
+    means = {
+        key: float(np.mean([row[key] for row in table]))
+        for key in ("psnr", "linear", "gain", "laplacian")
+    }
+    table.append(
+        {"set": "mean over sets", "tiles": sum(int(row["tiles"]) for row in table), **means}
+    )
     return table, pictures
 
 
@@ -128,10 +146,19 @@ def markdown(table: list[dict[str, float | str]]) -> str:
     def cell(value: float, needed: float, form: str) -> str:
         return format(value, form) if value >= needed else f"**{value:{form}}**"
 
-    lines = ["| set | tiles | PSNR dB | linear dB | gain dB | Laplacian ratio |", "|---|---|---|---|---|---|"]
+    lines = [
+        "| set | tiles | PSNR dB | linear dB | gain dB | Laplacian ratio |",
+        "|---|---|---|---|---|---|",
+    ]
     for row in table:
-        gain, ratio = cell(float(row["gain"]), NEEDED_GAIN, "+.2f"), cell(float(row["laplacian"]), NEEDED_LAPLACIAN, ".2f")
-        lines.append(f"| {row['set']} | {row['tiles']} | {row['psnr']:.2f} | {row['linear']:.2f} | {gain} | {ratio} |")
+        gain, ratio = (
+            cell(float(row["gain"]), NEEDED_GAIN, "+.2f"),
+            cell(float(row["laplacian"]), NEEDED_LAPLACIAN, ".2f"),
+        )
+        lines.append(
+            f"| {row['set']} | {row['tiles']} | {row['psnr']:.2f} | {row['linear']:.2f} "
+            f"| {gain} | {ratio} |"
+        )
     return "\n".join(lines)
 
 
@@ -149,7 +176,11 @@ def main() -> None:
     if options.output:
         options.output.mkdir(parents=True, exist_ok=True)
         montage(pictures, side=256).save(options.output / "codec.png")
-        result: Mapping[str, object] = {"codec": codec.fingerprint, "factor": codec.factor, "sets": table}
+        result: Mapping[str, object] = {
+            "codec": codec.fingerprint,
+            "factor": codec.factor,
+            "sets": table,
+        }
         write_bytes(options.output / "codec.json", json.dumps(result, indent=1).encode())
 
 

@@ -66,9 +66,16 @@ class Model:
         from crafts.generation.generate import generate_images
 
         return generate_images(
-            self.bundle, prompts, seed=seed, num_images=num_images, preset=preset, num_steps=num_steps,
-            guidance_scale=guidance_scale, negative_prompt=negative_prompt, batch_size=batch_size,
-        )  # fmt: skip
+            self.bundle,
+            prompts,
+            seed=seed,
+            num_images=num_images,
+            preset=preset,
+            num_steps=num_steps,
+            guidance_scale=guidance_scale,
+            negative_prompt=negative_prompt,
+            batch_size=batch_size,
+        )
 
     @property
     def licence(self) -> str:
@@ -80,7 +87,7 @@ def load(source: str | Path = "mini", *, device: str = "auto") -> Model:
     """Load a model.
 
     Args:
-        source: ``mini``, a folder, or a hub id in the diffusers layout, which is downloaded if need be.
+        source: ``mini``, a folder, or a hub id in the diffusers layout, downloaded if need be.
         device: ``auto`` takes a GPU when there is one.
 
     Raises:
@@ -158,7 +165,11 @@ def train(
     """
     from crafts.training import train as stage
 
-    return stage.run(_resolved("train", config), inputs or {}, Path(output), resume=resume)
+    resolved = _resolved("train", config)
+    source = (inputs or {}).get("init_from") or getattr(resolved.stage, "init_from", None)
+    if source:
+        _fetch(source)
+    return stage.run(resolved, inputs or {}, Path(output), resume=resume)
 
 
 def generate(
@@ -174,9 +185,9 @@ def generate(
     from crafts.generation import generate as stage
 
     resolved = _resolved("generate", config)
+    if model is None:
+        _fetch(resolved.model)
     bundle = model.bundle if model else None
-    if bundle is None and resolved.model != "mini" and not Path(resolved.model).exists():
-        bundle = load(resolved.model, device=resolved.device).bundle  # a hub id, or refused here
     return stage.run(resolved, None, Path(output), bundle=bundle)
 
 
@@ -245,6 +256,14 @@ def _config_class(stage: str) -> type[Config]:
     from crafts.generation.plan import GenerateConfig
 
     return GenerateConfig
+
+
+def _fetch(source: str | Path) -> None:
+    """Bring a hub id to this disk, where the stages look; what is named otherwise must lie there."""
+    if str(source) != "mini" and not Path(source).exists():
+        from crafts.model.bundle import resolve_model
+
+        resolve_model(source, network=True)
 
 
 def _resolved(stage: Any, config: Any) -> Any:

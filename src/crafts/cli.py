@@ -108,7 +108,7 @@ def doctor(
 @app.command()
 def generate(
     output: Output,
-    prompt: Annotated[list[str], typer.Option(help="A prompt; repeatable.")] = [],  # noqa: B006
+    prompt: Annotated[list[str], typer.Option(metavar="TEXT", help="A prompt; repeatable.")] = [],  # noqa: B006
     manifest: Annotated[
         Path | None,
         typer.Option(
@@ -281,11 +281,19 @@ def train(
     ] = "auto",
     dry_run: DryRun = False,
 ) -> None:
-    """Train what a recipe says: autoencoder, CLIP or denoiser."""
+    """Train what a recipe says: autoencoder, CLIP or denoiser.
+
+    --dry-run also counts parameters, operations, memory and hours of a denoiser.
+    """
     from crafts import api
 
     config = api.configure("train", recipe, overrides)
-    if not _shown(config, dry_run):
+    if _shown(config, dry_run):
+        from crafts.recipe import describe_cost
+
+        for line in describe_cost(config):
+            typer.echo(f"# {line}")
+    else:
         _done(api.train(config, output, resume=resume), output)
 
 

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import torch
 
-WORDS = "colon lung breast bone benign carcinoma glands nuclei lymphocytes stroma low high power view"
+WORDS = (
+    "colon lung breast bone benign carcinoma glands nuclei lymphocytes stroma low high power view"
+)
 
 
 class FakeCodec:
@@ -69,8 +71,13 @@ def write_tiny_model(folder: Path, *, size: int = 32, seed: int = 0) -> Path:
         torch.manual_seed(seed)
         tokenizer = train_tokenizer([WORDS], 600, Path(words))
         text = TextConfig(width=16, num_layers=1, num_heads=2, intermediate=32)
-        blocks = {"num_encoder_blocks": (1, 1, 1, 1), "num_decoder_blocks": (1, 1, 1, 1)}
-        codec = TinyCodecConfig(encoder_width=8, decoder_width=8, latent_channels=4, **blocks)
+        codec = TinyCodecConfig(
+            encoder_width=8,
+            decoder_width=8,
+            num_encoder_blocks=(1, 1, 1, 1),
+            num_decoder_blocks=(1, 1, 1, 1),
+            latent_channels=4,
+        )
         denoiser = DenoiserConfig(
             sample_size=size // 8,
             channels=4,

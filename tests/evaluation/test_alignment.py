@@ -20,7 +20,9 @@ def test_is_the_mean_cosine_in_percent(alignment):
 
 @pytest.mark.parametrize("alignment", [prompt_alignment, image_alignment])
 def test_refuses_what_is_not_paired(alignment):
-    with pytest.raises(DataError, match=r"shapes \[2, 3\] and \[3, 3\]; expected pairs, row for row"):
+    with pytest.raises(
+        DataError, match=r"shapes \[2, 3\] and \[3, 3\]; expected pairs, row for row"
+    ):
         alignment(np.ones((2, 3)), np.ones((3, 3)))
 
 

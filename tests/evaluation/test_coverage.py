@@ -12,11 +12,19 @@ def naive_prdc(real, generated, k):
         return float(np.sqrt(((x - y) ** 2).sum()))
 
     def radii(points):
-        return [sorted(distance(p, q) for j, q in enumerate(points) if j != i)[k - 1] for i, p in enumerate(points)]
+        return [
+            sorted(distance(p, q) for j, q in enumerate(points) if j != i)[k - 1]
+            for i, p in enumerate(points)
+        ]
 
     real_radii, generated_radii = radii(real), radii(generated)
-    inside = [[distance(r, g) < rad for g in generated] for r, rad in zip(real, real_radii, strict=True)]
-    covered = [[distance(r, g) < rad for r in real] for g, rad in zip(generated, generated_radii, strict=True)]
+    inside = [
+        [distance(r, g) < rad for g in generated] for r, rad in zip(real, real_radii, strict=True)
+    ]
+    covered = [
+        [distance(r, g) < rad for r in real]
+        for g, rad in zip(generated, generated_radii, strict=True)
+    ]
     return {
         "precision": np.mean(np.any(inside, axis=0)),
         "recall": np.mean(np.any(covered, axis=0)),

@@ -84,7 +84,9 @@ def test_torchmetrics_estimator_is_the_unbiased_one():
 def test_kernel_has_no_bias_between_halves_of_one_population():
     rng = np.random.default_rng(3)
     values = [
-        kernel_distance(rng.standard_normal((40, 4)), rng.standard_normal((40, 4)), num_subsets=1)[0]
+        kernel_distance(rng.standard_normal((40, 4)), rng.standard_normal((40, 4)), num_subsets=1)[
+            0
+        ]
         for _ in range(300)
     ]
     assert abs(np.mean(values)) < 4 * np.std(values) / np.sqrt(300)
@@ -114,7 +116,9 @@ def test_bad_sets_are_refused(distance, real, generated, message):
 
 @pytest.mark.parametrize("wrong", [{"num_subsets": 0}, {"subset_size": 1}])
 def test_kernel_refuses_empty_subsets(wrong):
-    with pytest.raises(ConfigError, match="num_subsets of at least 1 and subset_size of at least 2"):
+    with pytest.raises(
+        ConfigError, match="num_subsets of at least 1 and subset_size of at least 2"
+    ):
         kernel_distance(np.zeros((5, 3)), np.zeros((5, 3)), **wrong)
 
 

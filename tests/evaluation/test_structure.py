@@ -48,8 +48,10 @@ def test_colour_control_keeps_colour_and_has_the_same_structure_for_every_class(
     want, got = (np.corrcoef(t.reshape(-1, 3), rowvar=False) for t in (tiles, drawn))
     np.testing.assert_allclose(got, want, atol=0.05)
     other = structure.colour_statistics_generator(255 - tiles, 8, seed=1)
-    same = [abs(np.corrcoef(a.ravel(), b.ravel())[0, 1]) for a, b in zip(
-        structure.grey_match(drawn), structure.grey_match(other), strict=True)]
+    same = [
+        abs(np.corrcoef(a.ravel(), b.ravel())[0, 1])
+        for a, b in zip(structure.grey_match(drawn), structure.grey_match(other), strict=True)
+    ]
     assert min(same) > 0.9  # one noise, two tints: nothing but clipping tells them apart
     assert (drawn == structure.colour_statistics_generator(tiles, 8, seed=1)).all()
 
@@ -61,8 +63,10 @@ def test_phase_scramble_keeps_mean_and_spectrum_and_loses_the_shapes():
     before, after = (np.abs(np.fft.rfft2(t.astype(float), axes=(1, 2))) for t in (tiles, scrambled))
     strong = before > 200
     np.testing.assert_allclose(after[strong], before[strong], rtol=0.25)
-    alike = [np.corrcoef(a.ravel(), b.ravel())[0, 1] for a, b in zip(
-        structure.grey_match(tiles), structure.grey_match(scrambled), strict=True)]
+    alike = [
+        np.corrcoef(a.ravel(), b.ravel())[0, 1]
+        for a, b in zip(structure.grey_match(tiles), structure.grey_match(scrambled), strict=True)
+    ]
     assert max(np.abs(alike)) < 0.3
 
 
@@ -71,7 +75,10 @@ def test_blur_removes_detail_as_a_direct_convolution_does():
     reach = np.arange(-8, 9)
     kernel = np.exp(-0.5 * (reach / 2.0) ** 2)
     kernel = np.outer(kernel, kernel) / kernel.sum() ** 2
-    want = np.stack([convolve(tiles[0, ..., c].astype(float), kernel, mode="reflect") for c in range(3)], axis=-1)
+    want = np.stack(
+        [convolve(tiles[0, ..., c].astype(float), kernel, mode="reflect") for c in range(3)],
+        axis=-1,
+    )
     np.testing.assert_allclose(structure.blur(tiles, 2.0)[0], want, atol=1.0)
     assert (structure.blur(tiles, 0) == tiles).all()
 
@@ -89,9 +96,13 @@ def test_nearest_rows_is_the_best_cosine():
 def test_balanced_accuracy_matches_sklearn():
     rng = np.random.default_rng(0)
     truth, guess = rng.integers(0, 4, 100), rng.integers(0, 4, 100)
-    assert structure.balanced_accuracy(truth, guess) == pytest.approx(balanced_accuracy_score(truth, guess))
+    assert structure.balanced_accuracy(truth, guess) == pytest.approx(
+        balanced_accuracy_score(truth, guess)
+    )
     adjusted = balanced_accuracy_score(truth, guess, adjusted=True)
-    assert structure.chance_corrected(balanced_accuracy_score(truth, guess), 4) == pytest.approx(adjusted)
+    assert structure.chance_corrected(balanced_accuracy_score(truth, guess), 4) == pytest.approx(
+        adjusted
+    )
 
 
 def test_refusals():
@@ -105,11 +116,15 @@ def test_refusals():
         structure.chance_corrected(0.5, 1)
 
 
-@pytest.mark.skipif(not SETS.is_dir(), reason="the open histology sets are not beside the repository")
+@pytest.mark.skipif(
+    not SETS.is_dir(), reason="the open histology sets are not beside the repository"
+)
 def test_controls_on_real_tiles_lose_what_they_claim():
     from crafts.evaluation.features import list_images, read_image
 
-    tiles = np.stack([read_image(p)[:256, :256] for p in list_images(SETS / "oral_oscc" / "Normal")[:4]])
+    tiles = np.stack(
+        [read_image(p)[:256, :256] for p in list_images(SETS / "oral_oscc" / "Normal")[:4]]
+    )
 
     def detail(images):
         grey = structure.grey_match(images)

@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import signal
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -271,6 +272,11 @@ def test_what_is_not_built_yet_says_so(tiny_model, tmp_path, values, message):
         run(config(tiny_model, **values), None, tmp_path / "out")
     assert caught.value.exit_code == 2
     assert not (tmp_path / "out").exists()
+
+
+def test_a_model_without_identity_is_refused(bundle, tiny_model, tmp_path):
+    with pytest.raises(ConfigError, match="model: a model that was never saved; expected one with"):
+        run(config(tiny_model), None, tmp_path / "out", bundle=replace(bundle, fingerprint=""))
 
 
 def test_without_a_prompt_there_is_nothing_to_do(tmp_path):

@@ -5,13 +5,13 @@ several names and every caption its own order and register, so that words, not s
 meaning. A second, disjoint set of names and sentence shapes is *held back*: it is never used in a
 training caption, so a model can be asked in a wording that it has not met.
 
-Only what is known is said: a missing field is left out, and no number of magnification is ever written.
+Only what is known is said: a missing field is left out, and no magnification is ever written.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple
 
@@ -22,7 +22,7 @@ LEVELS = ("none", "few", "some", "many")
 
 
 class Words(NamedTuple):
-    """Names of one fact: those for training captions and those held back (disjoint; first = canonical)."""
+    """Names of one fact, first = canonical; training and held-back names are disjoint."""
 
     training: tuple[str, ...]
     held_back: tuple[str, ...]
@@ -53,149 +53,193 @@ class TileFields:
     features: tuple[str, ...] = ()
 
 
-def _words(training: str, held_back: str) -> Words:
-    return Words(tuple(training.split("|")), tuple(held_back.split("|")))
+class _Pieces(NamedTuple):
+    """The parts of a caption in words, before they are put in order."""
+
+    subject: str
+    findings: list[str]
+    power: str
+    stain: str
 
 
-VOCABULARY: dict[str, dict[str, Words]] = {
-    "organ": {
-        "prostate": _words("prostate", "prostate gland"),
-        "oral mucosa": _words("oral mucosa|mouth|oral cavity", "oral lining|mouth mucosa"),
-        "colon": _words("colon|large bowel|colorectum", "large intestine|bowel wall"),
-        "lung": _words("lung", "lung parenchyma|lungs"),
-        "breast": _words("breast", "mammary gland|breast parenchyma"),
-        "kidney": _words("kidney", "renal parenchyma|kidney tissue"),
-        "bone": _words("bone", "skeleton|bone tissue"),
-        "bladder": _words("bladder|urinary bladder", "bladder wall"),
-        "stomach": _words("stomach", "stomach wall"),
-        "bile duct": _words("bile duct|biliary tract", "biliary tree|bile ducts"),
-    },
-    "adjective": {
-        "prostate": _words("prostatic|prostate", "prostate-derived"),
-        "oral mucosa": _words("oral|oral mucosal", "oral-cavity|intraoral"),
-        "colon": _words("colonic|colorectal|colon", "large intestinal|large-bowel"),
-        "lung": _words("pulmonary|lung", "intrapulmonary|lung-derived"),
-        "breast": _words("breast|mammary", "breast-derived"),
-        "kidney": _words("renal|kidney", "kidney-derived"),
-        "bone": _words("bone|osseous", "skeletal"),
-        "bladder": _words("bladder", "bladder-wall"),
-        "stomach": _words("gastric|stomach", "stomach-wall"),
-        "bile duct": _words("biliary|bile duct", "bile-duct"),
-    },
-    "diagnosis": {
-        "normal": _words("normal tissue|non-neoplastic tissue|healthy tissue|tissue without tumour",
-                         "tumour-free tissue|unremarkable tissue|tissue free of neoplasia"),
-        "benign": _words("benign tissue|non-malignant tissue|tissue without carcinoma",
-                         "benign non-neoplastic parenchyma|cancer-free tissue"),
-        "adenocarcinoma": _words("adenocarcinoma|gland-forming carcinoma|invasive adenocarcinoma",
-                                 "glandular carcinoma|malignant glandular tumour"),
-        "squamous cell carcinoma": _words("squamous cell carcinoma|squamous carcinoma|SCC",
-                                          "squamous cancer|malignant squamous tumour"),
-        "carcinoma": _words("carcinoma|invasive carcinoma|cancer", "malignant epithelial tumour|invasive cancer"),
-        "triple-negative carcinoma": _words("triple-negative carcinoma|triple-negative cancer|invasive carcinoma",
-                                            "carcinoma of triple-negative type|TNBC"),
-        "ductal carcinoma": _words("ductal carcinoma|invasive ductal carcinoma", "carcinoma of ductal type"),
-        "mucinous carcinoma": _words("mucinous carcinoma|mucin-producing carcinoma", "carcinoma of mucinous type"),
-        "papillary carcinoma": _words("papillary carcinoma|papillary cancer", "carcinoma of papillary type"),
-        "clear cell carcinoma": _words("clear cell carcinoma|carcinoma of clear cells", "clear-cell cancer"),
-        "papillary renal cell carcinoma": _words("papillary renal cell carcinoma|papillary carcinoma",
-                                                 "renal cell cancer of papillary type"),
-        "urothelial carcinoma": _words("urothelial carcinoma|urothelial cancer", "transitional cell carcinoma"),
-        "cholangiocarcinoma": _words("cholangiocarcinoma|bile duct carcinoma", "biliary adenocarcinoma"),
-        "fibroadenoma": _words("fibroadenoma|benign fibroadenoma", "benign fibroepithelial lesion"),
-        "adenosis": _words("adenosis|benign adenosis", "benign glandular proliferation"),
-        "phyllodes tumour": _words("phyllodes tumour|benign phyllodes tumour", "benign phyllodes lesion"),
-        "tubular adenoma": _words("tubular adenoma|benign tubular adenoma", "benign tubular lesion"),
-        "polyp": _words("polyp|polypoid mucosa|polyp with crypts", "polypous mucosa|polypoid lesion"),
-        "osteosarcoma": _words("viable osteosarcoma|osteosarcoma|living osteosarcoma",
-                               "vital osteosarcoma|malignant bone-forming tumour"),
-        "necrotic osteosarcoma": _words(
-            "non-viable osteosarcoma|necrotic osteosarcoma|treated osteosarcoma without viable tumour",
-            "osteosarcoma, dead tumour|devitalised osteosarcoma"),
-        "emphysema": _words("emphysema|emphysema with enlarged airspaces", "emphysematous change"),
-        "honeycomb fibrosis": _words("honeycomb fibrosis|usual interstitial pneumonia with honeycomb fibrosis",
-                                     "fibrotic honeycombing|UIP pattern fibrosis"),
-        "goblet cell hyperplasia": _words("goblet cell hyperplasia|bronchial goblet cell hyperplasia",
-                                          "increase of goblet cells"),
-        "asthma": _words("asthma|asthma with Charcot-Leyden crystals", "asthmatic change"),
-    },
-    "tissue": {
-        "adipose tissue": _words("adipose tissue|fat|fat cells", "fatty tissue|adipocytes"),
-        "lymphoid tissue": _words("lymphoid tissue|sheets of lymphocytes|lymphoid aggregate",
-                                  "lymphocyte sheets|lymphoid infiltrate"),
-        "mucus": _words("mucus|mucin pools|extracellular mucin", "mucinous material|pools of mucus"),
-        "smooth muscle": _words("smooth muscle|muscle|muscularis", "smooth-muscle bundles|muscular layer"),
-        "tumour stroma": _words("tumour stroma|cancer-associated stroma|desmoplastic stroma",
-                                "stroma of the tumour|stroma around cancer"),
-        "epithelium": _words("epithelium|glandular epithelium", "epithelial lining"),
-        "stroma": _words("stroma|fibrous stroma|connective tissue", "fibrous connective tissue"),
-        "mucosa": _words("mucosa|mucosal tissue", "mucous membrane"),
-    },
-    "grade": {
-        "Gleason 3": _words("Gleason pattern 3|Gleason 3|Gleason grade 3", "pattern 3 of Gleason|Gleason score pattern 3"),
-        "Gleason 4": _words("Gleason pattern 4|Gleason 4|Gleason grade 4", "pattern 4 of Gleason|Gleason score pattern 4"),
-        "Gleason 5": _words("Gleason pattern 5|Gleason 5|Gleason grade 5", "pattern 5 of Gleason|Gleason score pattern 5"),
-    },
-    "stain": {"H&E": _words("H&E|HE|hematoxylin and eosin|H&E stain", "haematoxylin-eosin|eosin and hematoxylin")},
-    "power": {
-        "low": _words("low power|low magnification|low-power view|overview power", "scanning power|weak enlargement"),
-        "medium": _words("medium power|medium magnification|medium-power view", "intermediate power|moderate enlargement"),
-        "high": _words("high power|high magnification|high-power view", "strong power|strong enlargement"),
-    },
-    "feature": {
-        "gland lumens": _words("visible gland lumens|open gland lumens|glands with lumens", "hollow glands|patent lumina"),
-        "densely cellular": _words("dense cellularity|crowded nuclei|many nuclei|high cellularity",
-                                   "tightly packed nuclei|closely set nuclei"),
-        "sparsely cellular": _words("sparse cellularity|few nuclei|low cellularity|scattered nuclei",
-                                    "thinly set nuclei|only occasional nuclei"),
-        "open space": _words("much empty space|large clear areas|wide open space",
-                             "a largely blank field|large vacant areas"),
-        "solid": _words("no empty space|solid tissue|a field full of tissue", "no gaps at all|a field filled by tissue"),
-        "close-up": _words("single cells enlarged|very large cells in view", "strongly enlarged cells"),
-        "pen mark": _words("pen mark|ink of a marker pen", "felt-pen artefact"),
-        "blurred": _words("blur|blurred nuclei", "an unsharp view|poor focus"),
-        "necrosis": _words("necrosis|necrotic debris", "dead cells"),
-        "fibres": _words("fibres|collagen bundles", "fibrous strands"),
-    },
-    "cell": {
-        "lymphocyte/many": _words("many lymphocytes|numerous lymphocytes|dense lymphocytic infiltrate|abundant lymphocytes",
-                                  "heavy lymphocytic infiltration|plenty of lymphocytes"),
-        "lymphocyte/some": _words("some lymphocytes|scattered lymphocytes|several lymphocytes",
-                                  "a moderate number of lymphocytes"),
-        "lymphocyte/few": _words("few lymphocytes|occasional lymphocytes|sparse lymphocytes",
-                                 "rare lymphocytes|hardly any lymphocytes"),
-        "lymphocyte/none": _words("no lymphocytes|absent lymphocytes|no lymphocytic infiltrate",
-                                  "not a single lymphocyte|lack of lymphocytes"),
-        "epithelial/many": _words("dense epithelium|crowded epithelial cells|abundant epithelium",
-                                  "tightly packed epithelium|plenty of epithelial cells"),
-        "epithelial/some": _words("some epithelium|visible epithelial cells", "a moderate amount of epithelium"),
-        "epithelial/few": _words("little epithelium|few epithelial cells", "hardly any epithelium"),
-        "epithelial/none": _words("no epithelium|no epithelial cells", "lack of epithelium"),
-        "connective/many": _words("abundant stroma|many stromal cells|rich connective tissue",
-                                  "plenty of stroma|predominant stroma"),
-        "connective/some": _words("some stroma|visible stromal cells", "a moderate amount of stroma"),
-        "connective/few": _words("little stroma|few stromal cells", "hardly any stroma"),
-        "connective/none": _words("no stroma|no stromal cells", "lack of stroma"),
-        "plasma/many": _words("many plasma cells|numerous plasma cells|abundant plasma cells", "plenty of plasma cells"),
-        "plasma/some": _words("some plasma cells|visible plasma cells|plasma cells", "a moderate number of plasma cells"),
-        "eosinophil/many": _words("many eosinophils|numerous eosinophils", "plenty of eosinophils"),
-        "eosinophil/some": _words("some eosinophils|visible eosinophils|eosinophils", "a moderate number of eosinophils"),
-        "neutrophil/many": _words("many neutrophils|numerous neutrophils", "plenty of neutrophils"),
-        "neutrophil/some": _words("some neutrophils|visible neutrophils|neutrophils", "a moderate number of neutrophils"),
-    },
-}
+# [kind], then "key: wordings of training captions // held-back wordings"; indented lines continue
+_VOCABULARY = """
+[organ]
+prostate: prostate // prostate parenchyma
+oral mucosa: oral mucosa | mouth | oral cavity // oral lining | mouth mucosa
+colon: colon | large bowel | colorectum // large intestine | bowel wall
+lung: lung // lung parenchyma | lungs
+breast: breast // mammary gland | breast parenchyma
+kidney: kidney // renal parenchyma | kidney tissue
+bone: bone // skeleton | skeletal tissue
+bladder: bladder | urinary bladder // bladder wall
+stomach: stomach // stomach wall
+bile duct: bile duct | biliary tract // biliary tree | bile ducts
+[adjective]
+prostate: prostatic | prostate // prostate-derived
+oral mucosa: oral | oral mucosal // oral-cavity | intraoral
+colon: colonic | colorectal | colon // large intestinal | large-bowel
+lung: pulmonary | lung // intrapulmonary | lung-derived
+breast: breast | mammary // breast-derived
+kidney: renal | kidney // kidney-derived
+bone: bone | osseous // skeletal
+bladder: bladder // bladder-wall
+stomach: gastric | stomach // stomach-wall
+bile duct: biliary | bile duct // bile-duct
+[diagnosis]
+normal: normal tissue | non-neoplastic tissue | healthy tissue | tissue without tumour //
+    tumour-free tissue | unremarkable tissue | tissue free of neoplasia
+benign: benign tissue | non-malignant tissue | tissue without carcinoma // benign non-neoplastic
+    parenchyma | cancer-free tissue
+adenocarcinoma: adenocarcinoma | gland-forming carcinoma | invasive adenocarcinoma // glandular
+    carcinoma | malignant glandular tumour
+squamous cell carcinoma: squamous cell carcinoma | squamous carcinoma | SCC // squamous cancer |
+    malignant squamous tumour
+carcinoma: carcinoma | invasive carcinoma | cancer // malignant epithelial tumour | invasive
+    cancer
+triple-negative carcinoma: triple-negative carcinoma | triple-negative cancer | invasive carcinoma
+    // carcinoma of triple-negative type | TNBC
+ductal carcinoma: ductal carcinoma | invasive ductal carcinoma // carcinoma of ductal type
+mucinous carcinoma: mucinous carcinoma | mucin-producing carcinoma // carcinoma of mucinous type
+papillary carcinoma: papillary carcinoma | papillary cancer // carcinoma of papillary type
+renal cell carcinoma: renal cell carcinoma | carcinoma // renal cell cancer | malignant epithelial
+    tumour
+clear cell carcinoma: clear cell carcinoma | renal cell carcinoma of clear cell type // clear-cell
+    cancer
+papillary renal cell carcinoma: papillary renal cell carcinoma | papillary carcinoma | renal cell
+    carcinoma // renal cell cancer of papillary type
+urothelial carcinoma: urothelial carcinoma | urothelial cancer // transitional cell carcinoma
+cholangiocarcinoma: cholangiocarcinoma | bile duct carcinoma // biliary adenocarcinoma
+fibroadenoma: fibroadenoma | benign fibroadenoma // benign fibroepithelial lesion
+adenosis: adenosis | benign adenosis // benign glandular proliferation
+phyllodes tumour: phyllodes tumour | benign phyllodes tumour // benign phyllodes lesion
+tubular adenoma: tubular adenoma | benign tubular adenoma // benign tubular lesion
+polyp: polyp | polypoid mucosa | polyp with crypts // polypous mucosa | polypoid lesion
+osteosarcoma: viable osteosarcoma | osteosarcoma // vital osteosarcoma | malignant bone-forming
+    tumour
+necrotic osteosarcoma: non-viable osteosarcoma | necrotic osteosarcoma | treated osteosarcoma
+    without viable tumour // osteosarcoma, dead tumour | devitalised osteosarcoma
+emphysema: emphysema | emphysema with enlarged airspaces // emphysematous change
+honeycomb fibrosis: honeycomb fibrosis | usual interstitial pneumonia with honeycomb fibrosis //
+    fibrotic honeycombing | UIP pattern fibrosis
+goblet cell hyperplasia: goblet cell hyperplasia | bronchial goblet cell hyperplasia // increase
+    of goblet cells
+asthma: asthma | asthma with Charcot-Leyden crystals // asthmatic change
+[tissue]
+adipose tissue: adipose tissue | fat | fat cells // fatty tissue | adipocytes
+lymphoid tissue: lymphoid tissue | sheets of lymphocytes | lymphoid aggregate // lymphocyte sheets
+    | lymphoid infiltrate
+mucus: mucus | mucin pools | extracellular mucin // mucinous material | pools of mucus
+smooth muscle: smooth muscle | muscle | muscularis // smooth-muscle bundles | muscular layer
+tumour stroma: tumour stroma | cancer-associated stroma | desmoplastic stroma // stroma of the
+    tumour | stroma around cancer
+epithelium: epithelium | glandular epithelium // epithelial lining
+stroma: stroma | fibrous stroma | connective tissue // fibrous connective tissue
+mucosa: mucosa | mucosal tissue // mucous membrane
+[grade]
+Gleason 3: Gleason pattern 3 | Gleason 3 | Gleason grade 3 // pattern 3 of Gleason | Gleason score
+    pattern 3
+Gleason 4: Gleason pattern 4 | Gleason 4 | Gleason grade 4 // pattern 4 of Gleason | Gleason score
+    pattern 4
+Gleason 5: Gleason pattern 5 | Gleason 5 | Gleason grade 5 // pattern 5 of Gleason | Gleason score
+    pattern 5
+[stain]
+H&E: H&E | HE | hematoxylin and eosin | H&E stain // haematoxylin-eosin | eosin and hematoxylin
+[power]
+low: low power | low magnification | low-power view | overview power // scanning power | weak
+    enlargement
+medium: medium power | medium magnification | medium-power view // intermediate power | moderate
+    enlargement
+high: high power | high magnification | high-power view // strong power | strong enlargement
+[feature]
+gland lumens: visible gland lumens | open gland lumens | glands with lumens // hollow glands |
+    patent lumina
+densely cellular: dense cellularity | crowded nuclei | many nuclei | high cellularity // tightly
+    packed nuclei | closely set nuclei
+sparsely cellular: sparse cellularity | few nuclei | low cellularity | scattered nuclei // thinly
+    set nuclei | only occasional nuclei
+open space: much empty space | large clear areas | wide open space // a largely blank field |
+    large vacant areas
+solid: no empty space | solid tissue | a field full of tissue // no gaps at all | a field filled
+    by tissue
+close-up: single cells enlarged | very large cells in view // strongly enlarged cells
+pen mark: pen mark | ink of a marker pen // felt-pen artefact
+necrosis: necrosis | necrotic debris // dead cells
+fibres: fibres | collagen bundles // fibrous strands
+[cell]
+lymphocyte/many: many lymphocytes | numerous lymphocytes | dense lymphocytic infiltrate | abundant
+    lymphocytes // heavy lymphocytic infiltration | plenty of lymphocytes
+lymphocyte/some: some lymphocytes | scattered lymphocytes | several lymphocytes // a moderate
+    number of lymphocytes
+lymphocyte/few: few lymphocytes | occasional lymphocytes | sparse lymphocytes // rare lymphocytes
+    | hardly any lymphocytes
+lymphocyte/none: no lymphocytes | absent lymphocytes | no lymphocytic infiltrate // not a single
+    lymphocyte | lack of lymphocytes
+epithelial/many: dense epithelium | crowded epithelial cells | abundant epithelium // tightly
+    packed epithelium | plenty of epithelial cells
+epithelial/some: some epithelium | visible epithelial cells // a moderate amount of epithelium
+epithelial/few: little epithelium | few epithelial cells // hardly any epithelium
+epithelial/none: no epithelium | no epithelial cells // lack of epithelium
+connective/many: abundant stroma | many stromal cells | rich connective tissue // plenty of stroma
+    | predominant stroma
+connective/some: some stroma | visible stromal cells // a moderate amount of stroma
+connective/few: little stroma | few stromal cells // hardly any stroma
+connective/none: no stroma | no stromal cells // lack of stroma
+plasma/many: many plasma cells | numerous plasma cells | abundant plasma cells // plenty of plasma
+    cells
+plasma/some: some plasma cells | visible plasma cells | plasma cells // a moderate number of
+    plasma cells
+eosinophil/many: many eosinophils | numerous eosinophils // plenty of eosinophils
+eosinophil/some: some eosinophils | visible eosinophils | eosinophils // a moderate number of
+    eosinophils
+neutrophil/many: many neutrophils | numerous neutrophils // plenty of neutrophils
+neutrophil/some: some neutrophils | visible neutrophils | neutrophils // a moderate number of
+    neutrophils
+"""
+
+
+def _read_vocabulary(text: str) -> dict[str, dict[str, Words]]:
+    """Read the table above into kind -> key -> words."""
+    tables: dict[str, dict[str, Words]] = {}
+    for line in text.replace("\n    ", " ").strip().splitlines():
+        if line.startswith("["):
+            table = tables.setdefault(line.strip("[]"), {})
+            continue
+        key, _, wordings = line.partition(": ")
+        training, held_back = (
+            tuple(part.strip() for part in side.split("|")) for side in wordings.split("//")
+        )
+        table[key] = Words(training, held_back)
+    return tables
+
+
+VOCABULARY = _read_vocabulary(_VOCABULARY)
 SUBJECTS = Words(
-    ("{adjective} {what}", "{what} of the {organ}", "{organ}, {what}", "{organ} with {what}", "{organ}: {what}"),
+    (
+        "{adjective} {what}",
+        "{what} of the {organ}",
+        "{organ}, {what}",
+        "{organ} with {what}",
+        "{organ}: {what}",
+    ),
     ("{what} from the {organ}", "{what} ({organ})", "{what} in {organ}"),
 )
-BARE_SUBJECTS = Words(("{adjective} tissue", "tissue of the {organ}", "{organ}"), ("tissue from the {organ}",))
+BARE_SUBJECTS = Words(
+    ("{adjective} tissue", "tissue of the {organ}", "{organ}"), ("tissue from the {organ}",)
+)
 SENTENCES = Words(
-    ("{power} {stain} section showing {subject}{with_findings}.", "This {stain} tile shows {subject}{at_power}{with_findings}.",
-     "{subject}{at_power}{with_findings}, {stain}.", "Image of {subject}{with_findings}{at_power}, {stain}.",
-     "{power} histology of {subject}{with_findings}."),
-    ("Seen under the microscope{at_power}: {subject}{with_findings} ({stain}).",
-     "One recognises {subject}{with_findings}{at_power}; preparation: {stain}.",
-     "An example of {subject}{with_findings}, prepared with {stain}{at_power}."),
+    (
+        "{power} {stain} section showing {subject}{with_findings}.",
+        "This {stain} tile shows {subject}{at_power}{with_findings}.",
+        "{subject}{at_power}{with_findings}, {stain}.",
+        "Image of {subject}{with_findings}{at_power}, {stain}.",
+        "{power} histology of {subject}{with_findings}.",
+    ),
+    (
+        "Seen under the microscope{at_power}: {subject}{with_findings} ({stain}).",
+        "One recognises {subject}{with_findings}{at_power}; preparation: {stain}.",
+        "An example of {subject}{with_findings}, prepared with {stain}{at_power}.",
+    ),
 )
 
 
@@ -216,7 +260,9 @@ def tile_fields(row: Mapping[str, Any]) -> TileFields:
     return tile
 
 
-def compose(row: Mapping[str, Any] | TileFields, rng: random.Random, *, held_back: bool = False) -> str:
+def compose(
+    row: Mapping[str, Any] | TileFields, rng: random.Random, *, held_back: bool = False
+) -> str:
     """Compose one caption from the known fields; which words it uses is decided by ``rng`` alone.
 
     Organ, diagnosis and tissue are always named; grade, power, stain, cells and features each only
@@ -237,11 +283,10 @@ def compose(row: Mapping[str, Any] | TileFields, rng: random.Random, *, held_bac
     findings = _findings(tile, rng, held_back)
     power = _pick("power", tile.power, rng, held_back) if tile.power and rng.random() < 0.85 else ""
     stain = _pick("stain", tile.stain, rng, held_back) if tile.stain else ""
+    pieces = _Pieces(subject, findings, power, stain)
     if held_back:
-        register: Callable[..., str] = _sentence
-    else:
-        register = rng.choice((_report, _sentence, _keywords))
-    return register(subject, findings, power, stain, rng=rng, held_back=held_back)
+        return _sentence(pieces, rng.choice(SENTENCES.held_back))
+    return rng.choice((_report, _any_sentence, _keywords))(pieces, rng)
 
 
 def describe_class(row: Mapping[str, Any] | TileFields) -> str:
@@ -251,19 +296,20 @@ def describe_class(row: Mapping[str, Any] | TileFields) -> str:
         DataError: see ``tile_fields``.
     """
     tile = row if isinstance(row, TileFields) else tile_fields(row)
-    what = [_names("diagnosis", tile.diagnosis, False)[0]] if tile.diagnosis else []
-    what += [_names("tissue", tile.tissue, False)[0]] if tile.tissue else []
-    parts = [_names("organ", tile.organ, False)[0] if tile.organ else "", *what, tile.grade and
-             _names("grade", tile.grade, False)[0]]
-    parts += [_names("cell", f"{kind}/{level}", False)[0] for kind, level in tile.cells.items() if _sayable(kind, level)]
-    parts += [_names("feature", name, False)[0] for name in tile.features]
-    parts += [_names("power", tile.power, False)[0] if tile.power else "", tile.stain]
-    return ", ".join(part for part in parts if part)
+    facts = [(kind, getattr(tile, kind)) for kind in ("organ", "diagnosis", "tissue", "grade")]
+    facts += [("cell", f"{k}/{level}") for k, level in tile.cells.items() if _sayable(k, level)]
+    facts += [*(("feature", name) for name in tile.features), ("power", tile.power)]
+    facts += [("stain", tile.stain)]
+    return ", ".join(_names(kind, key, held_back=False)[0] for kind, key in facts if key)
 
 
 def _subject(tile: TileFields, rng: random.Random, held_back: bool) -> str:
     """Name organ and what is seen of it, in one of the shapes a title takes."""
-    what = [_pick(kind, getattr(tile, kind), rng, held_back) for kind in ("diagnosis", "tissue") if getattr(tile, kind)]
+    what = [
+        _pick(kind, getattr(tile, kind), rng, held_back)
+        for kind in ("diagnosis", "tissue")
+        if getattr(tile, kind)
+    ]
     if not tile.organ:
         return " with ".join(what) or "tissue"
     shapes = SUBJECTS if what else BARE_SUBJECTS
@@ -277,38 +323,50 @@ def _subject(tile: TileFields, rng: random.Random, held_back: bool) -> str:
 
 def _findings(tile: TileFields, rng: random.Random, held_back: bool) -> list[str]:
     """Cells and features, each said two times in three, in any order."""
-    said = [_pick("cell", f"{kind}/{level}", rng, held_back)
-            for kind, level in tile.cells.items() if _sayable(kind, level) and rng.random() < 0.67]
-    said += [_pick("feature", name, rng, held_back) for name in tile.features if rng.random() < 0.67]
+    said = [
+        _pick("cell", f"{kind}/{level}", rng, held_back)
+        for kind, level in tile.cells.items()
+        if _sayable(kind, level) and rng.random() < 0.67
+    ]
+    said += [
+        _pick("feature", name, rng, held_back) for name in tile.features if rng.random() < 0.67
+    ]
     rng.shuffle(said)
     return said
 
 
-def _report(subject: str, findings: Sequence[str], power: str, stain: str, *, rng: random.Random, held_back: bool) -> str:
+def _report(pieces: _Pieces, rng: random.Random) -> str:
     """Telegraphic: one short statement after another, as at the head of a report."""
-    technique = ", ".join(part for part in (stain if rng.random() < 0.7 else "", power) if part)
-    parts = [subject, *findings]
+    stain = pieces.stain if rng.random() < 0.7 else ""
+    technique = ", ".join(part for part in (stain, pieces.power) if part)
+    parts = [pieces.subject, *pieces.findings]
     parts.insert(rng.choice((1, len(parts), 0)), technique)
     return " ".join(f"{_capital(part)}." for part in parts if part)
 
 
-def _sentence(subject: str, findings: Sequence[str], power: str, stain: str, *, rng: random.Random, held_back: bool) -> str:
+def _any_sentence(pieces: _Pieces, rng: random.Random) -> str:
+    return _sentence(pieces, rng.choice(SENTENCES.training))
+
+
+def _sentence(pieces: _Pieces, shape: str) -> str:
     """One sentence; gaps that unknown fields leave are closed."""
-    shape = rng.choice(SENTENCES.held_back if held_back else SENTENCES.training)
-    if len(findings) > 1:
-        findings = [", ".join(findings[:-1]) + " and " + findings[-1]]
+    *first, last = pieces.findings or [""]
+    listed = f"{', '.join(first)} and {last}" if first else last
     text = shape.format(
-        subject=subject, stain=stain, power=power, at_power=f" at {power}" if power else "",
-        with_findings=f", with {findings[0]}" if findings else "",
+        subject=pieces.subject,
+        stain=pieces.stain,
+        power=pieces.power,
+        at_power=f" at {pieces.power}" if pieces.power else "",
+        with_findings=f", with {listed}" if listed else "",
     )
-    return _capital(" ".join(text.replace(", .", ".").split()))
+    return _capital(" ".join(text.split()))
 
 
-def _keywords(subject: str, findings: Sequence[str], power: str, stain: str, *, rng: random.Random, held_back: bool) -> str:
+def _keywords(pieces: _Pieces, rng: random.Random) -> str:
     """Key words between commas, subject first or anywhere."""
-    parts = [*findings, power, stain if rng.random() < 0.6 else ""]
+    parts = [*pieces.findings, pieces.power, pieces.stain if rng.random() < 0.6 else ""]
     rng.shuffle(parts)
-    parts.insert(0 if rng.random() < 0.7 else rng.randint(0, len(parts)), subject)
+    parts.insert(0 if rng.random() < 0.7 else rng.randint(0, len(parts)), pieces.subject)
     return ", ".join(part for part in parts if part)
 
 

@@ -21,6 +21,7 @@ from crafts.core.config import Config
 from crafts.core.errors import ConfigError, DataError, IntegrityError, RetryError
 
 MANIFEST = "manifest.json"
+LOCK = ".lock"
 _PACKAGES = ("crafts", "torch", "diffusers", "transformers", "numpy", "pillow")
 
 
@@ -86,25 +87,37 @@ def raise_disk_full(error: OSError, path: Path) -> None:
 def staging(output: Path) -> Iterator[Path]:
     """A temporary folder beside ``output`` that takes its name on a clean exit.
 
-    What stood at ``output`` is replaced; when the body fails it is left as it was.
+    What stood at ``output`` is replaced; when the body fails it is left as it was. What a killed
+    run left beside it is removed, or put back if the run was killed between the two renames.
 
     Raises:
-        ConfigError: ``output`` is a folder of someone else's (not empty, and neither artifact nor rest of one).
-        RetryError: the disk is full.
+        ConfigError: ``output`` is a folder of someone else's (not empty, and neither artifact nor
+            rest of one).
+        RetryError: the disk is full, or another process writes to ``output``.
     """
     refuse_foreign(output)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    temporary = output.parent / f".{output.name}.{os.getpid()}.tmp"
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir()
-    try:
-        yield temporary
-        replace_folder(temporary, output)
-    except OSError as error:
-        raise_disk_full(error, output)
-        raise
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    temporary, old = (output.parent / f".{output.name}.{end}" for end in ("tmp", "old"))
+    with lock(temporary):
+        _clear(temporary)
+        if old.exists() and not output.exists():
+            os.rename(old, output)
+        try:
+            yield temporary
+            replace_folder(temporary, output)
+        except BaseException as error:  # also an interrupt: nothing half-made stays behind
+            shutil.rmtree(temporary, ignore_errors=True)
+            if isinstance(error, OSError):
+                raise_disk_full(error, output)
+            raise
+        (output / LOCK).unlink(missing_ok=True)
+
+
+def _clear(folder: Path) -> None:
+    for path in folder.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        elif path.name != LOCK:
+            path.unlink()
 
 
 def refuse_foreign(output: Path) -> None:
@@ -113,8 +126,12 @@ def refuse_foreign(output: Path) -> None:
     Raises:
         ConfigError: ``output`` is a file, or a folder with content that no stage wrote.
     """
-    if not output.exists() or (output.is_dir() and ((output / MANIFEST).exists() or not any(output.iterdir()))):
+    if not output.exists():
         return
+    if output.is_dir():
+        names = {path.name for path in output.iterdir()} - {LOCK}
+        if not names or MANIFEST in names:
+            return
     raise ConfigError(
         str(output), came="existing files that no stage of crafts wrote",
         allowed="a new or empty folder, or an artifact to be replaced", do="Choose another --output.",
@@ -123,7 +140,7 @@ def refuse_foreign(output: Path) -> None:
 
 def replace_folder(source: Path, target: Path) -> None:
     """Rename ``source`` to ``target``; an existing target is moved aside first and then removed."""
-    old = target.parent / f".{target.name}.{os.getpid()}.old"
+    old = target.parent / f".{target.name}.old"
     shutil.rmtree(old, ignore_errors=True)
     if target.exists():
         os.rename(target, old)
@@ -238,7 +255,7 @@ def lock(folder: Path) -> Iterator[None]:
         RetryError: another process holds it.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / ".lock"
+    path = folder / LOCK
     with path.open("a+") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

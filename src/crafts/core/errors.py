@@ -21,7 +21,8 @@ class CraftsError(Exception):
         super().__init__(f"{where}: {came}; expected {allowed}. {do}")
         self.where, self.came, self.allowed, self.do = where, came, allowed, do
 
-    def __reduce__(self):  # keyword-only arguments do not survive the default; worker processes need it
+    # Keyword-only arguments do not survive the default; worker processes need it.
+    def __reduce__(self) -> tuple[object, ...]:
         return (_rebuild, (type(self), self.where, self.came, self.allowed, self.do))
 
 

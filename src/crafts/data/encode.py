@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -35,7 +35,7 @@ from crafts.data.augment import dihedral, draw_stain_jitter, stain_jitter
 from crafts.data.loader import LatentReader, ShardReader, moment_bytes
 from crafts.data.shards import INDEX, iter_batches, write_index
 
-_SAY_EVERY = 50  # batches
+_SAY_EVERY = 500  # images
 _DROPPED = ("shard", "offset", "size", "suffix", "width", "height")
 
 
@@ -67,13 +67,12 @@ class EncodeConfig(Config):
 
 @dataclass
 class _Output:
-    """The growing artifact: memory-mapped arrays, and the hash of each finished row."""
+    """The growing arrays, memory-mapped; ``std`` appears with the first spread that is not 0."""
 
     folder: Path
     shape: tuple[int, ...]
     mean: np.memmap
     std: np.memmap | None = None
-    hashes: list[str] = field(default_factory=list)
 
 
 def run(
@@ -105,8 +104,8 @@ def run(
             allowed=f"a multiple of {codec.factor}",
             do="Choose another tile_size.",
         )
-    source, preprocessing = fingerprint(inputs), preprocessing_key(config)
-    key = {"codec": codec.fingerprint, "preprocessing": preprocessing}
+    source = fingerprint(inputs)
+    key = {"codec": codec.fingerprint, "preprocessing": preprocessing_key(config)}
     old = _open_old(output, key)
     if old is not None and old.manifest.inputs["shards"] == source and _is_whole(output):
         say(f"encode: {output} is up to date")
@@ -117,18 +116,7 @@ def run(
     ledger.check(config.max_reject_fraction)
     with staging(output) as folder:
         ledger.write(folder / "rejects.jsonl")
-        out = _allocate(folder, len(chosen), config, codec)
-        reused = _encode_all(out, shards, chosen, config, codec, old, device)
-        rows = [
-            {name: value for name, value in shards.rows[i].items() if name not in _DROPPED}
-            | {"latent_sha256": digest}
-            for i, digest in zip(chosen, out.hashes, strict=True)
-        ]
-        write_index(rows, shards.plan, folder / INDEX)
-        out.mean.flush()
-        if out.std is not None:
-            out.std.flush()
-        say(f"encode: {ledger.counts()}, {len(chosen) - reused} encoded, {reused} taken over")
+        _write_arrays(folder, shards, chosen, config, codec, old, device)
         return finish(
             folder,
             stage="encode",
@@ -208,18 +196,19 @@ def _open_array(path: Path, shape: tuple[int, ...]) -> np.memmap:
     return np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=shape)
 
 
-def _encode_all(
-    out: _Output,
+def _write_arrays(
+    folder: Path,
     shards: ShardReader,
     chosen: Sequence[int],
     config: EncodeConfig,
     codec: Codec,
     old: LatentReader | None,
     device: torch.device | None,
-) -> int:
-    """Fill the arrays row by row; returns how many rows were taken over from an earlier run."""
+) -> None:
+    """Write latents and index row by row; valid rows of an earlier run are taken over."""
+    out = _allocate(folder, len(chosen), config, codec)
     known = {row["sha256"]: i for i, row in enumerate(old.rows)} if old else {}
-    reused = 0
+    rows, reused = [], 0
     for number, index in enumerate(chosen):
         row = shards.rows[index]
         moments = _take_over(old, known.get(row["sha256"]))
@@ -227,10 +216,16 @@ def _encode_all(
         if moments is None:
             tile = prepare(shards.image(index), config)
             moments = _encode_image(tile, row, config, codec, device)
-        _store(out, number, *moments)
+        digest = _store(out, number, *moments)
+        kept = {name: value for name, value in row.items() if name not in _DROPPED}
+        rows.append(kept | {"latent_sha256": digest})
         if number % _SAY_EVERY == 0:
             say(f"encode: {number} of {len(chosen)} images")
-    return reused
+    write_index(rows, shards.plan, folder / INDEX)
+    out.mean.flush()
+    if out.std is not None:
+        out.std.flush()
+    say(f"encode: {len(chosen) - reused} images encoded, {reused} taken over")
 
 
 @torch.inference_mode()
@@ -259,13 +254,13 @@ def _encode_image(
     return mean.numpy(), std.numpy()
 
 
-def _store(out: _Output, number: int, mean: np.ndarray, std: np.ndarray | None) -> None:
+def _store(out: _Output, number: int, mean: np.ndarray, std: np.ndarray | None) -> str:
     if std is not None and std.any():
         if out.std is None:  # a deterministic codec never gets here and has no std.npy
             out.std = _open_array(out.folder / "std.npy", out.shape)
         out.std[number] = std
     out.mean[number] = mean
-    out.hashes.append(sha256_bytes(moment_bytes(mean, std)))
+    return sha256_bytes(moment_bytes(mean, std))
 
 
 def _open_old(output: Path, key: dict[str, str]) -> LatentReader | None:

@@ -49,7 +49,7 @@ class TileImage:
     height: int
 
 
-def check_image(data: bytes, max_pixels: int = MAX_PIXELS) -> TileImage:
+def check_image(data: bytes, max_pixels: int = MAX_PIXELS, *, as_png: bool = False) -> TileImage:
     """Decode a file to its last pixel and bring it to 8-bit RGB.
 
     PNG and JPEG files that hold 8-bit RGB already keep their bytes. Grey, palette and transparent
@@ -58,6 +58,7 @@ def check_image(data: bytes, max_pixels: int = MAX_PIXELS) -> TileImage:
     Args:
         data: the file.
         max_pixels: largest width x height, compared with the header before anything is decoded.
+        as_png: bring JPEG to PNG too, pixel for pixel.
 
     Raises:
         RefusedImageError: no image, damaged, cut short, too large, several frames, or a colour mode
@@ -74,15 +75,26 @@ def check_image(data: bytes, max_pixels: int = MAX_PIXELS) -> TileImage:
         except Image.UnidentifiedImageError:
             raise RefusedImageError("not an image that can be read") from None
         except _DECODER_ERRORS as error:
-            raise RefusedImageError(f"damaged image ({_first_line(error)})") from None
+            raise RefusedImageError(f"damaged or truncated image ({_first_line(error)})") from None
         if image.width * image.height > max_pixels:
             raise RefusedImageError(
                 f"{image.width} x {image.height} px, larger than the limit of {max_pixels} px"
             )
         try:
-            return _decode_and_convert(image, data)
+            return _decode_and_convert(image, data, as_png)
         except _DECODER_ERRORS as error:
             raise RefusedImageError(f"damaged or truncated image ({_first_line(error)})") from None
+
+
+def stays_jpeg(data: bytes) -> bool:
+    """Whether :func:`check_image` would keep a file as JPEG, by its header; True if unreadable."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            image = Image.open(io.BytesIO(data), formats=FORMATS)
+            return image.format == "JPEG" and _keeps_bytes(image, data)
+        except _DECODER_ERRORS:
+            return True
 
 
 def decode_rgb(data: bytes) -> np.ndarray:
@@ -93,7 +105,7 @@ def decode_rgb(data: bytes) -> np.ndarray:
         return np.array(image.convert("RGB"), dtype=np.uint8)
 
 
-def _decode_and_convert(image: Image.Image, data: bytes) -> TileImage:
+def _decode_and_convert(image: Image.Image, data: bytes, as_png: bool) -> TileImage:
     if (num_frames := getattr(image, "n_frames", 1)) > 1:
         raise RefusedImageError(f"several frames ({num_frames}) in one file")
     if image.format == "PNG":
@@ -103,7 +115,7 @@ def _decode_and_convert(image: Image.Image, data: bytes) -> TileImage:
         raise RefusedImageError("truncated image (JPEG without its end marker)")
     if image.mode not in _CONVERTED:
         raise RefusedImageError(f"colour mode {image.mode!r}; save it as 8-bit RGB")
-    if _keeps_bytes(image, data):
+    if _keeps_bytes(image, data) and not (as_png and image.format == "JPEG"):
         suffix = "png" if image.format == "PNG" else "jpg"
         return TileImage(data, suffix, image.width, image.height)
     pixels = _to_rgb(ImageOps.exif_transpose(image))

@@ -9,14 +9,14 @@ from __future__ import annotations
 import json
 import re
 import tarfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from crafts.core.errors import ConfigError, DataError
 from crafts.core.records import Ledger, Sample
-from crafts.data.images import MAX_PIXELS, RefusedImageError, check_image
+from crafts.data.images import MAX_PIXELS, RefusedImageError, check_image, stays_jpeg
 from crafts.data.tables import (
     IMAGE_COLUMNS,
     SPLIT_NAMES,
@@ -137,7 +137,7 @@ def list_items(source: Path, columns: Columns | None = None) -> list[Item]:
     return _refuse_collisions(items)
 
 
-def load_item(item: Item, max_pixels: int = MAX_PIXELS) -> Loaded | str:
+def load_item(item: Item, max_pixels: int = MAX_PIXELS, *, as_png: bool = False) -> Loaded | str:
     """Open, check and decode one tile.
 
     Returns:
@@ -147,7 +147,7 @@ def load_item(item: Item, max_pixels: int = MAX_PIXELS) -> Loaded | str:
         return item.fault
     try:
         data = _read(item)
-        image = check_image(data, max_pixels)
+        image = check_image(data, max_pixels, as_png=as_png)
     except RefusedImageError as refused:
         return str(refused)
     except FileNotFoundError:
@@ -156,6 +156,18 @@ def load_item(item: Item, max_pixels: int = MAX_PIXELS) -> Loaded | str:
         return f"unreadable ({error.strerror or error})"
     sample = Sample(item.key, image.data, image.suffix, item.text, dict(item.fields))
     return Loaded(sample, image.width, image.height)
+
+
+def all_stay_jpeg(items: Iterable[Item]) -> bool:
+    """Whether every readable image of a source can be kept as JPEG; stops at the first other."""
+    return all(item.fault or _stays_jpeg(item) for item in items)
+
+
+def _stays_jpeg(item: Item) -> bool:
+    try:
+        return stays_jpeg(_read(item))
+    except OSError:
+        return True  # rejected later, with its reason
 
 
 def _read(item: Item) -> bytes:
@@ -251,13 +263,6 @@ def _list_table(
             continue
         require_columns(path, columns, row)
         image = pick(row, columns.image, IMAGE_COLUMNS)
-        if image is None and not any(name in row for name in (columns.image, *IMAGE_COLUMNS)):
-            raise ConfigError(
-                str(path),
-                came=f"columns {', '.join(row)}",
-                allowed=f"a column with the image path ({', '.join(IMAGE_COLUMNS)})",
-                do="Rename the column or set columns.image.",
-            )
         if not isinstance(image, str) or not image:
             yield Item(where, clean_key(where), "", fault="no image path")
             continue

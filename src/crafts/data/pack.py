@@ -32,7 +32,15 @@ from crafts.core.errors import DataError, RetryError
 from crafts.core.records import Ledger
 from crafts.core.runtime import say
 from crafts.data.images import MAX_PIXELS
-from crafts.data.importers import Columns, Item, Loaded, clean_key, list_items, load_item
+from crafts.data.importers import (
+    Columns,
+    Item,
+    Loaded,
+    all_stay_jpeg,
+    clean_key,
+    list_items,
+    load_item,
+)
 from crafts.data.shards import (
     INDEX,
     iter_batches,
@@ -60,6 +68,8 @@ class PackConfig(Config):
         min_heldout: smallest number of held-out patients of a label that has twice as many.
         seed: decides which patients are held out.
         max_pixels: largest width x height of an image.
+        image_format: "auto" keeps a source of JPEG files and makes one of PNG of any other, since
+            `datasets` reads shards of one format only; "keep" keeps the bytes of both; "png".
         duplicates: what happens to an image file whose bytes came before under another name.
             Either way the manifest counts them, and those among them that cross splits.
         max_reject_fraction: share of rejected tiles above which the run fails, in [0, 1].
@@ -73,6 +83,7 @@ class PackConfig(Config):
     min_heldout: int = Field(5, ge=1)
     seed: int = 0
     max_pixels: int = Field(MAX_PIXELS, ge=1)
+    image_format: Literal["auto", "keep", "png"] = "auto"
     duplicates: Literal["keep", "reject"] = "keep"
     max_reject_fraction: float = Field(0.1, ge=0, le=1)
     num_workers: int = Field(1, ge=1)
@@ -227,7 +238,7 @@ def _keep_usable(
 
 def _load_all(items: Sequence[Item], config: PackConfig) -> Iterator[Loaded | str]:
     """Decode in order, in this process or in workers."""
-    work = partial(_load_chunk, max_pixels=config.max_pixels)
+    work = partial(_load_chunk, max_pixels=config.max_pixels, as_png=_wants_png(items, config))
     chunks = ([items[i] for i in part] for part in iter_batches(len(items), _CHUNK))
     if config.num_workers == 1:
         for chunk in chunks:
@@ -260,8 +271,14 @@ def _map_ahead(
         yield waiting.popleft().result()
 
 
-def _load_chunk(items: Sequence[Item], max_pixels: int) -> list[Loaded | str]:
-    return [load_item(item, max_pixels) for item in items]
+def _wants_png(items: Sequence[Item], config: PackConfig) -> bool:
+    if config.image_format == "auto":
+        return not all_stay_jpeg(items)
+    return config.image_format == "png"
+
+
+def _load_chunk(items: Sequence[Item], max_pixels: int, as_png: bool) -> list[Loaded | str]:
+    return [load_item(item, max_pixels, as_png=as_png) for item in items]
 
 
 def _end_with_parent() -> None:

@@ -116,6 +116,8 @@ def write_index(rows: Sequence[Mapping[str, Any]], plan: Mapping[str, str], path
     for name in rows[0]:
         values = [row[name] for row in rows]
         kind = plan[name] if name in plan else _kind(values[0])
+        if kind == "text":  # mpp as the reader gives it is a number or "unknown"
+            values = [as_text(value) for value in values]
         if kind == "json":
             values = [
                 None if v is None else json.dumps(v, ensure_ascii=False, default=str)

@@ -173,20 +173,30 @@ def _csv_row(row: dict[Any, Any]) -> dict[str, Any] | str:
 
 
 def require_columns(path: Path, columns: Columns, row: Mapping[str, Any]) -> None:
-    """Refuse a named column that a csv or parquet does not have.
+    """Refuse a csv or parquet without a named column or without one for the image path.
+
+    Rows of JSON may leave out what is empty; there a missing path is a fault of the row.
 
     Raises:
         ConfigError: names the column and those that exist.
     """
+    if path.suffix == ".jsonl":
+        return
     wanted = [columns.image, columns.text, columns.key, *columns.rename.values()]
-    # JSON rows may leave out what is empty; only a name that no row-like table has is a mistake.
-    missing = [name for name in wanted if name and name not in row and path.suffix != ".jsonl"]
+    missing = [name for name in wanted if name and name not in row]
     if missing:
         raise ConfigError(
             f"{path}: column {missing[0]!r}",
             came="no such column",
             allowed=f"one of: {', '.join(row)}",
             do="Correct the names under `columns`.",
+        )
+    if pick_name(row, columns.image, IMAGE_COLUMNS) not in row:
+        raise ConfigError(
+            str(path),
+            came=f"columns {', '.join(row)}",
+            allowed=f"a column with the image path ({', '.join(IMAGE_COLUMNS)})",
+            do="Rename the column or set columns.image.",
         )
 
 

@@ -24,7 +24,7 @@ def prompt_alignment(images: Any, texts: Any) -> float:
 
 
 def image_alignment(generated: Any, real: Any) -> float:
-    """Mean cosine of each generated image with its real counterpart, in percent (with PLIP: PLIP-I).
+    """Mean cosine of each generated image with its real counterpart, in percent (PLIP: PLIP-I).
 
     Args:
         generated: image features [N, D].
@@ -37,7 +37,10 @@ def image_alignment(generated: Any, real: Any) -> float:
 
 
 def _paired_cosine(first: Any, second: Any, names: tuple[str, str]) -> Array:
-    one, two = check_features(first, names[0], min_rows=1), check_features(second, names[1], min_rows=1)
+    one, two = (
+        check_features(first, names[0], min_rows=1),
+        check_features(second, names[1], min_rows=1),
+    )
     if one.shape != two.shape:
         raise DataError(
             f"features: {names[0]} and {names[1]}",

@@ -37,7 +37,9 @@ def prdc(real: Any, generated: Any, *, k: int = 5) -> dict[str, float]:
     first, second = check_pair(real, generated)
     if not 1 <= k < min(len(first), len(second)):
         raise ConfigError(
-            "prdc: k", came=str(k), allowed=f"1 to {min(len(first), len(second)) - 1} for these sets",
+            "prdc: k",
+            came=str(k),
+            allowed=f"1 to {min(len(first), len(second)) - 1} for these sets",
             do="Pass a smaller k or more images.",
         )
     centre = first.mean(axis=0)  # distances do not change; rounding does

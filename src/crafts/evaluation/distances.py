@@ -1,4 +1,4 @@
-"""Distances between two sets of features: Fréchet (FID, CMMD's elder) and kernel (KID)."""
+"""Distances between two sets of features: Fréchet (FID) and kernel (KID)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ def frechet_distance(real: Any, generated: Any) -> float:
         generated: features [M, D].
 
     Raises:
-        DataError: a set is not [rows, D] with at least two rows, widths differ, or values are not finite.
+        DataError: a set is not [rows, D] with at least two rows, widths differ, or values are
+            not finite.
     """
     first, second = check_pair(real, generated)
     gap = first.mean(axis=0) - second.mean(axis=0)
@@ -37,7 +38,7 @@ def frechet_distance(real: Any, generated: Any) -> float:
 def kernel_distance(
     real: Any, generated: Any, *, num_subsets: int = 100, subset_size: int = 1000, seed: int = 0
 ) -> tuple[float, float]:
-    """Kernel distance (KID, Bińkowski et al. 2018): unbiased MMD² with the kernel ``(xᵀy / D + 1)³``.
+    """Kernel distance (KID, Bińkowski et al. 2018): unbiased MMD², kernel ``(xᵀy / D + 1)³``.
 
     Args:
         real: features [N, D].

@@ -42,8 +42,8 @@ def extract_features(
     """Encode images one batch at a time.
 
     Args:
-        images: a folder (PNG and JPEG files, sorted by name, subfolders included), a shard reader, an
-            array uint8 [N, H, W, 3], or an iterable of uint8 arrays [H, W, 3].
+        images: a folder (PNG and JPEG files, sorted by name, subfolders included), a shard reader,
+            an array uint8 [N, H, W, 3], or an iterable of uint8 arrays [H, W, 3].
         encoder: images [B, 3, H, W] in [-1, 1] -> [B, D].
         batch_size: images encoded together.
         size: side in pixels to which images are resized (bicubic); by default they must be equal.
@@ -57,7 +57,12 @@ def extract_features(
         ConfigError: ``batch_size`` < 1.
     """
     if batch_size < 1:
-        raise ConfigError("extract_features: batch_size", came=str(batch_size), allowed="at least 1", do="Raise it.")
+        raise ConfigError(
+            "extract_features: batch_size",
+            came=str(batch_size),
+            allowed="at least 1",
+            do="Raise it.",
+        )
     rows, stream = [], iter_images(images)
     while batch := list(islice(stream, batch_size)):
         tiles = [_resized(tile, size) for tile in batch]
@@ -67,8 +72,10 @@ def extract_features(
         rows.append(features.float().cpu().numpy())
     if not rows:
         raise DataError(
-            f"images: {images if isinstance(images, Path) else type(images).__name__}", came="no images",
-            allowed="at least one (PNG or JPEG in a folder)", do="Check the path.",
+            f"images: {images if isinstance(images, Path) else type(images).__name__}",
+            came="no images",
+            allowed="at least one (PNG or JPEG in a folder)",
+            do="Check the path.",
         )
     return np.concatenate(rows)
 
@@ -88,13 +95,17 @@ def iter_images(images: Path | ImageSource | Iterable[Any]) -> Iterator[NDArray[
         for path in list_images(images):
             yield read_image(path)
         return
-    items = (images.image(i) for i in range(len(images))) if isinstance(images, ImageSource) else images
+    items = (
+        (images.image(i) for i in range(len(images))) if isinstance(images, ImageSource) else images
+    )
     for index, item in enumerate(items):
         tile = np.asarray(item)
         if tile.dtype != np.uint8 or tile.ndim != 3 or tile.shape[2] != 3:
             raise DataError(
-                f"images: item {index}", came=f"{tile.dtype} {list(tile.shape)}",
-                allowed="uint8 [H, W, 3]", do="Convert images to 8-bit RGB.",
+                f"images: item {index}",
+                came=f"{tile.dtype} {list(tile.shape)}",
+                allowed="uint8 [H, W, 3]",
+                do="Convert images to 8-bit RGB.",
             )
         yield tile
 
@@ -106,7 +117,9 @@ def list_images(folder: Path) -> list[Path]:
         DataError: the folder does not exist.
     """
     if not folder.is_dir():
-        raise DataError(str(folder), came="no such folder", allowed="a folder of images", do="Check the path.")
+        raise DataError(
+            str(folder), came="no such folder", allowed="a folder of images", do="Check the path."
+        )
     files = (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
     return sorted(path for path in files if not path.name.startswith("."))
 
@@ -123,7 +136,9 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     except (OSError, UnidentifiedImageError, Image.DecompressionBombError, SyntaxError) as error:
         reason = " ".join(str(error).split())
         raise DataError(
-            str(path), came=f"an unreadable image ({reason})", allowed="a whole PNG or JPEG file",
+            str(path),
+            came=f"an unreadable image ({reason})",
+            allowed="a whole PNG or JPEG file",
             do="Remove the file or write it again.",
         ) from None
 
@@ -138,6 +153,8 @@ def _check_sizes(tiles: list[NDArray[np.uint8]]) -> None:
     shapes = sorted({tile.shape[:2] for tile in tiles})
     if len(shapes) > 1:
         raise DataError(
-            "images", came=f"sizes {shapes[0][1]}x{shapes[0][0]} and {shapes[-1][1]}x{shapes[-1][0]}",
-            allowed="one size", do="Pass size= to resize them, or cut tiles of one size.",
+            "images",
+            came=f"sizes {shapes[0][1]}x{shapes[0][0]} and {shapes[-1][1]}x{shapes[-1][0]}",
+            allowed="one size",
+            do="Pass size= to resize them, or cut tiles of one size.",
         )

@@ -25,8 +25,9 @@ def separation(
     Args:
         features: [N, D].
         labels: N class labels, at least two classes and fewer than N.
-        on: the features themselves, or a two-dimensional t-SNE map of them (PCA start, perplexity 30
-            or a third of the set where that is less), which flatters and depends on N: report both.
+        on: the features themselves, or a two-dimensional t-SNE map of them (PCA start, perplexity
+            30, or a third of the set where that is less). A map flatters and depends on N: report
+            both.
         seed: of the t-SNE; the embedding needs none.
 
     Raises:
@@ -40,17 +41,23 @@ def separation(
     classes = np.asarray(labels)
     if classes.shape != (len(points),):
         raise DataError(
-            "separation: labels", came=f"shape {list(classes.shape)}", allowed=f"[{len(points)}], one a row",
+            "separation: labels",
+            came=f"shape {list(classes.shape)}",
+            allowed=f"[{len(points)}], one a row",
             do="Pass one label for each row of features.",
         )
     if not 2 <= len(np.unique(classes)) < len(points):
         raise DataError(
-            "separation: labels", came=f"{len(np.unique(classes))} classes in {len(points)} rows",
-            allowed="at least two classes, and fewer than rows", do="Add images or classes.",
+            "separation: labels",
+            came=f"{len(np.unique(classes))} classes in {len(points)} rows",
+            allowed="at least two classes, and fewer than rows",
+            do="Add images or classes.",
         )
     if on == "tsne":
         perplexity = min(_TSNE_PERPLEXITY, (len(points) - 1) / 3)
         points = TSNE(2, perplexity=perplexity, init="pca", random_state=seed).fit_transform(points)
     elif on != "embedding":
-        raise ConfigError("separation: on", came=repr(on), allowed="embedding or tsne", do="Correct the word.")
+        raise ConfigError(
+            "separation: on", came=repr(on), allowed="embedding or tsne", do="Correct the word."
+        )
     return 100 * float(silhouette_score(points, classes, metric="cosine"))

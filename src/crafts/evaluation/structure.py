@@ -1,4 +1,4 @@
-"""Structure, not colour: grey tiles matched in mean and contrast, and controls that must fail on them.
+"""Structure, not colour: grey tiles matched in mean and contrast, and controls that must fail.
 
 A generator that has learned only the colours of a class looks convincing in small pictures. An
 encoder that sees grey tiles of one mean and one contrast cannot be led by that; beside it stand
@@ -72,21 +72,23 @@ def colour_statistics_generator(
     rng = np.random.default_rng(seed)
     drawn = np.empty((num, *tiles.shape[1:]), dtype=np.uint8)
     for index in range(num):
-        noise = gaussian_filter(rng.standard_normal(tiles.shape[1:]), (grain, grain, 0), mode="wrap")
+        noise = gaussian_filter(
+            rng.standard_normal(tiles.shape[1:]), (grain, grain, 0), mode="wrap"
+        )
         noise = (noise - noise.mean(axis=(0, 1))) / noise.std(axis=(0, 1))
         drawn[index] = _to_bytes(noise @ root.T + pixels.mean(axis=0))
     return drawn
 
 
 def phase_scramble(images: Images, *, seed: int = 0) -> Images:
-    """Keep each tile's amplitude spectrum and draw its phases anew (one draw for the three channels).
+    """Keep each tile's amplitude spectrum and draw its phases anew, the same in all channels.
 
     Args:
         images: uint8 [N, H, W, 3].
         seed: of the phases.
 
     Returns:
-        uint8 [N, H, W, 3] with the mean colour and the spectrum of the tiles and none of their shapes.
+        uint8 [N, H, W, 3] with the mean colour and the spectrum of the tiles, without their shapes.
 
     Raises:
         DataError: no uint8 [N, H, W, 3].
@@ -111,8 +113,15 @@ def blur(images: Images, sigma: float) -> Images:
         ConfigError: ``sigma`` is negative.
     """
     if sigma < 0:
-        raise ConfigError("blur: sigma", came=f"{sigma:g}", allowed="0 or more pixels", do="Pass a positive width.")
-    smooth = gaussian_filter(check_images(images).astype(np.float32), (0, sigma, sigma, 0), mode="reflect")
+        raise ConfigError(
+            "blur: sigma",
+            came=f"{sigma:g}",
+            allowed="0 or more pixels",
+            do="Pass a positive width.",
+        )
+    smooth = gaussian_filter(
+        check_images(images).astype(np.float32), (0, sigma, sigma, 0), mode="reflect"
+    )
     return _to_bytes(smooth)
 
 
@@ -133,7 +142,9 @@ def nearest_rows(queries: Any, bank: Any) -> tuple[NDArray[np.int64], NDArray[np
     return best, cosine[np.arange(len(best)), best]
 
 
-def balanced_accuracy(labels: Sequence[int], predictions: Sequence[int]) -> float:
+def balanced_accuracy(
+    labels: Sequence[int] | NDArray[np.int64], predictions: Sequence[int] | NDArray[np.int64]
+) -> float:
     """Mean over the classes that occur in ``labels`` of the share predicted rightly.
 
     Raises:
@@ -142,8 +153,10 @@ def balanced_accuracy(labels: Sequence[int], predictions: Sequence[int]) -> floa
     truth, guess = np.asarray(labels), np.asarray(predictions)
     if truth.ndim != 1 or truth.shape != guess.shape or truth.size == 0:
         raise DataError(
-            "balanced_accuracy", came=f"{truth.size} labels and {guess.size} predictions",
-            allowed="as many of both, at least one", do="Pass one prediction for each label.",
+            "balanced_accuracy",
+            came=f"{truth.size} labels and {guess.size} predictions",
+            allowed="as many of both, at least one",
+            do="Pass one prediction for each label.",
         )
     return float(np.mean([(guess[truth == name] == name).mean() for name in np.unique(truth)]))
 
@@ -156,7 +169,10 @@ def chance_corrected(accuracy: float, num_classes: int) -> float:
     """
     if num_classes < 2:
         raise ConfigError(
-            "chance_corrected: num_classes", came=str(num_classes), allowed="at least 2", do="Compare two classes."
+            "chance_corrected: num_classes",
+            came=str(num_classes),
+            allowed="at least 2",
+            do="Compare two classes.",
         )
     chance = 1 / num_classes
     return (accuracy - chance) / (1 - chance)
@@ -171,7 +187,9 @@ def check_images(images: Any) -> Images:
     array = np.asarray(images)
     if array.dtype != np.uint8 or array.ndim != 4 or array.shape[3] != 3 or array.size == 0:
         raise DataError(
-            "images", came=f"{array.dtype} {list(array.shape)}", allowed="uint8 [N, H, W, 3], not empty",
+            "images",
+            came=f"{array.dtype} {list(array.shape)}",
+            allowed="uint8 [N, H, W, 3], not empty",
             do="Convert images to 8-bit RGB tiles of one size.",
         )
     return array

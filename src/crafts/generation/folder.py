@@ -125,6 +125,7 @@ def write_grid(output: Path, made: Sequence[Made], common: Provenance) -> None:
     """The contact sheet of the first images, with their prompts as captions."""
     shown = made[:GRID_IMAGES]
     if not shown:
+        (output / "grid.png").unlink(missing_ok=True)  # of an earlier request
         return
     images = []
     for entry in shown:

@@ -84,19 +84,13 @@ def run(
         extra=bundle.extra,
     )
     plan = Plan(config, bundle, preset)
+    fingerprints = {"model": bundle.fingerprint}
+    if source:
+        fingerprints["manifest"] = sha256_file(source)
     with lock(output):
         (output / MANIFEST).unlink(missing_ok=True)
         (output / "images").mkdir(exist_ok=True)
-        made = (
-            keep_accepted(plan, rows, output, accept)
-            if accept and config.keep
-            else make(
-                plan,
-                [item for row in rows for item in plan.items(row, range(plan.number(row)))],
-                output,
-            )
-        )
-        remove_stale(output, {entry.item.name for entry in made})
+        made = _make_all(plan, rows, output, accept)
         ledger.write(output / "rejects.jsonl")
         write_metadata(output / "metadata.csv", made)
         write_grid(output, made, plan.common)
@@ -104,8 +98,7 @@ def run(
             output,
             stage="generate",
             config=config,
-            inputs={"model": bundle.fingerprint}
-            | ({"manifest": sha256_file(source)} if source else {}),
+            inputs=fingerprints,
             counts={**ledger.counts(), "images": len(made)},
             extra=_facts(plan, made),
         )
@@ -275,12 +268,20 @@ def _open(config: GenerateConfig, bundle: Bundle | None) -> Bundle:
     """The model on its device.
 
     Raises:
+        ConfigError: no such model, or one that was never saved.
         NotYetError: a size that the model does not make in one piece.
     """
     from crafts.model.bundle import load_bundle
 
     device = pick_device(config.device)
     bundle = load_bundle(config.model, network=True) if bundle is None else bundle
+    if not bundle.fingerprint:
+        raise ConfigError(
+            "generate: model",
+            came="a model that was never saved",
+            allowed="one with a fingerprint, which its images can name",
+            do="Save it with save_bundle and load it again.",
+        )
     width, _, height = (config.size or str(bundle.native_size)).partition("x")
     if {int(width), int(height or width)} != {bundle.native_size}:
         raise NotYetError(
@@ -290,6 +291,19 @@ def _open(config: GenerateConfig, bundle: Bundle | None) -> Bundle:
             do="Sizes beyond one tile come later; leave the option out.",
         )
     return bundle.to(device)
+
+
+def _make_all(
+    plan: Plan, rows: Sequence[PromptRow], output: Path, accept: Accept | None
+) -> list[Made]:
+    """All images of the run; files of earlier requests are taken away."""
+    if accept and plan.config.keep:
+        made = keep_accepted(plan, rows, output, accept)
+        remove_stale(output, {entry.item.name for entry in made})
+        return made
+    items = [item for row in rows for item in plan.items(row, range(plan.number(row)))]
+    remove_stale(output, {item.name for item in items})  # before hours of work, as it may refuse
+    return make(plan, items, output)
 
 
 def _facts(plan: Plan, made: Sequence[Made]) -> dict[str, Any]:

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-import copy
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
 from diffusers import UNet2DConditionModel
-from torch import nn
 from transformers import CLIPTextModel
 
 from crafts.core import artifacts
 from crafts.core.artifacts import Manifest
 from crafts.core.errors import ConfigError, DataError
-from crafts.model.codec import Codec, load_codec
-from crafts.model.folders import load_diffusers_module, load_module, read_json, strip_origin
+from crafts.model.codec import Codec, load_codec, save_codec
+from crafts.model.folders import (
+    load_diffusers_module,
+    load_module,
+    read_json,
+    save_module,
+    write_json,
+)
 from crafts.model.schedule import Schedule
 from crafts.model.text import TextConditioner, load_tokenizer, save_tokenizer
 
@@ -159,7 +161,6 @@ def save_bundle(
         ConfigError: ``folder`` holds files that no stage wrote.
         RetryError: the disk is full.
     """
-    dtype = torch.float16 if half else torch.float32
     extra = {
         **bundle.extra,
         "licence": bundle.licence,
@@ -167,12 +168,12 @@ def save_bundle(
         "native_size": bundle.native_size,
     }
     with artifacts.staging(folder) as temporary:
-        _save_module(bundle.codec.module, temporary / "vae", dtype)
-        _save_module(bundle.text.encoder, temporary / "text_encoder", dtype)
-        _save_module(bundle.denoiser, temporary / "unet", dtype)
+        save_codec(bundle.codec, temporary / "vae", half=half)
+        save_module(bundle.text.encoder, temporary / "text_encoder", half=half)
+        save_module(bundle.denoiser, temporary / "unet", half=half)
         save_tokenizer(bundle.text.tokenizer, temporary / "tokenizer")
-        _write_json(temporary / "scheduler" / "scheduler_config.json", bundle.schedule.config)
-        _write_json(temporary / "model_index.json", _model_index(bundle))
+        write_json(temporary / "scheduler" / "scheduler_config.json", bundle.schedule.config)
+        write_json(temporary / "model_index.json", _model_index(bundle))
         (temporary / "README.md").write_text(card, encoding="utf-8")
         return artifacts.finish(
             temporary, stage=stage, config=config or {}, inputs=inputs, extra=extra
@@ -213,18 +214,6 @@ def _model_index(bundle: Bundle) -> dict[str, Any]:
         "unet": ["diffusers", "UNet2DConditionModel"],
         "vae": ["diffusers", type(bundle.codec.module).__name__],
     }
-
-
-def _save_module(module: nn.Module, folder: Path, dtype: torch.dtype) -> None:
-    stored: Any = copy.deepcopy(module).to(dtype=dtype)
-    stored.to(memory_format=torch.contiguous_format)
-    stored.save_pretrained(folder, safe_serialization=True)
-    strip_origin(folder)
-
-
-def _write_json(path: Path, value: Mapping[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def _check_index(folder: Path) -> None:

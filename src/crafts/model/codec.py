@@ -16,9 +16,9 @@ from torch.nn import functional as F
 
 from crafts.core.config import Config
 from crafts.core.errors import ConfigError, DataError
-from crafts.model.folders import load_diffusers_module, strip_origin
+from crafts.model.folders import load_diffusers_module, save_module
 
-_VOLATILE_KEYS = ("_diffusers_version", "_name_or_path", "_class_name")
+_VOLATILE_KEYS = ("_diffusers_version", "_name_or_path", "_class_name", "_use_default_values")
 _MARGIN = 0.2  # room above zero for tiles unlike those of the initialisation, in feature units
 _DAMPING = (
     0.03  # share of its random start that a layer keeps where it must carry a feature unchanged
@@ -100,8 +100,11 @@ class Codec:
 
     @property
     def fingerprint(self) -> str:
-        """sha256 of configuration and weights (as float32); computed anew at each access."""
-        return _hash_module(self.module, dict(self.module.config))
+        """Identity of the latents: sha256 of configuration and encoder (as float32); computed anew at each access.
+
+        The decoder has no part in it: after a fine-tune of the decoder alone, cached latents stay valid.
+        """
+        return _hash_encoder(self.module, dict(self.module.config))
 
     def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Images [B, 3, H, W] in [-1, 1] -> mean and standard deviation [B, C, H/f, W/f], scaled.
@@ -156,10 +159,15 @@ def build_codec(config: TinyCodecConfig | KLCodecConfig) -> Codec:
     )
 
 
-def save_codec(codec: Codec, folder: Path) -> None:
-    """Write ``config.json`` and safetensors in the layout of diffusers (no manifest)."""
-    codec.module.save_pretrained(folder, safe_serialization=True)
-    strip_origin(folder)
+def save_codec(codec: Codec, folder: Path, *, half: bool = False) -> None:
+    """Write ``config.json`` and safetensors in the layout of diffusers (no manifest).
+
+    Args:
+        codec: is not changed.
+        folder: made if absent.
+        half: store float16 weights.
+    """
+    save_module(codec.module, folder, half=half)
 
 
 def load_codec(folder: Path) -> Codec:
@@ -338,11 +346,13 @@ def _blocks(layers: Any) -> Iterator[Any]:
     return (layer for layer in layers if not isinstance(layer, nn.Conv2d))
 
 
-def _hash_module(module: nn.Module, config: dict[str, Any]) -> str:
+def _hash_encoder(module: nn.Module, config: dict[str, Any]) -> str:
     digest = hashlib.sha256()
     stable = {key: value for key, value in config.items() if key not in _VOLATILE_KEYS}
     digest.update(json.dumps(stable, sort_keys=True, default=str).encode())
     for name, value in sorted(module.state_dict().items()):
+        if name.startswith(("decoder.", "post_quant_conv.")):
+            continue
         digest.update(name.encode())
         digest.update(value.detach().float().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()

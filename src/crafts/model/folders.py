@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
+from torch import nn
 
 from crafts.core.errors import ConfigError, DataError
+
+_ORIGINS = ("_name_or_path", "name_or_path")
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -42,13 +47,43 @@ def read_json(path: Path) -> dict[str, Any]:
     return value
 
 
+def save_module(module: nn.Module, folder: Path, *, half: bool) -> None:
+    """Write a network of diffusers or transformers as safetensors; the network is not changed.
+
+    Args:
+        module: any memory format.
+        folder: made if absent.
+        half: store float16 weights; a reader that names no dtype still gets float32.
+    """
+    stored: Any = copy.deepcopy(module)
+    nn.Module.to(stored, dtype=torch.float16 if half else torch.float32)
+    stored.to(memory_format=torch.contiguous_format)
+    stored.save_pretrained(folder, safe_serialization=True)
+    path = folder / "config.json"
+    config = read_json(path)
+    if "dtype" in config:
+        config["dtype"] = (
+            "float32"  # transformers would else build a float16 encoder beside a float32 U-Net
+        )
+    if config.get("_class_name") == "AutoencoderTiny":
+        config.pop("block_out_channels", None)  # derived; reading it back would warn
+    write_json(path, config)
+    strip_origin(folder)
+
+
 def strip_origin(folder: Path) -> None:
-    """Remove from every ``*.json`` of a folder the place its module was loaded from."""
+    """Remove from every ``*config.json`` of a folder the place its module was loaded from."""
     for path in sorted(folder.glob("*config.json")):
         config = read_json(path)
-        found = [config.pop(key, None) for key in ("_name_or_path", "name_or_path")]
-        if any(value is not None for value in found):
-            path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        kept = {key: value for key, value in config.items() if key not in _ORIGINS}
+        if kept != config:
+            write_json(path, kept)
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write a JSON object with sorted keys, its folder made if absent."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def load_diffusers_module(folder: Path, classes: tuple[type, ...]) -> Any:

@@ -16,7 +16,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from crafts.core.config import Config
 from crafts.core.errors import ConfigError, DataError
-from crafts.model.folders import strip_origin
+from crafts.model.folders import read_json, strip_origin
 
 CHUNK_LENGTH = 77
 _BOS, _EOS = "<|startoftext|>", "<|endoftext|>"
@@ -229,6 +229,7 @@ def load_tokenizer(folder: Path) -> CLIPTokenizer:
             allowed="vocab.json and merges.txt, or tokenizer.json",
             do="Check the path of the model.",
         )
+    _check_tokenizer_files(folder, names)
     try:
         tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -241,6 +242,26 @@ def load_tokenizer(folder: Path) -> CLIPTokenizer:
         ) from None
     tokenizer.model_max_length = CHUNK_LENGTH
     return tokenizer
+
+
+def _check_tokenizer_files(folder: Path, names: set[str]) -> None:
+    """Find damage before the tokenizer library does, which raises plain ``Exception`` for it."""
+    for name in sorted(names & {"tokenizer.json", "vocab.json", "tokenizer_config.json"}):
+        read_json(folder / name)
+    if not {"vocab.json", "merges.txt"} <= names:
+        return
+    vocabulary = read_json(folder / "vocab.json")
+    lines = (folder / "merges.txt").read_text(encoding="utf-8", errors="replace").splitlines()
+    for number, line in enumerate(lines, start=1):
+        parts = line.split(" ")
+        known = len(parts) == 2 and all(part in vocabulary for part in (*parts, "".join(parts)))
+        if line and not line.startswith("#version") and not known:
+            raise DataError(
+                f"{folder / 'merges.txt'}: line {number}",
+                came=repr(line[:40]),
+                allowed="two tokens of vocab.json whose union is one, too",
+                do="Restore the files of the tokenizer.",
+            )
 
 
 def save_tokenizer(tokenizer: CLIPTokenizer, folder: Path) -> None:
@@ -262,11 +283,15 @@ def _learn_merges(lines: list[str], vocab_size: int) -> list[tuple[str, str]]:
     clip = CLIPTokenizer().backend_tokenizer  # its normalizer and its way to split words
     learner = Tokenizer(models.BPE(end_of_word_suffix=_SUFFIX))
     learner.normalizer, learner.pre_tokenizer = clip.normalizer, clip.pre_tokenizer
+    # Ties between pairs are broken by the ids of their letters, and letters with a suffix would get
+    # theirs in the order of a hash map: as special tokens they come first, in a fixed order.
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,
+        special_tokens=[letter + _SUFFIX for letter in alphabet],
+        initial_alphabet=alphabet,
         end_of_word_suffix=_SUFFIX,
         show_progress=False,
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         min_frequency=2,
     )
     learner.train_from_iterator(lines, trainer)

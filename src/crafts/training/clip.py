@@ -41,6 +41,7 @@ class ClipStage(Config):
     size: int = Field(128, gt=0, description="edge in pixels at which images are seen")
     smallest_crop: float = Field(0.6, gt=0, le=1, description="smallest random crop as a fraction of the edge")
     stain_jitter: float = Field(0.15, ge=0, lt=1)
+    language_share: float = Field(0.25, ge=0, le=1, description="texts for the language loss per image of a batch")
     grey: float = Field(0.2, ge=0, le=1, description="share of samples shown in grey, so that structure is learned")
     weights: dict[str, float] = Field({"contrastive": 1.0, "language": 0.2}, description="of each loss")
 
@@ -121,7 +122,9 @@ class ClipTask:
         for row, g in zip(rows, positions, strict=True):
             wordings = self._captions(row)
             captions.append(wordings[choice(self.seed, "wording", g, len(wordings))])
-        texts = [self.texts[choice(self.seed, "text", g, len(self.texts))] for g in positions] if self.texts else []
+        share = self.stage.language_share if self.texts else 0.0
+        chosen = [g for g in positions if uniform(self.seed, "language", g) < share]
+        texts = [self.texts[choice(self.seed, "text", g, len(self.texts))] for g in chosen]
         return {
             "images": images.to(self.device, self.dtype),
             "captions": captions,

@@ -7,7 +7,6 @@ resumed, or that ran on another number of processes, gives the same weights.
 
 from __future__ import annotations
 
-import json
 import math
 import signal
 import time
@@ -34,6 +33,7 @@ from crafts.training.checkpoints import (
     save_checkpoint,
 )
 from crafts.training.ema import Ema, load_state, trained_state
+from crafts.training.metrics import Metrics
 from crafts.training.optim import (
     OptimConfig,
     build_optimizer,
@@ -129,7 +129,7 @@ def _train(run: Run, interrupted: list[int]) -> None:
     """The loop."""
     config, progress, group = run.config, run.progress, run.processes
     meter = Meter(run.task.network, config.global_batch_size, config.num_steps)
-    metrics = _open_metrics(run)
+    metrics = Metrics(run.output, progress.step, config.tracker) if group.first else None
     while progress.step < config.num_steps:
         step, started = progress.step, time.perf_counter()
         rate = learning_rate(config.optim, step, config.num_steps)
@@ -159,13 +159,16 @@ def _train(run: Run, interrupted: list[int]) -> None:
         stop = shared.pop("interrupted") > 0
         meter.update(time.perf_counter() - started)
         row = {"step": step, **shared, "grad_norm": norm, "lr": rate, "skipped": progress.skipped, **meter.row()}
-        metrics(row)
-        if group.first and (step % config.say_every == 0 or progress.step == config.num_steps):
+        if metrics:
+            metrics.append(row)
+        if metrics and (step % config.say_every == 0 or progress.step == config.num_steps):
             say(meter.line(row))
         last = progress.step == config.num_steps
-        if _due(config.validate_every, progress.step, last):
-            metrics({"step": step, **_validate(run)})
-        if _due(config.sample_every, progress.step, last):
+        if metrics and _due(config.validate_every, progress.step, last):
+            heldout = _validate(run)
+            if heldout:
+                metrics.append({"step": step, **heldout})
+        if metrics and _due(config.sample_every, progress.step, last):
             _sample(run)
         if stop or _due(config.checkpoint_every, progress.step, last):
             _save(run)
@@ -261,7 +264,7 @@ def _write_model(run: Run, folder: Path) -> None:
         run.task.save(folder)
 
 
-def _finish(run: Run) -> artifacts.Manifest | None:
+def _finish(run: Run) -> artifacts.Manifest:
     """Write ``model/`` from the averaged weights, then the manifest of the run."""
     if run.processes.first:
         with artifacts.staging(run.output / "model") as temporary:
@@ -277,8 +280,6 @@ def _finish(run: Run) -> artifacts.Manifest | None:
 
 def _validate(run: Run) -> dict[str, float]:
     """Held-out losses of the averaged weights, per set."""
-    if not run.processes.first:
-        return {}
     run.task.network.eval()
     with run.ema.applied(), torch.no_grad(), _autocast(run.config, run.task.device):
         losses = run.task.validate()
@@ -290,8 +291,6 @@ def _validate(run: Run) -> dict[str, float]:
 
 def _sample(run: Run) -> None:
     """Pictures of fixed prompts or tiles from the averaged weights."""
-    if not run.processes.first:
-        return
     run.task.network.eval()
     with run.ema.applied(), torch.no_grad():
         picture = run.task.picture()
@@ -300,46 +299,6 @@ def _sample(run: Run) -> None:
         folder = run.output / "samples"
         folder.mkdir(exist_ok=True)
         picture.save(folder / f"step-{run.progress.step:07d}.png")
-
-
-def _open_metrics(run: Run):
-    """A function that appends one row; rows of steps that are run again after a kill are dropped first."""
-    path = run.output / "metrics.jsonl"
-    if not run.processes.first:
-        return lambda row: None
-    kept = []
-    if path.exists():
-        for line in path.read_text().splitlines():
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError:
-                continue  # the line that a kill cut short belongs to a step that is run again
-            if row["step"] < run.progress.step:
-                kept.append(line + "\n")
-    artifacts.write_bytes(path, "".join(kept).encode())
-    tracker = _tracker(run)
-
-    def append(row: dict[str, float]) -> None:
-        if len(row) > 1:
-            with path.open("a") as handle:
-                handle.write(json.dumps(row) + "\n")
-            tracker(row)
-
-    return append
-
-
-def _tracker(run: Run):
-    if run.config.tracker == "none":
-        return lambda row: None
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        raise ConfigError(
-            "train: tracker", came="tensorboard, which is not installed", allowed="an installed tracker",
-            do="Run: pip install 'crafts[track]'",
-        ) from None
-    writer = SummaryWriter(str(run.output / "tensorboard"))
-    return lambda row: [writer.add_scalar(k, v, row["step"]) for k, v in row.items() if k != "step"] and None
 
 
 def _refuse_divergence(run: Run, names: list[str]) -> None:

@@ -1,0 +1,59 @@
+"""``metrics.jsonl`` always, a tracker if asked for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from crafts.core.artifacts import write_bytes
+from crafts.core.errors import ConfigError
+
+
+class Metrics:
+    """Appends rows to ``OUTPUT/metrics.jsonl``; rows of steps that will be run again are dropped first.
+
+    Args:
+        output: folder of the run.
+        step: first step that will be run.
+        tracker: "none" or "tensorboard".
+
+    Raises:
+        ConfigError: the tracker is not installed.
+    """
+
+    def __init__(self, output: Path, step: int, tracker: str) -> None:
+        self.path = output / "metrics.jsonl"
+        kept = [line + "\n" for line, row in _rows(self.path) if row["step"] < step]
+        write_bytes(self.path, "".join(kept).encode())
+        self._writer = _tensorboard(output / "tensorboard") if tracker == "tensorboard" else None
+
+    def append(self, row: Mapping[str, float]) -> None:
+        """Write one row; it has ``step`` and at least one number more."""
+        with self.path.open("a", encoding="utf-8") as handle:
+            handle.write(json.dumps(row) + "\n")
+        if self._writer is not None:
+            for name, value in row.items():
+                if name != "step":
+                    self._writer.add_scalar(name, value, int(row["step"]))
+
+
+def _rows(path: Path) -> list[tuple[str, dict[str, float]]]:
+    rows = []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+        try:
+            rows.append((line, json.loads(line)))
+        except json.JSONDecodeError:
+            continue  # cut short by a kill: this step has no checkpoint and is run again
+    return rows
+
+
+def _tensorboard(folder: Path):  # noqa: ANN202 - the type is known only where the extra is installed
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise ConfigError(
+            "train: tracker", came="tensorboard, which is not installed", allowed="an installed tracker",
+            do="Run: pip install 'crafts[track]'",
+        ) from None
+    return SummaryWriter(str(folder))

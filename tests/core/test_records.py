@@ -1,0 +1,49 @@
+"""Used + rejected = listed, or the run fails."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from crafts.core.errors import DataError
+from crafts.core.records import Ledger
+
+
+def ledger(used: int, rejected: int, lost: int = 0) -> Ledger:
+    made = Ledger("pack")
+    made.listed(used + rejected + lost)
+    for index in range(used):
+        made.use(f"u{index}")
+    for index in reversed(range(rejected)):
+        made.reject(f"r{index}", "bad")
+    return made
+
+
+def test_counts_and_file(tmp_path):
+    made = ledger(3, 2)
+    assert made.counts() == {"listed": 5, "used": 3, "rejected": 2}
+    made.write(tmp_path / "rejects.jsonl")
+    rows = [json.loads(line) for line in (tmp_path / "rejects.jsonl").read_text().splitlines()]
+    assert rows == [{"item": "r0", "reason": "bad"}, {"item": "r1", "reason": "bad"}]
+
+
+def test_the_share_of_rejects_has_a_limit():
+    ledger(9, 1).check(0.1)
+    with pytest.raises(
+        DataError,
+        match="2 of 10 items rejected; the first is 'r1': bad; expected a share of at most 0.1",
+    ):
+        ledger(8, 2).check(0.1)
+
+
+def test_nothing_used_is_an_error_even_when_all_may_be_rejected():
+    with pytest.raises(DataError, match="no usable item of 1; the first is 'r0'"):
+        ledger(0, 1).check(1.0)
+    with pytest.raises(DataError, match="no usable item of 0"):
+        ledger(0, 0).check(1.0)
+
+
+def test_a_lost_item_is_found():
+    with pytest.raises(DataError, match=r"used \+ rejected = listed"):
+        ledger(5, 0, lost=1).check(1.0)

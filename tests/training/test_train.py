@@ -1,0 +1,241 @@
+"""Truths of training: exact resume, frozen parts, learning, refusals."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+from crafts.core.errors import ConfigError, DataError, InterruptedRun, RetryError
+from crafts.core.artifacts import lock
+from crafts.training import train
+from crafts.training.stages import build_task
+from tests.training.conftest import configure
+
+
+def weights_of(output: Path) -> dict[str, torch.Tensor]:
+    newest = sorted((output / "checkpoints").glob("step-*"))[-1]
+    parts = {name: load_file(newest / "training" / f"{name}.safetensors") for name in ("weights", "average", "optimizer")}
+    return {f"{part}/{name}": value for part, tensors in parts.items() for name, value in tensors.items()}
+
+
+def assert_same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> None:
+    assert set(a) == set(b)
+    different = [name for name in a if not torch.equal(a[name], b[name])]
+    assert not different, f"{len(different)} tensors differ, first {different[0]}"
+
+
+def losses_of(output: Path) -> list[tuple[int, float]]:
+    rows = [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
+    return [(row["step"], row["loss"]) for row in rows if "loss" in row]
+
+
+def command(recipe: dict[str, Any], folder: Path, output: Path) -> list[str]:
+    path = folder / "recipe.yaml"
+    path.write_text(yaml.safe_dump(recipe))
+    return [sys.executable, "-m", "crafts.cli", "train", str(path), "--output", str(output)]
+
+
+def test_stopped_and_resumed_equals_undisturbed(recipe: dict[str, Any], tmp_path: Path) -> None:
+    train.run(configure(recipe), {}, tmp_path / "whole")
+    stopped = tmp_path / "stopped"
+    run = train._start(configure(recipe), stopped, torch.device("cpu"), train.Processes(), "auto")
+    with pytest.raises(InterruptedRun, match="signal after step 1"):
+        train._train(run, [signal.SIGTERM])
+    manifest = train.run(configure(recipe), {}, stopped)
+    assert manifest.counts == {"steps": 8, "skipped": 0}
+    assert_same(weights_of(tmp_path / "whole"), weights_of(stopped))
+    assert losses_of(tmp_path / "whole") == losses_of(stopped)
+
+
+def test_killed_at_random_moments_and_resumed_equals_undisturbed(recipe: dict[str, Any], tmp_path: Path) -> None:
+    """Three kills -9; ``make soak`` does twenty."""
+    kills = int(os.environ.get("CRAFTS_KILLS", "3"))
+    recipe |= {"num_steps": 10 * kills, "checkpoint_every": 3, "global_batch_size": 8}
+    train.run(configure(recipe), {}, tmp_path / "whole")
+    rng, survived = random.Random(int(os.environ.get("CRAFTS_SEED", "0"))), 0
+    output = tmp_path / "killed"
+    for _ in range(kills):
+        process = subprocess.Popen(command(recipe, tmp_path, output), stderr=subprocess.DEVNULL)
+        before = count_rows(output)
+        while process.poll() is None and count_rows(output) <= before + rng.randrange(3):
+            time.sleep(0.02)
+        time.sleep(rng.random() * 0.2)
+        process.kill()
+        process.wait()
+        survived += 1
+        print(f"kill {survived}: {count_rows(output)} rows, {sorted(p.name for p in (output / 'checkpoints').glob('*'))}")
+    assert survived == kills
+    assert subprocess.run(command(recipe, tmp_path, output), stderr=subprocess.DEVNULL).returncode == 0
+    assert_same(weights_of(tmp_path / "whole"), weights_of(output))
+    assert losses_of(tmp_path / "whole") == losses_of(output)
+
+
+def count_rows(output: Path) -> int:
+    path = output / "metrics.jsonl"
+    return path.read_bytes().count(b"\n") if path.exists() else 0
+
+
+def test_sigterm_saves_and_says_how_to_go_on(recipe: dict[str, Any], tmp_path: Path) -> None:
+    recipe |= {"num_steps": 500, "checkpoint_every": 500}
+    output = tmp_path / "run"
+    process = subprocess.Popen(command(recipe, tmp_path, output), stderr=subprocess.PIPE, text=True)
+    while count_rows(output) < 2 and process.poll() is None:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "The checkpoint is saved; the same command goes on from it." in said and "Traceback" not in said
+    assert list((output / "checkpoints").glob("step-*/manifest.json"))
+
+
+@pytest.mark.parametrize("micro", [1, 2])
+def test_accumulation_gives_the_same_gradients(recipe: dict[str, Any], tmp_path: Path, micro: int) -> None:
+    recipe |= {"precision": "fp64"}
+    gradients = []
+    for size in (4, micro):
+        config = configure(recipe, f"micro_batch_size={size}")
+        run = train._start(config, tmp_path / f"{micro}-{size}", torch.device("cpu"), train.Processes(), "auto")
+        train._accumulate(run, 0)
+        gradients.append({name: p.grad for name, p in run.parameters.items()})
+    assert all(torch.allclose(gradients[0][n], gradients[1][n], atol=1e-12) for n in gradients[0])
+
+
+def test_frozen_parts_get_no_gradient_and_do_not_move(recipe: dict[str, Any], tmp_path: Path) -> None:
+    config = configure(recipe)
+    run = train._start(config, tmp_path / "run", torch.device("cpu"), train.Processes(), "auto")
+    bundle = run.task.bundle
+    before = [p.clone() for part in (bundle.codec.module, bundle.text.encoder) for p in part.parameters()]
+    train._accumulate(run, 0)
+    frozen = [p for part in (bundle.codec.module, bundle.text.encoder) for p in part.parameters()]
+    assert all(p.grad is None for p in frozen)
+    assert all(torch.equal(a, b) for a, b in zip(before, frozen, strict=True))
+    assert all(p.grad is not None for p in bundle.denoiser.parameters())
+
+
+def test_learns_two_tiles(recipe: dict[str, Any], tmp_path: Path) -> None:
+    recipe |= {"data": {"kind": "painted", "count": 2, "size": 32}, "num_steps": 150, "checkpoint_every": 150,
+               "optim": {"lr": 5e-3, "warmup_steps": 5}, "global_batch_size": 8, "say_every": 50}
+    train.run(configure(recipe), {}, tmp_path / "run")
+    losses = [loss for _, loss in losses_of(tmp_path / "run")]
+    assert sum(losses[-20:]) < 0.6 * sum(losses[:20])
+
+
+def test_a_non_finite_step_is_skipped_counted_and_named(
+    recipe: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    run = train._start(configure(recipe), tmp_path / "run", torch.device("cpu"), train.Processes(), "auto")
+    batch, poisoned = run.task.batch, []
+
+    def poison(positions: Any) -> dict[str, Any]:
+        values = batch(positions)
+        if positions[0] == 8:  # the third step
+            values["x0"][0, 0, 0, 0] = float("nan")
+            poisoned.extend(values["keys"])
+        return values
+
+    run.task.batch = poison  # type: ignore[method-assign]
+    train._train(run, [])
+    assert run.progress.skipped == 1 and run.progress.step == 8
+    assert all(torch.isfinite(value).all() for value in weights_of(tmp_path / "run").values())
+    said = capsys.readouterr().err
+    assert "step 2: non-finite gradient, step skipped (1 so far)" in said and poisoned[0] in said
+
+
+def test_too_many_non_finite_steps_end_the_run(recipe: dict[str, Any], tmp_path: Path) -> None:
+    run = train._start(
+        configure(recipe, "max_skipped_in_a_row=2"), tmp_path / "run", torch.device("cpu"), train.Processes(), "auto"
+    )
+    batch = run.task.batch
+    run.task.batch = lambda positions: batch(positions) | {"x0": torch.full((4, 4, 4, 4), float("inf"))}
+    with pytest.raises(DataError, match="2 non-finite gradients in a row"):
+        train._train(run, [])
+
+
+def test_caption_dropout_is_independent_of_the_rest(recipe: dict[str, Any]) -> None:
+    tasks = []
+    for dropout in ("0.0", "0.9"):
+        config = configure(recipe, f"stage.caption_dropout={dropout}")
+        task = build_task(config.stage, config.data, seed=0, device=torch.device("cpu"), dtype=torch.float32)
+        tasks.append(task.batch(range(16)))
+    kept, dropped = tasks
+    assert kept["keys"] == dropped["keys"]
+    for name in ("x0", "noise", "t"):
+        assert torch.equal(kept[name], dropped[name])
+    assert not torch.equal(kept["tokens"], dropped["tokens"])
+
+
+def test_resume_refuses_another_recipe(recipe: dict[str, Any], tmp_path: Path) -> None:
+    output = tmp_path / "run"
+    train.run(configure(recipe), {}, output)
+    with pytest.raises(ConfigError, match="seed: 1; expected 0"):
+        train.run(configure(recipe, "seed=1"), {}, output)
+    with pytest.raises(ConfigError, match="checkpoints of an earlier run"):
+        train.run(configure(recipe), {}, output, resume="never")
+    assert train.run(configure(recipe, "say_every=7"), {}, output).counts["steps"] == 8
+
+
+def test_a_held_output_is_refused(recipe: dict[str, Any], tmp_path: Path) -> None:
+    with lock(tmp_path), pytest.raises(RetryError, match="a lock held by process"):
+        train.run(configure(recipe), {}, tmp_path)
+
+
+def test_uneven_batches_are_refused(recipe: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="equal micro-batches"):
+        train.run(configure(recipe, "micro_batch_size=3"), {}, tmp_path / "run")
+
+
+def test_parts_that_do_not_fit_are_refused(recipe: dict[str, Any], tmp_path: Path) -> None:
+    config = configure(recipe, "stage.denoiser.channels=8", "stage.denoiser.cross_attention_dim=16")
+    with pytest.raises(ConfigError, match="8 latent channels; expected 16 and 4"):
+        train.run(config, {}, tmp_path / "run")
+
+
+def test_missing_parts_are_named(recipe: dict[str, Any], tmp_path: Path) -> None:
+    recipe["stage"] = {"kind": "denoiser", "init_from": None}
+    with pytest.raises(ConfigError, match="all of codec_from, text_from and denoiser"):
+        train.run(configure(recipe), {}, tmp_path / "run")
+
+
+def test_low_rank_additions_train_alone_and_are_merged(recipe: dict[str, Any], tmp_path: Path, tiny_model: Path) -> None:
+    pytest.importorskip("peft")
+    recipe["stage"]["lora"] = {"rank": 2}
+    recipe |= {"optim": {"lr": 1e-2, "warmup_steps": 0}}
+    train.run(configure(recipe), {}, tmp_path / "run")
+    before = load_file(tiny_model / "unet" / "diffusion_pytorch_model.safetensors")
+    after = load_file(tmp_path / "run" / "model" / "unet" / "diffusion_pytorch_model.safetensors")
+    assert set(before) == set(after)
+    moved = {name for name in before if not torch.allclose(before[name], after[name])}
+    assert moved and all(".attn" in name for name in moved)
+
+
+def test_two_processes_equal_one(recipe: dict[str, Any], tmp_path: Path) -> None:
+    """Same samples, noise and timesteps; the gradients differ by summation order only."""
+    pytest.importorskip("torch.distributed")
+    recipe |= {"num_steps": 2, "checkpoint_every": 2}
+    for precision, tolerance in (("fp64", 1e-10), ("fp32", 1e-4)):
+        values = recipe | {"precision": precision}
+        train.run(configure(values), {}, tmp_path / f"one-{precision}")
+        output = tmp_path / f"two-{precision}"
+        launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--standalone"]
+        done = subprocess.run(
+            [*launch, *command(values, tmp_path, output)[1:]], capture_output=True, text=True, timeout=300
+        )
+        assert done.returncode == 0, done.stderr[-2000:]
+        one, two = weights_of(tmp_path / f"one-{precision}"), weights_of(output)
+        moments = [name for name in one if name.endswith("exp_avg")]
+        for name in moments:  # exp_avg is a fixed combination of the two gradients
+            scale = one[name].abs().max().clamp(min=1e-30)
+            assert float((one[name] - two[name]).abs().max() / scale) < tolerance, (precision, name)
+        assert [s for s, _ in losses_of(output)] == [0, 1]
