@@ -17,6 +17,8 @@ BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check \
 	$(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) $(PIP_ARGS) -c constraints.txt
 
+QUIET := TRANSFORMERS_VERBOSITY=error DIFFUSERS_VERBOSITY=error HF_HUB_DISABLE_PROGRESS_BARS=1
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test fmt lint types docs soak bench model-check clean
 
@@ -61,8 +63,8 @@ soak: $(VENV)/dev.stamp  ## the long runs that `make test` leaves out
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -v -m soak tests
 
 bench: $(VENV)/core.stamp  ## sampling and training speed beside diffusers' own
-	@$(BIN)/python bench/sampling.py
-	@$(BIN)/python bench/training.py
+	@$(QUIET) $(BIN)/python bench/sampling.py
+	@$(QUIET) $(BIN)/python bench/training.py
 
 model-check: $(VENV)/core.stamp  ## fresh tiles of the shipped model against the features on record
 	@$(BIN)/python recipes/mini/model_check.py

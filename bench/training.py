@@ -15,6 +15,7 @@ import json
 import statistics
 import tempfile
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -60,9 +61,10 @@ def time_ours(name: str, latents: Path, output: Path, batch: int, steps: int) ->
     }
     crafts.train(recipe, output)
     rows = [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
-    # the rate on record is a running mean; the last one has forgotten the first steps least badly
-    rates = [row["images_per_second"] for row in rows if "images_per_second" in row]
-    return batch / rates[-1]
+    smooth = [batch / row["images_per_second"] for row in rows if "images_per_second" in row]
+    # on record is a running mean, m_k = 0.9 m_(k-1) + 0.1 s_k; s_k is what we want
+    single = [(now - 0.9 * before) / 0.1 for before, now in pairwise(smooth)]
+    return statistics.median(single[WARM - 1 :])
 
 
 def time_theirs(folder: Path, latents: Path, batch: int, steps: int) -> float:
@@ -77,7 +79,9 @@ def time_theirs(folder: Path, latents: Path, batch: int, steps: int) -> float:
     optimizer = torch.optim.AdamW(unet.parameters(), lr=1e-4)
     ema = EMAModel(unet.parameters(), decay=0.999)
     clean = torch.from_numpy(np.load(latents / "mean.npy")[:, 0].astype(np.float32))
-    loader = torch.utils.data.DataLoader(clean.repeat(8, 1, 1, 1), batch, shuffle=True, drop_last=True)
+    loader = torch.utils.data.DataLoader(
+        clean.repeat(8, 1, 1, 1), batch, shuffle=True, drop_last=True
+    )
     captions = [CAPTIONS[i % len(CAPTIONS)] for i in range(batch)]
     durations: list[float] = []
     while len(durations) < steps + WARM:
@@ -119,7 +123,7 @@ def _plain_step(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser = argparse.ArgumentParser()
     parser.add_argument("--model", default="mini")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--steps", type=int, default=12)
@@ -132,7 +136,9 @@ def main() -> None:
         work = Path(name)
         latents = write_latents(work, crafts.load(options.model), options.model)
         for index in range(options.rounds):
-            a = time_ours(options.model, latents, work / f"run-{index}", options.batch, options.steps)
+            a = time_ours(
+                options.model, latents, work / f"run-{index}", options.batch, options.steps
+            )
             b = time_theirs(folder, latents, options.batch, options.steps)
             rows.append((1 / a, 1 / b, b / a))
     mine, other, ratio = (statistics.median(column) for column in zip(*rows, strict=True))

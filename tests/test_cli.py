@@ -153,7 +153,7 @@ def test_wrong_usage_exits_2(arguments, capsys):
         (errors.DataError("a: b", came="c", allowed="d", do="E."), 3),
         (errors.IntegrityError("a: b", came="c", allowed="d", do="E."), 3),
         (errors.RetryError("a: b", came="c", allowed="d", do="E."), 75),
-        (errors.InterruptedRun("a: b", came="c", allowed="d", do="E."), 130),
+        (errors.InterruptedRunError("a: b", came="c", allowed="d", do="E."), 130),
         (KeyboardInterrupt(), 130),
         (OSError(28, "No space left on device", "x"), 75),
         (PermissionError(13, "Permission denied", "x"), 3),

@@ -259,7 +259,7 @@ def _config_class(stage: str) -> type[Config]:
 
 
 def _fetch(source: str | Path) -> None:
-    """Bring a hub id to this disk, where the stages look; what is named otherwise must lie there."""
+    """Bring a hub id to this disk, where the stages look; anything else must lie there already."""
     if str(source) != "mini" and not Path(source).exists():
         from crafts.model.bundle import resolve_model
 

@@ -27,7 +27,7 @@ class Cost:
         parameters: of the denoiser.
         trained: parameters that get a gradient.
         step_flops: floating-point operations of one optimizer step; a multiply-add is two.
-        state_bytes: weights of the denoiser, and gradients, averages and moments of what is trained.
+        state_bytes: weights of the denoiser; gradients, average and moments of what is trained.
         activation_bytes: what the backward pass of one micro-batch needs kept; with gradient
             checkpointing without those of the block that is computed again at a time.
         num_steps: of the run.
@@ -50,8 +50,8 @@ class Cost:
             f"memory: {gib[0]:.2f} GiB state + {gib[1]:.2f} GiB activations of a micro-batch "
             "(on top come codec, text encoder, the allocator's own need and, with gradient "
             "checkpointing, the block in work)",
-            f"time: {hours / USUAL_SHARE:.3g} h at {USUAL_SHARE:.0%} of the {peak / 1e12:.3g} TFLOP/s "
-            f"measured here; never under {hours:.3g} h",
+            f"time: {hours / USUAL_SHARE:.3g} h at {USUAL_SHARE:.0%} of the {peak / 1e12:.3g} "
+            f"TFLOP/s measured here; never under {hours:.3g} h",
         ]
 
 
@@ -95,11 +95,12 @@ def describe_cost(config: TrainConfig) -> list[str]:
     if not isinstance(config.stage, DenoiserStage):
         return [f"cost: counted for denoisers only; this recipe trains kind {config.stage.kind!r}"]
     notes = []
+    source = config.stage.init_from or ""
     if not config.stage.denoiser:
         try:
-            resolve_model(config.stage.init_from)
+            resolve_model(source)
         except ConfigError:
-            notes = [f"model {config.stage.init_from!r} is not here: counted as Stable Diffusion 1.5"]
+            notes = [f"model {source!r} is not here: counted as Stable Diffusion 1.5"]
             stage = config.stage.model_copy(update={"denoiser": SD15_DENOISER})
             config = config.model_copy(update={"stage": stage})
     return notes + count_cost(config).lines(measure_peak(pick_device(config.device)))
@@ -112,7 +113,7 @@ def count_cost(config: TrainConfig) -> Cost:
         config: a recipe whose stage is a denoiser.
 
     Raises:
-        ConfigError: the model that the recipe starts from is neither here nor described by the recipe.
+        ConfigError: the model that the recipe starts from is neither here nor in the recipe.
         TypeError: the stage is of another kind.
     """
     import torch
@@ -152,7 +153,7 @@ def _meta_denoiser(stage: DenoiserStage) -> Any:
         with torch.device("meta"):
             network = build_denoiser(stage.denoiser)
     else:
-        network = load_bundle(stage.init_from).denoiser.to("meta")
+        network = load_bundle(stage.init_from or "").denoiser.to("meta")
     network.requires_grad_(True)
     if stage.lora:
         add_lora(network, rank=stage.lora.rank, alpha=stage.lora.alpha)

@@ -1,4 +1,4 @@
-"""Captions: only what is known, in many wordings, and a held-back vocabulary that stays held back."""
+"""Captions: only what is known, in many wordings; held-back words stay held back."""
 
 import random
 import re

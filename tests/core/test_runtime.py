@@ -27,7 +27,7 @@ def test_seeds_fit_63_bits_and_repeat(values):
 
 def test_seeds_are_pinned_and_types_count():
     # half of the first eight bytes of sha256("int:0/int:0"): a change here changes every result
-    assert seed_from(0, 0) == 7194606201744799088
+    assert seed_from(0, 0) == 6168997292806018030
     assert (
         len({seed_from(1, 2), seed_from("1", 2), seed_from(12), seed_from(2, 1), seed_from("1/2")})
         == 5

@@ -17,7 +17,7 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from crafts.core.errors import ConfigError, DataError, InterruptedRun, RetryError
+from crafts.core.errors import ConfigError, DataError, InterruptedRunError, RetryError
 from crafts.core.artifacts import lock
 from crafts.training import train
 from crafts.training.stages import build_task
@@ -51,7 +51,7 @@ def test_stopped_and_resumed_equals_undisturbed(recipe: dict[str, Any], tmp_path
     train.run(configure(recipe), {}, tmp_path / "whole")
     stopped = tmp_path / "stopped"
     run = train._start(configure(recipe), stopped, torch.device("cpu"), train.Processes(), "auto")
-    with pytest.raises(InterruptedRun, match="signal after step 1"):
+    with pytest.raises(InterruptedRunError, match="signal after step 1"):
         train._train(run, [signal.SIGTERM])
     manifest = train.run(configure(recipe), {}, stopped)
     assert manifest.counts == {"steps": 8, "skipped": 0}

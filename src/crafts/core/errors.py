@@ -54,7 +54,7 @@ class RetryError(CraftsError):
     exit_code = EXIT_RETRY
 
 
-class InterruptedRun(CraftsError):
+class InterruptedRunError(CraftsError):
     """The run was asked to stop and saved what it had (exit code 130)."""
 
     exit_code = EXIT_INTERRUPTED

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import sys
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 def seed_from(*parts: int | str) -> int:
     """A seed in [0, 2**63) from any parts; other parts give an unrelated seed."""
-    text = "/".join(f"{type(part).__name__}:{part}" for part in parts)
+    text = json.dumps(parts)  # keeps numbers, strings and the borders between them apart
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 

@@ -1,9 +1,9 @@
-"""Painted tissue: cartoons of H&E with known ground truth, to try and test the machinery without data.
+"""Painted tissue: cartoons of H&E with known ground truth, to test the machinery without data.
 
-Four classes: glands with lumens, fibrous stroma, sheets of lymphocytes, fat. A tile is painted as two
-amounts of dye, hematoxylin and eosin, that absorb light by Beer-Lambert's law with the stain vectors of
-Ruifrok and Johnston (2001); each patient has a stain of its own. It is no histology and proves nothing
-about it: no model trained on it knows tissue.
+Four classes: glands with lumens, fibrous stroma, sheets of lymphocytes, fat. A tile is painted as
+two amounts of dye, hematoxylin and eosin, that absorb light by Beer-Lambert's law with the stain
+vectors of Ruifrok and Johnston (2001); each patient has a stain of its own. It is no histology and
+proves nothing about it: no model trained on it knows tissue.
 """
 
 from __future__ import annotations
@@ -38,7 +38,11 @@ _WORDS = {
     "lymphocytes": ("a sheet of lymphocytes", "dense lymphoid tissue", "a lymphoid infiltrate"),
     "fat": ("fat", "adipose tissue", "large empty fat cells"),
 }
-_SHAPES = ("Painted tissue: {what}{cells}.", "{what}{cells}, painted H&E", "H&E cartoon of {what}{cells}")
+_SHAPES = (
+    "Painted tissue: {what}{cells}.",
+    "{what}{cells}, painted H&E",
+    "H&E cartoon of {what}{cells}",
+)
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,6 @@ class _Canvas:
         self.eosin = np.zeros((self.size, self.size), np.float32)
         self.ids = Image.new("I", (self.size, self.size))
         self.pen = ImageDraw.Draw(self.ids)
-        self.drawn = self.ids.load()
 
 
 def paint_tile(
@@ -102,9 +105,10 @@ def paint_tile(
     density = "few" if rng.random() < 0.5 else "many"
     canvas = _Canvas(size, rng)
     _PAINTERS[label](canvas, density)
-    image, instances, nuclei = _develop(canvas, seed, index // TILES_PER_PATIENT)
+    patient = index // TILES_PER_PATIENT
+    image, instances, nuclei = _develop(canvas, seed, patient)
     fields = {
-        "patient": f"painted-{seed}-{index // TILES_PER_PATIENT:04d}", "set": "painted", "organ": "",
+        "patient": f"painted-{seed}-{patient:04d}", "set": "painted", "organ": "",
         "label": label, "power": "", "mpp": "unknown", "licence": "CC0-1.0", "density": density,
         "lymphocytes": "none" if label == "fat" else "many" if label == "lymphocytes" else density,
     }  # fmt: skip
@@ -181,7 +185,7 @@ def _paint_glands(canvas: _Canvas, density: str) -> None:
         steps = int(2 * math.pi * outer / (8.5 * canvas.scale))
         for turn in np.arange(steps) * (2 * math.pi / steps):
             radius = _radius(outer, wobble, turn) - canvas.scale * canvas.rng.uniform(6.5, 8.5)
-            ny, nx = y + radius * math.sin(turn), x + radius * math.cos(turn)
+            ny, nx = y + float(radius) * math.sin(turn), x + float(radius) * math.cos(turn)
             _draw_nucleus(canvas, "epithelial", ny, nx, 5.2, 3.2, turn)
     cells, space = (np.asarray(part, np.float32) / 255 for part in (epithelium, lumen))
     cells = np.clip(cells - space, 0, 1)
@@ -200,13 +204,16 @@ def _paint_lymphocytes(canvas: _Canvas, density: str) -> None:
     """Small round dark nuclei side by side on a pale ground."""
     canvas.eosin += 0.13 + 0.06 * _noise(canvas, 12)
     canvas.hematoxylin += 0.05
-    for y, x in _scatter(canvas, spacing=10.5 if density == "many" else 14.5, jitter=0.3):
-        _draw_nucleus(canvas, "lymphocyte", y, x, *canvas.rng.uniform(3.3, 4.5, 2), 0.0)
+    for y, x in _scatter(canvas, spacing=10.5 if density == "many" else 14.5, jitter=0.4):
+        long, short = canvas.rng.uniform(3.3, 4.5, 2)
+        _draw_nucleus(canvas, "lymphocyte", y, x, long, short, 0.0)
 
 
 def _paint_fat(canvas: _Canvas, density: str) -> None:
     """Large empty cells with thin walls; a few flat nuclei lie against the walls."""
-    seeds = np.array(_scatter(canvas, spacing=52 if density == "many" else 70, jitter=0.3, margin=0.4))
+    seeds = np.array(
+        _scatter(canvas, spacing=52 if density == "many" else 70, jitter=0.3, margin=0.4)
+    )
     step = max(1, canvas.size // 128)
     axis = np.arange(0, canvas.size, step, dtype=np.float32)
     squares = (axis[:, None, None] - seeds[:, 0]) ** 2 + (axis[None, :, None] - seeds[:, 1]) ** 2
@@ -259,7 +266,7 @@ def _draw_nucleus(
     corners = list(zip(xs.tolist(), ys.tolist(), strict=True))
     for px, py in [(x, y), *corners]:
         inside = 0 <= px < canvas.size and 0 <= py < canvas.size
-        if inside and canvas.drawn[int(px), int(py)]:
+        if inside and canvas.ids.getpixel((int(px), int(py))):
             return
     canvas.kinds.append(kind)
     canvas.pen.polygon(corners, fill=len(canvas.kinds))
@@ -276,18 +283,24 @@ def _draw_ring(
 
 def _radius(radius: float, wobble: np.ndarray, turn: np.ndarray | float) -> np.ndarray:
     """Radius of a wobbly circle at an angle: the first harmonics above the mean."""
-    waves = [wobble[2 * k - 4] * np.cos(k * turn) + wobble[2 * k - 3] * np.sin(k * turn) for k in (2, 3, 4)]
+    waves = [
+        wobble[2 * k - 4] * np.cos(k * turn) + wobble[2 * k - 3] * np.sin(k * turn)
+        for k in (2, 3, 4)
+    ]
     return radius * (1 + np.sum(waves, axis=0))
 
 
 def _scatter(
-    canvas: _Canvas, *, spacing: float, jitter: float = 0.35, margin: float = 0.0
+    canvas: _Canvas, *, spacing: float, jitter: float = 0.55, margin: float = 0.0
 ) -> list[tuple[float, float]]:
-    """Points (y, x) on a shaken grid; ``spacing`` in px at 256, ``margin`` in grid steps outside."""
+    """Points (y, x) on a shaken grid; ``spacing`` in px at 256, ``margin`` in steps outside."""
     step = spacing * canvas.scale
-    lines = np.arange(-margin * step, canvas.size + margin * step, step) + canvas.rng.uniform(0, step)
+    lines = np.arange(-margin * step, canvas.size + margin * step, step)
+    lines += canvas.rng.uniform(0, step)
     ys, xs = (part.ravel() for part in np.meshgrid(lines, lines, indexing="ij"))
-    xs = xs + step / 2 * (np.arange(len(ys)) // len(lines) % 2)  # every second row between the first
+    xs = xs + step / 2 * (
+        np.arange(len(ys)) // len(lines) % 2
+    )  # every second row between the first
     shake = canvas.rng.normal(0, jitter * step / 2, (2, len(ys)))
     ys, xs = ys + shake[0], xs + shake[1]
     if margin == 0:
@@ -307,7 +320,7 @@ def _enlarge(values: np.ndarray, size: int) -> np.ndarray:
 
 
 def _develop(canvas: _Canvas, seed: int, patient: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Put the nuclei into the dyes, stain as the patient's laboratory did, and shine light through."""
+    """Put the nuclei into the dyes, stain as the patient's laboratory did, add light."""
     ids = np.asarray(canvas.ids, np.int64)
     numbers = np.cumsum(np.bincount(ids.ravel(), minlength=len(canvas.kinds) + 1)[1:] > 0)
     instances = np.append(0, numbers).astype(np.uint16)[ids]  # nuclei outside the tile leave no gap
@@ -316,12 +329,14 @@ def _develop(canvas: _Canvas, seed: int, patient: int) -> tuple[np.ndarray, np.n
     depth[1:] += np.where(codes[1:] == NUCLEI["lymphocyte"], 0.3, 0.0)
     inside = ids > 0
     chromatin = 1 + 0.22 * _noise(canvas, 90)
-    rim = inside & (np.roll(ids, 1, 0) * np.roll(ids, -1, 0) * np.roll(ids, 1, 1) * np.roll(ids, -1, 1) == 0)
+    rim = inside & (
+        np.roll(ids, 1, 0) * np.roll(ids, -1, 0) * np.roll(ids, 1, 1) * np.roll(ids, -1, 1) == 0
+    )
     hematoxylin = np.where(inside, depth[ids] * chromatin * (1 + 0.2 * rim), canvas.hematoxylin)
     eosin = np.where(inside, 0.15, canvas.eosin)
     stain = np.random.default_rng(seed_from("painter-stain", seed, patient))
-    strength = stain.uniform(0.85, 1.2, 2)
-    vectors = np.stack([_HEMATOXYLIN, _EOSIN]) + stain.normal(0, 0.03, (2, 3))
+    strength = stain.uniform(0.75, 1.3, 2)
+    vectors = np.stack([_HEMATOXYLIN, _EOSIN]) + stain.normal(0, 0.045, (2, 3))
     dyes = np.stack([hematoxylin * strength[0], eosin * strength[1]], axis=-1).astype(np.float32)
     light = stain.uniform(236, 250) * np.exp(-dyes @ np.clip(vectors, 0, None).astype(np.float32))
     light += canvas.rng.standard_normal((canvas.size, canvas.size, 1), np.float32) * 2.5
@@ -332,7 +347,11 @@ def _develop(canvas: _Canvas, seed: int, patient: int) -> tuple[np.ndarray, np.n
 
 def _caption(fields: dict[str, str], rng: np.random.Generator) -> str:
     what = str(rng.choice(_WORDS[fields["label"]]))
-    cells = f" with {fields['lymphocytes']} lymphocytes" if fields["label"] in ("glands", "stroma") else ""
+    cells = (
+        f" with {fields['lymphocytes']} lymphocytes"
+        if fields["label"] in ("glands", "stroma")
+        else ""
+    )
     text = str(rng.choice(_SHAPES)).format(what=what, cells=cells)
     return text[:1].upper() + text[1:]
 

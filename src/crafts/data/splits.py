@@ -73,7 +73,7 @@ def check_splits(
 
 def _targets(count: int, heldout: float, validation: float, min_heldout: int) -> dict[str, float]:
     held = heldout * count
-    if count >= 2 * min_heldout:
+    if heldout > 0 and count >= 2 * min_heldout:
         held = max(held, min_heldout)
     held = math.floor(held + 0.5) if count > 2 else 0
     valid = math.floor(validation * count + 0.5)

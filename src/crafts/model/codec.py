@@ -128,7 +128,7 @@ class Codec:
 
     def decode(self, latents: Tensor) -> Tensor:
         """Scaled latents [B, C, h, w] -> images [B, 3, h*f, w*f], about [-1, 1] and not clipped."""
-        return self.module.decode(latents / float(self.module.config["scaling_factor"])).sample
+        return self.module.decode(latents.to(self.module.dtype) / float(self.module.config["scaling_factor"])).sample
 
     def to(self, *args: Any, **kwargs: Any) -> Codec:
         """Move or cast the network in place, as ``torch.nn.Module.to``."""

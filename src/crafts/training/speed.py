@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
 
 import torch
 from torch import nn
@@ -27,7 +26,7 @@ def measure_peak(device: torch.device, size: int | None = None) -> float:
 
 
 class Meter:
-    """Measures a run; the operations of a step are counted once, on its first step.
+    """Measures a run.
 
     Args:
         network: the module that is trained, to find its device.
@@ -36,20 +35,29 @@ class Meter:
     """
 
     def __init__(self, network: nn.Module, global_batch_size: int, num_steps: int) -> None:
-        self.batch, self.num_steps = global_batch_size, num_steps
+        self.network, self.batch, self.num_steps = network, global_batch_size, num_steps
         self.device = next(network.parameters()).device
         self.peak = measure_peak(self.device)
         self.flops = 0.0
         self.seconds = 0.0
 
-    @contextmanager
-    def counting(self) -> Iterator[None]:
-        """Count floating-point operations inside the block on the first step, do nothing later."""
-        counter = FlopCounterMode(display=False) if self.flops == 0 else nullcontext()
-        with counter:
-            yield
-        if self.flops == 0:
-            self.flops = float(counter.get_total_flops()) or 1.0
+    def count(self, one_step: Callable[[], object]) -> None:
+        """Count the floating-point operations of a step that is thrown away.
+
+        Counting changes which kernels run, and with them the last bits, so it must not touch a real step.
+
+        Args:
+            one_step: computes gradients; buffers and gradients are put back afterwards.
+        """
+        buffers = [buffer.clone() for buffer in self.network.buffers()]
+        with FlopCounterMode(display=False) as counter:
+            one_step()
+        self.flops = float(counter.get_total_flops())
+        for parameter in self.network.parameters():
+            parameter.grad = None
+        with torch.no_grad():
+            for buffer, before in zip(self.network.buffers(), buffers, strict=True):
+                buffer.copy_(before)
 
     def update(self, seconds: float) -> None:
         """Take in the duration of one step; a running mean smooths the display."""

@@ -23,7 +23,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from crafts.core import artifacts
 from crafts.core.config import Config, dump_config
-from crafts.core.errors import ConfigError, DataError, InterruptedRun
+from crafts.core.errors import ConfigError, DataError, InterruptedRunError
 from crafts.core.runtime import pick_device, say
 from crafts.training.checkpoints import (
     Progress,
@@ -108,7 +108,7 @@ def run(
     Raises:
         ConfigError: the recipe, or a resume with another recipe.
         DataError: unusable data, or too many non-finite steps in a row.
-        InterruptedRun: SIGTERM or SIGINT came; a checkpoint was saved.
+        InterruptedRunError: SIGTERM or SIGINT came; a checkpoint was saved.
         RetryError: another process holds the output folder, or the disk is full.
     """
     config = _with_inputs(config, inputs)
@@ -129,6 +129,7 @@ def _train(run: Run, interrupted: list[int]) -> None:
     """The loop."""
     config, progress, group = run.config, run.progress, run.processes
     meter = Meter(run.task.network, config.global_batch_size, config.num_steps)
+    meter.count(lambda: _accumulate(run, progress.step))
     metrics = Metrics(run.output, progress.step, config.tracker) if group.first else None
     while progress.step < config.num_steps:
         step, started = progress.step, time.perf_counter()
@@ -137,8 +138,7 @@ def _train(run: Run, interrupted: list[int]) -> None:
             parameters["lr"] = rate
 
         # forward and backward over this process's share of the global batch
-        with meter.counting():
-            losses, names = _accumulate(run, step)
+        losses, names = _accumulate(run, step)
         norm = float(nn.utils.clip_grad_norm_(run.parameters.values(), config.optim.grad_clip))
 
         # update, or skip a step that would poison the weights
@@ -173,7 +173,7 @@ def _train(run: Run, interrupted: list[int]) -> None:
         if stop or _due(config.checkpoint_every, progress.step, last):
             _save(run)
         if stop:
-            raise InterruptedRun(
+            raise InterruptedRunError(
                 str(run.output), came=f"a signal after step {progress.step}", allowed="the end of the run",
                 do="The checkpoint is saved; the same command goes on from it.",
             )

@@ -1,0 +1,182 @@
+"""The thirty cancers of the TCGA text sets: code, name, organ, and the words that name them.
+
+Thirty-one TCGA studies, of which colon (COAD) and rectum (READ) count as one cancer. A further
+cancer is a row in a file, not code: see ``load_cancers``.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from crafts.core.errors import DataError
+
+# code(s); name; organ; synonyms
+_TABLE = """
+ACC; adrenocortical carcinoma; adrenal gland; adrenal cortical carcinoma
+BLCA; bladder urothelial carcinoma; bladder; urothelial carcinoma|transitional cell carcinoma|bladder cancer
+BRCA; breast invasive carcinoma; breast; breast carcinoma|breast cancer|invasive ductal carcinoma|invasive lobular carcinoma|mammary carcinoma|triple negative breast cancer
+CESC; cervical squamous cell carcinoma; cervix; cervical carcinoma|cervical cancer|carcinoma of the cervix|endocervical adenocarcinoma
+CHOL; cholangiocarcinoma; bile duct; bile duct carcinoma|biliary adenocarcinoma
+COADREAD COAD READ; colorectal adenocarcinoma; colorectum; colon adenocarcinoma|rectum adenocarcinoma|rectal adenocarcinoma|colorectal carcinoma|colorectal cancer|colon cancer|colon carcinoma|colonic adenocarcinoma|rectal cancer
+DLBC; diffuse large B-cell lymphoma; lymph node; large b cell lymphoma|dlbcl
+ESCA; esophageal carcinoma; esophagus; oesophageal carcinoma|esophageal cancer|esophageal adenocarcinoma|esophageal squamous cell carcinoma|oesophageal cancer
+HNSC; head and neck squamous cell carcinoma; head and neck; oral squamous cell carcinoma|laryngeal squamous cell carcinoma|oral cavity squamous cell carcinoma|head and neck cancer
+KICH; chromophobe renal cell carcinoma; kidney; kidney chromophobe|chromophobe carcinoma
+KIRC; clear cell renal cell carcinoma; kidney; kidney renal clear cell carcinoma|renal clear cell carcinoma|clear cell carcinoma of the kidney
+KIRP; papillary renal cell carcinoma; kidney; kidney renal papillary cell carcinoma|papillary carcinoma of the kidney
+LGG; lower grade glioma; brain; low grade glioma|oligodendroglioma|astrocytoma|brain lower grade glioma
+LIHC; hepatocellular carcinoma; liver; liver hepatocellular carcinoma|liver cancer
+LUAD; lung adenocarcinoma; lung; pulmonary adenocarcinoma|adenocarcinoma of the lung
+LUSC; lung squamous cell carcinoma; lung; pulmonary squamous cell carcinoma|squamous cell carcinoma of the lung|squamous cell lung carcinoma
+MESO; mesothelioma; pleura; malignant mesothelioma|pleural mesothelioma
+OV; ovarian serous cystadenocarcinoma; ovary; ovarian carcinoma|ovarian cancer|ovarian serous carcinoma
+PAAD; pancreatic adenocarcinoma; pancreas; pancreatic ductal adenocarcinoma|pancreatic cancer|pancreatic carcinoma
+PCPG; pheochromocytoma and paraganglioma; adrenal gland; pheochromocytoma|paraganglioma
+PRAD; prostate adenocarcinoma; prostate; prostatic adenocarcinoma|prostate cancer|prostate carcinoma|adenocarcinoma of the prostate
+SARC; sarcoma; soft tissue; leiomyosarcoma|liposarcoma|soft tissue sarcoma
+SKCM; skin cutaneous melanoma; skin; melanoma|cutaneous melanoma
+STAD; stomach adenocarcinoma; stomach; gastric adenocarcinoma|gastric cancer|gastric carcinoma|stomach cancer
+TGCT; testicular germ cell tumor; testis; testicular germ cell tumour|seminoma|germ cell tumor
+THCA; thyroid carcinoma; thyroid; thyroid cancer|papillary thyroid carcinoma|thyroid papillary carcinoma
+THYM; thymoma; thymus; thymic carcinoma|thymic tumor
+UCEC; uterine corpus endometrial carcinoma; uterus; endometrial carcinoma|endometrial adenocarcinoma|endometrioid carcinoma|endometrial cancer
+UCS; uterine carcinosarcoma; uterus; carcinosarcoma of the uterus
+UVM; uveal melanoma; eye; choroidal melanoma
+"""  # noqa: E501
+_COLUMNS = ("code", "name", "organ", "synonyms", "studies")
+
+
+@dataclass(frozen=True)
+class Cancer:
+    """One cancer.
+
+    Attributes:
+        code: upper case, one per cancer ("BRCA"; "COADREAD" for the merged pair).
+        name: in plain words.
+        organ: where it arises.
+        synonyms: other names, without the name itself.
+        studies: TCGA study codes that count as this cancer.
+    """
+
+    code: str
+    name: str
+    organ: str
+    synonyms: tuple[str, ...] = ()
+    studies: tuple[str, ...] = ()
+
+
+def _read_table(text: str) -> tuple[Cancer, ...]:
+    cancers = []
+    for line in text.strip().splitlines():
+        codes, name, organ, synonyms = (part.strip() for part in line.split(";"))
+        code, *merged = codes.split()
+        cancers.append(
+            Cancer(code, name, organ, tuple(synonyms.split("|")), tuple(merged) or (code,))
+        )
+    return tuple(cancers)
+
+
+CANCERS = _read_table(_TABLE)
+
+
+def cancer_of(text_or_code: str, cancers: Sequence[Cancer] = CANCERS) -> Cancer | None:
+    """Find the cancer that a study code ("BRCA", "TCGA-READ") or a text names.
+
+    A whole string that is a code wins; in a text the longest name or synonym, as whole words,
+    decides, so that "papillary thyroid carcinoma" is thyroid. Codes inside a text are not read.
+
+    Returns:
+        The cancer, or None where the text names none or two of equally long names disagree.
+    """
+    code = text_or_code.strip().upper().removeprefix("TCGA-")
+    for cancer in cancers:
+        if code == cancer.code or code in cancer.studies:
+            return cancer
+    words = f" {_plain(text_or_code)} "
+    found: dict[int, set[str]] = {}
+    for cancer in cancers:
+        for name in (cancer.name, *cancer.synonyms):
+            if f" {_plain(name)} " in words:
+                found.setdefault(len(_plain(name)), set()).add(cancer.code)
+    best = found[max(found)] if found else set()
+    return next((c for c in cancers if best == {c.code}), None)
+
+
+def load_cancers(path: Path, cancers: Sequence[Cancer] = CANCERS) -> tuple[Cancer, ...]:
+    """Add the cancers of a file; one whose code is known replaces the known one.
+
+    Args:
+        path: ``.yaml`` (a list of mappings) or ``.csv``, with code, name, organ and, optional,
+            synonyms and studies (a list in YAML, ``a|b`` in csv).
+        cancers: those to begin with.
+
+    Raises:
+        DataError: the file is no such table, or a row lacks a field or has an unknown one.
+    """
+    merged = {cancer.code: cancer for cancer in cancers}
+    for number, row in enumerate(_read_rows(path), start=1):
+        cancer = _cancer_from(row, f"{path}: row {number}")
+        merged[cancer.code] = cancer
+    return tuple(merged.values())
+
+
+def _read_rows(path: Path) -> Iterable[Any]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise _refusal(str(path), str(error)) from error
+    if path.suffix.lower() == ".csv":
+        return list(csv.DictReader(text.splitlines()))
+    import yaml
+
+    try:
+        rows = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise _refusal(str(path), "no valid YAML") from error
+    if not isinstance(rows, list):
+        raise _refusal(str(path), f"a {type(rows).__name__}")
+    return rows
+
+
+def _cancer_from(row: Any, where: str) -> Cancer:
+    if not isinstance(row, Mapping):
+        raise _refusal(where, repr(row))
+    values = {key: value for key, value in row.items() if value not in (None, "", [])}
+    unknown = [str(key) for key in values if key not in _COLUMNS]
+    missing = [key for key in _COLUMNS[:3] if not isinstance(values.get(key), str)]
+    if unknown or missing:
+        came = f"unknown field {unknown[0]!r}" if unknown else f"no text in {missing[0]!r}"
+        raise _refusal(where, came)
+    code = values["code"].upper()
+    return Cancer(
+        code, values["name"], values["organ"], _names(values, "synonyms", where),
+        _names(values, "studies", where) or (code,),
+    )  # fmt: skip
+
+
+def _names(values: Mapping[str, Any], key: str, where: str) -> tuple[str, ...]:
+    """The names under a key: a YAML list, or one text with bars between them."""
+    value = values.get(key, "")
+    names = value.split("|") if isinstance(value, str) else value
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise _refusal(where, f"{key}: {value!r}")
+    return tuple(name.strip() for name in names if name.strip())
+
+
+def _refusal(where: str, came: str) -> DataError:
+    return DataError(
+        where,
+        came=came,
+        allowed=f"rows with {', '.join(_COLUMNS[:3])} and optional {' and '.join(_COLUMNS[3:])}",
+        do="Correct the file of cancers.",
+    )
+
+
+def _plain(text: str) -> str:
+    """Lower case words between single spaces."""
+    return " ".join(re.findall(r"[a-z0-9]+", text.lower()))
