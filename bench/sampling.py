@@ -1,4 +1,4 @@
-"""Images per second beside diffusers' own pipeline: same weights, solver, steps, guidance and batch.
+"""Images per second beside diffusers' own pipeline on the same weights, solver, steps and batch.
 
     python bench/sampling.py [--model mini] [--batch 4] [--steps 20] [--rounds 5]
 

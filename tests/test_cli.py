@@ -211,6 +211,15 @@ def test_dry_run_of_train_takes_overrides(capsys, tmp_path, root):
     assert not (tmp_path / "o").exists()
 
 
+def test_dry_run_of_train_counts_the_cost_of_a_denoiser(capsys, tmp_path, root):
+    recipe = str(root / "recipes/sd15/lora.yaml")
+    assert cli.run(["train", recipe, "--output", str(tmp_path / "o"), "--dry-run"]) == 0
+    text = capsys.readouterr().out
+    assert yaml.safe_load(text)["stage"]["lora"]["rank"] == 16  # what is counted stands in comments
+    assert "# denoiser: 859.52 M parameters, 3.19 M of them trained" in text
+    assert "GiB" in text and "hours" in text
+
+
 def test_a_missing_recipe_is_named(capsys, tmp_path):
     assert cli.run(["train", str(tmp_path / "no.yaml"), "--output", str(tmp_path / "o")]) == 2
     assert "no.yaml: no such file" in capsys.readouterr().err

@@ -96,6 +96,16 @@ def test_damaged_weights_exit_3(monkeypatch, tmp_path):
     report = doctor.compute_report()
     assert doctor.exit_code(report) == 3
     assert "a.bin" in report["weights"][0]["fault"]
+    assert "not all is well" in doctor.format_report(report)
+
+
+def test_weights_without_a_manifest_are_said_to_be_unverified(monkeypatch, tmp_path):
+    (tmp_path / "mini").mkdir()
+    (tmp_path / "mini" / "a.bin").write_bytes(b"abc")
+    monkeypatch.setattr(doctor, "WEIGHTS", tmp_path)
+    report = doctor.compute_report()
+    assert report["ok"] is True and report["weights"][0]["verified"] is False
+    assert "weights mini: without a manifest" in doctor.format_report(report)
 
 
 def test_without_a_source_tree_the_command_names_the_package(monkeypatch, tmp_path):

@@ -24,7 +24,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name that torch's own documents use
 from numpy.typing import NDArray
-from sklearn.linear_model import LogisticRegression
 from transformers import ResNetConfig, ResNetForImageClassification
 
 from crafts.core.artifacts import write_bytes
@@ -168,11 +167,11 @@ def train(rows: Sequence[Row], tiles: NDArray[np.uint8], cpu_seconds: float, out
 
 
 def calibrate(tiles: Path, folder: Path) -> None:
-    """Move the border between the two classes of each paired task to where validation patients put it.
+    """Move the border between the classes of each paired task to where validation patients put it.
 
-    Rare classes are learnt by heart sooner, which leaves the network too sure of the frequent ones.
-    The border of a class-balanced logistic fit to the difference of the two scores goes into the
-    last layer's bias; a task of which the validation split lacks a class keeps its border.
+    Rare classes are learnt by heart sooner, which leaves the network too sure of frequent ones.
+    The middle between the medians of the two classes goes into the last layer's bias; a task of
+    which the validation split lacks a class keeps its border.
     """
     rows, network = read_rows(tiles, "validation"), load_classifier(folder)
     if not rows:
@@ -184,9 +183,8 @@ def calibrate(tiles: Path, folder: Path) -> None:
         if len(members) != 2 or len(set(names[mine])) != 2:
             continue
         first, second = (CLASSES.index(name) for name in members)
-        gap = (scores[mine, second] - scores[mine, first])[:, None]
-        fit = LogisticRegression(class_weight="balanced").fit(gap, names[mine] == members[1])
-        border = -float(fit.intercept_[0] / fit.coef_[0, 0])
+        gap = scores[:, second] - scores[:, first]
+        border = float(np.mean([np.median(gap[names == name]) for name in members]))
         with torch.no_grad():
             bias[first] += border / 2
             bias[second] -= border / 2

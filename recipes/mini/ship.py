@@ -2,8 +2,9 @@
 
     python recipes/mini/ship.py DENOISER_MODEL EVALUATION_CLIP_MODEL
 
-DENOISER_MODEL is ``OUTPUT/model`` of the denoiser's last leg (a whole pipeline folder), EVALUATION_CLIP_MODEL
-that of the evaluation CLIP. The card is ``recipes/mini/card.md``; the licence file lies beside the weights.
+DENOISER_MODEL is ``OUTPUT/model`` of the denoiser's last leg (a whole pipeline folder),
+EVALUATION_CLIP_MODEL that of the evaluation CLIP. The card is ``recipes/mini/card.md``; the licence
+file lies beside the weights.
 """
 
 from __future__ import annotations
@@ -29,13 +30,25 @@ def main(denoiser: Path, clip: Path) -> None:
     bundle = replace(bundle, licence=LICENCE, extra={"guidance": GUIDANCE})
     card = (HERE / "card.md").read_text(encoding="utf-8")
     save_bundle(
-        bundle, WEIGHTS / "mini", card=card, half=True, stage="ship", config=made.config, inputs=made.inputs
+        bundle,
+        WEIGHTS / "mini",
+        card=card,
+        half=True,
+        stage="ship",
+        config=made.config,
+        inputs=made.inputs,
     )
     encoder = load_dual_encoder(clip)
     with staging(WEIGHTS / "evaluation_clip") as folder:
         save_dual_encoder(encoder, folder, half=True)
         manifest = load_manifest(clip)
-        finish(folder, stage="ship", config=manifest.config, inputs=manifest.inputs, extra={"licence": LICENCE})
+        finish(
+            folder,
+            stage="ship",
+            config=manifest.config,
+            inputs=manifest.inputs,
+            extra={"licence": LICENCE},
+        )
     for path in sorted(WEIGHTS.rglob("*.safetensors")):
         print(f"{path.stat().st_size / 1e6:6.2f} MB  {path.relative_to(WEIGHTS)}")
 

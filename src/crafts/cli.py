@@ -33,7 +33,7 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 study_app = typer.Typer(
-    help="Reader study: prepare, serve, analyze (not built yet).", rich_markup_mode=None
+    help="Not built yet: reader study (prepare, serve, analyze).", rich_markup_mode=None
 )
 app.add_typer(study_app, name="study")
 
@@ -92,7 +92,7 @@ def doctor(
         bool, typer.Option("--json", help="One JSON object instead of lines.")
     ] = False,
 ) -> None:
-    """What is installed, what is missing, and the command that adds it.
+    """What is installed, what is missing, what adds it.
 
     Exits 2 when a package of the core is missing, 3 when shipped weights are damaged.
     """
@@ -149,7 +149,7 @@ def generate(
     overrides: Overrides = [],  # noqa: B006
     dry_run: DryRun = False,
 ) -> None:
-    """Synthetic tiles from prompts, each with its provenance in the file."""
+    """Synthetic tiles from prompts, each with its provenance."""
     from crafts import api
 
     given = {
@@ -185,7 +185,7 @@ def tile(
     ] = None,
     dry_run: DryRun = False,
 ) -> None:
-    """Tiles from whole-slide images (not built yet)."""
+    """Not built yet: tiles from whole-slide images."""
     from crafts import api
 
     api.tile(
@@ -208,7 +208,7 @@ def summarise(
     ] = "mini",
     dry_run: DryRun = False,
 ) -> None:
-    """Short captions from pathology reports (not built yet)."""
+    """Not built yet: short captions from pathology reports."""
     from crafts import api
 
     api.summarise(
@@ -224,7 +224,7 @@ def caption(
     scores: Annotated[Path | None, typer.Option(help="Scores of tiles.")] = None,
     dry_run: DryRun = False,
 ) -> None:
-    """Captions for tiles from summaries and scores (not built yet)."""
+    """Not built yet: captions for tiles from summaries and scores."""
     from crafts import api
 
     api.caption({"tiles": tiles, "summaries": summaries, "scores": scores}, output)
@@ -245,7 +245,7 @@ def pack(
     overrides: Overrides = [],  # noqa: B006
     dry_run: DryRun = False,
 ) -> None:
-    """Tiles and their text into shards with an index and hashes."""
+    """Tiles and their text into hashed shards."""
     from crafts import api
 
     config = api.configure("pack", {}, overrides)
@@ -263,7 +263,7 @@ def encode(
     overrides: Overrides = [],  # noqa: B006
     dry_run: DryRun = False,
 ) -> None:
-    """Shards into latents, once, so that training need not encode."""
+    """Shards into latents, once for all training."""
     from crafts import api
 
     config = api.configure("encode", {}, overrides)
@@ -281,7 +281,7 @@ def train(
     ] = "auto",
     dry_run: DryRun = False,
 ) -> None:
-    """Train what a recipe says: autoencoder, CLIP or denoiser.
+    """Train a recipe: autoencoder, CLIP or denoiser.
 
     --dry-run also counts parameters, operations, memory and hours of a denoiser.
     """
@@ -289,7 +289,7 @@ def train(
 
     config = api.configure("train", recipe, overrides)
     if _shown(config, dry_run):
-        from crafts.recipe import describe_cost
+        from crafts.training.estimate import describe_cost
 
         for line in describe_cost(config):
             typer.echo(f"# {line}")
@@ -311,7 +311,7 @@ def evaluate(
     ] = False,
     dry_run: DryRun = False,
 ) -> None:
-    """How good generated tiles are, beside real ones (not built yet)."""
+    """Not built yet: how good generated tiles are, beside real ones."""
     from crafts import api
 
     config = {
@@ -340,7 +340,7 @@ def audit(
     ] = None,
     dry_run: DryRun = False,
 ) -> None:
-    """Copies of training tiles, membership and provenance (not built yet)."""
+    """Not built yet: copies of training tiles, membership and provenance."""
     from crafts import api
 
     config = {
@@ -360,7 +360,7 @@ def experiment(
     fast: Annotated[bool, typer.Option("--fast", help="A smaller version.")] = False,
     dry_run: DryRun = False,
 ) -> None:
-    """Repeat a published experiment (not built yet)."""
+    """Not built yet: repeat a published experiment."""
     from crafts import experiments
 
     experiments.run(name, output, fast=fast)
@@ -374,7 +374,7 @@ def benchmark(
     output: Output,
     dry_run: DryRun = False,
 ) -> None:
-    """What generated tiles are worth in a downstream task (not built yet)."""
+    """Not built yet: what generated tiles are worth in a downstream task."""
     from crafts import api
 
     api.benchmark({"task": task}, output)
@@ -385,7 +385,7 @@ def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on.")] = 8000,
 ) -> None:
-    """A server with a page and a REST interface (not built yet)."""
+    """Not built yet: a server with a page and a REST interface."""
     from crafts import api
 
     api.not_yet("crafts serve", "the server")
@@ -393,7 +393,7 @@ def serve(
 
 @study_app.command("prepare")
 def study_prepare(output: Output) -> None:
-    """Items for readers (not built yet)."""
+    """Not built yet: items for readers."""
     from crafts import api
 
     api.study({"step": "prepare"}, output)
@@ -401,7 +401,7 @@ def study_prepare(output: Output) -> None:
 
 @study_app.command("serve")
 def study_serve(output: Output) -> None:
-    """Show items and record readings (not built yet)."""
+    """Not built yet: show items and record readings."""
     from crafts import api
 
     api.study({"step": "serve"}, output)
@@ -409,7 +409,7 @@ def study_serve(output: Output) -> None:
 
 @study_app.command("analyze")
 def study_analyze(output: Output) -> None:
-    """Report on the readings (not built yet)."""
+    """Not built yet: report on the readings."""
     from crafts import api
 
     api.study({"step": "analyze"}, output)

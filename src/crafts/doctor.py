@@ -117,7 +117,8 @@ def format_report(report: dict[str, Any]) -> str:
     gib = {key: value / 2**30 for key, value in report["disk"].items()}
     lines.append(f"disk: {gib['free']:.1f} GiB free of {gib['total']:.1f}")
     for entry in report["weights"]:
-        state, size = entry["fault"] or "verified", entry["bytes"] / 1e6
+        state = entry["fault"] or ("verified" if entry["verified"] else "without a manifest")
+        size = entry["bytes"] / 1e6
         lines.append(f"weights {entry['name']}: {state} ({size:.1f} MB)")
     if not report["weights"]:
         lines.append("weights: none are shipped with this build")
@@ -188,9 +189,10 @@ def _weights(folder: Path) -> dict[str, Any]:
     files = [path for path in folder.rglob("*") if path.is_file()]
     entry: dict[str, Any] = {"name": folder.name, "fault": None}
     entry["bytes"] = sum(path.stat().st_size for path in files)
-    if (folder / MANIFEST).is_file() or files:
+    entry["verified"] = (folder / MANIFEST).is_file()
+    if entry["verified"]:
         try:
             verify(folder)
         except CraftsError as error:
-            entry["fault"] = str(error)
+            entry |= {"fault": str(error), "verified": False}
     return entry

@@ -143,7 +143,7 @@ def test_a_trained_classifier_comes_back_from_half_precision(tiles, tmp_path):
 
 def test_calibration_puts_the_border_where_validation_patients_put_it(models, tmp_path):
     network = classifier.load_classifier(models / "classifier")
-    with torch.no_grad():  # brighter at the top left = more carcinoma, far from the border
+    with torch.no_grad():  # far too sure of carcinoma
         network.classifier[-1].bias[1] += 5
     classifier.save_classifier(network, tmp_path / "net")
     (tmp_path / "images").mkdir()
@@ -161,12 +161,12 @@ def test_calibration_puts_the_border_where_validation_patients_put_it(models, tm
 
     def guesses():
         scores = classifier.classify(classifier.load_classifier(tmp_path / "net"), images)
-        return (scores[:, 1] > scores[:, 0]).mean(), classifier.judge(scores, names)["oral low"]
+        gap = scores[:, 1] - scores[:, 0]
+        return [float(np.median(gap[np.array(names) == name])) for name in classifier.CLASSES[:2]]
 
-    assert guesses()[0] == 1
+    assert min(guesses()) > 0
     classifier.calibrate(tmp_path, tmp_path / "net")
-    share, found = guesses()
-    assert 0.2 < share < 0.8 and found["accuracy"] >= 0.5
+    assert sum(guesses()) == pytest.approx(0, abs=0.01)  # the border lies in the middle
     before = classifier.load_classifier(tmp_path / "net").classifier[-1].bias
     classifier.calibrate(tmp_path, tmp_path / "net")  # once more changes nothing but rounding
     after = classifier.load_classifier(tmp_path / "net").classifier[-1].bias

@@ -22,8 +22,15 @@ from crafts.training.checkpoints import (
 def write(checkpoints: Path, step: int) -> Path:
     folder = checkpoints / f"step-{step:07d}"
     tensors = {"a": torch.full((64,), float(step))}
-    state = State(Progress(step=step, skipped=1), tensors, tensors, {"a/step": torch.tensor(float(step))})
-    save_checkpoint(folder, state, config={}, write_model=lambda target: (target / "model.txt").write_text("weights"))
+    state = State(
+        Progress(step=step, skipped=1), tensors, tensors, {"a/step": torch.tensor(float(step))}
+    )
+    save_checkpoint(
+        folder,
+        state,
+        config={},
+        write_model=lambda target: (target / "model.txt").write_text("weights"),
+    )
     return folder
 
 
@@ -59,7 +66,9 @@ def test_a_truncated_and_a_missing_file_are_refused_by_name(tmp_path: Path) -> N
         load_checkpoint(folder)
 
 
-def test_a_damaged_newest_is_named_and_the_one_before_it_used(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_a_damaged_newest_is_named_and_the_one_before_it_used(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
     write(tmp_path, 1)
     flip_a_bit(write(tmp_path, 2) / "training" / "weights.safetensors")
     state = newest_checkpoint(tmp_path)

@@ -28,7 +28,9 @@ def test_applied_swaps_and_restores_exactly() -> None:
         module.weight.mul_(3)
     own = module.weight.detach().clone()
     with ema.applied():
-        assert torch.equal(module.weight, ema.weights["weight"]) and not torch.equal(module.weight, own)
+        assert torch.equal(module.weight, ema.weights["weight"]) and not torch.equal(
+            module.weight, own
+        )
     assert torch.equal(module.weight, own)
 
 
@@ -36,5 +38,9 @@ def test_frozen_parameters_are_not_followed_and_batch_statistics_are() -> None:
     module = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
     module[0].requires_grad_(False)
     assert set(trained_state(module)) == {
-        "1.weight", "1.bias", "1.running_mean", "1.running_var", "1.num_batches_tracked"
+        "1.weight",
+        "1.bias",
+        "1.running_mean",
+        "1.running_var",
+        "1.num_batches_tracked",
     }

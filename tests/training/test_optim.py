@@ -16,7 +16,9 @@ from crafts.training.optim import (
 
 
 def test_warm_up_plateau_and_decay() -> None:
-    config = OptimConfig(lr=1.0, warmup_steps=10, schedule="linear", decay_from=0.5, final_fraction=0.1)
+    config = OptimConfig(
+        lr=1.0, warmup_steps=10, schedule="linear", decay_from=0.5, final_fraction=0.1
+    )
     rates = [learning_rate(config, step, 100) for step in range(100)]
     assert rates[0] == pytest.approx(0.1) and rates[9] == pytest.approx(1.0)
     assert rates[10:51] == [1.0] * 41
@@ -32,7 +34,9 @@ def test_cosine_halves_in_the_middle_of_the_decay() -> None:
 
 def test_only_matrices_are_decayed() -> None:
     module = nn.Linear(3, 2)
-    groups = build_optimizer(OptimConfig(weight_decay=0.1), dict(module.named_parameters())).param_groups
+    groups = build_optimizer(
+        OptimConfig(weight_decay=0.1), dict(module.named_parameters())
+    ).param_groups
     decayed = {tuple(p.shape): group["weight_decay"] for group in groups for p in group["params"]}
     assert decayed == {(2, 3): 0.1, (2,): 0.0}
 
@@ -56,8 +60,12 @@ def test_state_survives_by_name_bit_for_bit() -> None:
     again.load_state_dict(half.state_dict())
     third = build_optimizer(OptimConfig(), dict(again.named_parameters()))
     load_optimizer_tensors(
-        third, dict(again.named_parameters()), optimizer_tensors(second, dict(half.named_parameters()))
+        third,
+        dict(again.named_parameters()),
+        optimizer_tensors(second, dict(half.named_parameters())),
     )
     steps(whole, first, 3)
     steps(again, third, 3)
-    assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), again.parameters(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(whole.parameters(), again.parameters(), strict=True)
+    )

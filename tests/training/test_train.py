@@ -16,18 +16,25 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
+from tests.training.conftest import configure
 
-from crafts.core.errors import ConfigError, DataError, InterruptedRunError, RetryError
 from crafts.core.artifacts import lock
+from crafts.core.errors import ConfigError, DataError, InterruptedRunError, RetryError
 from crafts.training import train
 from crafts.training.stages import build_task
-from tests.training.conftest import configure
 
 
 def weights_of(output: Path) -> dict[str, torch.Tensor]:
     newest = sorted((output / "checkpoints").glob("step-*"))[-1]
-    parts = {name: load_file(newest / "training" / f"{name}.safetensors") for name in ("weights", "average", "optimizer")}
-    return {f"{part}/{name}": value for part, tensors in parts.items() for name, value in tensors.items()}
+    parts = {
+        name: load_file(newest / "training" / f"{name}.safetensors")
+        for name in ("weights", "average", "optimizer")
+    }
+    return {
+        f"{part}/{name}": value
+        for part, tensors in parts.items()
+        for name, value in tensors.items()
+    }
 
 
 def assert_same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> None:
@@ -59,7 +66,9 @@ def test_stopped_and_resumed_equals_undisturbed(recipe: dict[str, Any], tmp_path
     assert losses_of(tmp_path / "whole") == losses_of(stopped)
 
 
-def test_killed_at_random_moments_and_resumed_equals_undisturbed(recipe: dict[str, Any], tmp_path: Path) -> None:
+def test_killed_at_random_moments_and_resumed_equals_undisturbed(
+    recipe: dict[str, Any], tmp_path: Path
+) -> None:
     """Three kills -9; ``make soak`` does twenty."""
     kills = int(os.environ.get("CRAFTS_KILLS", "3"))
     recipe |= {"num_steps": 10 * kills, "checkpoint_every": 3, "global_batch_size": 8}
@@ -75,9 +84,14 @@ def test_killed_at_random_moments_and_resumed_equals_undisturbed(recipe: dict[st
         process.kill()
         process.wait()
         survived += 1
-        print(f"kill {survived}: {count_rows(output)} rows, {sorted(p.name for p in (output / 'checkpoints').glob('*'))}")
+        print(
+            f"kill {survived}: {count_rows(output)} rows, "
+            f"{sorted(p.name for p in (output / 'checkpoints').glob('*'))}"
+        )
     assert survived == kills
-    assert subprocess.run(command(recipe, tmp_path, output), stderr=subprocess.DEVNULL).returncode == 0
+    assert (
+        subprocess.run(command(recipe, tmp_path, output), stderr=subprocess.DEVNULL).returncode == 0
+    )
     assert_same(weights_of(tmp_path / "whole"), weights_of(output))
     assert losses_of(tmp_path / "whole") == losses_of(output)
 
@@ -96,27 +110,38 @@ def test_sigterm_saves_and_says_how_to_go_on(recipe: dict[str, Any], tmp_path: P
     process.send_signal(signal.SIGTERM)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "The checkpoint is saved; the same command goes on from it." in said and "Traceback" not in said
+    assert (
+        "The checkpoint is saved; the same command goes on from it." in said
+        and "Traceback" not in said
+    )
     assert list((output / "checkpoints").glob("step-*/manifest.json"))
 
 
 @pytest.mark.parametrize("micro", [1, 2])
-def test_accumulation_gives_the_same_gradients(recipe: dict[str, Any], tmp_path: Path, micro: int) -> None:
+def test_accumulation_gives_the_same_gradients(
+    recipe: dict[str, Any], tmp_path: Path, micro: int
+) -> None:
     recipe |= {"precision": "fp64"}
     gradients = []
     for size in (4, micro):
         config = configure(recipe, f"micro_batch_size={size}")
-        run = train._start(config, tmp_path / f"{micro}-{size}", torch.device("cpu"), train.Processes(), "auto")
+        run = train._start(
+            config, tmp_path / f"{micro}-{size}", torch.device("cpu"), train.Processes(), "auto"
+        )
         train._accumulate(run, 0)
         gradients.append({name: p.grad for name, p in run.parameters.items()})
     assert all(torch.allclose(gradients[0][n], gradients[1][n], atol=1e-12) for n in gradients[0])
 
 
-def test_frozen_parts_get_no_gradient_and_do_not_move(recipe: dict[str, Any], tmp_path: Path) -> None:
+def test_frozen_parts_get_no_gradient_and_do_not_move(
+    recipe: dict[str, Any], tmp_path: Path
+) -> None:
     config = configure(recipe)
     run = train._start(config, tmp_path / "run", torch.device("cpu"), train.Processes(), "auto")
     bundle = run.task.bundle
-    before = [p.clone() for part in (bundle.codec.module, bundle.text.encoder) for p in part.parameters()]
+    before = [
+        p.clone() for part in (bundle.codec.module, bundle.text.encoder) for p in part.parameters()
+    ]
     train._accumulate(run, 0)
     frozen = [p for part in (bundle.codec.module, bundle.text.encoder) for p in part.parameters()]
     assert all(p.grad is None for p in frozen)
@@ -125,8 +150,14 @@ def test_frozen_parts_get_no_gradient_and_do_not_move(recipe: dict[str, Any], tm
 
 
 def test_learns_two_tiles(recipe: dict[str, Any], tmp_path: Path) -> None:
-    recipe |= {"data": {"kind": "painted", "count": 2, "size": 32}, "num_steps": 150, "checkpoint_every": 150,
-               "optim": {"lr": 5e-3, "warmup_steps": 5}, "global_batch_size": 8, "say_every": 50}
+    recipe |= {
+        "data": {"kind": "painted", "count": 2, "size": 32},
+        "num_steps": 150,
+        "checkpoint_every": 150,
+        "optim": {"lr": 5e-3, "warmup_steps": 5},
+        "global_batch_size": 8,
+        "say_every": 50,
+    }
     train.run(configure(recipe), {}, tmp_path / "run")
     losses = [loss for _, loss in losses_of(tmp_path / "run")]
     assert sum(losses[-20:]) < 0.6 * sum(losses[:20])
@@ -135,7 +166,9 @@ def test_learns_two_tiles(recipe: dict[str, Any], tmp_path: Path) -> None:
 def test_a_non_finite_step_is_skipped_counted_and_named(
     recipe: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    run = train._start(configure(recipe), tmp_path / "run", torch.device("cpu"), train.Processes(), "auto")
+    run = train._start(
+        configure(recipe), tmp_path / "run", torch.device("cpu"), train.Processes(), "auto"
+    )
     batch, poisoned = run.task.batch, []
 
     def poison(positions: Any) -> dict[str, Any]:
@@ -155,10 +188,16 @@ def test_a_non_finite_step_is_skipped_counted_and_named(
 
 def test_too_many_non_finite_steps_end_the_run(recipe: dict[str, Any], tmp_path: Path) -> None:
     run = train._start(
-        configure(recipe, "max_skipped_in_a_row=2"), tmp_path / "run", torch.device("cpu"), train.Processes(), "auto"
+        configure(recipe, "max_skipped_in_a_row=2"),
+        tmp_path / "run",
+        torch.device("cpu"),
+        train.Processes(),
+        "auto",
     )
     batch = run.task.batch
-    run.task.batch = lambda positions: batch(positions) | {"x0": torch.full((4, 4, 4, 4), float("inf"))}
+    run.task.batch = lambda positions: (
+        batch(positions) | {"x0": torch.full((4, 4, 4, 4), float("inf"))}
+    )
     with pytest.raises(DataError, match="2 non-finite gradients in a row"):
         train._train(run, [])
 
@@ -167,7 +206,9 @@ def test_caption_dropout_is_independent_of_the_rest(recipe: dict[str, Any]) -> N
     tasks = []
     for dropout in ("0.0", "0.9"):
         config = configure(recipe, f"stage.caption_dropout={dropout}")
-        task = build_task(config.stage, config.data, seed=0, device=torch.device("cpu"), dtype=torch.float32)
+        task = build_task(
+            config.stage, config.data, seed=0, device=torch.device("cpu"), dtype=torch.float32
+        )
         tasks.append(task.batch(range(16)))
     kept, dropped = tasks
     assert kept["keys"] == dropped["keys"]
@@ -208,7 +249,9 @@ def test_missing_parts_are_named(recipe: dict[str, Any], tmp_path: Path) -> None
         train.run(configure(recipe), {}, tmp_path / "run")
 
 
-def test_low_rank_additions_train_alone_and_are_merged(recipe: dict[str, Any], tmp_path: Path, tiny_model: Path) -> None:
+def test_low_rank_additions_train_alone_and_are_merged(
+    recipe: dict[str, Any], tmp_path: Path, tiny_model: Path
+) -> None:
     pytest.importorskip("peft")
     recipe["stage"]["lora"] = {"rank": 2}
     recipe |= {"optim": {"lr": 1e-2, "warmup_steps": 0}}
@@ -228,9 +271,19 @@ def test_two_processes_equal_one(recipe: dict[str, Any], tmp_path: Path) -> None
         values = recipe | {"precision": precision}
         train.run(configure(values), {}, tmp_path / f"one-{precision}")
         output = tmp_path / f"two-{precision}"
-        launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--standalone"]
+        launch = [
+            sys.executable,
+            "-m",
+            "torch.distributed.run",
+            "--nproc_per_node",
+            "2",
+            "--standalone",
+        ]
         done = subprocess.run(
-            [*launch, *command(values, tmp_path, output)[1:]], capture_output=True, text=True, timeout=300
+            [*launch, *command(values, tmp_path, output)[1:]],
+            capture_output=True,
+            text=True,
+            timeout=300,
         )
         assert done.returncode == 0, done.stderr[-2000:]
         one, two = weights_of(tmp_path / f"one-{precision}"), weights_of(output)

@@ -1,4 +1,7 @@
-"""Artifact folders: written aside, hashed, given a manifest last, then renamed. No manifest, no artifact."""
+"""Artifact folders: written aside, hashed, given a manifest last, then renamed.
+
+No manifest, no artifact.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,7 @@ class FileEntry(Config):
 
 
 class Manifest(Config):
-    """What an artifact is, from what it was made and what it holds. Paths are relative to its folder."""
+    """What an artifact is, its sources and its files, with paths relative to its folder."""
 
     schema_version: int = 1
     stage: str
@@ -79,7 +82,10 @@ def raise_disk_full(error: OSError, path: Path) -> None:
     """Turn ENOSPC and EDQUOT into a :class:`RetryError`; other errors are left to the caller."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         raise RetryError(
-            str(path), came="the disk is full", allowed="free space for the output", do="Free space and run again."
+            str(path),
+            came="the disk is full",
+            allowed="free space for the output",
+            do="Free space and run again.",
         ) from error
 
 
@@ -133,8 +139,10 @@ def refuse_foreign(output: Path) -> None:
         if not names or MANIFEST in names:
             return
     raise ConfigError(
-        str(output), came="existing files that no stage of crafts wrote",
-        allowed="a new or empty folder, or an artifact to be replaced", do="Choose another --output.",
+        str(output),
+        came="existing files that no stage of crafts wrote",
+        allowed="a new or empty folder, or an artifact to be replaced",
+        do="Choose another --output.",
     )
 
 
@@ -175,7 +183,9 @@ def finish(
         config=config.model_dump(mode="json") if isinstance(config, Config) else dict(config),
         inputs=dict(inputs or {}),
         counts=dict(counts or {}),
-        files={name: _entry(folder / name) for name in (list_files(folder) if only is None else only)},
+        files={
+            name: _entry(folder / name) for name in (list_files(folder) if only is None else only)
+        },
         versions=tool_versions(),
         extra=dict(extra or {}),
     )
@@ -188,7 +198,9 @@ def finish(
 def list_files(folder: Path) -> list[str]:
     """Files of an artifact, sorted, without its manifests' temporary and lock files."""
     names = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    return sorted(name for name in names if name != MANIFEST and not Path(name).name.startswith("."))
+    return sorted(
+        name for name in names if name != MANIFEST and not Path(name).name.startswith(".")
+    )
 
 
 def load_manifest(folder: Path) -> Manifest:
@@ -201,14 +213,18 @@ def load_manifest(folder: Path) -> Manifest:
     path = folder / MANIFEST
     if not path.is_file():
         raise DataError(
-            str(folder), came="no manifest.json", allowed="a finished artifact",
+            str(folder),
+            came="no manifest.json",
+            allowed="a finished artifact",
             do="Run the stage that makes it to its end, or fix the path.",
         )
     try:
         return Manifest.model_validate_json(path.read_bytes())
     except (ValidationError, ValueError) as error:
         raise IntegrityError(
-            str(path), came=f"a damaged manifest ({str(error).splitlines()[0]})", allowed="the file as it was written",
+            str(path),
+            came=f"a damaged manifest ({str(error).splitlines()[0]})",
+            allowed="the file as it was written",
             do="Make the artifact again.",
         ) from None
 
@@ -237,12 +253,17 @@ def verify(folder: Path, only: Iterable[str] | None = None) -> Manifest:
         else:
             continue
         allowed = f"the {entry.size} bytes that the manifest lists" if entry else "a listed file"
-        raise IntegrityError(str(path), came=fault, allowed=allowed, do="Restore the file or make the artifact again.")
+        raise IntegrityError(
+            str(path),
+            came=fault,
+            allowed=allowed,
+            do="Restore the file or make the artifact again.",
+        )
     return manifest
 
 
 def fingerprint(folder: Path) -> str:
-    """Identity of a finished artifact: sha256 of its manifest, which holds the hashes of its files."""
+    """Identity of a finished artifact: sha256 of its manifest, which holds its files' hashes."""
     load_manifest(folder)
     return sha256_file(folder / MANIFEST)
 
@@ -263,7 +284,9 @@ def lock(folder: Path) -> Iterator[None]:
             handle.seek(0)
             holder = handle.read().strip() or "another process"
             raise RetryError(
-                str(folder), came=f"a lock held by {holder}", allowed="one run per output folder",
+                str(folder),
+                came=f"a lock held by {holder}",
+                allowed="one run per output folder",
                 do="Wait for it to end, or choose another --output.",
             ) from None
         handle.seek(0)

@@ -1,4 +1,7 @@
-"""Strict configuration: one frozen pydantic class a stage; YAML, ``--set a.b=c`` and Python meet one validator."""
+"""Strict configuration: one frozen pydantic class a stage.
+
+YAML, ``--set a.b=c`` and Python meet the same validator.
+"""
 
 from __future__ import annotations
 
@@ -66,18 +69,27 @@ def dump_config(config: Config) -> str:
 def _read_yaml(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise ConfigError(
-            str(path), came="no such file", allowed="a YAML file", do="Check the path of the recipe."
+            str(path),
+            came="no such file",
+            allowed="a YAML file",
+            do="Check the path of the recipe.",
         )
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())
         raise ConfigError(
-            str(path), came=f"unreadable YAML ({reason})", allowed="valid YAML in UTF-8", do="Correct the file."
+            str(path),
+            came=f"unreadable YAML ({reason})",
+            allowed="valid YAML in UTF-8",
+            do="Correct the file.",
         ) from None
     if not isinstance(values, dict):
         raise ConfigError(
-            str(path), came=type(values).__name__, allowed="a mapping of fields", do="Write `field: value` lines."
+            str(path),
+            came=type(values).__name__,
+            allowed="a mapping of fields",
+            do="Write `field: value` lines.",
         )
     return values
 
@@ -86,7 +98,10 @@ def _apply(values: dict[str, Any], override: str) -> None:
     path, separator, text = override.partition("=")
     if not separator or not path:
         raise ConfigError(
-            f"--set {override}", came="no `=`", allowed="a.b=value", do="Write for example --set optim.lr=1e-4."
+            f"--set {override}",
+            came="no `=`",
+            allowed="a.b=value",
+            do="Write for example --set optim.lr=1e-4.",
         )
     parts = path.split(".")
     target = values
@@ -129,7 +144,7 @@ def _owner(kind: type[BaseModel], loc: tuple[Any, ...]) -> type[BaseModel] | Non
     """The configuration class that an unknown key was given to, or None behind a tagged union."""
     owner: Any = kind
     for part in loc[:-1]:
-        field = owner.model_fields.get(part) if isinstance(owner, type) else None
+        field = owner.model_fields.get(part)
         owner = field.annotation if field else None
         if not (isinstance(owner, type) and issubclass(owner, BaseModel)):
             return None

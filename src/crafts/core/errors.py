@@ -1,4 +1,7 @@
-"""The tree of errors. Every message has four parts: where, what came, what was allowed, what to do."""
+"""The tree of errors.
+
+Every message has four parts: where, what came, what was allowed, what to do.
+"""
 
 from __future__ import annotations
 

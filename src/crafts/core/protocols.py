@@ -17,10 +17,14 @@ class Codec(Protocol):
 
     factor: int
     channels: int
-    fingerprint: str
+
+    @property
+    def fingerprint(self) -> str:
+        """Identity of the latents it makes."""
+        ...
 
     def encode(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Images [B, 3, H, W] in [-1, 1] -> mean and standard deviation [B, C, H/f, W/f], scaled."""
+        """Images [B, 3, H, W] in [-1, 1] -> mean and deviation [B, C, H/f, W/f], scaled."""
         ...
 
     def decode(self, latents: torch.Tensor) -> torch.Tensor:

@@ -19,7 +19,7 @@ class Sample:
         image: the encoded image file, byte for byte.
         suffix: "png" or "jpg".
         text: caption, possibly empty.
-        fields: further columns (patient, split, set, label, organ, power, mpp, licence, captions, ...).
+        fields: further columns (patient, split, set, label, organ, power, mpp, captions, ...).
     """
 
     key: str
@@ -61,29 +61,40 @@ class Ledger:
     def write(self, path: Path) -> None:
         """Write the rejects, one JSON object a line, sorted by item."""
         rows = sorted(self.rejects, key=lambda row: (row["item"], row["reason"]))
-        path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+        path.write_text(
+            "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8"
+        )
 
     def check(self, max_reject_fraction: float) -> None:
         """Refuse a run that lost items or rejected too many.
 
         Raises:
-            DataError: used + rejected differs from listed, nothing was used, or the share of rejects
+            DataError: used + rejected is not listed, nothing was used, or the share of rejects
                 is above ``max_reject_fraction``.
         """
         if self.num_used + len(self.rejects) != self.num_listed:
             raise DataError(
-                f"{self.stage}: ledger", came=f"{self.counts()}", allowed="used + rejected = listed",
+                f"{self.stage}: ledger",
+                came=f"{self.counts()}",
+                allowed="used + rejected = listed",
                 do="Report this: it is a fault of the program.",
             )
-        first = f"; the first is {self.rejects[0]['item']!r}: {self.rejects[0]['reason']}" if self.rejects else ""
+        first = (
+            f"; the first is {self.rejects[0]['item']!r}: {self.rejects[0]['reason']}"
+            if self.rejects
+            else ""
+        )
         if self.num_used == 0:
             raise DataError(
-                f"{self.stage}: input", came=f"no usable item of {self.num_listed}{first}",
-                allowed="at least one", do="Check the input path and rejects.jsonl.",
+                f"{self.stage}: input",
+                came=f"no usable item of {self.num_listed}{first}",
+                allowed="at least one",
+                do="Check the input path and rejects.jsonl.",
             )
         if len(self.rejects) > max_reject_fraction * self.num_listed:
             raise DataError(
-                f"{self.stage}: input", came=f"{len(self.rejects)} of {self.num_listed} items rejected{first}",
+                f"{self.stage}: input",
+                came=f"{len(self.rejects)} of {self.num_listed} items rejected{first}",
                 allowed=f"a share of at most {max_reject_fraction:g}",
                 do="Mend the items that rejects.jsonl lists, or raise max_reject_fraction.",
             )

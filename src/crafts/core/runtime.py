@@ -1,4 +1,7 @@
-"""Device, seeds and log lines. Randomness is a function of names and indices, never of what ran before."""
+"""Device, seeds and log lines.
+
+Randomness is a function of names and indices, never of what ran before.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +40,9 @@ def pick_device(name: str = "auto") -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if name.startswith("cuda") and not torch.cuda.is_available():
-        raise ConfigError("device", came=repr(name), allowed="cpu (no GPU is visible)", do="Use --set device=cpu.")
+        raise ConfigError(
+            "device", came=repr(name), allowed="cpu (no GPU is visible)", do="Use --set device=cpu."
+        )
     return torch.device(name)
 
 

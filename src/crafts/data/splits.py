@@ -1,4 +1,4 @@
-"""Splits by patient: every tile of a patient lies in one split, and a table that breaks this is refused."""
+"""Splits by patient: a table in which a patient lies in two splits is refused."""
 
 from __future__ import annotations
 

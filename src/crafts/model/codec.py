@@ -100,9 +100,10 @@ class Codec:
 
     @property
     def fingerprint(self) -> str:
-        """Identity of the latents: sha256 of configuration and encoder (as float32); computed anew at each access.
+        """Identity of the latents: sha256 of configuration and encoder, as float32.
 
-        The decoder has no part in it: after a fine-tune of the decoder alone, cached latents stay valid.
+        The decoder has no part in it: after a fine-tune of the decoder alone, cached latents stay
+        valid. It is computed anew at each access.
         """
         return _hash_encoder(self.module, dict(self.module.config))
 
@@ -128,7 +129,8 @@ class Codec:
 
     def decode(self, latents: Tensor) -> Tensor:
         """Scaled latents [B, C, h, w] -> images [B, 3, h*f, w*f], about [-1, 1] and not clipped."""
-        return self.module.decode(latents.to(self.module.dtype) / float(self.module.config["scaling_factor"])).sample
+        scale = float(self.module.config["scaling_factor"])
+        return self.module.decode(latents.to(self.module.dtype) / scale).sample
 
     def to(self, *args: Any, **kwargs: Any) -> Codec:
         """Move or cast the network in place, as ``torch.nn.Module.to``."""

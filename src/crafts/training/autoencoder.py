@@ -14,10 +14,25 @@ from torch import Tensor, nn
 from crafts.core.config import Config
 from crafts.data.augment import dihedral
 from crafts.losses.reconstruction import feature_loss, gradient_loss, latent_moment_penalty
-from crafts.model.codec import Codec, CodecConfig, TinyCodecConfig, build_codec, initialise_linear, load_codec, save_codec
+from crafts.model.codec import (
+    Codec,
+    CodecConfig,
+    TinyCodecConfig,
+    build_codec,
+    initialise_linear,
+    load_codec,
+    save_codec,
+)
 from crafts.training.order import choice, normal
 from crafts.training.pictures import tile_rows
-from crafts.training.sources import PaintedData, ShardData, Split, jitter_stains, open_images, to_tensor
+from crafts.training.sources import (
+    PaintedData,
+    ShardData,
+    Split,
+    jitter_stains,
+    open_images,
+    to_tensor,
+)
 
 
 class AutoencoderStage(Config):
@@ -29,9 +44,12 @@ class AutoencoderStage(Config):
     train: Literal["all", "decoder"] = "all"
     crop: int = Field(64, gt=0, description="edge of the random training crop in pixels")
     stain_jitter: float = Field(0.05, ge=0, lt=1, description="spread of the stain strengths")
-    features_from: str | None = Field(None, description="CLIP folder whose image half gives the feature loss")
+    features_from: str | None = Field(
+        None, description="CLIP folder whose image half gives the feature loss"
+    )
     weights: dict[str, float] = Field(
-        {"l1": 1.0, "l2": 2.0, "gradient": 0.5, "latent": 0.01, "feature": 0.1}, description="of each loss"
+        {"l1": 1.0, "l2": 2.0, "gradient": 0.5, "latent": 0.01, "feature": 0.1},
+        description="of each loss",
     )
 
 
@@ -70,7 +88,12 @@ class AutoencoderTask:
     """What the loop needs to train a codec."""
 
     def __init__(
-        self, stage: AutoencoderStage, data: PaintedData | ShardData, *, seed: int, device: torch.device,
+        self,
+        stage: AutoencoderStage,
+        data: PaintedData | ShardData,
+        *,
+        seed: int,
+        device: torch.device,
         dtype: torch.dtype,
     ) -> None:
         self.stage, self.seed, self.device, self.dtype = stage, seed, device, dtype
@@ -87,7 +110,12 @@ class AutoencoderTask:
         if stage.features_from:
             from crafts.model.encoders import load_dual_encoder
 
-            features = load_dual_encoder(Path(stage.features_from)).to(device).requires_grad_(False).feature_maps
+            features = (
+                load_dual_encoder(Path(stage.features_from))
+                .to(device)
+                .requires_grad_(False)
+                .feature_maps
+            )
         self.network: nn.Module = AutoencoderNetwork(self.codec, features)
         self.weights = stage.weights
 
@@ -114,8 +142,12 @@ class AutoencoderTask:
         side = images.shape[-1] // self.codec.factor
         shape = (self.codec.channels, side, side)
         return {
-            "images": images.to(self.device, self.dtype).contiguous(memory_format=torch.channels_last),
-            "noise": torch.stack([normal(self.seed, "latent", g, shape) for g in positions]).to(self.device, self.dtype),
+            "images": images.to(self.device, self.dtype).contiguous(
+                memory_format=torch.channels_last
+            ),
+            "noise": torch.stack([normal(self.seed, "latent", g, shape) for g in positions]).to(
+                self.device, self.dtype
+            ),
             "keys": [str(self.source.rows[self.split.row(g)]["key"]) for g in positions],
         }
 
@@ -126,7 +158,9 @@ class AutoencoderTask:
             image = to_tensor(self.source.image(index))[None].to(self.device, self.dtype)
             output = self.codec.decode(self.codec.encode(image)[0]).clamp(-1, 1)
             error = ((output - image) / 2).square().mean()
-            scores.setdefault(str(self.source.rows[index].get("set", "")), []).append(float(-10 * torch.log10(error)))
+            scores.setdefault(str(self.source.rows[index].get("set", "")), []).append(
+                float(-10 * torch.log10(error))
+            )
         means = {f"psnr/{name}": sum(values) / len(values) for name, values in scores.items()}
         return means | ({"psnr": sum(means.values()) / len(means)} if means else {})
 
@@ -144,4 +178,10 @@ class AutoencoderTask:
         from crafts.core.artifacts import finish
 
         save_codec(self.codec, folder)
-        finish(folder, stage="train", config=self.stage, inputs=self.inputs, extra={"kind": "autoencoder"})
+        finish(
+            folder,
+            stage="train",
+            config=self.stage,
+            inputs=self.inputs,
+            extra={"kind": "autoencoder"},
+        )

@@ -1,4 +1,4 @@
-"""Checkpoints on the way: a model folder plus ``training/`` (weights, average, optimizer), manifest last."""
+"""Checkpoints on the way: a model folder plus ``training/``, manifest last."""
 
 from __future__ import annotations
 
@@ -69,12 +69,14 @@ def load_checkpoint(folder: Path) -> State:
     artifacts.verify(folder)
     training = folder / "training"
     progress = Progress(**json.loads((training / "progress.json").read_text()))
-    parts = [load_file(training / f"{name}.safetensors") for name in ("weights", "average", "optimizer")]
+    parts = [
+        load_file(training / f"{name}.safetensors") for name in ("weights", "average", "optimizer")
+    ]
     return State(progress, *parts)
 
 
 def newest_checkpoint(checkpoints: Path) -> State | None:
-    """The newest whole checkpoint, or None when there is none; a damaged one is named and passed over.
+    """The newest whole checkpoint, or None; a damaged one is named and passed over.
 
     Raises:
         DataError: there are checkpoints, and none of them can be used.
@@ -87,7 +89,9 @@ def newest_checkpoint(checkpoints: Path) -> State | None:
             say(f"REFUSED {error}")
     if folders:
         raise DataError(
-            str(checkpoints), came=f"{len(folders)} checkpoints, all damaged", allowed="at least one whole checkpoint",
+            str(checkpoints),
+            came=f"{len(folders)} checkpoints, all damaged",
+            allowed="at least one whole checkpoint",
             do="Restore one, or start anew with --resume never in another folder.",
         )
     return None

@@ -27,7 +27,14 @@ from crafts.model.encoders import (
 )
 from crafts.model.text import train_tokenizer
 from crafts.training.order import choice, uniform
-from crafts.training.sources import PaintedData, ShardData, Split, jitter_stains, open_images, to_tensor
+from crafts.training.sources import (
+    PaintedData,
+    ShardData,
+    Split,
+    jitter_stains,
+    open_images,
+    to_tensor,
+)
 
 
 class ClipStage(Config):
@@ -36,14 +43,26 @@ class ClipStage(Config):
     kind: Literal["clip"] = "clip"
     encoder: DualEncoderConfig = DualEncoderConfig()
     init_from: str | None = Field(None, description="CLIP folder to start from")
-    vocab_size: int = Field(3000, ge=300, description="of the byte-pair tokenizer learned from the captions")
-    texts: str | None = Field(None, description="file with one text a line, for the language loss and the tokenizer")
+    vocab_size: int = Field(
+        3000, ge=300, description="of the byte-pair tokenizer learned from the captions"
+    )
+    texts: str | None = Field(
+        None, description="file with one text a line, for the language loss and the tokenizer"
+    )
     size: int = Field(128, gt=0, description="edge in pixels at which images are seen")
-    smallest_crop: float = Field(0.6, gt=0, le=1, description="smallest random crop as a fraction of the edge")
+    smallest_crop: float = Field(
+        0.6, gt=0, le=1, description="smallest random crop as a fraction of the edge"
+    )
     stain_jitter: float = Field(0.15, ge=0, lt=1)
-    language_share: float = Field(0.25, ge=0, le=1, description="texts for the language loss per image of a batch")
-    grey: float = Field(0.2, ge=0, le=1, description="share of samples shown in grey, so that structure is learned")
-    weights: dict[str, float] = Field({"contrastive": 1.0, "language": 0.2}, description="of each loss")
+    language_share: float = Field(
+        0.25, ge=0, le=1, description="texts for the language loss per image of a batch"
+    )
+    grey: float = Field(
+        0.2, ge=0, le=1, description="share of samples shown in grey, so that structure is learned"
+    )
+    weights: dict[str, float] = Field(
+        {"contrastive": 1.0, "language": 0.2}, description="of each loss"
+    )
 
 
 class ClipNetwork(nn.Module):
@@ -56,11 +75,20 @@ class ClipNetwork(nn.Module):
     def forward(self, batch: dict[str, Any]) -> dict[str, Tensor]:
         """Losses by name, each []."""
         encoder = self.encoder
-        images, texts = encoder.image_features(batch["images"]), encoder.text_features(batch["captions"])
-        losses = {"contrastive": contrastive_loss(images, texts, encoder.logit_scale, groups=batch["groups"])}
+        images, texts = (
+            encoder.image_features(batch["images"]),
+            encoder.text_features(batch["captions"]),
+        )
+        losses = {
+            "contrastive": contrastive_loss(
+                images, texts, encoder.logit_scale, groups=batch["groups"]
+            )
+        }
         if batch["texts"]:
             ids = encoder.token_ids(batch["texts"]).to(images.device)
-            losses["language"] = language_loss(encoder.token_logits(ids), ids, eos_token_id=encoder.tokenizer.eos_token_id)
+            losses["language"] = language_loss(
+                encoder.token_logits(ids), ids, eos_token_id=encoder.tokenizer.eos_token_id
+            )
         return losses
 
 
@@ -68,7 +96,13 @@ class ClipTask:
     """What the loop needs to train a CLIP."""
 
     def __init__(
-        self, stage: ClipStage, data: PaintedData | ShardData, *, seed: int, device: torch.device, dtype: torch.dtype
+        self,
+        stage: ClipStage,
+        data: PaintedData | ShardData,
+        *,
+        seed: int,
+        device: torch.device,
+        dtype: torch.dtype,
     ) -> None:
         self.stage, self.seed, self.device, self.dtype = stage, seed, device, dtype
         self.source = open_images(data)
@@ -76,7 +110,9 @@ class ClipTask:
         self.inputs = {"data": self.source.fingerprint}
         self.texts = self._read_texts()
         torch.manual_seed(seed)
-        self.encoder = load_dual_encoder(Path(stage.init_from)) if stage.init_from else self._fresh()
+        self.encoder = (
+            load_dual_encoder(Path(stage.init_from)) if stage.init_from else self._fresh()
+        )
         self.encoder.to(device=device, dtype=dtype).train()
         self.network: nn.Module = ClipNetwork(self.encoder)
         self.weights = stage.weights
@@ -89,7 +125,10 @@ class ClipTask:
         path = Path(self.stage.texts)
         if not path.is_file():
             raise DataError(
-                "train: stage.texts", came=f"no file {path}", allowed="a text file, one text a line", do="Fix the path."
+                "train: stage.texts",
+                came=f"no file {path}",
+                allowed="a text file, one text a line",
+                do="Fix the path.",
             )
         content = path.read_bytes()
         self.inputs["texts"] = hashlib.sha256(content).hexdigest()
@@ -98,7 +137,9 @@ class ClipTask:
     def _fresh(self) -> DualEncoder:
         captions = [caption for i in self.split.train for caption in self._captions(i)]
         with tempfile.TemporaryDirectory() as folder:
-            tokenizer = train_tokenizer({*captions, *self.texts}, self.stage.vocab_size, Path(folder))
+            tokenizer = train_tokenizer(
+                {*captions, *self.texts}, self.stage.vocab_size, Path(folder)
+            )
         return build_dual_encoder(self.stage.encoder, tokenizer)
 
     def _captions(self, row: int) -> list[str]:
@@ -106,13 +147,17 @@ class ClipTask:
         return [str(text) for text in (values.get("captions") or [values.get("text", "")])]
 
     def _group(self, row: int) -> str:
-        """Tiles of one group are positives of each other: a class with its power, else the caption itself."""
+        """Tiles of one group are positives of each other: a class and power, else the caption."""
         values = self.source.rows[row]
         label = values.get("label")
-        return f"{label}/{values.get('power', '')}/{values.get('lymphocytes', '')}" if label else str(values.get("text"))
+        return (
+            f"{label}/{values.get('power', '')}/{values.get('lymphocytes', '')}"
+            if label
+            else str(values.get("text"))
+        )
 
     def batch(self, positions: Sequence[int]) -> dict[str, Any]:
-        """Images [B, 3, S, S] in [-1, 1], captions, the group of each, and texts for the language loss."""
+        """Images [B, 3, S, S] in [-1, 1], captions, groups, and texts for the language loss."""
         rows = [self.split.row(g) for g in positions]
         images = torch.stack([self._view(row, g) for row, g in zip(rows, positions, strict=True)])
         images = jitter_stains(images, positions, self.seed, self.stage.stain_jitter)
@@ -128,7 +173,9 @@ class ClipTask:
         return {
             "images": images.to(self.device, self.dtype),
             "captions": captions,
-            "groups": torch.tensor([self._groups[self._group(row)] for row in rows], device=self.device),
+            "groups": torch.tensor(
+                [self._groups[self._group(row)] for row in rows], device=self.device
+            ),
             "texts": texts,
             "keys": [str(self.source.rows[row]["key"]) for row in rows],
         }
@@ -136,31 +183,50 @@ class ClipTask:
     def _view(self, row: int, position: int) -> Tensor:
         image = to_tensor(self.source.image(row))
         least = self.stage.smallest_crop
-        edge = round(min(image.shape[1:]) * (least + (1 - least) * uniform(self.seed, "scale", position)))
+        edge = round(
+            min(image.shape[1:]) * (least + (1 - least) * uniform(self.seed, "scale", position))
+        )
         top = choice(self.seed, "top", position, image.shape[1] - edge + 1)
         left = choice(self.seed, "left", position, image.shape[2] - edge + 1)
-        crop = dihedral(image[:, top : top + edge, left : left + edge], choice(self.seed, "symmetry", position, 8))
+        crop = dihedral(
+            image[:, top : top + edge, left : left + edge],
+            choice(self.seed, "symmetry", position, 8),
+        )
         return self._resize(crop)
 
     def _resize(self, image: Tensor) -> Tensor:
         return F.interpolate(
-            image[None], size=(self.stage.size, self.stage.size), mode="bilinear", antialias=True, align_corners=False
+            image[None],
+            size=(self.stage.size, self.stage.size),
+            mode="bilinear",
+            antialias=True,
+            align_corners=False,
         )[0]
 
     def validate(self) -> dict[str, float]:
-        """How well held-out tiles find the caption of their group: recall at 1 among one caption per group."""
+        """Share of held-out tiles that find the caption of their group among one per group."""
         chosen = self.split.validation_sample(self.source.rows, per_set=24)
         if not chosen:
             return {}
         firsts = {self._group(row): row for row in reversed(chosen)}
         names = sorted(firsts)
-        texts = self.encoder.text_features([str(self.source.rows[firsts[name]].get("text", "")) for name in names])
+        texts = self.encoder.text_features(
+            [str(self.source.rows[firsts[name]].get("text", "")) for name in names]
+        )
         images = []
         for first in range(0, len(chosen), 32):
-            views = [self._resize(to_tensor(self.source.image(row))) for row in chosen[first : first + 32]]
-            images.append(self.encoder.image_features(torch.stack(views).to(self.device, self.dtype)))
+            views = [
+                self._resize(to_tensor(self.source.image(row)))
+                for row in chosen[first : first + 32]
+            ]
+            images.append(
+                self.encoder.image_features(torch.stack(views).to(self.device, self.dtype))
+            )
         similarity = F.normalize(torch.cat(images), dim=1) @ F.normalize(texts, dim=1).T
-        found = [names[i] == self._group(row) for i, row in zip(similarity.argmax(1).tolist(), chosen, strict=True)]
+        found = [
+            names[i] == self._group(row)
+            for i, row in zip(similarity.argmax(1).tolist(), chosen, strict=True)
+        ]
         return {"recall_at_1": sum(found) / len(found), "groups": float(len(names))}
 
     def picture(self) -> Image.Image | None:

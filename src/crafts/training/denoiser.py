@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from crafts.core.config import Config
 from crafts.core.errors import ConfigError
 from crafts.core.runtime import generator_for
+from crafts.data.augment import dihedral
 from crafts.losses.denoising import denoising_loss
 from crafts.model.bundle import UNKNOWN, Bundle, load_bundle, save_bundle
 from crafts.model.codec import load_codec
@@ -24,7 +25,14 @@ from crafts.model.encoders import load_dual_encoder
 from crafts.model.schedule import Schedule, ScheduleConfig, build_schedule
 from crafts.training.order import choice, normal, uniform
 from crafts.training.pictures import tile_rows
-from crafts.training.sources import LatentData, PaintedData, ShardData, Split, open_images, to_tensor
+from crafts.training.sources import (
+    LatentData,
+    PaintedData,
+    ShardData,
+    Split,
+    open_images,
+    to_tensor,
+)
 
 
 class LoraOptions(Config):
@@ -38,19 +46,39 @@ class DenoiserStage(Config):
     """Train a denoiser on latents and captions; codec and text encoder stay as they are."""
 
     kind: Literal["denoiser"] = "denoiser"
-    init_from: str | None = Field("mini", description="checkpoint folder, hub id or mini; null: the three parts below")
+    init_from: str | None = Field(
+        "mini", description="checkpoint folder, hub id or mini; null: the three parts below"
+    )
     codec_from: str | None = Field(None, description="codec folder in place of init_from's")
-    text_from: str | None = Field(None, description="CLIP folder whose text half conditions, in place of init_from's")
-    denoiser: DenoiserConfig | None = Field(None, description="start from this network with random weights")
-    schedule: ScheduleConfig | None = Field(None, description="noise schedule in place of init_from's")
+    text_from: str | None = Field(
+        None, description="CLIP folder whose text half conditions, in place of init_from's"
+    )
+    denoiser: DenoiserConfig | None = Field(
+        None, description="start from this network with random weights"
+    )
+    schedule: ScheduleConfig | None = Field(
+        None, description="noise schedule in place of init_from's"
+    )
     lora: LoraOptions | None = Field(None, description="train low-rank additions only")
-    crop: int | None = Field(None, gt=0, description="edge of the random crop of the latents; None: whole tiles")
-    caption_dropout: float = Field(0.1, ge=0, le=1, description="share of samples that see the empty caption")
-    min_snr_gamma: float | None = Field(5.0, gt=0, description="None: every timestep counts the same")
+    crop: int | None = Field(
+        None, gt=0, description="edge of the random crop of the latents; None: whole tiles"
+    )
+    caption_dropout: float = Field(
+        0.1, ge=0, le=1, description="share of samples that see the empty caption"
+    )
+    min_snr_gamma: float | None = Field(
+        5.0, gt=0, description="None: every timestep counts the same"
+    )
     gradient_checkpointing: bool = False
-    max_chunks: int = Field(1, ge=1, le=8, description="77-token chunks of a caption that are encoded")
-    prompts: tuple[str, ...] = Field((), description="fixed prompts of the pictures; empty: held-out captions")
-    licence: str = Field(UNKNOWN, description="of the trained weights; provenance of every image names it")
+    max_chunks: int = Field(
+        1, ge=1, le=8, description="77-token chunks of a caption that are encoded"
+    )
+    prompts: tuple[str, ...] = Field(
+        (), description="fixed prompts of the pictures; empty: held-out captions"
+    )
+    licence: str = Field(
+        UNKNOWN, description="of the trained weights; provenance of every image names it"
+    )
     weights: dict[str, float] = Field({"denoising": 1.0}, description="of each loss")
 
 
@@ -63,7 +91,7 @@ class DenoiserNetwork(nn.Module):
         self._schedule, self._gamma = schedule, gamma
 
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """L_simple of CRAFTS (arXiv 2512.13164) with min-SNR weights; [] and a mean over the batch."""
+        """L_simple of CRAFTS (arXiv 2512.13164) with min-SNR weights, [], a mean over the batch."""
         return {"denoising": self.per_sample(batch).mean()}
 
     def per_sample(self, batch: dict[str, Tensor]) -> Tensor:
@@ -72,8 +100,11 @@ class DenoiserNetwork(nn.Module):
         x_t = self._schedule.add_noise(x0, noise, t)
         prediction = self.unet(x_t, t, encoder_hidden_states=batch["tokens"], return_dict=False)[0]
         return denoising_loss(
-            prediction, self._schedule.target(x0, noise, t), self._schedule.snr(t),
-            prediction_type=self._schedule.prediction_type, min_snr_gamma=self._gamma,
+            prediction,
+            self._schedule.target(x0, noise, t),
+            self._schedule.snr(t),
+            prediction_type=self._schedule.prediction_type,
+            min_snr_gamma=self._gamma,
         )
 
 
@@ -81,7 +112,12 @@ class DenoiserTask:
     """What the loop needs to train a denoiser."""
 
     def __init__(
-        self, stage: DenoiserStage, data: PaintedData | ShardData, *, seed: int, device: torch.device,
+        self,
+        stage: DenoiserStage,
+        data: PaintedData | ShardData,
+        *,
+        seed: int,
+        device: torch.device,
         dtype: torch.dtype,
     ) -> None:
         self.stage, self.seed, self.device, self.dtype = stage, seed, device, dtype
@@ -99,7 +135,7 @@ class DenoiserTask:
             unet.enable_gradient_checkpointing()
         unet.train()
         self._open(data)
-        self.network: nn.Module = DenoiserNetwork(unet, self.bundle.schedule, stage.min_snr_gamma)
+        self.network = DenoiserNetwork(unet, self.bundle.schedule, stage.min_snr_gamma)
         self.weights = stage.weights
         self._tokens: dict[str, Tensor] = {}
 
@@ -110,7 +146,9 @@ class DenoiserTask:
             from crafts.core.artifacts import fingerprint
             from crafts.data.loader import LatentReader
 
-            self.latents = LatentReader(Path(data.folder), codec_fingerprint=self.bundle.codec.fingerprint)
+            self.latents = LatentReader(
+                Path(data.folder), codec_fingerprint=self.bundle.codec.fingerprint
+            )
             self.rows, self.inputs = self.latents.rows, {"data": fingerprint(Path(data.folder))}
         else:
             self.images = open_images(data)
@@ -123,9 +161,13 @@ class DenoiserTask:
         rows = [self.split.row(g) for g in positions]
         x0 = torch.stack([self._latents(row, g) for row, g in zip(rows, positions, strict=True)])
         captions = [self._caption(row, g) for row, g in zip(rows, positions, strict=True)]
-        return self._assemble(x0, captions, positions, self.seed) | {"keys": [str(self.rows[r]["key"]) for r in rows]}
+        return self._assemble(x0, captions, positions, self.seed) | {
+            "keys": [str(self.rows[r]["key"]) for r in rows]
+        }
 
-    def _assemble(self, x0: Tensor, captions: list[str], positions: Sequence[int], seed: int) -> dict[str, Any]:
+    def _assemble(
+        self, x0: Tensor, captions: list[str], positions: Sequence[int], seed: int
+    ) -> dict[str, Any]:
         steps = self.bundle.schedule.num_timesteps
         noise = torch.stack([normal(seed, "noise", g, x0.shape[1:]) for g in positions])
         t = torch.tensor([choice(seed, "timestep", g, steps) for g in positions])
@@ -141,7 +183,9 @@ class DenoiserTask:
         """Latents [C, h, w] of one sample, in one of the symmetries, sampled and cropped."""
         if self.latents is not None:
             variant = choice(self.seed, "variant", position, self.latents.num_variants)
-            latents = self.latents.sample(row, variant, generator_for(self.seed, "latent", position))
+            latents = self.latents.sample(
+                row, variant, generator_for(self.seed, "latent", position)
+            )
         else:
             latents = self._encode_image(row, choice(self.seed, "variant", position, 8), position)
         crop = self.stage.crop
@@ -153,9 +197,9 @@ class DenoiserTask:
 
     @torch.no_grad()
     def _encode_image(self, row: int, symmetry: int, position: int) -> Tensor:
-        from crafts.data.augment import dihedral
-
-        image = dihedral(to_tensor(self.images.image(row)), symmetry)[None].to(self.device, self.dtype)
+        assert self.images is not None  # the other source is the cached latents
+        image = dihedral(to_tensor(self.images.image(row)), symmetry)[None]
+        image = image.to(self.device, self.dtype)
         mean, std = self.bundle.codec.encode(image)
         latents = mean[0].cpu()
         if bool((std > 0).any()):
@@ -172,7 +216,9 @@ class DenoiserTask:
     def _encode(self, captions: Sequence[str]) -> Tensor:
         """Text features [B, T, D]; those of the last few thousand captions are kept."""
         if self.stage.max_chunks > 1:
-            return self.bundle.text.encode(captions, max_chunks=self.stage.max_chunks).tokens.to(self.dtype)
+            return self.bundle.text.encode(captions, max_chunks=self.stage.max_chunks).tokens.to(
+                self.dtype
+            )
         missing = sorted({caption for caption in captions if caption not in self._tokens})
         if len(self._tokens) + len(missing) > 20_000:
             self._tokens.clear()
@@ -225,7 +271,10 @@ class DenoiserTask:
         if self.stage.lora:
             bundle = replace(bundle, denoiser=merge_lora(copy.deepcopy(bundle.denoiser)))
         save_bundle(
-            bundle, folder, card=_card(self.stage, self.inputs), config=self.stage.model_dump(mode="json"),
+            bundle,
+            folder,
+            card=_card(self.stage, self.inputs),
+            config=self.stage.model_dump(mode="json"),
             inputs=self.inputs,
         )
 
@@ -245,15 +294,21 @@ def _build_bundle(stage: DenoiserStage) -> Bundle:
         parts["licence"] = stage.licence
     if stage.init_from is None and not {"codec", "text", "denoiser"} <= set(parts):
         raise ConfigError(
-            "train: stage.init_from", came="null", allowed="a checkpoint, or all of codec_from, text_from and denoiser",
+            "train: stage.init_from",
+            came="null",
+            allowed="a checkpoint, or all of codec_from, text_from and denoiser",
             do="Name the missing parts.",
         )
     bundle = replace(load_bundle(stage.init_from), **parts) if stage.init_from else Bundle(**parts)
-    needed, width = bundle.denoiser.config.cross_attention_dim, bundle.text.encoder.config.hidden_size
+    needed, width = (
+        bundle.denoiser.config.cross_attention_dim,
+        bundle.text.encoder.config.hidden_size,
+    )
     channels = bundle.denoiser.config.in_channels
     if needed != width or channels != bundle.codec.channels:
         raise ConfigError(
-            "train: stage.denoiser", came=f"text width {needed} and {channels} latent channels",
+            "train: stage.denoiser",
+            came=f"text width {needed} and {channels} latent channels",
             allowed=f"{width} and {bundle.codec.channels}, as text encoder and codec give them",
             do="Correct stage.denoiser, or choose other parts.",
         )
@@ -262,7 +317,10 @@ def _build_bundle(stage: DenoiserStage) -> Bundle:
 
 def _card(stage: DenoiserStage, inputs: dict[str, str]) -> str:
     return (
-        f"---\nlicense: other\nlicense_name: {stage.licence}\ntags: [pathology, text-to-image, crafts]\n---\n\n"
-        "# A checkpoint trained with crafts\n\nSynthetic histology from text. Research use only; not a medical device.\n\n"
-        f"Started from `{stage.init_from}`; data `{inputs.get('data', '')}`. The resolved recipe is in `manifest.json`.\n"
+        f"---\nlicense: other\nlicense_name: {stage.licence}\n"
+        "tags: [pathology, text-to-image, crafts]\n---\n\n"
+        "# A checkpoint trained with crafts\n\n"
+        "Synthetic histology from text. Research use only; not a medical device.\n\n"
+        f"Started from `{stage.init_from}`; data `{inputs.get('data', '')}`. "
+        "The resolved recipe is in `manifest.json`.\n"
     )

@@ -10,14 +10,16 @@ from torch import nn
 
 
 def trained_state(module: nn.Module) -> dict[str, torch.Tensor]:
-    """The tensors that training changes, by name: trainable parameters and buffers. They are live, not copies."""
+    """Trainable parameters and buffers by name: live tensors, not copies."""
     frozen = {name for name, parameter in module.named_parameters() if not parameter.requires_grad}
-    return {name: value.detach() for name, value in module.state_dict().items() if name not in frozen}
+    return {
+        name: value.detach() for name, value in module.state_dict().items() if name not in frozen
+    }
 
 
 @torch.no_grad()
 def load_state(target: Mapping[str, torch.Tensor], source: Mapping[str, torch.Tensor]) -> None:
-    """Copy tensors of the same names into live ones; a missing name is a KeyError of the caller's making."""
+    """Copy tensors into the live ones of the same names."""
     for name, value in target.items():
         value.copy_(source[name])
 
@@ -39,7 +41,7 @@ class Ema:
 
     @torch.no_grad()
     def update(self, step: int) -> None:
-        """Move the average towards the live weights after optimizer step ``step`` (counted from 0)."""
+        """Move the average towards the live weights after step ``step``, counted from 0."""
         share = 1 - min(self.decay, (1 + step) / (10 + step))
         for name, value in self.live.items():
             if value.is_floating_point():

@@ -1,4 +1,4 @@
-"""What a recipe will cost, counted before anything is allocated; printed by ``crafts train --dry-run``."""
+"""What a recipe will cost, counted before anything is allocated."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ A100_PEAK = 312e12  # FLOP/s, dense bf16, by its data sheet
 
 
 def describe_cost(config: TrainConfig) -> list[str]:
-    """Lines with parameters, operations per step, memory and hours of a recipe; [] where nothing is counted.
+    """Lines with parameters, operations, memory and hours of a recipe; [] if nothing is counted.
 
-    The denoiser's operations and stored activations are counted on empty tensors. Hours follow from the
-    operations and the peak of this machine, measured by a matrix product: what training reaches is
-    printed by the run itself as its share of that peak.
+    The denoiser's operations and stored activations are counted on empty tensors. Hours follow
+    from the operations and the peak of this machine, measured by a matrix product: what training
+    reaches is printed by the run itself as its share of that peak.
     """
     if not isinstance(config.stage, DenoiserStage):
         return []
@@ -35,18 +35,36 @@ def describe_cost(config: TrainConfig) -> list[str]:
     passes = config.global_batch_size // micro
     cost = count_training(
         denoiser.model_copy(update={"gradient_checkpointing": stage.gradient_checkpointing}),
-        micro_batch_size=micro, num_micro_batches=passes, size=stage.crop, bf16=config.precision == "bf16",
+        micro_batch_size=micro,
+        num_micro_batches=passes,
+        size=stage.crop,
+        bf16=config.precision == "bf16",
     )
-    online = 0.0 if isinstance(config.data, LatentData) else _online_flops(denoiser, config.global_batch_size)
-    text = count_training(SD15_TEXT, micro_batch_size=1, frozen=True).forward_flops if known is None else 0
+    online = (
+        0.0
+        if isinstance(config.data, LatentData)
+        else _online_flops(denoiser, config.global_batch_size)
+    )
+    text = (
+        count_training(SD15_TEXT, micro_batch_size=1, frozen=True).forward_flops
+        if known is None
+        else 0
+    )
     total = cost.step_flops + online + text * config.global_batch_size
     trained = _trained(stage, cost)
     lines = [
         f"denoiser: {cost.parameters / 1e6:.2f} M parameters, {trained / 1e6:.2f} M of them trained"
-        + ("" if known else f" ({stage.init_from!r} is not on this disk: counted with the shapes of Stable Diffusion 1.5)"),
-        f"operations: {cost.forward_flops / micro / 1e9:.1f} GFLOP per sample forward, {total / 1e12:.2f} TFLOP per step",
-        f"memory per process: {_memory(cost, trained) / 2**30:.1f} GiB (weights {cost.weights / 2**30:.1f}, gradients, AdamW and "
-        f"average {4 * 4 * trained / 2**30:.1f}, activations of a micro-batch of {micro} {cost.activations / 2**30:.1f})",
+        + (
+            ""
+            if known
+            else f" ({stage.init_from!r} is not here: counted with the shapes of SD-1.5)"
+        ),
+        f"operations: {cost.forward_flops / micro / 1e9:.1f} GFLOP per sample forward, "
+        f"{total / 1e12:.2f} TFLOP per step",
+        f"memory per process: {_memory(cost, trained) / 2**30:.1f} GiB "
+        f"(weights {cost.weights / 2**30:.1f}, gradients, AdamW and average "
+        f"{4 * 4 * trained / 2**30:.1f}, activations of a micro-batch of {micro} "
+        f"{cost.activations / 2**30:.1f})",
     ]
     return lines + _hours(config, total)
 
@@ -60,18 +78,23 @@ def _hours(config: TrainConfig, flops: float) -> list[str]:
     here = config.num_steps * flops / peak / 3600
     card = config.num_steps * flops / (A100_PEAK * 0.4) / 3600
     return [
-        f"hours for {config.num_steps} steps: {here:.1f} at this machine's whole measured peak ({peak / 1e12:.2f} TFLOP/s), "
+        f"hours for {config.num_steps} steps: {here:.1f} at this machine's whole measured peak "
+        f"({peak / 1e12:.2f} TFLOP/s), "
         f"{here / 0.4:.1f} at 40 % of it; {card:.1f} on one A100 at 40 % of its 312 TFLOP/s in bf16"
     ]
 
 
 def _online_flops(denoiser: DenoiserConfig, samples: int) -> float:
-    """Encoding images as they come instead of reading cached latents, counted for the codec of SD-1.5."""
+    """Encoding images as they come, without cached latents, counted for the codec of SD-1.5."""
     if denoiser.channels != 4:
         return 0.0
     codec = KLCodecConfig(sample_size=8 * denoiser.sample_size)
-    both = count_training(codec, micro_batch_size=1, frozen=True, size=codec.sample_size).forward_flops
-    return samples * both * 0.31  # the encoder's share of encoder and decoder: 1,117 of 3,631 GFLOP at 512 px
+    both = count_training(
+        codec, micro_batch_size=1, frozen=True, size=codec.sample_size
+    ).forward_flops
+    return (
+        samples * both * 0.31
+    )  # the encoder's share of encoder and decoder: 1,117 of 3,631 GFLOP at 512 px
 
 
 def _denoiser_config(stage: DenoiserStage) -> DenoiserConfig | None:
@@ -91,11 +114,14 @@ def _denoiser_config(stage: DenoiserStage) -> DenoiserConfig | None:
 def _read_denoiser(path: Path) -> DenoiserConfig:
     values = json.loads(path.read_text())
     return DenoiserConfig(
-        sample_size=values["sample_size"], channels=values["in_channels"],
+        sample_size=values["sample_size"],
+        channels=values["in_channels"],
         block_out_channels=tuple(values["block_out_channels"]),
         attention=tuple(name.startswith("CrossAttn") for name in values["down_block_types"]),
-        layers_per_block=values["layers_per_block"], num_heads=values["attention_head_dim"],
-        cross_attention_dim=values["cross_attention_dim"], norm_num_groups=values["norm_num_groups"],
+        layers_per_block=values["layers_per_block"],
+        num_heads=values["attention_head_dim"],
+        cross_attention_dim=values["cross_attention_dim"],
+        norm_num_groups=values["norm_num_groups"],
     )
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from crafts.core.artifacts import write_bytes
 from crafts.core.errors import ConfigError
 
 
 class Metrics:
-    """Appends rows to ``OUTPUT/metrics.jsonl``; rows of steps that will be run again are dropped first.
+    """Appends rows to ``OUTPUT/metrics.jsonl``; rows of steps to be run again are dropped first.
 
     Args:
         output: folder of the run.
@@ -48,12 +49,14 @@ def _rows(path: Path) -> list[tuple[str, dict[str, float]]]:
     return rows
 
 
-def _tensorboard(folder: Path):  # noqa: ANN202 - the type is known only where the extra is installed
+def _tensorboard(folder: Path) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         raise ConfigError(
-            "train: tracker", came="tensorboard, which is not installed", allowed="an installed tracker",
+            "train: tracker",
+            came="tensorboard, which is not installed",
+            allowed="an installed tracker",
             do="Run: pip install 'crafts[track]'",
         ) from None
     return SummaryWriter(str(folder))

@@ -1,4 +1,4 @@
-"""Optimizer and learning rate. The rate is a pure function of the step, so it cannot drift on resume."""
+"""Optimizer and learning rate; the rate is a function of the step and cannot drift on resume."""
 
 from __future__ import annotations
 
@@ -17,16 +17,22 @@ class OptimConfig(Config):
 
     lr: float = Field(1e-4, gt=0, description="peak learning rate")
     betas: tuple[float, float] = (0.9, 0.99)
-    weight_decay: float = Field(0.01, ge=0, description="on matrices and kernels; biases and norms have none")
+    weight_decay: float = Field(
+        0.01, ge=0, description="on matrices and kernels; biases and norms have none"
+    )
     warmup_steps: int = Field(100, ge=0)
     schedule: Literal["constant", "cosine", "linear"] = "constant"
-    decay_from: float = Field(0.0, ge=0, lt=1, description="fraction of the run after which decay begins")
-    final_fraction: float = Field(0.0, ge=0, le=1, description="learning rate at the end as a fraction of the peak")
+    decay_from: float = Field(
+        0.0, ge=0, lt=1, description="fraction of the run after which decay begins"
+    )
+    final_fraction: float = Field(
+        0.0, ge=0, le=1, description="learning rate at the end as a fraction of the peak"
+    )
     grad_clip: float = Field(1.0, gt=0, description="largest gradient norm")
 
 
 def learning_rate(config: OptimConfig, step: int, num_steps: int) -> float:
-    """Learning rate of a step: linear warm-up, a plateau, then decay to ``final_fraction`` of the peak."""
+    """Learning rate of a step: warm-up, a plateau, then decay to ``final_fraction`` of the peak."""
     rate = config.lr * min(1.0, (step + 1) / max(1, config.warmup_steps))
     start = config.decay_from * num_steps
     if config.schedule == "constant" or step <= start:
@@ -36,8 +42,10 @@ def learning_rate(config: OptimConfig, step: int, num_steps: int) -> float:
     return rate * (config.final_fraction + (1 - config.final_fraction) * fall)
 
 
-def build_optimizer(config: OptimConfig, parameters: Mapping[str, torch.nn.Parameter]) -> torch.optim.AdamW:
-    """AdamW over named parameters; fused on a GPU. Only tensors of two and more axes are decayed."""
+def build_optimizer(
+    config: OptimConfig, parameters: Mapping[str, torch.nn.Parameter]
+) -> torch.optim.AdamW:
+    """AdamW over named parameters; only tensors of two and more axes are decayed."""
     named = sorted(parameters.items())
     groups = [
         {"params": [p for _, p in named if p.ndim >= 2], "weight_decay": config.weight_decay},
@@ -50,7 +58,7 @@ def build_optimizer(config: OptimConfig, parameters: Mapping[str, torch.nn.Param
 def optimizer_tensors(
     optimizer: torch.optim.Optimizer, parameters: Mapping[str, torch.nn.Parameter]
 ) -> dict[str, torch.Tensor]:
-    """The optimizer's state under the parameters' names: ``name/exp_avg``, ``name/exp_avg_sq``, ``name/step``."""
+    """The optimizer's state by parameter: ``name/exp_avg``, ``name/exp_avg_sq``, ``name/step``."""
     tensors = {}
     for name, parameter in parameters.items():
         for key, value in optimizer.state.get(parameter, {}).items():
@@ -66,7 +74,11 @@ def load_optimizer_tensors(
     """Put back what :func:`optimizer_tensors` gave; layout and device follow the parameter."""
     for name, parameter in parameters.items():
         prefix = f"{name}/"
-        state = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+        state = {
+            key.removeprefix(prefix): value
+            for key, value in tensors.items()
+            if key.startswith(prefix)
+        }
         optimizer.state[parameter] = {
             key: value.clone() if value.ndim == 0 else torch.empty_like(parameter).copy_(value)
             for key, value in state.items()

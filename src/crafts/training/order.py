@@ -1,7 +1,8 @@
-"""What sample ``g`` of a run is: its row, crop, noise, timestep and caption are functions of (seed, g).
+"""Row, crop, noise, timestep and caption of sample ``g`` are functions of (seed, g).
 
-``g`` is the global sample index, ``step * global_batch_size + place in the batch``. Nothing here has a
-state, so a resumed run, another number of ranks and another micro-batch size see the same samples.
+``g`` is the global sample index, ``step * global_batch_size + place in the batch``. Nothing here
+has a state, so a resumed run, another number of ranks and another micro-batch size see the same
+samples.
 """
 
 from __future__ import annotations
@@ -65,8 +66,9 @@ class SampleOrder:
     def row(self, index: int) -> int:
         """Row of global sample ``index``, in [0, count)."""
         if self._cumulative is not None:
-            place = np.searchsorted(self._cumulative, uniform(self.seed, "row", index), side="right")
-            return min(int(place), self.count - 1)
+            drawn = uniform(self.seed, "row", index)
+            found = int(np.searchsorted(self._cumulative, drawn, side="right"))
+            return min(found, self.count - 1)
         epoch, place = divmod(index, self.count)
         if epoch != self._epoch:  # a cache, not a state: any index may be asked for at any time
             rng = np.random.default_rng(seed_from(self.seed, "epoch", epoch))

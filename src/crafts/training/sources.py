@@ -34,9 +34,13 @@ class ShardData(Config):
 
     kind: Literal["shards"] = "shards"
     folder: str
-    balance: float = Field(0.0, ge=0, le=1, description="0: natural shares of the classes, 1: equal shares")
+    balance: float = Field(
+        0.0, ge=0, le=1, description="0: natural shares of the classes, 1: equal shares"
+    )
     balance_by: str = Field("label", description="column whose values are balanced")
-    sets: tuple[str, ...] = Field((), description="use only these values of the column `set`; empty: all")
+    sets: tuple[str, ...] = Field(
+        (), description="use only these values of the column `set`; empty: all"
+    )
 
 
 class LatentData(ShardData):
@@ -69,7 +73,12 @@ class PaintedSource:
         for index in range(config.count + held):
             tile = paint_tile(seed=config.seed, index=index, size=config.size)
             split = "train" if index < config.count else "validation"
-            row = {"key": f"painted-{index:06d}", "text": tile.caption, "captions": [tile.caption], "set": "painted"}
+            row = {
+                "key": f"painted-{index:06d}",
+                "text": tile.caption,
+                "captions": [tile.caption],
+                "set": "painted",
+            }
             self.rows.append({**tile.fields, **row, "split": split})
             self._images.append(tile.image)
         self.fingerprint = f"painted-{config.count}-{config.size}-{config.seed}"
@@ -100,7 +109,11 @@ class CachedImages:
 
 def open_images(config: PaintedData | ShardData) -> PaintedSource | CachedImages:
     """The images of a recipe's ``data`` section."""
-    return PaintedSource(config) if isinstance(config, PaintedData) else CachedImages(Path(config.folder))
+    return (
+        PaintedSource(config)
+        if isinstance(config, PaintedData)
+        else CachedImages(Path(config.folder))
+    )
 
 
 class Split:
@@ -122,13 +135,18 @@ class Split:
         self.validation = [i for i in kept if rows[i].get("split") == "validation"]
         if not self.train:
             raise DataError(
-                "train: data", came=f"{len(rows)} rows, none of split 'train'" + (f" in sets {sets}" if sets else ""),
-                allowed="at least one training row", do="Check the splits of the shards and data.sets.",
+                "train: data",
+                came=f"{len(rows)} rows, none of split 'train'"
+                + (f" in sets {sets}" if sets else ""),
+                allowed="at least one training row",
+                do="Check the splits of the shards and data.sets.",
             )
         weights = None
         if config.balance:
             column = getattr(config, "balance_by", "label")
-            weights = balance_weights([str(rows[i].get(column, "")) for i in self.train], config.balance)
+            weights = balance_weights(
+                [str(rows[i].get(column, "")) for i in self.train], config.balance
+            )
         self._order = SampleOrder(len(self.train), seed, weights)
 
     def row(self, position: int) -> int:
@@ -147,7 +165,9 @@ class Split:
         return chosen
 
 
-def jitter_stains(images: torch.Tensor, positions: Sequence[int], seed: int, sigma: float) -> torch.Tensor:
+def jitter_stains(
+    images: torch.Tensor, positions: Sequence[int], seed: int, sigma: float
+) -> torch.Tensor:
     """Mild stain jitter [B, 3, H, W], a function of each global sample index."""
     draws = [draw_stain_jitter(1, generator_for(seed, "stain", g), sigma=sigma) for g in positions]
     factors, offsets = (torch.cat(parts) for parts in zip(*draws, strict=True))

@@ -44,7 +44,7 @@ class Meter:
     def count(self, one_step: Callable[[], object]) -> None:
         """Count the floating-point operations of a step that is thrown away.
 
-        Counting changes which kernels run, and with them the last bits, so it must not touch a real step.
+        Counting changes which kernels run, and with them the last bits: no real step may see it.
 
         Args:
             one_step: computes gradients; buffers and gradients are put back afterwards.
@@ -75,7 +75,8 @@ class Meter:
         """One line of progress."""
         left = (self.num_steps - row["step"] - 1) * self.seconds
         return (
-            f"step {int(row['step']) + 1}/{self.num_steps}  loss {row['loss']:.4f}  lr {row['lr']:.1e}  "
+            f"step {int(row['step']) + 1}/{self.num_steps}  "
+            f"loss {row['loss']:.4f}  lr {row['lr']:.1e}  "
             f"{row['images_per_second']:.1f} images/s  {100 * row['share_of_peak']:.0f} % of peak  "
             f"{_duration(left)} to go"
         )
@@ -83,7 +84,11 @@ class Meter:
 
 def _duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes // 60} h {minutes % 60:02d} min" if minutes >= 60 else f"{minutes} min {rest:02d} s"
+    return (
+        f"{minutes // 60} h {minutes % 60:02d} min"
+        if minutes >= 60
+        else f"{minutes} min {rest:02d} s"
+    )
 
 
 def _synchronise(device: torch.device) -> None:

@@ -52,9 +52,17 @@ class Task(Protocol):
 
 
 def build_task(
-    stage: AutoencoderStage | ClipStage | DenoiserStage, data: PaintedData | ShardData, *, seed: int,
-    device: torch.device, dtype: torch.dtype,
+    stage: AutoencoderStage | ClipStage | DenoiserStage,
+    data: PaintedData | ShardData,
+    *,
+    seed: int,
+    device: torch.device,
+    dtype: torch.dtype,
 ) -> Task:
     """The task of a stage configuration, with networks built or loaded and data opened."""
-    kinds: dict[type, Any] = {AutoencoderStage: AutoencoderTask, ClipStage: ClipTask, DenoiserStage: DenoiserTask}
+    kinds: dict[type, Any] = {
+        AutoencoderStage: AutoencoderTask,
+        ClipStage: ClipTask,
+        DenoiserStage: DenoiserTask,
+    }
     return kinds[type(stage)](stage, data, seed=seed, device=device, dtype=dtype)

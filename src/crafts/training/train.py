@@ -1,8 +1,8 @@
 """The training stage: one loop for the autoencoder, CLIP and the denoiser.
 
-Everything random about a sample is a function of (seed, global sample index), the learning rate is a
-function of the step, and a checkpoint holds weights, average and optimizer. So a run that was killed and
-resumed, or that ran on another number of processes, gives the same weights.
+Everything random about a sample is a function of (seed, global sample index), the learning rate
+is a function of the step, and a checkpoint holds weights, average and optimizer. So a run that was
+killed and resumed, or that ran on another number of processes, gives the same weights.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ import math
 import signal
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import Field
@@ -48,8 +48,16 @@ from crafts.training.stages import StageConfig, Task, build_task
 
 # Fields that may differ between the legs of one run without changing its numbers.
 FREE_ON_RESUME = frozenset(
-    {"checkpoint_every", "keep_checkpoints", "validate_every", "sample_every", "say_every", "micro_batch_size",
-     "device", "tracker"}
+    {
+        "checkpoint_every",
+        "keep_checkpoints",
+        "validate_every",
+        "sample_every",
+        "say_every",
+        "micro_batch_size",
+        "device",
+        "tracker",
+    }
 )
 
 
@@ -61,17 +69,27 @@ class TrainConfig(Config):
     optim: OptimConfig = OptimConfig()
     seed: int = Field(0, ge=0)
     num_steps: int = Field(gt=0, description="optimizer steps of the whole run")
-    global_batch_size: int = Field(gt=0, description="samples per optimizer step over all processes")
-    micro_batch_size: int | None = Field(None, gt=0, description="samples per device pass; None: all at once")
+    global_batch_size: int = Field(
+        gt=0, description="samples per optimizer step over all processes"
+    )
+    micro_batch_size: int | None = Field(
+        None, gt=0, description="samples per device pass; None: all at once"
+    )
     ema_decay: float = Field(0.999, ge=0, lt=1)
     precision: Literal["fp32", "bf16", "fp64"] = "fp32"
     device: str = "auto"
     checkpoint_every: int = Field(500, gt=0, description="steps between checkpoints")
     keep_checkpoints: int = Field(2, ge=1)
-    validate_every: int = Field(0, ge=0, description="steps between held-out losses; 0: only at the end")
-    sample_every: int = Field(0, ge=0, description="steps between grids of fixed prompts; 0: only at the end")
+    validate_every: int = Field(
+        0, ge=0, description="steps between held-out losses; 0: only at the end"
+    )
+    sample_every: int = Field(
+        0, ge=0, description="steps between grids of fixed prompts; 0: only at the end"
+    )
     say_every: int = Field(20, gt=0, description="steps between lines of progress")
-    max_skipped_in_a_row: int = Field(10, gt=0, description="steps with a non-finite gradient before giving up")
+    max_skipped_in_a_row: int = Field(
+        10, gt=0, description="steps with a non-finite gradient before giving up"
+    )
     tracker: Literal["none", "tensorboard"] = "none"
 
 
@@ -82,7 +100,7 @@ class Run:
     config: TrainConfig
     output: Path
     task: Task
-    network: nn.Module
+    network: Any  # the task's network, or DistributedDataParallel around it
     optimizer: torch.optim.Optimizer
     parameters: dict[str, nn.Parameter]
     ema: Ema
@@ -102,8 +120,8 @@ def run(
     Args:
         config: the resolved recipe.
         inputs: ``data`` and ``init_from`` override the folders that the recipe names.
-        output: gets ``checkpoints/``, ``metrics.jsonl``, ``samples/``, ``model/`` and ``manifest.json``.
-        resume: ``auto`` goes on from the newest whole checkpoint; ``never`` refuses an output with one.
+        output: gets ``checkpoints/``, ``metrics.jsonl``, ``samples/``, ``model/``, a manifest.
+        resume: ``auto`` goes on from the newest checkpoint; ``never`` refuses an output with one.
 
     Raises:
         ConfigError: the recipe, or a resume with another recipe.
@@ -149,7 +167,10 @@ def _train(run: Run, interrupted: list[int]) -> None:
         else:
             progress.skipped += 1
             progress.skipped_in_a_row += 1
-            say(f"step {step}: non-finite gradient, step skipped ({progress.skipped} so far); samples: {names}")
+            say(
+                f"step {step}: non-finite gradient, step skipped ({progress.skipped} so far); "
+                f"samples: {names}"
+            )
             _refuse_divergence(run, names)
         run.optimizer.zero_grad(set_to_none=True)
         progress.step = step + 1
@@ -158,7 +179,14 @@ def _train(run: Run, interrupted: list[int]) -> None:
         shared = group.mean({**losses, "interrupted": float(bool(interrupted))})
         stop = shared.pop("interrupted") > 0
         meter.update(time.perf_counter() - started)
-        row = {"step": step, **shared, "grad_norm": norm, "lr": rate, "skipped": progress.skipped, **meter.row()}
+        row = {
+            "step": step,
+            **shared,
+            "grad_norm": norm,
+            "lr": rate,
+            "skipped": progress.skipped,
+            **meter.row(),
+        }
         if metrics:
             metrics.append(row)
         if metrics and (step % config.say_every == 0 or progress.step == config.num_steps):
@@ -174,13 +202,15 @@ def _train(run: Run, interrupted: list[int]) -> None:
             _save(run)
         if stop:
             raise InterruptedRunError(
-                str(run.output), came=f"a signal after step {progress.step}", allowed="the end of the run",
+                str(run.output),
+                came=f"a signal after step {progress.step}",
+                allowed="the end of the run",
                 do="The checkpoint is saved; the same command goes on from it.",
             )
 
 
 def _accumulate(run: Run, step: int) -> tuple[dict[str, float], list[str]]:
-    """Gradients of the mean loss over this process's samples; returns mean losses and the samples' keys."""
+    """Gradients of the mean loss over this process's samples; returns losses and keys."""
     config, group = run.config, run.processes
     local = config.global_batch_size // group.count
     micro = min(config.micro_batch_size or local, local)
@@ -203,24 +233,34 @@ def _accumulate(run: Run, step: int) -> tuple[dict[str, float], list[str]]:
     return totals, names
 
 
-def _start(config: TrainConfig, output: Path, device: torch.device, group: Processes, resume: str) -> Run:
-    """Build the parts and load the newest checkpoint, if there is one and it belongs to this recipe."""
+def _start(
+    config: TrainConfig, output: Path, device: torch.device, group: Processes, resume: str
+) -> Run:
+    """Build the parts; load the newest checkpoint if there is one and it belongs to this recipe."""
     local = config.global_batch_size // group.count
     if config.global_batch_size % group.count or local % (config.micro_batch_size or local):
         raise ConfigError(
-            "train: global_batch_size", came=f"{config.global_batch_size} over {group.count} processes in micro-batches "
-            f"of {config.micro_batch_size}", allowed="a whole number of equal micro-batches per process",
+            "train: global_batch_size",
+            came=f"{config.global_batch_size} over {group.count} processes in micro-batches "
+            f"of {config.micro_batch_size}",
+            allowed="a whole number of equal micro-batches per process",
             do="Change global_batch_size or micro_batch_size.",
         )
     dtype = torch.float64 if config.precision == "fp64" else torch.float32
     task = build_task(config.stage, config.data, seed=config.seed, device=device, dtype=dtype)
     parameters = {name: p for name, p in task.network.named_parameters() if p.requires_grad}
     live = trained_state(task.network)
-    optimizer, ema, progress = build_optimizer(config.optim, parameters), Ema(live, config.ema_decay), Progress()
+    optimizer, ema, progress = (
+        build_optimizer(config.optim, parameters),
+        Ema(live, config.ema_decay),
+        Progress(),
+    )
     found = newest_checkpoint(output / "checkpoints")
     if found and resume == "never":
         raise ConfigError(
-            str(output), came="checkpoints of an earlier run", allowed="an output folder without them",
+            str(output),
+            came="checkpoints of an earlier run",
+            allowed="an output folder without them",
             do="Use --resume auto to go on, or choose another --output.",
         )
     if found:
@@ -248,12 +288,17 @@ def _save(run: Run) -> None:
         folder = run.output / "checkpoints" / f"step-{run.progress.step:07d}"
         state = State(
             progress=run.progress,
-            weights={name: value.clone() for name, value in trained_state(run.task.network).items()},
+            weights={
+                name: value.clone() for name, value in trained_state(run.task.network).items()
+            },
             average=run.ema.weights,
             optimizer=optimizer_tensors(run.optimizer, run.parameters),
         )
         save_checkpoint(
-            folder, state, config=run.config.model_dump(mode="json"), write_model=lambda target: _write_model(run, target)
+            folder,
+            state,
+            config=run.config.model_dump(mode="json"),
+            write_model=lambda target: _write_model(run, target),
         )
         prune_checkpoints(folder.parent, run.config.keep_checkpoints)
     run.processes.wait()
@@ -270,7 +315,10 @@ def _finish(run: Run) -> artifacts.Manifest:
         with artifacts.staging(run.output / "model") as temporary:
             _write_model(run, temporary)
         artifacts.finish(
-            run.output, stage="train", config=run.config, inputs=run.task.inputs,
+            run.output,
+            stage="train",
+            config=run.config,
+            inputs=run.task.inputs,
             counts={"steps": run.progress.step, "skipped": run.progress.skipped},
             only=["config.yaml", "metrics.jsonl", "model/manifest.json"],
         )
@@ -285,7 +333,10 @@ def _validate(run: Run) -> dict[str, float]:
         losses = run.task.validate()
     run.task.network.train()
     if losses:
-        say("held out: " + "  ".join(f"{name} {value:.4f}" for name, value in sorted(losses.items())))
+        say(
+            "held out: "
+            + "  ".join(f"{name} {value:.4f}" for name, value in sorted(losses.items()))
+        )
     return {f"heldout/{name}": value for name, value in losses.items()}
 
 
@@ -304,8 +355,10 @@ def _sample(run: Run) -> None:
 def _refuse_divergence(run: Run, names: list[str]) -> None:
     if run.progress.skipped_in_a_row >= run.config.max_skipped_in_a_row:
         raise DataError(
-            f"train: step {run.progress.step}", came=f"{run.progress.skipped_in_a_row} non-finite gradients in a row "
-            f"(last samples: {', '.join(names[:4])})", allowed="finite losses",
+            f"train: step {run.progress.step}",
+            came=f"{run.progress.skipped_in_a_row} non-finite gradients in a row "
+            f"(last samples: {', '.join(names[:4])})",
+            allowed="finite losses",
             do="Lower optim.lr, or look at these samples; the last checkpoint is whole.",
         )
 
@@ -321,8 +374,10 @@ def _refuse_other_recipe(config: TrainConfig, output: Path) -> None:
     changed = [k for k in now if k not in FREE_ON_RESUME and before.get(k) != now[k]]
     if changed:
         raise ConfigError(
-            f"{output}: {changed[0]}", came=f"{now[changed[0]]!r}", allowed=f"{before.get(changed[0])!r}, with which this "
-            "run was begun", do="Restore the recipe, or train in another --output with stage.init_from.",
+            f"{output}: {changed[0]}",
+            came=f"{now[changed[0]]!r}",
+            allowed=f"{before.get(changed[0])!r}, with which this run was begun",
+            do="Restore the recipe, or train in another --output with stage.init_from.",
         )
 
 
@@ -335,7 +390,7 @@ def _with_inputs(config: TrainConfig, inputs: Mapping[str, Path]) -> TrainConfig
     return TrainConfig.model_validate(values)
 
 
-def _autocast(config: TrainConfig, device: torch.device):
+def _autocast(config: TrainConfig, device: torch.device) -> AbstractContextManager[Any]:
     if config.precision == "bf16":
         return torch.autocast(device.type, dtype=torch.bfloat16)
     return nullcontext()
@@ -347,7 +402,7 @@ def _due(every: int, done: int, last: bool) -> bool:
 
 @contextmanager
 def _interrupts() -> Iterator[list[int]]:
-    """Collect SIGTERM and SIGINT instead of dying in the middle of a step; a second one kills as usual."""
+    """Collect SIGTERM and SIGINT instead of dying in mid-step; a second one kills as usual."""
     received: list[int] = []
 
     def note(number: int, frame: object) -> None:
@@ -355,7 +410,7 @@ def _interrupts() -> Iterator[list[int]]:
         signal.signal(number, before[number])
         say("stopping after this step; a second signal stops at once")
 
-    before = {}
+    before: dict[int, Any] = {}
     for number in (signal.SIGTERM, signal.SIGINT):
         try:
             before[number] = signal.signal(number, note)
@@ -364,5 +419,5 @@ def _interrupts() -> Iterator[list[int]]:
     try:
         yield received
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for signal_number, handler in before.items():
+            signal.signal(signal_number, handler)
