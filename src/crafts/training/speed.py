@@ -11,12 +11,12 @@ from torch.utils.flop_counter import FlopCounterMode
 
 
 def measure_peak(device: torch.device, size: int | None = None) -> float:
-    """FLOP/s of a large matrix product in the precision that training uses, best of three."""
+    """FLOP/s of a large matrix product in the precision that training uses, best of twelve."""
     size = size or (8192 if device.type == "cuda" else 1024)
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
     a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
     best = float("inf")
-    for _ in range(4):
+    for _ in range(12):
         _synchronise(device)
         started = time.perf_counter()
         a @ b
