@@ -47,6 +47,8 @@ TASKS = {
     "prostate": CLASSES[4:6],
     "organ": ORGANS,
 }
+# components of a tissue, not views of an organ
+COMPONENTS = ("colon fat", "colon lymphoid", "colon mucus", "colon muscle", "colon stroma")
 BATCH, CROP = 64, 128
 PEAK_RATE = 3e-3
 
@@ -56,6 +58,8 @@ Row = Mapping[str, str]
 def class_of(row: Row) -> str | None:
     """The class of a row of ``metadata.csv``, or None when it belongs to no measured task."""
     organ, label = row["organ"].lower(), row["label"].lower()
+    if label in COMPONENTS:
+        return None
     if "oral" in organ:
         kind = "normal" if "normal" in label else "carcinoma"
         return f"oral {kind} {row['power']}" if row["power"] in ("low", "high") else None
@@ -136,8 +140,38 @@ def augment(grey: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     return crops + 0.1 * draw(0, 1, 1) * torch.randn(crops.shape, generator=generator)
 
 
-def train(rows: Sequence[Row], tiles: NDArray[np.uint8], cpu_seconds: float, output: Path) -> None:
-    """Train for a fixed processor time with a one-cycle schedule and save to ``output``."""
+def scramble(crops: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Crops [B, 1, H, W] with the same amplitude spectrum and random phases: nothing to be seen."""
+    noise = torch.fft.rfft2(torch.randn(crops.shape, generator=generator))
+    spectrum = torch.fft.rfft2(crops).abs() * torch.polar(torch.ones(()), noise.angle())
+    return torch.fft.irfft2(spectrum, s=crops.shape[-2:])
+
+
+def targets(labels: torch.Tensor, num_scrambled: int) -> torch.Tensor:
+    """Smoothed class probabilities [B, K]; the first ``num_scrambled`` crops are of no class."""
+    wanted = F.one_hot(labels, len(CLASSES)).float() * 0.95 + 0.05 / len(CLASSES)
+    wanted[:num_scrambled] = 1 / len(CLASSES)
+    return wanted
+
+
+def train(
+    rows: Sequence[Row],
+    tiles: NDArray[np.uint8],
+    cpu_seconds: float,
+    output: Path,
+    *,
+    scrambled: float = 0.0,
+) -> None:
+    """Train for a fixed processor time with a cosine schedule and save to ``output``.
+
+    Args:
+        rows: with their class.
+        tiles: theirs, uint8 [N, H, W, 3].
+        cpu_seconds: processor time.
+        output: folder of the weights.
+        scrambled: share of each batch that is phase-scrambled and must be called no class, so that
+            the spectrum alone (sharpness and scale of a set) tells nothing.
+    """
     torch.manual_seed(0)
     network = build_network().train()
     chunks = (grey_match(tiles[k : k + 256]) for k in range(0, len(tiles), 256))
@@ -145,6 +179,7 @@ def train(rows: Sequence[Row], tiles: NDArray[np.uint8], cpu_seconds: float, out
     labels = torch.tensor([CLASSES.index(row["class"]) for row in rows])
     weights, generator = sampling_weights(rows), generator_for("classifier", 0)
     optimizer = torch.optim.AdamW(network.parameters(), lr=PEAK_RATE, weight_decay=0.05)
+    num_scrambled = round(scrambled * BATCH)
     begin, said, step, running = time.process_time(), time.monotonic(), 0, 0.0
     while (done := (time.process_time() - begin) / cpu_seconds) < 1:
         for group in optimizer.param_groups:
@@ -152,8 +187,10 @@ def train(rows: Sequence[Row], tiles: NDArray[np.uint8], cpu_seconds: float, out
                 PEAK_RATE * min(1.0, done / 0.05, 0.5 * (1 + math.cos(math.pi * done))) + 1e-6
             )
         index = torch.multinomial(weights, BATCH, replacement=True, generator=generator)
-        logits = network(augment(grey[index].float(), generator)).logits
-        loss = F.cross_entropy(logits, labels[index], label_smoothing=0.05)
+        crops = augment(grey[index].float(), generator)
+        if num_scrambled:
+            crops[:num_scrambled] = scramble(crops[:num_scrambled], generator)
+        loss = F.cross_entropy(network(crops).logits, targets(labels[index], num_scrambled))
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
@@ -198,6 +235,7 @@ def save_classifier(network: ResNetForImageClassification, folder: Path) -> None
     half = ResNetForImageClassification(network.config)
     half.load_state_dict(network.state_dict())
     half.half().save_pretrained(folder)
+    (folder / "model.safetensors").chmod(0o644)  # written as 0600, which a package would keep
 
 
 def load_classifier(folder: Path) -> ResNetForImageClassification:
@@ -285,12 +323,14 @@ def main() -> None:
     parser.add_argument("tiles", type=Path)
     parser.add_argument("output", type=Path)
     parser.add_argument("--cpu-seconds", type=float, default=900)
+    parser.add_argument("--scrambled", type=float, default=0.0, help="share of crops of no class")
     options = parser.parse_args()
     torch.set_num_threads(1)
     if options.cpu_seconds > 0:
         rows = read_rows(options.tiles, "train")
         say(f"{len(rows)} training tiles: {dict(Counter(row['class'] for row in rows))}")
-        train(rows, read_tiles(options.tiles, rows), options.cpu_seconds, options.output)
+        tiles = read_tiles(options.tiles, rows)
+        train(rows, tiles, options.cpu_seconds, options.output, scrambled=options.scrambled)
     calibrate(options.tiles, options.output)
     report(options.tiles, options.output)
 

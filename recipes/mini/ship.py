@@ -24,7 +24,7 @@ GUIDANCE = {"balanced": 2.5, "fast": 2.5}  # chosen on validation groups; LOG.md
 
 
 def main(denoiser: Path, clip: Path) -> None:
-    """Write ``weights/mini`` and ``weights/evaluation_clip``."""
+    """Write ``weights/mini`` and ``weights/evaluation-clip``."""
     bundle = load_bundle(denoiser)
     made = load_manifest(denoiser)
     bundle = replace(bundle, licence=LICENCE, extra={"guidance": GUIDANCE})
@@ -39,7 +39,7 @@ def main(denoiser: Path, clip: Path) -> None:
         inputs=made.inputs,
     )
     encoder = load_dual_encoder(clip)
-    with staging(WEIGHTS / "evaluation_clip") as folder:
+    with staging(WEIGHTS / "evaluation-clip") as folder:
         save_dual_encoder(encoder, folder, half=True)
         manifest = load_manifest(clip)
         finish(

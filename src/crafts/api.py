@@ -141,11 +141,22 @@ def encode(
     *,
     model: str | Path = "mini",
 ) -> Manifest:
-    """Shards into latents by the autoencoder of ``model``; see :func:`crafts.data.encode.run`."""
-    from crafts.data import encode as stage
+    """Shards into latents by an autoencoder; see :func:`crafts.data.encode.run`.
 
-    resolved = _resolved("encode", config)
-    return stage.run(resolved, Path(shards), Path(output), codec=load(model).bundle.codec)
+    Args:
+        config: size, variants and the rest.
+        shards: output of ``pack``.
+        output: folder to write; what is still valid in it is taken over.
+        model: a whole model, of which the autoencoder is used, or an autoencoder's own folder.
+    """
+    from crafts.core.runtime import pick_device
+    from crafts.data import encode as stage
+    from crafts.model.codec import load_codec
+
+    resolved, device = _resolved("encode", config), pick_device()
+    alone = Path(model).is_dir() and not (Path(model) / "model_index.json").exists()
+    codec = load_codec(Path(model)).to(device) if alone else load(model).bundle.codec
+    return stage.run(resolved, Path(shards), Path(output), codec=codec, device=device)
 
 
 def train(

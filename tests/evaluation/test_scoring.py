@@ -107,6 +107,7 @@ def test_classes_follow_organ_label_and_power():
     assert row("prostate", "prostate cancer") == "prostate cancer"
     assert row("prostate", "prostate cancer high", "high", "monuseg_NC") is None
     assert row("colon", "colon polyp") == "colon"
+    assert row("colon", "colon fat", "medium", "crc_he7k") is None
     assert row("stomach", "stomach carcinoma") is None
 
 
@@ -128,10 +129,30 @@ def test_augmentation_is_decided_by_its_generator_and_keeps_to_the_tile():
     assert torch.isfinite(one).all()
 
 
+def test_scrambled_crops_keep_their_spectrum_and_belong_to_no_class():
+    crops = torch.randn(2, 1, 32, 32, generator=torch.Generator().manual_seed(0))
+    other = classifier.scramble(crops, torch.Generator().manual_seed(1))
+    torch.testing.assert_close(
+        torch.fft.rfft2(other).abs()[..., 1:-1],
+        torch.fft.rfft2(crops).abs()[..., 1:-1],
+        rtol=1e-3,
+        atol=1e-3,
+    )
+    assert abs(float(torch.corrcoef(torch.stack([crops.flatten(), other.flatten()]))[0, 1])) < 0.15
+    wanted = classifier.targets(torch.tensor([3, 3, 5]), 1)
+    labels = torch.tensor([3, 3, 5])
+    torch.testing.assert_close(wanted[0], torch.full((11,), 1 / 11))
+    logits = torch.randn(3, 11, generator=torch.Generator().manual_seed(2))
+    torch.testing.assert_close(
+        torch.nn.functional.cross_entropy(logits[1:], wanted[1:]),
+        torch.nn.functional.cross_entropy(logits[1:], labels[1:], label_smoothing=0.05),
+    )
+
+
 def test_a_trained_classifier_comes_back_from_half_precision(tiles, tmp_path):
     rows = classifier.read_rows(tiles, "train")
     images = np.kron(classifier.read_tiles(tiles, rows), np.ones((1, 8, 8, 1), dtype=np.uint8))
-    classifier.train(rows, images, 1.0, tmp_path)
+    classifier.train(rows, images, 1.0, tmp_path, scrambled=0.25)
     assert (tmp_path / "model.safetensors").stat().st_size < 1_000_000
     network = classifier.load_classifier(tmp_path)
     assert next(network.parameters()).dtype == torch.float32
