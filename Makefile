@@ -60,7 +60,7 @@ docs: $(VENV)/core.stamp  ## write docs/cli.md from --help
 	@$(BIN)/python docs/make_cli.py docs/cli.md
 
 soak: $(VENV)/dev.stamp  ## the long runs that `make test` leaves out
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -v -m soak tests
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -v -s -m soak tests
 
 bench: $(VENV)/core.stamp  ## sampling and training speed beside diffusers' own
 	@$(QUIET) $(BIN)/python bench/sampling.py
