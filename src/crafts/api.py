@@ -183,6 +183,13 @@ def train(
     return stage.run(resolved, inputs or {}, Path(output), resume=resume)
 
 
+def estimate(config: TrainConfig | Mapping[str, Any] | Path) -> list[str]:
+    """What a recipe will cost, in lines; see :func:`crafts.training.estimate.describe_cost`."""
+    from crafts.training.estimate import describe_cost
+
+    return describe_cost(_resolved("train", config))
+
+
 def generate(
     config: GenerateConfig | Mapping[str, Any], output: Path, *, model: Model | None = None
 ) -> Manifest:

@@ -283,15 +283,13 @@ def train(
 ) -> None:
     """Train a recipe: autoencoder, CLIP or denoiser.
 
-    --dry-run also counts parameters, operations, memory and hours of a denoiser.
+    --dry-run also counts parameters and, of denoiser and autoencoder, operations, memory and hours.
     """
     from crafts import api
 
     config = api.configure("train", recipe, overrides)
     if _shown(config, dry_run):
-        from crafts.training.estimate import describe_cost
-
-        for line in describe_cost(config):
+        for line in api.estimate(config):
             typer.echo(f"# {line}")
     else:
         _done(api.train(config, output, resume=resume), output)

@@ -28,7 +28,6 @@ CORE = (
     "pyarrow>=17",
     "pydantic>=2.9,<3",
     "PyYAML>=6.0.2",
-    "rich>=13",
     "safetensors>=0.6",
     "scikit-learn>=1.5",
     "tokenizers>=0.22",

@@ -21,6 +21,8 @@ from crafts.core.artifacts import (
     load_manifest,
     lock,
     raise_disk_full,
+    relative_to,
+    save_tensors,
     sha256_bytes,
     sha256_file,
     staging,
@@ -218,6 +220,86 @@ def test_a_full_disk_is_a_reason_to_try_again(tmp_path):
         raise PermissionError
     with Path("/dev/full").open("wb", buffering=0) as handle, pytest.raises(OSError):
         handle.write(b"x")
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_under_safetensors_is_a_reason_to_try_again(tmp_path, monkeypatch, number):
+    """safetensors reports the system's error number in its text only."""
+    import safetensors.torch
+    import torch
+
+    def full(*arguments, **keywords):
+        raise safetensors.SafetensorError(f"I/O error: no space (os error {number})")
+
+    monkeypatch.setattr(safetensors.torch, "save_file", full)
+    with pytest.raises(RetryError, match="w: the disk is full") as caught:
+        save_tensors({"a": torch.ones(1)}, tmp_path / "w")
+    assert caught.value.exit_code == 75
+    with pytest.raises(RetryError, match="out: the disk is full"), staging(tmp_path / "out"):
+        full()
+    assert hidden(tmp_path) == []
+
+
+LIMITED = """
+import resource, sys
+from pathlib import Path
+import safetensors, torch
+from crafts.core.artifacts import save_tensors
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+import signal
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+try:
+    save_tensors({"a": torch.ones(10_000)}, Path(sys.argv[1]))
+except (OSError, safetensors.SafetensorError) as error:
+    print(type(error).__name__)
+"""
+
+
+def test_another_fault_of_writing_stays_what_it_is(tmp_path):
+    environment = {**os.environ, "PYTHONPATH": str(Path(artifacts.__file__).parents[2])}
+    command = [sys.executable, "-c", LIMITED, str(tmp_path / "w")]
+    done = subprocess.run(command, env=environment, timeout=60, capture_output=True, text=True)
+    assert done.stdout.strip() in ("SafetensorError", "OSError"), done.stderr
+
+
+def test_saved_tensors_are_read_back(tmp_path):
+    import torch
+    from safetensors.torch import load_file
+
+    value = torch.arange(6.0).reshape(2, 3).T.requires_grad_()
+    save_tensors({"a": value}, tmp_path / "w")
+    assert torch.equal(load_file(tmp_path / "w")["a"], value)
+
+
+def test_paths_in_a_manifest_are_relative_to_its_folder(tmp_path, monkeypatch):
+    (tmp_path / "runs/latents").mkdir(parents=True)
+    (tmp_path / "runs/texts.txt").write_text("x")
+    (tmp_path / "mini").mkdir()
+    (tmp_path / "train").mkdir()
+    monkeypatch.chdir(tmp_path)
+    config = {
+        "stage": {"init_from": "owner/name", "texts": str(tmp_path / "runs/texts.txt")},
+        "data": {"folder": "runs/latents", "split": "train"},
+        "model": "mini",
+        "prompts": ("train", str(tmp_path / "runs")),
+        "number": 3,
+    }
+    with staging(tmp_path / "out/deep") as folder:
+        written = finish(folder, stage="test", config=config)
+    assert str(tmp_path) not in (tmp_path / "out/deep" / MANIFEST).read_text()
+    assert written.config == {
+        "stage": {"init_from": "owner/name", "texts": "../../runs/texts.txt"},
+        "data": {"folder": "../../runs/latents", "split": "train"},
+        "model": "mini",
+        "prompts": ["train", "../../runs"],
+        "number": 3,
+    }
+    assert (tmp_path / "out/deep" / written.config["data"]["folder"]).is_dir()
+
+
+@pytest.mark.parametrize("text", ["", "mini", "owner/name", "a" * 5000, "with\0null"])
+def test_what_is_no_path_stays_as_it_is(tmp_path, text):
+    assert relative_to(tmp_path, text) == text
 
 
 def test_manifests_have_no_clock(tmp_path):

@@ -47,6 +47,12 @@ def test_devices():
             pick_device("cuda:1")
 
 
+@pytest.mark.parametrize("name", ["gpu", "", "cuda:", "cuda:one", "cpu:0"])
+def test_a_device_of_no_known_name_is_refused(name):
+    with pytest.raises(ConfigError, match=f"device: {name!r}; expected auto, cpu, cuda or"):
+        pick_device(name)
+
+
 def test_progress_goes_to_standard_error(capsys):
     say("half")
     assert capsys.readouterr() == ("", "half\n")

@@ -327,6 +327,18 @@ def test_keep_takes_the_first_that_pass(bundle, tiny_model, tmp_path):
         run(given, None, tmp_path / "none", bundle=bundle, accept=lambda image, prompt: False)
 
 
+def test_the_manifest_holds_no_private_path(tiny_model, tmp_path):
+    (tmp_path / "prompts.csv").write_text("id,prompt\na,colon\n")
+    values = {"prompts": (), "manifest": tmp_path / "prompts.csv", "num_images": 1}
+    made = run(config(tiny_model, **values), None, tmp_path / "out")
+    assert (made.config["model"], made.config["manifest"]) == (tiny_model.name, "../prompts.csv")
+    assert made.inputs["model"] == sha256_file(tiny_model / "manifest.json")
+    assert str(tmp_path) not in (tmp_path / "out" / "manifest.json").read_text()
+    stamp = (tmp_path / "out/images/a-0.png").stat().st_mtime_ns
+    assert run(config(tiny_model, **values), None, tmp_path / "out") == made
+    assert (tmp_path / "out/images/a-0.png").stat().st_mtime_ns == stamp, "not made again"
+
+
 def test_images_in_memory_are_those_of_the_files(finished, bundle):
     images = generate_images(bundle, PROMPTS, num_images=2, num_steps=2)
     expected = list(pixels(finished[0]).values())

@@ -46,6 +46,14 @@ def test_half_precision_is_summed_in_float32() -> None:
     assert loss.dtype == torch.float32 and loss.item() == 0.25
 
 
+def test_double_precision_stays_double() -> None:
+    prediction = torch.full((1, 4), 1e-12, dtype=torch.float64) + 1
+    loss = denoising_loss(
+        prediction, torch.ones_like(prediction), SNR[:1], prediction_type="epsilon"
+    )
+    assert loss.dtype == torch.float64 and 0 < loss.item() < 1e-23
+
+
 @pytest.mark.parametrize(
     ("gamma", "kind", "words"), [(0.0, "epsilon", "positive number"), (5.0, "flow", "'flow'")]
 )

@@ -9,7 +9,7 @@ import torch
 from diffusers import DDIMScheduler, StableDiffusionPipeline
 
 from crafts.core import artifacts
-from crafts.core.errors import ConfigError, DataError, IntegrityError
+from crafts.core.errors import ConfigError, DataError, IntegrityError, RetryError
 from crafts.model import bundle as bundles
 from crafts.model.bundle import load_bundle, read_licence, resolve_model, save_bundle
 from fixtures_model import kl_codec, tiny_bundle, tiny_codec, write_sd15_folder
@@ -151,6 +151,26 @@ def test_sd15_can_be_saved_as_ours(sd15: tuple[Path, dict], tmp_path: Path) -> N
     assert again.licence == "creativeml-openrail-m"
     pipeline = StableDiffusionPipeline.from_pretrained(tmp_path / "model", local_files_only=True)
     assert type(pipeline.scheduler).__name__ == "PNDMScheduler"
+
+
+def test_half_precision_keeps_the_identity_of_the_latents(ours: Path, tmp_path: Path) -> None:
+    bundle = load_bundle(ours)
+    save_bundle(bundle, tmp_path / "half", card=CARD, half=True)
+    assert load_bundle(tmp_path / "half").codec.fingerprint == bundle.codec.fingerprint
+
+
+def test_a_full_disk_while_weights_are_written(ours: Path, tmp_path: Path, monkeypatch) -> None:
+    """diffusers writes through safetensors, whose error bears the number in its text."""
+    import diffusers.models.modeling_utils as writer
+    from safetensors import SafetensorError
+
+    def full(*arguments, **keywords):
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(writer.safetensors.torch, "save_file", full)
+    with pytest.raises(RetryError, match="the disk is full"):
+        save_bundle(load_bundle(ours), tmp_path / "model", card=CARD)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "remove"])

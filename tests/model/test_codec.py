@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from crafts.core import artifacts
 from crafts.core.config import Config, load_config
-from crafts.core.errors import ConfigError, DataError
+from crafts.core.errors import ConfigError, DataError, IntegrityError
 from crafts.model.codec import (
     Codec,
     CodecConfig,
@@ -70,8 +71,7 @@ def test_save_and_load(make, half: bool, tmp_path: Path, capfd) -> None:
     loaded = load_codec(tmp_path / "vae")
     assert codec.fingerprint == before, "saving changes nothing"
     assert next(loaded.module.parameters()).dtype == torch.float32 and not loaded.module.training
-    if not half:
-        assert loaded.fingerprint == before
+    assert loaded.fingerprint == before, "nor does storage in half precision"
     expected = codec.module.state_dict()
     for name, value in loaded.module.state_dict().items():
         torch.testing.assert_close(value, expected[name], rtol=1e-3, atol=1e-3 if half else 0)
@@ -87,6 +87,19 @@ def test_fingerprint_sees_one_weight() -> None:
     with torch.no_grad():
         next(codec.module.parameters()).view(-1)[0] += 1e-3
     assert codec.fingerprint != before and len(before) == 64
+
+
+def test_a_flipped_bit_is_refused_where_there_is_a_manifest(tmp_path: Path) -> None:
+    with artifacts.staging(tmp_path / "vae") as folder:
+        save_codec(tiny_codec(), folder)
+        artifacts.finish(folder, stage="test", config={})
+    load_codec(tmp_path / "vae")
+    path = tmp_path / "vae" / "diffusion_pytorch_model.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(IntegrityError, match="safetensors: changed content"):
+        load_codec(tmp_path / "vae")
 
 
 def test_fold_changes_latents_and_not_images() -> None:

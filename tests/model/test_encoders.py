@@ -12,8 +12,6 @@ from crafts.core.config import load_config
 from crafts.core.errors import ConfigError, DataError, IntegrityError
 from crafts.losses.contrastive import contrastive_loss, language_loss
 from crafts.model.encoders import (
-    EVALUATION_CLIP,
-    TRAINING_CLIP,
     DualEncoder,
     DualEncoderConfig,
     RegNetVision,
@@ -164,18 +162,6 @@ def test_loading_refuses(tokenizer, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("[1]")
     with pytest.raises(DataError, match="list"):
         load_dual_encoder(tmp_path)
-
-
-def test_the_two_shipped_encoders_differ_and_fit(tokenizer) -> None:
-    training = build_dual_encoder(TRAINING_CLIP, tokenizer)
-    evaluation = build_dual_encoder(EVALUATION_CLIP, tokenizer)
-    assert type(training.vision_model) is not type(evaluation.vision_model)
-    assert (training.config.text.width, evaluation.config.text.width) == (160, 128)
-    vocabulary = 3000 - len(tokenizer)
-    assert sum(p.numel() for p in evaluation.parameters()) + 128 * vocabulary <= 2_000_000
-    with torch.no_grad():
-        assert evaluation.eval().image_features(torch.zeros(1, 3, 256, 256)).shape == (1, 128)
-        assert training.eval().image_features(torch.zeros(1, 3, 256, 256)).shape == (1, 128)
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,7 @@ def write(checkpoints: Path, step: int) -> Path:
         folder,
         state,
         config={},
+        inputs={"data": "abc"},
         write_model=lambda target: (target / "model.txt").write_text("weights"),
     )
     return folder
@@ -42,7 +43,7 @@ def flip_a_bit(path: Path) -> None:
 
 def test_round_trip(tmp_path: Path) -> None:
     state = load_checkpoint(write(tmp_path, 3))
-    assert state.progress == Progress(step=3, skipped=1)
+    assert state.progress == Progress(step=3, skipped=1) and state.inputs == {"data": "abc"}
     assert torch.equal(state.weights["a"], torch.full((64,), 3.0))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,10 +18,37 @@ import yaml
 from safetensors.torch import load_file
 from tests.training.conftest import configure
 
-from crafts.core.artifacts import lock
+from crafts.core.artifacts import load_manifest, lock
 from crafts.core.errors import ConfigError, DataError, InterruptedRunError, RetryError
+from crafts.testing import write_tiny_model
 from crafts.training import train
 from crafts.training.stages import build_task
+
+SMALL_CLIP = {
+    "vision": {"kind": "resnet", "embedding_size": 8, "hidden_sizes": [8, 16], "depths": [1, 1]},
+    "text": {"width": 16, "num_layers": 1, "num_heads": 2, "intermediate": 32},
+    "projection_dim": 8,
+    "image_size": 32,
+}
+
+
+class After(list):
+    """Signals that are there from the n-th question on."""
+
+    def __init__(self, steps: int) -> None:
+        super().__init__([signal.SIGTERM])
+        self.left = steps
+
+    def __bool__(self) -> bool:
+        self.left -= 1
+        return self.left < 0
+
+
+def begin(config: train.TrainConfig, output: Path) -> train.Run:
+    """The moving parts of a fresh run, to look into."""
+    output.mkdir(exist_ok=True)
+    alone, device = train.Processes(), torch.device("cpu")
+    return train._start(config, output, device, alone, "auto")
 
 
 def weights_of(output: Path) -> dict[str, torch.Tensor]:
@@ -56,7 +84,7 @@ def command(recipe: dict[str, Any], folder: Path, output: Path) -> list[str]:
 def test_stopped_and_resumed_equals_undisturbed(recipe: dict[str, Any], tmp_path: Path) -> None:
     train.run(configure(recipe), {}, tmp_path / "whole")
     stopped = tmp_path / "stopped"
-    run = train._start(configure(recipe), stopped, torch.device("cpu"), train.Processes(), "auto")
+    run = begin(configure(recipe), stopped)
     with pytest.raises(InterruptedRunError, match="signal after step 1"):
         train._train(run, [signal.SIGTERM])
     manifest = train.run(configure(recipe), {}, stopped)
@@ -125,9 +153,7 @@ def test_accumulation_gives_the_same_gradients(
     gradients = []
     for size in (4, micro):
         config = configure(recipe, f"micro_batch_size={size}")
-        run = train._start(
-            config, tmp_path / f"{micro}-{size}", torch.device("cpu"), train.Processes(), "auto"
-        )
+        run = begin(config, tmp_path / f"{micro}-{size}")
         train._accumulate(run, 0)
         gradients.append({name: p.grad for name, p in run.parameters.items()})
     assert all(torch.allclose(gradients[0][n], gradients[1][n], atol=1e-12) for n in gradients[0])
@@ -137,7 +163,7 @@ def test_frozen_parts_get_no_gradient_and_do_not_move(
     recipe: dict[str, Any], tmp_path: Path
 ) -> None:
     config = configure(recipe)
-    run = train._start(config, tmp_path / "run", torch.device("cpu"), train.Processes(), "auto")
+    run = begin(config, tmp_path / "run")
     bundle = run.task.bundle
     before = [
         p.clone() for part in (bundle.codec.module, bundle.text.encoder) for p in part.parameters()
@@ -166,9 +192,7 @@ def test_learns_two_tiles(recipe: dict[str, Any], tmp_path: Path) -> None:
 def test_a_non_finite_step_is_skipped_counted_and_named(
     recipe: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    run = train._start(
-        configure(recipe), tmp_path / "run", torch.device("cpu"), train.Processes(), "auto"
-    )
+    run = begin(configure(recipe), tmp_path / "run")
     batch, poisoned = run.task.batch, []
 
     def poison(positions: Any) -> dict[str, Any]:
@@ -187,13 +211,7 @@ def test_a_non_finite_step_is_skipped_counted_and_named(
 
 
 def test_too_many_non_finite_steps_end_the_run(recipe: dict[str, Any], tmp_path: Path) -> None:
-    run = train._start(
-        configure(recipe, "max_skipped_in_a_row=2"),
-        tmp_path / "run",
-        torch.device("cpu"),
-        train.Processes(),
-        "auto",
-    )
+    run = begin(configure(recipe, "max_skipped_in_a_row=2"), tmp_path / "run")
     batch = run.task.batch
     run.task.batch = lambda positions: (
         batch(positions) | {"x0": torch.full((4, 4, 4, 4), float("inf"))}
@@ -232,9 +250,119 @@ def test_a_held_output_is_refused(recipe: dict[str, Any], tmp_path: Path) -> Non
         train.run(configure(recipe), {}, tmp_path)
 
 
-def test_uneven_batches_are_refused(recipe: dict[str, Any], tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="equal micro-batches"):
-        train.run(configure(recipe, "micro_batch_size=3"), {}, tmp_path / "run")
+def test_a_shorter_last_micro_batch_weighs_less(recipe: dict[str, Any], tmp_path: Path) -> None:
+    recipe |= {"precision": "fp64"}
+    gradients = []
+    for size in (4, 3):
+        run = begin(configure(recipe, f"micro_batch_size={size}"), tmp_path / str(size))
+        train._accumulate(run, 0)
+        gradients.append({name: p.grad for name, p in run.parameters.items()})
+    assert all(torch.allclose(gradients[0][n], gradients[1][n], atol=1e-12) for n in gradients[0])
+
+
+def test_a_caption_does_not_depend_on_its_batch(recipe: dict[str, Any]) -> None:
+    config = configure(recipe, "stage.max_chunks=3", "stage.caption_dropout=0.5")
+    task = build_task(
+        config.stage, config.data, seed=0, device=torch.device("cpu"), dtype=torch.float64
+    )
+    for row in task.rows:
+        row["captions"] = ["lung " * 30, "lung " * 100]
+    whole, network = task.batch(range(6)), task.network.eval()
+    assert whole["tokens"].shape[1] > 77 and not whole["mask"].all()
+    keys = whole.pop("keys")
+    together = network.per_sample(whole)
+    for position in range(6):
+        alone = task.batch([position])
+        assert alone.pop("keys") == [keys[position]]
+        assert torch.allclose(network.per_sample(alone)[0], together[position], atol=1e-12)
+
+
+def test_cut_captions_are_said(recipe: dict[str, Any], capsys: pytest.CaptureFixture) -> None:
+    config = configure(recipe)
+    task = build_task(
+        config.stage, config.data, seed=0, device=torch.device("cpu"), dtype=torch.float32
+    )
+    task.captions.say_what_is_cut(["short", "lung " * 100 + "the end"])
+    assert "1 of 2 captions looked at are longer than 1 chunks" in capsys.readouterr().err
+
+
+def test_another_artifact_is_no_output(recipe: dict[str, Any], tiny_model: Path) -> None:
+    with pytest.raises(ConfigError, match="files that no training run wrote"):
+        train.run(configure(recipe), {}, tiny_model)
+
+
+def test_resume_refuses_changed_inputs(
+    recipe: dict[str, Any], tmp_path: Path, tiny_model: Path
+) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(tiny_model, model)
+    recipe["stage"]["init_from"] = str(model)
+    run = begin(configure(recipe), tmp_path / "run")
+    with pytest.raises(InterruptedRunError):
+        train._train(run, [signal.SIGTERM])
+    shutil.rmtree(model)
+    write_tiny_model(model, seed=1)
+    with pytest.raises(ConfigError, match="input 'init_from': fingerprint"):
+        train.run(configure(recipe), {}, tmp_path / "run")
+
+
+def test_a_checkpoint_without_manifest_is_set_aside(recipe: dict[str, Any], tmp_path: Path) -> None:
+    train.run(configure(recipe), {}, tmp_path / "whole")
+    output = tmp_path / "run"
+    run = begin(configure(recipe), output)
+    with pytest.raises(InterruptedRunError):
+        train._train(run, After(5))
+    newest = sorted((output / "checkpoints").glob("step-*"))[-1]
+    (newest / "manifest.json").unlink()
+    train.run(configure(recipe), {}, output)
+    assert (newest.parent / f"damaged-{newest.name}").exists()
+    assert_same(weights_of(tmp_path / "whole"), weights_of(output))
+
+
+def test_a_skipped_step_leaves_batch_statistics_alone(tmp_path: Path) -> None:
+    clip = {"kind": "clip", "size": 32, "vocab_size": 600, "encoder": SMALL_CLIP}
+    recipe = {
+        "stage": clip,
+        "data": {"kind": "painted", "count": 8, "size": 32},
+        "num_steps": 3,
+        "global_batch_size": 4,
+        "device": "cpu",
+    }
+    run = begin(configure(recipe), tmp_path / "run")
+    batch = run.task.batch
+
+    def poison(positions: Any) -> dict[str, Any]:
+        values = batch(positions)
+        if positions[0] == 4:
+            values["images"][0] = float("nan")
+        return values
+
+    run.task.batch = poison
+    train._train(run, [])
+    assert run.progress.skipped == 1
+    assert all(torch.isfinite(v).all() for v in weights_of(tmp_path / "run").values())
+
+
+def test_a_contrast_is_not_split(recipe: dict[str, Any], tmp_path: Path) -> None:
+    recipe["stage"] = {"kind": "clip", "size": 32}
+    with pytest.raises(ConfigError, match="the whole batch in one pass"):
+        train.run(configure(recipe, "micro_batch_size=2"), {}, tmp_path / "run")
+
+
+def test_unknown_losses_are_refused(recipe: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="denoisin"):
+        configure(recipe, "stage.weights.denoisin=2")
+
+
+def test_the_card_and_manifest_say_what_the_recipe_says(
+    recipe: dict[str, Any], tmp_path: Path
+) -> None:
+    train.run(configure(recipe, "stage.licence=CC-BY-4.0"), {}, tmp_path / "run")
+    model = tmp_path / "run" / "model"
+    assert "license_name: CC-BY-4.0" in (model / "README.md").read_text()
+    manifest = load_manifest(model)
+    assert manifest.stage == "train" and manifest.extra["licence"] == "CC-BY-4.0"
+    assert manifest.extra["mpp"] == "unknown" and set(manifest.inputs) == {"data", "init_from"}
 
 
 def test_parts_that_do_not_fit_are_refused(recipe: dict[str, Any], tmp_path: Path) -> None:

@@ -11,20 +11,26 @@ import hashlib
 import json
 import os
 import platform
+import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 from crafts.core.config import Config
 from crafts.core.errors import ConfigError, DataError, IntegrityError, RetryError
 
+if TYPE_CHECKING:
+    import torch
+
 MANIFEST = "manifest.json"
 LOCK = ".lock"
+# fields of configurations that may name a file or folder
+_PATHS = "codec_from features_from folder init_from manifest text_from texts".split()
 _PACKAGES = ("crafts", "torch", "diffusers", "transformers", "numpy", "pillow")
 
 
@@ -78,9 +84,50 @@ def write_bytes(path: Path, data: bytes) -> None:
         raise
 
 
-def raise_disk_full(error: OSError, path: Path) -> None:
+def save_tensors(
+    tensors: Mapping[str, torch.Tensor], path: Path, *, metadata: Mapping[str, str] | None = None
+) -> None:
+    """Write a safetensors file.
+
+    Args:
+        tensors: by name, none sharing storage with another; any device and memory format.
+        path: in a folder that exists.
+        metadata: of the file.
+
+    Raises:
+        RetryError: the disk is full.
+    """
+    from safetensors.torch import save_file
+
+    plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    with retry_when_full(path):
+        save_file(plain, path, metadata=dict(metadata) if metadata else None)
+
+
+@contextmanager
+def retry_when_full(path: Path) -> Iterator[None]:
+    """Turn a full disk into a :class:`RetryError`, also where safetensors writes."""
+    try:
+        yield
+    except _write_errors() as error:
+        raise_disk_full(error, path)
+        raise
+
+
+def _write_errors() -> tuple[type[Exception], ...]:
+    """What writing raises; looked up only when something was raised."""
+    from safetensors import SafetensorError
+
+    return OSError, SafetensorError
+
+
+def raise_disk_full(error: Exception, path: Path) -> None:
     """Turn ENOSPC and EDQUOT into a :class:`RetryError`; other errors are left to the caller."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    number = error.errno if isinstance(error, OSError) else None
+    if number is None:  # safetensors has its own class, with the number in the text only
+        found = re.search(r"os error (\d+)", str(error))
+        number = int(found.group(1)) if found else None
+    if number in (errno.ENOSPC, errno.EDQUOT):
         raise RetryError(
             str(path),
             came="the disk is full",
@@ -108,12 +155,11 @@ def staging(output: Path) -> Iterator[Path]:
         if old.exists() and not output.exists():
             os.rename(old, output)
         try:
-            yield temporary
-            replace_folder(temporary, output)
-        except BaseException as error:  # also an interrupt: nothing half-made stays behind
+            with retry_when_full(output):
+                yield temporary
+                replace_folder(temporary, output)
+        except BaseException:  # also an interrupt: nothing half-made stays behind
             shutil.rmtree(temporary, ignore_errors=True)
-            if isinstance(error, OSError):
-                raise_disk_full(error, output)
             raise
         (output / LOCK).unlink(missing_ok=True)
 
@@ -172,15 +218,16 @@ def finish(
     Args:
         folder: the artifact; a manifest in it is replaced.
         stage: name of the stage that made it.
-        config: resolved configuration.
+        config: resolved configuration; paths in it are written relative to ``folder``.
         inputs: name of an input -> its fingerprint.
         counts: listed, used, rejected and the like.
         extra: further facts of this stage.
         only: names of the files to list; all files by default.
     """
+    values = config.model_dump(mode="json") if isinstance(config, Config) else dict(config)
     manifest = Manifest(
         stage=stage,
-        config=config.model_dump(mode="json") if isinstance(config, Config) else dict(config),
+        config=_with_relative_paths(folder, values),
         inputs=dict(inputs or {}),
         counts=dict(counts or {}),
         files={
@@ -193,6 +240,35 @@ def finish(
     write_bytes(folder / MANIFEST, text.encode())
     sync_folder(folder)
     return manifest
+
+
+def relative_to(folder: Path, text: str) -> str:
+    """A path as the manifest of ``folder`` shall name it.
+
+    Text that names nothing on this disk (a hub id), and ``mini``, are returned unchanged.
+
+    Args:
+        folder: the artifact, or its temporary folder, which lies beside it.
+        text: absolute, or as seen from the working folder.
+    """
+    if text in ("", "mini") or not os.path.exists(text):
+        return text
+    return Path(os.path.relpath(os.path.realpath(text), os.path.realpath(folder))).as_posix()
+
+
+def _with_relative_paths(folder: Path, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields that are there for paths, and any other text that is the absolute path of a file."""
+
+    def convert(name: str, value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {key: convert(str(key), inner) for key, inner in value.items()}
+        if isinstance(value, list | tuple):
+            return [convert("", inner) for inner in value]
+        if isinstance(value, str) and (name in _PATHS or os.path.isabs(value)):
+            return relative_to(folder, value)
+        return value
+
+    return {name: convert(name, value) for name, value in values.items()}
 
 
 def list_files(folder: Path) -> list[str]:

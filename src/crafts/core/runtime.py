@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import sys
 from typing import TYPE_CHECKING
 
@@ -32,16 +33,30 @@ def generator_for(*parts: int | str) -> torch.Generator:
 def pick_device(name: str = "auto") -> torch.device:
     """``auto`` takes a GPU when there is one.
 
+    Args:
+        name: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
+
     Raises:
-        ConfigError: the named device does not exist here.
+        ConfigError: no device has this name, or it does not exist here.
     """
     import torch
 
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name.startswith("cuda") and not torch.cuda.is_available():
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
         raise ConfigError(
-            "device", came=repr(name), allowed="cpu (no GPU is visible)", do="Use --set device=cpu."
+            "device",
+            came=repr(name),
+            allowed="auto, cpu, cuda or cuda:NUMBER",
+            do="Use --set device=auto.",
+        )
+    if name != "cpu" and int(name.partition(":")[2] or 0) >= torch.cuda.device_count():
+        seen = f"cpu, or one of {torch.cuda.device_count()} GPUs counted from 0"
+        raise ConfigError(
+            "device",
+            came=repr(name),
+            allowed=seen if torch.cuda.is_available() else "cpu (no GPU is visible)",
+            do="Use --set device=auto.",
         )
     return torch.device(name)
 

@@ -26,11 +26,6 @@ def dihedral(images: torch.Tensor, k: int) -> torch.Tensor:
     return turned.flip(-1) if k >= 4 else turned
 
 
-def inverse_dihedral(k: int) -> int:
-    """The ``k`` that undoes ``k``: flips undo themselves, turns are turned back."""
-    return k if k >= 4 else (-k) % 4
-
-
 def draw_stain_jitter(
     num_images: int, generator: torch.Generator, *, sigma: float = 0.05, shift: float = 0.01
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -71,22 +66,3 @@ def stain_jitter(
     amounts = amounts * factors.to(images)[..., None, None] + offsets.to(images)[..., None, None]
     density = torch.einsum("bshw,sc->bchw", amounts, mix)
     return (2 * (-density).exp() - 1).clamp(-1, 1)
-
-
-def random_crop(images: torch.Tensor, size: int, generator: torch.Generator) -> torch.Tensor:
-    """The same random square out of all images.
-
-    Args:
-        images: [..., H, W].
-        size: side of the square, at most H and W.
-        generator: on the CPU; two draws are taken, also when there is but one place.
-
-    Raises:
-        ValueError: the images are smaller than the crop.
-    """
-    height, width = images.shape[-2:]
-    if size > min(height, width):
-        raise ValueError(f"crop of {size} from {height} x {width}")
-    top = int(torch.randint(height - size + 1, (), generator=generator))
-    left = int(torch.randint(width - size + 1, (), generator=generator))
-    return images[..., top : top + size, left : left + size]

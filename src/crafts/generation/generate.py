@@ -97,7 +97,8 @@ def run(
         return finish(
             output,
             stage="generate",
-            config=config,
+            # a path says nothing of a model; its name and the fingerprint among the inputs do
+            config=config.model_copy(update={"model": plan.common.model}),
             inputs=fingerprints,
             counts={**ledger.counts(), "images": len(made)},
             extra=_facts(plan, made),

@@ -28,7 +28,8 @@ def denoising_loss(
     Returns:
         [B], in float32 at least.
     """
-    error = (prediction.float() - target.float()).square().flatten(1).mean(1)
+    dtype = torch.promote_types(prediction.dtype, torch.float32)
+    error = (prediction.to(dtype) - target.to(dtype)).square().flatten(1).mean(1)
     if min_snr_gamma is None:
         return error
     return error * min_snr_weight(snr, min_snr_gamma, prediction_type=prediction_type)

@@ -131,9 +131,14 @@ def resolve_model(source: str | Path, *, network: bool = False) -> Path:
         raise _no_model(
             name, "a path without model_index.json", "Pass the folder that holds model_index.json."
         )
-    if re.fullmatch(r"[\w][\w.-]*/[\w][\w.-]*", name):
+    if looks_like_hub_id(name):
         return _from_hub(name, network)
     raise _no_model(name, "no such folder", "Check the path.")
+
+
+def looks_like_hub_id(name: str) -> bool:
+    """Whether a model name has the form ``owner/name``, as a relative path can have, too."""
+    return re.fullmatch(r"[\w][\w.-]*/[\w][\w.-]*", name) is not None
 
 
 def save_bundle(

@@ -14,6 +14,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from crafts.core import artifacts
 from crafts.core.config import Config
 from crafts.core.errors import ConfigError, DataError
 from crafts.model.folders import load_diffusers_module, save_module
@@ -100,10 +101,11 @@ class Codec:
 
     @property
     def fingerprint(self) -> str:
-        """Identity of the latents: sha256 of configuration and encoder, as float32.
+        """Identity of the latents: sha256 of configuration and encoder, rounded to float16.
 
         The decoder has no part in it: after a fine-tune of the decoder alone, cached latents stay
-        valid. It is computed anew at each access.
+        valid. Nor has storage in half precision: latents are float16 themselves. It is computed
+        anew at each access.
         """
         return _hash_encoder(self.module, dict(self.module.config))
 
@@ -175,12 +177,16 @@ def save_codec(codec: Codec, folder: Path, *, half: bool = False) -> None:
 def load_codec(folder: Path) -> Codec:
     """Read a folder of :func:`save_codec`, or the ``vae`` folder of a pipeline, in float32.
 
+    A manifest, where there is one, is checked first.
+
     Raises:
         ConfigError: no such folder, not one of the two classes, or no safetensors in it.
+        IntegrityError: a file differs from the manifest.
         DataError: the weights do not fit the configuration.
     """
-    module = load_diffusers_module(folder, (AutoencoderKL, AutoencoderTiny))
-    return Codec(module)
+    if (folder / artifacts.MANIFEST).is_file():
+        artifacts.verify(folder)
+    return Codec(load_diffusers_module(folder, (AutoencoderKL, AutoencoderTiny)))
 
 
 def fold_normalisation(codec: Codec, mean: Tensor, std: Tensor) -> Codec:
@@ -356,5 +362,6 @@ def _hash_encoder(module: nn.Module, config: dict[str, Any]) -> str:
         if name.startswith(("decoder.", "post_quant_conv.")):
             continue
         digest.update(name.encode())
-        digest.update(value.detach().float().cpu().contiguous().numpy().tobytes())
+        rounded = value.detach().float().half()
+        digest.update(rounded.cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()

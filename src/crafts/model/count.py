@@ -5,40 +5,47 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 import torch
+from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DConditionModel
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
-from transformers import CLIPTextConfig, CLIPTextModel
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from crafts.model.codec import KLCodecConfig, TinyCodecConfig, build_codec
-from crafts.model.denoiser import DenoiserConfig, build_denoiser, count_parameters
+from crafts.model.codec import Codec, KLCodecConfig, TinyCodecConfig, build_codec
+from crafts.model.denoiser import DenoiserConfig, add_lora, build_denoiser, count_parameters
+from crafts.model.encoders import DualEncoderConfig, build_dual_encoder
+from crafts.model.folders import read_json
 from crafts.model.text import CHUNK_LENGTH, TextConfig
 
 SD15_VOCABULARY = 49408
-Countable = DenoiserConfig | TinyCodecConfig | KLCodecConfig | TextConfig
+Countable = DenoiserConfig | TinyCodecConfig | KLCodecConfig | TextConfig | Path
 _FLOAT = 4
+_TINY_SIDE = 64  # pixels; a tiny codec names no size of its own
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Size and cost of one network in one optimizer step; bytes for one process.
+    """Size and cost of one network in the passes of one micro batch; bytes for one process.
 
     Attributes:
         parameters: number of weights.
-        forward_flops: of one micro batch, a multiply-add counted as two.
-        step_flops: forward and backward (and recomputation) of all micro batches of a step.
+        trained: those among them that get a gradient.
+        forward_flops: a multiply-add counted as two.
+        step_flops: forward and backward, and what is computed again.
         weights: bytes of the float32 weights.
-        gradients: bytes of their gradients.
+        gradients: bytes of the gradients.
         moments: bytes of AdamW's two moments.
         ema: bytes of the averaged weights.
-        activations: bytes that autograd keeps of one micro batch, attention fused.
+        activations: bytes that autograd keeps, attention fused.
     """
 
     parameters: int
+    trained: int
     forward_flops: int
     step_flops: int
     weights: int
@@ -52,61 +59,77 @@ class Cost:
         """Sum of all bytes; working space of kernels comes on top."""
         return self.weights + self.gradients + self.moments + self.ema + self.activations
 
-    def hours(self, num_steps: int, flops_per_second: float) -> float:
-        """Hours of ``num_steps`` steps where ``flops_per_second`` is reached in practice."""
-        return num_steps * self.step_flops / flops_per_second / 3600
 
-    def __add__(self, other: Cost) -> Cost:
-        """The cost of two networks in the same step."""
-        return Cost(
-            *(getattr(self, name) + getattr(other, name) for name in Cost.__dataclass_fields__)
-        )
+@dataclass(frozen=True)
+class Passes:
+    """What is run through a network, and what of it is trained.
+
+    Attributes:
+        batch_size: samples of one forward pass in one process.
+        size: latent side of a denoiser, pixels of a codec; by default its sample size, or 64 px
+            for a tiny codec.
+        num_tokens: conditioning tokens that a denoiser sees.
+        part: "all"; of a codec "encoder" (no decoding) or "decoder" (the encoder is frozen).
+        frozen: forward only, without gradients, moments, average and stored activations.
+        lora_rank: a denoiser's own weights are frozen, and low-rank additions trained.
+        checkpointing: a denoiser's activations are computed again in the backward pass.
+        bf16: under bfloat16 autocast.
+        vocab_size: of a text encoder that is given as ``TextConfig``.
+    """
+
+    batch_size: int = 1
+    size: int | None = None
+    num_tokens: int = CHUNK_LENGTH
+    part: Literal["all", "encoder", "decoder"] = "all"
+    frozen: bool = False
+    lora_rank: int | None = None
+    checkpointing: bool = False
+    bf16: bool = False
+    vocab_size: int = SD15_VOCABULARY
 
 
-def count_training(
-    config: Countable,
-    *,
-    micro_batch_size: int,
-    num_micro_batches: int = 1,
-    size: int | None = None,
-    frozen: bool = False,
-    ema: bool = True,
-    bf16: bool = False,
-    vocab_size: int = SD15_VOCABULARY,
-) -> Cost:
-    """Count parameters, operations and memory of a training step, without weights or data.
+def count_training(config: Countable, passes: Passes) -> Cost:
+    """Count parameters, operations and memory, without weights or data.
 
     Operations are counted on the meta device. Memory of activations is the sum of the distinct
     storages that autograd saves, under fake tensors, where attention is fused as on a GPU.
 
     Args:
-        config: a denoiser, a codec (encoder and decoder) or a text encoder.
-        micro_batch_size: samples of one forward pass in one process.
-        num_micro_batches: passes accumulated into one step.
-        size: latent side of a denoiser, pixels of a codec; by default its sample size, or 64 px
-            for a tiny codec.
-        frozen: forward only, without gradients, moments, EMA and stored activations.
-        ema: whether averaged weights are kept.
-        bf16: whether the passes run under bfloat16 autocast.
-        vocab_size: of a text encoder.
+        config: a denoiser, a codec, a text encoder, or the folder of one with its ``config.json``.
+        passes: what is run through it.
+
+    Raises:
+        ConfigError: the folder has no ``config.json``, or low-rank additions lack their package.
     """
     with torch.device("meta"):
-        module, call = _prepare(config, micro_batch_size, size, vocab_size)
-    parameters = count_parameters(module)
-    forward = _count(call, backward=False)
-    step = forward if frozen else _count(call, backward=True)
-    activations = 0 if frozen else _saved_bytes(config, micro_batch_size, size, vocab_size, bf16)
-    bytes_trained = 0 if frozen else parameters * _FLOAT
+        module = _build(config, passes)
+        call = _pass(module, passes)
+    parameters, trained = count_parameters(module), 0
+    forward = step = _count(call, backward=False)
+    activations = 0
+    if not passes.frozen:
+        trained = count_parameters(module, trainable_only=True)
+        step = _count(call, backward=True)
+        activations = _saved_bytes(module, passes)
     return Cost(
         parameters=parameters,
+        trained=trained,
         forward_flops=forward,
-        step_flops=step * num_micro_batches,
+        step_flops=step,
         weights=parameters * _FLOAT,
-        gradients=bytes_trained,
-        moments=2 * bytes_trained,
-        ema=bytes_trained if ema else 0,
+        gradients=trained * _FLOAT,
+        moments=2 * trained * _FLOAT,
+        ema=trained * _FLOAT,
         activations=activations,
     )
+
+
+def count_dual_encoder(config: DualEncoderConfig, vocab_size: int) -> int:
+    """Parameters of a dual encoder whose tokenizer has ``vocab_size`` tokens."""
+    tokenizer = CLIPTokenizer()  # only begin and end; each further token is one more embedding
+    with torch.device("meta"):
+        least = count_parameters(build_dual_encoder(config, tokenizer))
+    return least + (vocab_size - len(tokenizer)) * config.text.width
 
 
 def _count(call: Callable[[], Tensor], *, backward: bool) -> int:
@@ -120,10 +143,11 @@ def _count(call: Callable[[], Tensor], *, backward: bool) -> int:
     return int(counter.get_total_flops())
 
 
-def _saved_bytes(
-    config: Countable, batch_size: int, size: int | None, vocab_size: int, bf16: bool
-) -> int:
-    """Bytes of the storages that autograd keeps between forward and backward, weights left out."""
+def _saved_bytes(module: nn.Module, passes: Passes) -> int:
+    """Bytes of the storages that autograd keeps between forward and backward, weights left out.
+
+    The network comes on the meta device, where autocast does nothing, and is moved to fake tensors.
+    """
     stored: dict[int, Any] = {}
 
     def keep(tensor: Tensor) -> Tensor:
@@ -134,10 +158,16 @@ def _saved_bytes(
         return tensor
 
     autocast: AbstractContextManager[Any] = (
-        torch.autocast("cpu", dtype=torch.bfloat16) if bf16 else nullcontext()
+        torch.autocast("cpu", dtype=torch.bfloat16) if passes.bf16 else nullcontext()
     )
     with FakeTensorMode():
-        module, call = _prepare(config, batch_size, size, vocab_size)
+        for part in module.modules():
+            for name, value in part.named_parameters(recurse=False):
+                fake = torch.empty(value.shape, dtype=value.dtype)
+                part.register_parameter(name, nn.Parameter(fake, value.requires_grad))
+            for name, buffer in part.named_buffers(recurse=False):
+                part.register_buffer(name, torch.empty(buffer.shape, dtype=buffer.dtype))
+        call = _pass(module, passes)
         own = {parameter.untyped_storage()._cdata for parameter in module.parameters()}
         with autocast, saved_tensors_hooks(keep, lambda tensor: tensor):
             output = call()
@@ -146,35 +176,65 @@ def _saved_bytes(
     return int(total)
 
 
-def _prepare(
-    config: Countable, batch_size: int, size: int | None, vocab_size: int
-) -> tuple[nn.Module, Callable[[], Tensor]]:
-    """The network in training mode and a forward pass of it, on the ambient device or fake mode."""
+def _build(config: Countable, passes: Passes) -> nn.Module:
+    """The network in training mode; what is frozen asks for no gradient."""
+    module = _read(config) if isinstance(config, Path) else _fresh(config, passes.vocab_size)
+    if isinstance(module, UNet2DConditionModel):
+        if passes.lora_rank:
+            add_lora(module, rank=passes.lora_rank)
+        if passes.checkpointing:
+            module.enable_gradient_checkpointing()
+    elif passes.part == "decoder":
+        for name, parameter in module.named_parameters():
+            parameter.requires_grad_(name.startswith(("decoder", "post_quant_conv")))
+    return module.train()
+
+
+def _read(folder: Path) -> Any:
+    values = read_json(folder / "config.json")
+    kinds = (UNet2DConditionModel, AutoencoderKL, AutoencoderTiny)
+    kind = {kind.__name__: kind for kind in kinds}.get(values.get("_class_name", ""))
+    return kind.from_config(values) if kind else CLIPTextModel(CLIPTextConfig(**values))
+
+
+def _fresh(
+    config: DenoiserConfig | TinyCodecConfig | KLCodecConfig | TextConfig, vocab_size: int
+) -> Any:
     if isinstance(config, DenoiserConfig):
-        side = size or config.sample_size
-        denoiser = build_denoiser(config).train()
+        return build_denoiser(config)
+    if not isinstance(config, TextConfig):
+        return build_codec(config).module
+    sizes = CLIPTextConfig(
+        vocab_size=vocab_size,
+        hidden_size=config.width,
+        intermediate_size=config.intermediate,
+        num_hidden_layers=config.num_layers,
+        num_attention_heads=config.num_heads,
+        bos_token_id=vocab_size - 2,
+        eos_token_id=vocab_size - 1,
+    )
+    return CLIPTextModel(sizes)
+
+
+def _pass(module: Any, passes: Passes) -> Callable[[], Tensor]:
+    """A forward pass with inputs on the ambient device or in the ambient fake mode."""
+    number, values = passes.batch_size, module.config
+    if isinstance(module, UNet2DConditionModel):
+        side = passes.size or values.sample_size
         inputs = {
-            "sample": torch.empty(batch_size, config.channels, side, side),
-            "timestep": torch.ones(batch_size),
+            "sample": torch.empty(number, values.in_channels, side, side),
+            "timestep": torch.ones(number),
             "encoder_hidden_states": torch.empty(
-                batch_size, CHUNK_LENGTH, config.cross_attention_dim
+                number, passes.num_tokens, values.cross_attention_dim
             ),
         }
-        return denoiser, lambda: denoiser(**inputs).sample
-    if isinstance(config, TextConfig):
-        sizes = CLIPTextConfig(
-            vocab_size=vocab_size,
-            hidden_size=config.width,
-            intermediate_size=config.intermediate,
-            num_hidden_layers=config.num_layers,
-            num_attention_heads=config.num_heads,
-            bos_token_id=vocab_size - 2,
-            eos_token_id=vocab_size - 1,
-        )
-        encoder = CLIPTextModel(sizes).train()
-        ids = torch.zeros(batch_size, CHUNK_LENGTH, dtype=torch.long)
-        return encoder, lambda: encoder(ids).last_hidden_state
-    codec = build_codec(config)
-    side = size or (config.sample_size if isinstance(config, KLCodecConfig) else 64)
-    images = torch.empty(batch_size, 3, side, side)
-    return codec.module.train(), lambda: codec.decode(codec.encode(images)[0])
+        return lambda: module(**inputs).sample
+    if isinstance(module, CLIPTextModel):
+        ids = torch.zeros(number, CHUNK_LENGTH, dtype=torch.long)
+        return lambda: module(ids).last_hidden_state
+    codec = Codec(module)
+    side = passes.size or values.get("sample_size") or _TINY_SIDE
+    images = torch.empty(number, 3, side, side)
+    if passes.part == "encoder":
+        return lambda: codec.encode(images)[0]
+    return lambda: codec.decode(codec.encode(images)[0])

@@ -1,12 +1,10 @@
-"""The U-Net that predicts noise or velocity, its size counted, and low-rank adapters for it."""
+"""The U-Net that predicts noise or velocity, its size, and low-rank adapters for it."""
 
 from __future__ import annotations
 
-import torch
 from diffusers import UNet2DConditionModel
 from pydantic import Field, model_validator
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from crafts.core.config import Config
 from crafts.core.errors import ConfigError
@@ -93,36 +91,6 @@ def build_denoiser(config: DenoiserConfig) -> UNet2DConditionModel:
 def count_parameters(module: nn.Module, *, trainable_only: bool = False) -> int:
     """Number of parameters, tied ones once."""
     return sum(p.numel() for p in module.parameters() if p.requires_grad or not trainable_only)
-
-
-def count_flops(
-    config: DenoiserConfig,
-    *,
-    batch_size: int = 1,
-    size: int | None = None,
-    num_tokens: int = 77,
-    backward: bool = False,
-) -> int:
-    """Operations of one forward pass, counted on the meta device (a multiply-add is two).
-
-    Args:
-        config: the network.
-        batch_size: samples in the pass.
-        size: latent side; that of the configuration by default.
-        num_tokens: conditioning tokens.
-        backward: count the backward pass as well.
-    """
-    side = size or config.sample_size
-    with torch.device("meta"):
-        denoiser = build_denoiser(config)
-        sample = torch.empty(batch_size, config.channels, side, side)
-        timestep = torch.ones(batch_size)
-        tokens = torch.empty(batch_size, num_tokens, config.cross_attention_dim)
-    with FlopCounterMode(display=False) as counter:
-        prediction = denoiser(sample, timestep, tokens).sample
-        if backward:
-            prediction.sum().backward()
-    return int(counter.get_total_flops())
 
 
 def add_lora(

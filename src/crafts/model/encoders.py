@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 import torch
 from pydantic import Field, model_validator
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import (
@@ -102,16 +102,6 @@ class DualEncoderConfig(Config):
     image_size: int = Field(
         default=128, ge=32, description="pixels; images are resized to it inside"
     )
-
-
-TRAINING_CLIP = DualEncoderConfig()
-"""Its text half conditions the denoiser and its image half gives the autoencoder's feature loss."""
-
-EVALUATION_CLIP = DualEncoderConfig(
-    vision=RegNetVision(),
-    text=TextConfig(width=128, num_layers=4, num_heads=4, intermediate=384),
-)
-"""Another family, another width: used for measuring only, never in training anything else."""
 
 
 class DualEncoder(nn.Module):
@@ -217,14 +207,17 @@ def save_dual_encoder(encoder: DualEncoder, folder: Path, *, half: bool = False)
         encoder: is not changed.
         folder: made if absent.
         half: store weights as float16; they are read back as float32.
+
+    Raises:
+        RetryError: the disk is full.
     """
     folder.mkdir(parents=True, exist_ok=True)
     dtype = torch.float16 if half else torch.float32
     weights = {
-        name: (value.to(dtype) if value.is_floating_point() else value).detach().cpu().contiguous()
+        name: value.to(dtype) if value.is_floating_point() else value
         for name, value in encoder.state_dict().items()
     }
-    save_file(weights, folder / _WEIGHTS, metadata={"format": "pt"})
+    artifacts.save_tensors(weights, folder / _WEIGHTS, metadata={"format": "pt"})
     config = {"_class_name": "DualEncoder", **encoder.config.model_dump(mode="json")}
     (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
     save_tokenizer(encoder.tokenizer, folder / "tokenizer")
@@ -240,17 +233,9 @@ def load_dual_encoder(folder: Path) -> DualEncoder:
         IntegrityError: a file differs from the manifest.
         DataError: the weights are damaged or do not fit the configuration.
     """
-    values = read_json(folder / "config.json")
-    if values.pop("_class_name", None) != "DualEncoder":
-        raise ConfigError(
-            f"{folder / 'config.json'}: _class_name",
-            came="another model",
-            allowed="'DualEncoder'",
-            do="Pass an image-text encoder that crafts trained.",
-        )
+    config = read_dual_encoder_config(folder)
     if (folder / artifacts.MANIFEST).is_file():
         artifacts.verify(folder)
-    config = validate(DualEncoderConfig, values, str(folder / "config.json"))
     encoder = build_dual_encoder(config, load_tokenizer(folder / "tokenizer"))
     try:
         encoder.load_state_dict(load_file(folder / _WEIGHTS))
@@ -263,6 +248,23 @@ def load_dual_encoder(folder: Path) -> DualEncoder:
             do="Restore the file or train the encoder again.",
         ) from None
     return encoder.eval()
+
+
+def read_dual_encoder_config(folder: Path) -> DualEncoderConfig:
+    """The sizes of a dual encoder that was saved.
+
+    Raises:
+        ConfigError: no such folder, or the configuration is of something else.
+    """
+    values = read_json(folder / "config.json")
+    if values.pop("_class_name", None) != "DualEncoder":
+        raise ConfigError(
+            f"{folder / 'config.json'}: _class_name",
+            came="another model",
+            allowed="'DualEncoder'",
+            do="Pass an image-text encoder that crafts trained.",
+        )
+    return validate(DualEncoderConfig, values, str(folder / "config.json"))
 
 
 def _build_vision(config: DualEncoderConfig) -> tuple[Any, int]:

@@ -12,6 +12,7 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
+from crafts.core.artifacts import retry_when_full
 from crafts.core.errors import ConfigError, DataError
 
 _ORIGINS = ("_name_or_path", "name_or_path")
@@ -54,11 +55,15 @@ def save_module(module: nn.Module, folder: Path, *, half: bool) -> None:
         module: any memory format.
         folder: made if absent.
         half: store float16 weights; a reader that names no dtype still gets float32.
+
+    Raises:
+        RetryError: the disk is full.
     """
     stored: Any = copy.deepcopy(module)
     nn.Module.to(stored, dtype=torch.float16 if half else torch.float32)
     stored.to(memory_format=torch.contiguous_format)
-    stored.save_pretrained(folder, safe_serialization=True)
+    with retry_when_full(folder):
+        stored.save_pretrained(folder, safe_serialization=True)
     path = folder / "config.json"
     config = read_json(path)
     if "dtype" in config:

@@ -11,9 +11,17 @@ from PIL import Image
 from pydantic import Field
 from torch import Tensor, nn
 
+from crafts.core.artifacts import finish, sha256_file
 from crafts.core.config import Config
 from crafts.data.augment import dihedral
-from crafts.losses.reconstruction import feature_loss, gradient_loss, latent_moment_penalty
+from crafts.losses.reconstruction import (
+    feature_loss,
+    gradient_loss,
+    kl_loss,
+    l1_loss,
+    l2_loss,
+    latent_moment_penalty,
+)
 from crafts.model.codec import (
     Codec,
     CodecConfig,
@@ -23,6 +31,7 @@ from crafts.model.codec import (
     load_codec,
     save_codec,
 )
+from crafts.model.encoders import load_dual_encoder
 from crafts.training.order import choice, normal
 from crafts.training.pictures import tile_rows
 from crafts.training.sources import (
@@ -31,8 +40,20 @@ from crafts.training.sources import (
     Split,
     jitter_stains,
     open_images,
+    random_crop,
     to_tensor,
 )
+
+
+class ReconstructionWeights(Config):
+    """Weight of each loss."""
+
+    l1: float = Field(1.0, ge=0)
+    l2: float = Field(2.0, ge=0)
+    gradient: float = Field(0.5, ge=0, description="L1 of the differences between neighbours")
+    latent: float = Field(0.01, ge=0, description="mean 0 and deviation 1 of each channel")
+    kl: float = Field(1e-6, ge=0, description="of codecs that give a deviation")
+    feature: float = Field(0.1, ge=0, description="with features_from only")
 
 
 class AutoencoderStage(Config):
@@ -47,10 +68,7 @@ class AutoencoderStage(Config):
     features_from: str | None = Field(
         None, description="CLIP folder whose image half gives the feature loss"
     )
-    weights: dict[str, float] = Field(
-        {"l1": 1.0, "l2": 2.0, "gradient": 0.5, "latent": 0.01, "feature": 0.1},
-        description="of each loss",
-    )
+    weights: ReconstructionWeights = ReconstructionWeights()
 
 
 class AutoencoderNetwork(nn.Module):
@@ -74,11 +92,13 @@ class AutoencoderNetwork(nn.Module):
         latents = mean + std * batch["noise"]
         output = self._codec.decode(latents)
         losses = {
-            "l1": (output - images).abs().mean(),
-            "l2": (output - images).square().mean(),
+            "l1": l1_loss(output, images),
+            "l2": l2_loss(output, images),
             "gradient": gradient_loss(output, images),
             "latent": latent_moment_penalty(latents),
         }
+        if not self._codec.deterministic:
+            losses["kl"] = kl_loss(mean, std)
         if self._features is not None:
             losses["feature"] = feature_loss(self._features(output), self._features(images))
         return losses
@@ -108,16 +128,15 @@ class AutoencoderTask:
                 parameter.requires_grad_(name.startswith(("decoder", "post_quant_conv")))
         features = None
         if stage.features_from:
-            from crafts.model.encoders import load_dual_encoder
-
-            features = (
-                load_dual_encoder(Path(stage.features_from))
-                .to(device)
-                .requires_grad_(False)
-                .feature_maps
+            encoder = load_dual_encoder(Path(stage.features_from)).to(device).requires_grad_(False)
+            self.inputs["features_from"] = encoder.fingerprint
+            features = encoder.feature_maps
+        if stage.init_from:
+            self.inputs["init_from"] = sha256_file(
+                Path(stage.init_from) / "diffusion_pytorch_model.safetensors"
             )
         self.network: nn.Module = AutoencoderNetwork(self.codec, features)
-        self.weights = stage.weights
+        self.weights = stage.weights.model_dump()
 
     def _fresh(self) -> Codec:
         codec = build_codec(self.stage.codec)
@@ -129,9 +148,7 @@ class AutoencoderTask:
     def _crop(self, position: int, size: int) -> Tensor:
         image = to_tensor(self.source.image(self.split.row(position)))
         size = min(size, *image.shape[1:])
-        top = choice(self.seed, "top", position, image.shape[1] - size + 1)
-        left = choice(self.seed, "left", position, image.shape[2] - size + 1)
-        crop = image[:, top : top + size, left : left + size]
+        crop = random_crop(image, size, seed=self.seed, position=position)
         return dihedral(crop, choice(self.seed, "symmetry", position, 8))
 
     def batch(self, positions: Sequence[int]) -> dict[str, Any]:
@@ -175,8 +192,6 @@ class AutoencoderTask:
 
     def save(self, folder: Path) -> None:
         """Write the codec's folder."""
-        from crafts.core.artifacts import finish
-
         save_codec(self.codec, folder)
         finish(
             folder,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -34,17 +34,24 @@ class State:
     weights: dict[str, torch.Tensor]
     average: dict[str, torch.Tensor]
     optimizer: dict[str, torch.Tensor]
+    inputs: dict[str, str] = field(default_factory=dict)
 
 
 def save_checkpoint(
-    folder: Path, state: State, *, config: Mapping[str, Any], write_model: Callable[[Path], None]
+    folder: Path,
+    state: State,
+    *,
+    config: Mapping[str, Any],
+    inputs: Mapping[str, str],
+    write_model: Callable[[Path], None],
 ) -> None:
     """Write a checkpoint so that it is there whole or not at all.
 
     Args:
-        folder: ``OUTPUT/checkpoints/step-000005``.
+        folder: ``OUTPUT/checkpoints/step-0000005``.
         state: what to keep.
         config: resolved configuration of the run.
+        inputs: fingerprints of data and models; a resumed run must have the same.
         write_model: writes the model folder with averaged weights into the folder it is given.
     """
     with artifacts.staging(folder) as temporary:
@@ -57,7 +64,7 @@ def save_checkpoint(
         (training / "progress.json").write_text(json.dumps(asdict(state.progress)))
         inner = temporary / artifacts.MANIFEST
         extra = json.loads(inner.read_text()).get("extra", {}) if inner.exists() else {}
-        artifacts.finish(temporary, stage="train", config=config, extra=extra)
+        artifacts.finish(temporary, stage="train", config=config, inputs=inputs, extra=extra)
 
 
 def load_checkpoint(folder: Path) -> State:
@@ -66,13 +73,12 @@ def load_checkpoint(folder: Path) -> State:
     Raises:
         IntegrityError: a file is missing, cut short or changed; named.
     """
-    artifacts.verify(folder)
+    manifest = artifacts.verify(folder)
     training = folder / "training"
     progress = Progress(**json.loads((training / "progress.json").read_text()))
-    parts = [
-        load_file(training / f"{name}.safetensors") for name in ("weights", "average", "optimizer")
-    ]
-    return State(progress, *parts)
+    names = ("weights", "average", "optimizer")
+    weights, average, optimizer = (load_file(training / f"{name}.safetensors") for name in names)
+    return State(progress, weights, average, optimizer, manifest.inputs)
 
 
 def newest_checkpoint(checkpoints: Path) -> State | None:
@@ -100,6 +106,15 @@ def newest_checkpoint(checkpoints: Path) -> State | None:
 def list_checkpoints(checkpoints: Path) -> list[Path]:
     """Checkpoint folders, oldest first."""
     return sorted(path for path in checkpoints.glob("step-*") if path.is_dir())
+
+
+def set_aside_newer(checkpoints: Path, step: int) -> None:
+    """Rename checkpoints after ``step`` to ``damaged-*``: their steps are run and saved again."""
+    for folder in list_checkpoints(checkpoints):
+        if int(folder.name.removeprefix("step-")) > step:
+            damaged = folder.with_name(f"damaged-{folder.name}")
+            shutil.rmtree(damaged, ignore_errors=True)
+            folder.rename(damaged)
 
 
 def prune_checkpoints(checkpoints: Path, keep: int) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from crafts.core.artifacts import finish, sha256_bytes
 from crafts.core.config import Config
 from crafts.core.errors import DataError
 from crafts.data.augment import dihedral
@@ -33,8 +33,16 @@ from crafts.training.sources import (
     Split,
     jitter_stains,
     open_images,
+    random_crop,
     to_tensor,
 )
+
+
+class ClipWeights(Config):
+    """Weight of each loss."""
+
+    contrastive: float = Field(1.0, ge=0)
+    language: float = Field(0.2, ge=0, description="next token of the texts file")
 
 
 class ClipStage(Config):
@@ -60,9 +68,7 @@ class ClipStage(Config):
     grey: float = Field(
         0.2, ge=0, le=1, description="share of samples shown in grey, so that structure is learned"
     )
-    weights: dict[str, float] = Field(
-        {"contrastive": 1.0, "language": 0.2}, description="of each loss"
-    )
+    weights: ClipWeights = ClipWeights()
 
 
 class ClipNetwork(nn.Module):
@@ -115,7 +121,7 @@ class ClipTask:
         )
         self.encoder.to(device=device, dtype=dtype).train()
         self.network: nn.Module = ClipNetwork(self.encoder)
-        self.weights = stage.weights
+        self.weights = stage.weights.model_dump()
         labels = sorted({self._group(i) for i in range(len(self.source.rows))})
         self._groups = {label: number for number, label in enumerate(labels)}
 
@@ -131,7 +137,7 @@ class ClipTask:
                 do="Fix the path.",
             )
         content = path.read_bytes()
-        self.inputs["texts"] = hashlib.sha256(content).hexdigest()
+        self.inputs["texts"] = sha256_bytes(content)
         return [line for line in content.decode("utf-8").splitlines() if line.strip()]
 
     def _fresh(self) -> DualEncoder:
@@ -186,13 +192,8 @@ class ClipTask:
         edge = round(
             min(image.shape[1:]) * (least + (1 - least) * uniform(self.seed, "scale", position))
         )
-        top = choice(self.seed, "top", position, image.shape[1] - edge + 1)
-        left = choice(self.seed, "left", position, image.shape[2] - edge + 1)
-        crop = dihedral(
-            image[:, top : top + edge, left : left + edge],
-            choice(self.seed, "symmetry", position, 8),
-        )
-        return self._resize(crop)
+        crop = random_crop(image, edge, seed=self.seed, position=position)
+        return self._resize(dihedral(crop, choice(self.seed, "symmetry", position, 8)))
 
     def _resize(self, image: Tensor) -> Tensor:
         return F.interpolate(
@@ -204,7 +205,7 @@ class ClipTask:
         )[0]
 
     def validate(self) -> dict[str, float]:
-        """Share of held-out tiles that find the caption of their group among one per group."""
+        """Loss per set, and the share of held-out tiles that find the caption of their group."""
         chosen = self.split.validation_sample(self.source.rows, per_set=24)
         if not chosen:
             return {}
@@ -222,12 +223,22 @@ class ClipTask:
             images.append(
                 self.encoder.image_features(torch.stack(views).to(self.device, self.dtype))
             )
-        similarity = F.normalize(torch.cat(images), dim=1) @ F.normalize(texts, dim=1).T
-        found = [
-            names[i] == self._group(row)
-            for i, row in zip(similarity.argmax(1).tolist(), chosen, strict=True)
-        ]
-        return {"recall_at_1": sum(found) / len(found), "groups": float(len(names))}
+        cosines = F.normalize(torch.cat(images), dim=1) @ F.normalize(texts, dim=1).T
+        right = torch.tensor([names.index(self._group(row)) for row in chosen])
+        logits = cosines.float().cpu() * float(self.encoder.logit_scale.exp())
+        found = logits.argmax(1) == right
+        return self._per_set(chosen, F.cross_entropy(logits, right, reduction="none")) | {
+            "recall_at_1": float(found.float().mean()),
+            "groups": float(len(names)),
+        }
+
+    def _per_set(self, chosen: Sequence[int], losses: Tensor) -> dict[str, float]:
+        """Mean loss of each set."""
+        sets = [str(self.source.rows[row].get("set", "")) for row in chosen]
+        return {
+            f"contrastive/{name}": float(losses[[s == name for s in sets]].mean())
+            for name in sorted(set(sets))
+        }
 
     def picture(self) -> Image.Image | None:
         """Nothing to look at."""
@@ -235,7 +246,5 @@ class ClipTask:
 
     def save(self, folder: Path) -> None:
         """Write the encoder's folder."""
-        from crafts.core.artifacts import finish
-
         save_dual_encoder(self.encoder, folder)
         finish(folder, stage="train", config=self.stage, inputs=self.inputs, extra={"kind": "clip"})

@@ -13,16 +13,19 @@ from PIL import Image
 from pydantic import Field
 from torch import Tensor, nn
 
+from crafts.core.artifacts import fingerprint
 from crafts.core.config import Config
 from crafts.core.errors import ConfigError
-from crafts.core.runtime import generator_for
+from crafts.core.runtime import generator_for, say
 from crafts.data.augment import dihedral
+from crafts.data.loader import LatentReader
 from crafts.losses.denoising import denoising_loss
 from crafts.model.bundle import UNKNOWN, Bundle, load_bundle, save_bundle
 from crafts.model.codec import load_codec
 from crafts.model.denoiser import DenoiserConfig, add_lora, build_denoiser, merge_lora
 from crafts.model.encoders import load_dual_encoder
 from crafts.model.schedule import Schedule, ScheduleConfig, build_schedule
+from crafts.training.conditioning import CaptionEncoder
 from crafts.training.order import choice, normal, uniform
 from crafts.training.pictures import tile_rows
 from crafts.training.sources import (
@@ -31,6 +34,7 @@ from crafts.training.sources import (
     ShardData,
     Split,
     open_images,
+    random_crop,
     to_tensor,
 )
 
@@ -40,6 +44,12 @@ class LoraOptions(Config):
 
     rank: int = Field(16, ge=1)
     alpha: float | None = Field(None, gt=0, description="scale is alpha / rank; None: rank")
+
+
+class DenoiserWeights(Config):
+    """Weight of each loss."""
+
+    denoising: float = Field(1.0, ge=0)
 
 
 class DenoiserStage(Config):
@@ -79,7 +89,10 @@ class DenoiserStage(Config):
     licence: str = Field(
         UNKNOWN, description="of the trained weights; provenance of every image names it"
     )
-    weights: dict[str, float] = Field({"denoising": 1.0}, description="of each loss")
+    mpp: float | None = Field(
+        None, gt=0, description="microns per pixel of the tiles; None: unknown"
+    )
+    weights: DenoiserWeights = DenoiserWeights()
 
 
 class DenoiserNetwork(nn.Module):
@@ -98,7 +111,14 @@ class DenoiserNetwork(nn.Module):
         """Loss of each sample, [B]."""
         x0, noise, t = batch["x0"], batch["noise"], batch["t"]
         x_t = self._schedule.add_noise(x0, noise, t)
-        prediction = self.unet(x_t, t, encoder_hidden_states=batch["tokens"], return_dict=False)[0]
+        tokens, mask = batch["tokens"], batch["mask"]
+        prediction = self.unet(
+            x_t,
+            t,
+            encoder_hidden_states=tokens,
+            encoder_attention_mask=None if bool(mask.all()) else mask,
+            return_dict=False,
+        )[0]
         return denoising_loss(
             prediction,
             self._schedule.target(x0, noise, t),
@@ -114,7 +134,7 @@ class DenoiserTask:
     def __init__(
         self,
         stage: DenoiserStage,
-        data: PaintedData | ShardData,
+        data: PaintedData | ShardData | LatentData,
         *,
         seed: int,
         device: torch.device,
@@ -136,16 +156,14 @@ class DenoiserTask:
         unet.train()
         self._open(data)
         self.network = DenoiserNetwork(unet, self.bundle.schedule, stage.min_snr_gamma)
-        self.weights = stage.weights
-        self._tokens: dict[str, Tensor] = {}
+        self.weights = stage.weights.model_dump()
+        self.captions = CaptionEncoder(self.bundle.text, stage.max_chunks, device, dtype)
+        self.captions.say_what_is_cut([str(self.rows[i].get("text", "")) for i in self.split.train])
 
-    def _open(self, data: PaintedData | ShardData) -> None:
+    def _open(self, data: PaintedData | ShardData | LatentData) -> None:
         """Cached latents, or images that the codec encodes as they come."""
         self.latents = self.images = None
         if isinstance(data, LatentData):
-            from crafts.core.artifacts import fingerprint
-            from crafts.data.loader import LatentReader
-
             self.latents = LatentReader(
                 Path(data.folder), codec_fingerprint=self.bundle.codec.fingerprint
             )
@@ -154,7 +172,26 @@ class DenoiserTask:
             self.images = open_images(data)
             self.rows, self.inputs = self.images.rows, {"data": self.images.fingerprint}
         self.split = Split(self.rows, data, self.seed)
-        self.inputs["init_from"] = self.bundle.fingerprint or "fresh"
+        if self.bundle.fingerprint:
+            self.inputs["init_from"] = self.bundle.fingerprint
+        if self.stage.codec_from:
+            self.inputs["codec_from"] = self.bundle.codec.fingerprint
+        if self.stage.text_from:
+            self.inputs["text_from"] = fingerprint(Path(self.stage.text_from))
+        side, native = self._side(), self.bundle.denoiser.config.sample_size
+        if self.stage.crop is None and side != native:
+            say(
+                f"the latents are {side} wide and the denoiser makes images from {native}: it is "
+                "trained at another size than it will be used at"
+            )
+
+    def _side(self) -> int:
+        """Width of the latents of a training tile."""
+        if self.latents is not None:
+            return int(self.latents.shape[-1])
+        assert self.images is not None
+        image = self.images.image(self.split.train[0])
+        return int(image.shape[1]) // self.bundle.codec.factor
 
     def batch(self, positions: Sequence[int]) -> dict[str, Any]:
         """Clean latents, noise, timesteps and text of the given global sample indices."""
@@ -176,7 +213,7 @@ class DenoiserTask:
             "x0": x0.to(self.device, self.dtype).contiguous(memory_format=layout),
             "noise": noise.to(self.device, self.dtype).contiguous(memory_format=layout),
             "t": t.to(self.device),
-            "tokens": self._encode(captions),
+            **self.captions.encode(captions),
         }
 
     def _latents(self, row: int, position: int) -> Tensor:
@@ -191,16 +228,15 @@ class DenoiserTask:
         crop = self.stage.crop
         if crop is None or crop >= latents.shape[-1]:
             return latents
-        top = choice(self.seed, "top", position, latents.shape[1] - crop + 1)
-        left = choice(self.seed, "left", position, latents.shape[2] - crop + 1)
-        return latents[:, top : top + crop, left : left + crop]
+        return random_crop(latents, crop, seed=self.seed, position=position)
 
     @torch.no_grad()
     def _encode_image(self, row: int, symmetry: int, position: int) -> Tensor:
         assert self.images is not None  # the other source is the cached latents
         image = dihedral(to_tensor(self.images.image(row)), symmetry)[None]
         image = image.to(self.device, self.dtype)
-        mean, std = self.bundle.codec.encode(image)
+        with torch.autocast(self.device.type, enabled=False):
+            mean, std = self.bundle.codec.encode(image)
         latents = mean[0].cpu()
         if bool((std > 0).any()):
             latents = latents + std[0].cpu() * normal(self.seed, "latent", position, latents.shape)
@@ -211,22 +247,6 @@ class DenoiserTask:
             return ""
         wordings = self.rows[row].get("captions") or [self.rows[row].get("text", "")]
         return str(wordings[choice(self.seed, "wording", position, len(wordings))])
-
-    @torch.no_grad()
-    def _encode(self, captions: Sequence[str]) -> Tensor:
-        """Text features [B, T, D]; those of the last few thousand captions are kept."""
-        if self.stage.max_chunks > 1:
-            return self.bundle.text.encode(captions, max_chunks=self.stage.max_chunks).tokens.to(
-                self.dtype
-            )
-        missing = sorted({caption for caption in captions if caption not in self._tokens})
-        if len(self._tokens) + len(missing) > 20_000:
-            self._tokens.clear()
-            missing = sorted(set(captions))
-        if missing:
-            tokens = self.bundle.text.encode(missing, max_chunks=1).tokens.to(self.dtype)
-            self._tokens.update(zip(missing, tokens, strict=True))
-        return torch.stack([self._tokens[caption] for caption in captions])
 
     def validate(self) -> dict[str, float]:
         """Loss of whole held-out tiles per set, at fixed noise and timesteps."""
@@ -273,7 +293,8 @@ class DenoiserTask:
         save_bundle(
             bundle,
             folder,
-            card=_card(self.stage, self.inputs),
+            card=_card(bundle, self.stage, self.inputs),
+            stage="train",
             config=self.stage.model_dump(mode="json"),
             inputs=self.inputs,
         )
@@ -290,8 +311,8 @@ def _build_bundle(stage: DenoiserStage) -> Bundle:
         parts["denoiser"] = build_denoiser(stage.denoiser)
     if stage.schedule or stage.init_from is None:
         parts["schedule"] = build_schedule(stage.schedule or ScheduleConfig())
-    if stage.licence != UNKNOWN:
-        parts["licence"] = stage.licence
+    # what init_from was allowed for, at which scale and with which guidance does not pass on
+    parts |= {"licence": stage.licence, "mpp": stage.mpp or UNKNOWN, "extra": {}}
     if stage.init_from is None and not {"codec", "text", "denoiser"} <= set(parts):
         raise ConfigError(
             "train: stage.init_from",
@@ -315,12 +336,13 @@ def _build_bundle(stage: DenoiserStage) -> Bundle:
     return bundle
 
 
-def _card(stage: DenoiserStage, inputs: dict[str, str]) -> str:
+def _card(bundle: Bundle, stage: DenoiserStage, inputs: dict[str, str]) -> str:
+    start = Path(stage.init_from).name if stage.init_from else "random weights"
     return (
-        f"---\nlicense: other\nlicense_name: {stage.licence}\n"
+        f"---\nlicense: other\nlicense_name: {bundle.licence}\n"
         "tags: [pathology, text-to-image, crafts]\n---\n\n"
         "# A checkpoint trained with crafts\n\n"
         "Synthetic histology from text. Research use only; not a medical device.\n\n"
-        f"Started from `{stage.init_from}`; data `{inputs.get('data', '')}`. "
+        f"Started from `{start}`; data `{inputs.get('data', '')}`. "
         "The resolved recipe is in `manifest.json`.\n"
     )

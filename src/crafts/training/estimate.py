@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
-import torch
-
+from crafts.core.errors import ConfigError
 from crafts.core.runtime import pick_device
+from crafts.model.bundle import looks_like_hub_id, resolve_model
 from crafts.model.codec import KLCodecConfig
-from crafts.model.count import Cost, count_training
-from crafts.model.denoiser import SD15_DENOISER, DenoiserConfig
-from crafts.model.text import SD15_TEXT
+from crafts.model.count import Cost, Countable, Passes, count_dual_encoder, count_training
+from crafts.model.denoiser import SD15_DENOISER
+from crafts.model.encoders import read_dual_encoder_config
+from crafts.model.folders import read_json
+from crafts.model.text import CHUNK_LENGTH, SD15_TEXT, load_tokenizer
+from crafts.training.autoencoder import AutoencoderStage
+from crafts.training.clip import ClipStage
 from crafts.training.denoiser import DenoiserStage
-from crafts.training.sources import LatentData
+from crafts.training.sources import LatentData, PaintedData
 from crafts.training.speed import measure_peak
 from crafts.training.train import TrainConfig
 
@@ -21,117 +24,126 @@ A100_PEAK = 312e12  # FLOP/s, dense bf16, by its data sheet
 
 
 def describe_cost(config: TrainConfig) -> list[str]:
-    """Lines with parameters, operations, memory and hours of a recipe; [] if nothing is counted.
+    """Lines with parameters, operations, memory and hours of a recipe.
 
-    The denoiser's operations and stored activations are counted on empty tensors. Hours follow
-    from the operations and the peak of this machine, measured by a matrix product: what training
-    reaches is printed by the run itself as its share of that peak.
+    Operations and stored activations are counted on empty tensors. Hours follow from the operations
+    and the peak of this machine, measured by a matrix product: what training reaches is printed by
+    the run itself as its share of that peak.
     """
-    if not isinstance(config.stage, DenoiserStage):
-        return []
-    stage, known = config.stage, _denoiser_config(config.stage)
-    denoiser = known or SD15_DENOISER
-    micro = config.micro_batch_size or config.global_batch_size
-    passes = config.global_batch_size // micro
+    stage = config.stage
+    for name in ("init_from", "codec_from", "text_from", "features_from"):
+        source = getattr(stage, name, None)
+        if source and not _is_there(source, hub=name == "init_from" and stage.kind == "denoiser"):
+            return [f"{stage.kind}: stage.{name} {source!r} is not there, so nothing is counted"]
+    if isinstance(stage, DenoiserStage):
+        return _denoiser(config, stage)
+    return _autoencoder(config, stage) if isinstance(stage, AutoencoderStage) else _clip(stage)
+
+
+def _denoiser(config: TrainConfig, stage: DenoiserStage) -> list[str]:
+    """The denoiser, the frozen text encoder, and the codec where no latents are cached."""
+    folder = _checkpoint(stage.init_from) if stage.init_from else None
+    unet: Countable = stage.denoiser or (folder / "unet" if folder else SD15_DENOISER)
     cost = count_training(
-        denoiser.model_copy(update={"gradient_checkpointing": stage.gradient_checkpointing}),
-        micro_batch_size=micro,
-        num_micro_batches=passes,
-        size=stage.crop,
-        bf16=config.precision == "bf16",
-    )
-    online = (
-        0.0
-        if isinstance(config.data, LatentData)
-        else _online_flops(denoiser, config.global_batch_size)
-    )
-    text = (
-        count_training(SD15_TEXT, micro_batch_size=1, frozen=True).forward_flops
-        if known is None
-        else 0
-    )
-    total = cost.step_flops + online + text * config.global_batch_size
-    trained = _trained(stage, cost)
-    lines = [
-        f"denoiser: {cost.parameters / 1e6:.2f} M parameters, {trained / 1e6:.2f} M of them trained"
-        + (
-            ""
-            if known
-            else f" ({stage.init_from!r} is not here: counted with the shapes of SD-1.5)"
+        unet,
+        Passes(
+            batch_size=_micro(config),
+            size=stage.crop,
+            num_tokens=CHUNK_LENGTH * stage.max_chunks,
+            lora_rank=stage.lora.rank if stage.lora else None,
+            checkpointing=stage.gradient_checkpointing,
+            bf16=config.precision == "bf16",
         ),
-        f"operations: {cost.forward_flops / micro / 1e9:.1f} GFLOP per sample forward, "
-        f"{total / 1e12:.2f} TFLOP per step",
-        f"memory per process: {_memory(cost, trained) / 2**30:.1f} GiB "
-        f"(weights {cost.weights / 2**30:.1f}, gradients, AdamW and average "
-        f"{4 * 4 * trained / 2**30:.1f}, activations of a micro-batch of {micro} "
-        f"{cost.activations / 2**30:.1f})",
+    )
+    text = count_training(_text(stage, folder), Passes(frozen=True)).forward_flops
+    frozen = text * stage.max_chunks + _codec(config, stage, folder, unet)
+    unit = f"sample with a caption of {stage.max_chunks} x 77 tokens"
+    lines = _lines(config, cost, unit, frozen)
+    if not (folder or stage.denoiser):
+        lines[0] += f" ({stage.init_from!r} is not on this disk: counted with the shapes of SD-1.5)"
+    return lines
+
+
+def _autoencoder(config: TrainConfig, stage: AutoencoderStage) -> list[str]:
+    cost = count_training(
+        Path(stage.init_from) if stage.init_from else stage.codec,
+        Passes(
+            batch_size=_micro(config),
+            size=stage.crop,
+            part="decoder" if stage.train == "decoder" else "all",
+            bf16=config.precision == "bf16",
+        ),
+    )
+    without = " (without the feature loss)" if stage.features_from else ""
+    return _lines(config, cost, f"crop of {stage.crop} px{without}")
+
+
+def _clip(stage: ClipStage) -> list[str]:
+    encoder, vocabulary, most = stage.encoder, stage.vocab_size, "at most "
+    if stage.init_from:
+        encoder, most = read_dual_encoder_config(Path(stage.init_from)), ""
+        vocabulary = len(load_tokenizer(Path(stage.init_from) / "tokenizer"))
+    parameters = count_dual_encoder(encoder, vocabulary)
+    return [
+        f"clip: {most}{parameters / 1e6:.2f} M parameters with {vocabulary} tokens; "
+        "its operations are not counted"
     ]
-    return lines + _hours(config, total)
 
 
-def _memory(cost: Cost, trained: float) -> float:
-    return cost.weights + 4 * 4 * trained + cost.activations
-
-
-def _hours(config: TrainConfig, flops: float) -> list[str]:
-    peak = measure_peak(pick_device(config.device))
+def _lines(config: TrainConfig, cost: Cost, unit: str, frozen: float = 0.0) -> list[str]:
+    """Size, operations, memory, hours; ``frozen`` are operations a sample of frozen parts."""
+    micro, peak = _micro(config), measure_peak(pick_device(config.device))
+    flops = (cost.step_flops / micro + frozen) * config.global_batch_size
+    kept = cost.gradients + cost.moments + cost.ema
     here = config.num_steps * flops / peak / 3600
     card = config.num_steps * flops / (A100_PEAK * 0.4) / 3600
     return [
+        f"{config.stage.kind}: {cost.parameters / 1e6:.2f} M parameters, "
+        f"{cost.trained / 1e6:.2f} M of them trained",
+        f"operations: {cost.forward_flops / micro / 1e9:.4g} GFLOP forward per {unit}, "
+        f"{flops / 1e12:.4g} TFLOP per step",
+        f"memory per process: {cost.memory / 2**30:.1f} GiB (weights {cost.weights / 2**30:.1f}, "
+        f"gradients, AdamW and average {kept / 2**30:.1f}, "
+        f"activations of a micro-batch of {micro} {cost.activations / 2**30:.1f})",
         f"hours for {config.num_steps} steps: {here:.1f} at this machine's whole measured peak "
-        f"({peak / 1e12:.2f} TFLOP/s), "
-        f"{here / 0.4:.1f} at 40 % of it; {card:.1f} on one A100 at 40 % of its 312 TFLOP/s in bf16"
+        f"({peak / 1e12:.2f} TFLOP/s), {here / 0.4:.1f} at 40 % of it; "
+        f"{card:.1f} on one A100 at 40 % of its 312 TFLOP/s in bf16",
     ]
 
 
-def _online_flops(denoiser: DenoiserConfig, samples: int) -> float:
-    """Encoding images as they come, without cached latents, counted for the codec of SD-1.5."""
-    if denoiser.channels != 4:
-        return 0.0
-    codec = KLCodecConfig(sample_size=8 * denoiser.sample_size)
-    both = count_training(
-        codec, micro_batch_size=1, frozen=True, size=codec.sample_size
-    ).forward_flops
-    return (
-        samples * both * 0.31
-    )  # the encoder's share of encoder and decoder: 1,117 of 3,631 GFLOP at 512 px
+def _micro(config: TrainConfig) -> int:
+    return min(config.micro_batch_size or config.global_batch_size, config.global_batch_size)
 
 
-def _denoiser_config(stage: DenoiserStage) -> DenoiserConfig | None:
-    """Sizes from the recipe or from the checkpoint on disk; None when that is not here."""
-    if stage.denoiser:
-        return stage.denoiser
-    from crafts.core.errors import ConfigError
-    from crafts.model.bundle import resolve_model
-
-    try:
-        folder = resolve_model(stage.init_from or "")
-    except ConfigError:
-        return None
-    return _read_denoiser(folder / "unet" / "config.json")
-
-
-def _read_denoiser(path: Path) -> DenoiserConfig:
-    values = json.loads(path.read_text())
-    return DenoiserConfig(
-        sample_size=values["sample_size"],
-        channels=values["in_channels"],
-        block_out_channels=tuple(values["block_out_channels"]),
-        attention=tuple(name.startswith("CrossAttn") for name in values["down_block_types"]),
-        layers_per_block=values["layers_per_block"],
-        num_heads=values["attention_head_dim"],
-        cross_attention_dim=values["cross_attention_dim"],
-        norm_num_groups=values["norm_num_groups"],
+def _is_there(source: str, *, hub: bool) -> bool:
+    if not hub:
+        return (Path(source) / "config.json").is_file()
+    return _checkpoint(source) is not None or (
+        looks_like_hub_id(source) and not Path(source).parent.exists()
     )
 
 
-def _trained(stage: DenoiserStage, cost: Cost) -> float:
-    """Parameters that get a gradient: all, or those of the low-rank additions."""
-    if stage.lora is None:
-        return float(cost.parameters)
-    from crafts.model.denoiser import add_lora, build_denoiser, count_parameters
+def _checkpoint(source: str) -> Path | None:
+    try:
+        return resolve_model(source)
+    except ConfigError:
+        return None
 
-    with torch.device("meta"):
-        denoiser = build_denoiser(_denoiser_config(stage) or SD15_DENOISER)
-        add_lora(denoiser, rank=stage.lora.rank, alpha=stage.lora.alpha)
-    return float(count_parameters(denoiser, trainable_only=True))
+
+def _text(stage: DenoiserStage, folder: Path | None) -> Countable:
+    if stage.text_from:
+        return read_dual_encoder_config(Path(stage.text_from)).text
+    return folder / "text_encoder" if folder else SD15_TEXT
+
+
+def _codec(
+    config: TrainConfig, stage: DenoiserStage, folder: Path | None, unet: Countable
+) -> float:
+    """Operations of encoding one whole tile as it comes; none where latents are cached."""
+    if isinstance(config.data, LatentData):
+        return 0.0
+    own = Path(stage.codec_from) if stage.codec_from else folder and folder / "vae"
+    side = read_json(unet / "config.json") if isinstance(unet, Path) else unet.model_dump()
+    size = config.data.size if isinstance(config.data, PaintedData) else 8 * side["sample_size"]
+    passes = Passes(size=size, part="encoder", frozen=True)
+    return count_training(own or KLCodecConfig(), passes).forward_flops

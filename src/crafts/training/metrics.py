@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -32,11 +33,17 @@ class Metrics:
     def append(self, row: Mapping[str, float]) -> None:
         """Write one row; it has ``step`` and at least one number more."""
         with self.path.open("a", encoding="utf-8") as handle:
-            handle.write(json.dumps(row) + "\n")
+            handle.write(json.dumps({name: _finite(value) for name, value in row.items()}) + "\n")
         if self._writer is not None:
             for name, value in row.items():
                 if name != "step":
                     self._writer.add_scalar(name, value, int(row["step"]))
+            self._writer.flush()
+
+
+def _finite(value: float) -> float | None:
+    """JSON has no NaN."""
+    return value if math.isfinite(value) else None
 
 
 def _rows(path: Path) -> list[tuple[str, dict[str, float]]]:

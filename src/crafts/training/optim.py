@@ -72,6 +72,7 @@ def load_optimizer_tensors(
     tensors: Mapping[str, torch.Tensor],
 ) -> None:
     """Put back what :func:`optimizer_tensors` gave; layout and device follow the parameter."""
+    fused = any(group.get("fused") for group in optimizer.param_groups)
     for name, parameter in parameters.items():
         prefix = f"{name}/"
         state = {
@@ -80,6 +81,12 @@ def load_optimizer_tensors(
             if key.startswith(prefix)
         }
         optimizer.state[parameter] = {
-            key: value.clone() if value.ndim == 0 else torch.empty_like(parameter).copy_(value)
-            for key, value in state.items()
+            key: _placed(value, parameter, fused) for key, value in state.items()
         }
+
+
+def _placed(value: torch.Tensor, parameter: torch.nn.Parameter, fused: bool) -> torch.Tensor:
+    """Moments in the parameter's layout; the step count on the CPU unless the kernel is fused."""
+    if value.ndim == 0:
+        return value.to(parameter.device if fused else "cpu", copy=True)
+    return torch.empty_like(parameter).copy_(value)

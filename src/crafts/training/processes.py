@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 import torch.distributed as dist
+
+from crafts.core import artifacts
+from crafts.core.errors import RetryError
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,30 @@ class Processes:
         """Until every process is here."""
         if self.count > 1:
             dist.barrier()
+
+
+@contextmanager
+def held(output: Path, group: Processes) -> Iterator[None]:
+    """The lock of an output folder, taken by the first process for all.
+
+    Raises:
+        RetryError: another run holds it; in every process.
+    """
+    fault: RetryError | None = None
+    with ExitStack() as stack:
+        if group.first:
+            try:
+                stack.enter_context(artifacts.lock(output))
+            except RetryError as error:
+                fault = error
+        if group.mean({"fault": float(fault is not None)})["fault"] > 0:
+            raise fault or RetryError(
+                str(output),
+                came="a lock that the first process could not take",
+                allowed="one run per output folder",
+                do="Wait for the other run to end.",
+            )
+        yield
 
 
 @contextmanager

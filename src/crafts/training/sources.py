@@ -14,26 +14,14 @@ from crafts.core.config import Config
 from crafts.core.errors import DataError
 from crafts.core.runtime import generator_for
 from crafts.data.augment import draw_stain_jitter, stain_jitter
-from crafts.training.order import SampleOrder, balance_weights
+from crafts.training.order import SampleOrder, balance_weights, choice
 
 Row = dict[str, Any]
 
 
-class PaintedData(Config):
-    """Tissue painted on the fly; needs no files."""
+class Balance(Config):
+    """Which rows are shown, and how often."""
 
-    kind: Literal["painted"] = "painted"
-    count: int = Field(64, gt=0, description="number of training tiles")
-    size: int = Field(64, gt=0, description="edge of a tile in pixels")
-    seed: int = Field(0, ge=0)
-    balance: float = Field(0.0, ge=0, le=1)
-
-
-class ShardData(Config):
-    """Tiles packed by ``crafts pack``."""
-
-    kind: Literal["shards"] = "shards"
-    folder: str
     balance: float = Field(
         0.0, ge=0, le=1, description="0: natural shares of the classes, 1: equal shares"
     )
@@ -43,10 +31,27 @@ class ShardData(Config):
     )
 
 
-class LatentData(ShardData):
+class PaintedData(Balance):
+    """Tissue painted on the fly; needs no files."""
+
+    kind: Literal["painted"] = "painted"
+    count: int = Field(64, gt=0, description="number of training tiles")
+    size: int = Field(64, gt=0, description="edge of a tile in pixels")
+    seed: int = Field(0, ge=0)
+
+
+class ShardData(Balance):
+    """Tiles packed by ``crafts pack``."""
+
+    kind: Literal["shards"] = "shards"
+    folder: str
+
+
+class LatentData(Balance):
     """Latents cached by ``crafts encode``."""
 
-    kind: Literal["latents"] = "latents"  # type: ignore[assignment]
+    kind: Literal["latents"] = "latents"
+    folder: str
 
 
 DataConfig = Annotated[PaintedData | ShardData | LatentData, Field(discriminator="kind")]
@@ -128,8 +133,8 @@ class Split:
         DataError: no row is left for training.
     """
 
-    def __init__(self, rows: list[Row], config: PaintedData | ShardData, seed: int) -> None:
-        sets = getattr(config, "sets", ())
+    def __init__(self, rows: list[Row], config: Balance, seed: int) -> None:
+        sets = config.sets
         kept = [i for i, row in enumerate(rows) if not sets or row.get("set") in sets]
         self.train = [i for i in kept if (rows[i].get("split") or "train") == "train"]
         self.validation = [i for i in kept if rows[i].get("split") == "validation"]
@@ -143,10 +148,8 @@ class Split:
             )
         weights = None
         if config.balance:
-            column = getattr(config, "balance_by", "label")
-            weights = balance_weights(
-                [str(rows[i].get(column, "")) for i in self.train], config.balance
-            )
+            values = [str(rows[i].get(config.balance_by, "")) for i in self.train]
+            weights = balance_weights(values, config.balance)
         self._order = SampleOrder(len(self.train), seed, weights)
 
     def row(self, position: int) -> int:
@@ -169,9 +172,18 @@ def jitter_stains(
     images: torch.Tensor, positions: Sequence[int], seed: int, sigma: float
 ) -> torch.Tensor:
     """Mild stain jitter [B, 3, H, W], a function of each global sample index."""
+    if sigma == 0:
+        return images
     draws = [draw_stain_jitter(1, generator_for(seed, "stain", g), sigma=sigma) for g in positions]
     factors, offsets = (torch.cat(parts) for parts in zip(*draws, strict=True))
     return stain_jitter(images, factors, offsets)
+
+
+def random_crop(image: torch.Tensor, size: int, *, seed: int, position: int) -> torch.Tensor:
+    """A crop [C, S, S] of [C, H, W] at a place that sample ``position`` decides."""
+    top = choice(seed, "top", position, image.shape[1] - size + 1)
+    left = choice(seed, "left", position, image.shape[2] - size + 1)
+    return image[:, top : top + size, left : left + size]
 
 
 def to_tensor(image: np.ndarray) -> torch.Tensor:

@@ -14,7 +14,7 @@ from torch import nn
 from crafts.training.autoencoder import AutoencoderStage, AutoencoderTask
 from crafts.training.clip import ClipStage, ClipTask
 from crafts.training.denoiser import DenoiserStage, DenoiserTask
-from crafts.training.sources import PaintedData, ShardData
+from crafts.training.sources import LatentData, PaintedData, ShardData
 
 StageConfig = Annotated[AutoencoderStage | ClipStage | DenoiserStage, Field(discriminator="kind")]
 
@@ -53,7 +53,7 @@ class Task(Protocol):
 
 def build_task(
     stage: AutoencoderStage | ClipStage | DenoiserStage,
-    data: PaintedData | ShardData,
+    data: PaintedData | ShardData | LatentData,
     *,
     seed: int,
     device: torch.device,

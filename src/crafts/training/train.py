@@ -8,10 +8,9 @@ killed and resumed, or that ran on another number of processes, gives the same w
 from __future__ import annotations
 
 import math
-import signal
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -22,17 +21,19 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from crafts.core import artifacts
-from crafts.core.config import Config, dump_config
+from crafts.core.config import Config, dump_config, validate
 from crafts.core.errors import ConfigError, DataError, InterruptedRunError
-from crafts.core.runtime import pick_device, say
+from crafts.core.runtime import pick_device, say, seed_from
 from crafts.training.checkpoints import (
     Progress,
     State,
     newest_checkpoint,
     prune_checkpoints,
     save_checkpoint,
+    set_aside_newer,
 )
 from crafts.training.ema import Ema, load_state, trained_state
+from crafts.training.interrupts import interrupts
 from crafts.training.metrics import Metrics
 from crafts.training.optim import (
     OptimConfig,
@@ -41,24 +42,16 @@ from crafts.training.optim import (
     load_optimizer_tensors,
     optimizer_tensors,
 )
-from crafts.training.processes import Processes, processes
+from crafts.training.processes import Processes, held, processes
+from crafts.training.resume import (
+    CONFIG,
+    refuse_foreign_output,
+    refuse_other_inputs,
+    refuse_other_recipe,
+)
 from crafts.training.sources import DataConfig
 from crafts.training.speed import Meter
 from crafts.training.stages import StageConfig, Task, build_task
-
-# Fields that may differ between the legs of one run without changing its numbers.
-FREE_ON_RESUME = frozenset(
-    {
-        "checkpoint_every",
-        "keep_checkpoints",
-        "validate_every",
-        "sample_every",
-        "say_every",
-        "micro_batch_size",
-        "device",
-        "tracker",
-    }
-)
 
 
 class TrainConfig(Config):
@@ -131,16 +124,15 @@ def run(
     """
     config = _with_inputs(config, inputs)
     device = pick_device(config.device)
-    with processes(device) as group:
-        held = artifacts.lock(output) if group.first else nullcontext()
-        with held, _interrupts() as interrupted:
-            if resume == "auto" and (output / artifacts.MANIFEST).exists():
-                _refuse_other_recipe(config, output)
-                say(f"{output}: already finished")
-                return artifacts.load_manifest(output)
-            training = _start(config, output, device, group, resume)
-            _train(training, interrupted)
-            return _finish(training)
+    refuse_foreign_output(output)
+    with processes(device) as group, held(output, group), interrupts() as interrupted:
+        if resume == "auto" and (output / artifacts.MANIFEST).exists():
+            refuse_other_recipe(config, output)
+            say(f"{output}: already finished")
+            return artifacts.load_manifest(output)
+        training = _start(config, output, device, group, resume)
+        _train(training, interrupted)
+        return _finish(training)
 
 
 def _train(run: Run, interrupted: list[int]) -> None:
@@ -156,6 +148,10 @@ def _train(run: Run, interrupted: list[int]) -> None:
             parameters["lr"] = rate
 
         # forward and backward over this process's share of the global batch
+        torch.manual_seed(
+            seed_from(config.seed, "step", step, group.rank)
+        )  # dropout, if there is any
+        statistics = [buffer.clone() for buffer in run.task.network.buffers()]
         losses, names = _accumulate(run, step)
         norm = float(nn.utils.clip_grad_norm_(run.parameters.values(), config.optim.grad_clip))
 
@@ -167,6 +163,7 @@ def _train(run: Run, interrupted: list[int]) -> None:
         else:
             progress.skipped += 1
             progress.skipped_in_a_row += 1
+            _put_back(run.task.network, statistics)
             say(
                 f"step {step}: non-finite gradient, step skipped ({progress.skipped} so far); "
                 f"samples: {names}"
@@ -237,24 +234,20 @@ def _start(
     config: TrainConfig, output: Path, device: torch.device, group: Processes, resume: str
 ) -> Run:
     """Build the parts; load the newest checkpoint if there is one and it belongs to this recipe."""
-    local = config.global_batch_size // group.count
-    if config.global_batch_size % group.count or local % (config.micro_batch_size or local):
+    if config.global_batch_size % group.count:
         raise ConfigError(
             "train: global_batch_size",
-            came=f"{config.global_batch_size} over {group.count} processes in micro-batches "
-            f"of {config.micro_batch_size}",
-            allowed="a whole number of equal micro-batches per process",
-            do="Change global_batch_size or micro_batch_size.",
+            came=f"{config.global_batch_size} over {group.count} processes",
+            allowed="the same number of samples for each process",
+            do="Change global_batch_size or the number of processes.",
         )
+    _refuse_split_contrast(config, group)
     dtype = torch.float64 if config.precision == "fp64" else torch.float32
     task = build_task(config.stage, config.data, seed=config.seed, device=device, dtype=dtype)
     parameters = {name: p for name, p in task.network.named_parameters() if p.requires_grad}
     live = trained_state(task.network)
-    optimizer, ema, progress = (
-        build_optimizer(config.optim, parameters),
-        Ema(live, config.ema_decay),
-        Progress(),
-    )
+    optimizer, progress = build_optimizer(config.optim, parameters), Progress()
+    ema = Ema(live, config.ema_decay)
     found = newest_checkpoint(output / "checkpoints")
     if found and resume == "never":
         raise ConfigError(
@@ -264,17 +257,18 @@ def _start(
             do="Use --resume auto to go on, or choose another --output.",
         )
     if found:
-        _refuse_other_recipe(config, output)
+        refuse_other_recipe(config, output)
+        refuse_other_inputs(task.inputs, found.inputs, output)
         load_state(live, found.weights)
         load_state(ema.weights, found.average)
         load_optimizer_tensors(optimizer, parameters, found.optimizer)
         progress = found.progress
         if group.first:
             say(f"{output}: resumed after step {progress.step}")
+    group.wait()  # all have read; now the first may write
     if group.first:
-        output.mkdir(parents=True, exist_ok=True)
-        artifacts.write_bytes(output / "config.yaml", dump_config(config).encode())
-    group.wait()
+        set_aside_newer(output / "checkpoints", progress.step)
+        artifacts.write_bytes(output / CONFIG, dump_config(config).encode())
     network = task.network
     if group.count > 1:
         devices = [torch.cuda.current_device()] if device.type == "cuda" else None
@@ -298,6 +292,7 @@ def _save(run: Run) -> None:
             folder,
             state,
             config=run.config.model_dump(mode="json"),
+            inputs=run.task.inputs,
             write_model=lambda target: _write_model(run, target),
         )
         prune_checkpoints(folder.parent, run.config.keep_checkpoints)
@@ -320,7 +315,7 @@ def _finish(run: Run) -> artifacts.Manifest:
             config=run.config,
             inputs=run.task.inputs,
             counts={"steps": run.progress.step, "skipped": run.progress.skipped},
-            only=["config.yaml", "metrics.jsonl", "model/manifest.json"],
+            only=[CONFIG, "metrics.jsonl", "model/manifest.json"],
         )
     run.processes.wait()
     return artifacts.load_manifest(run.output)
@@ -363,21 +358,22 @@ def _refuse_divergence(run: Run, names: list[str]) -> None:
         )
 
 
-def _refuse_other_recipe(config: TrainConfig, output: Path) -> None:
-    """A resumed run must be the run that was begun, in every field that decides numbers."""
-    import yaml
+def _put_back(network: nn.Module, statistics: list[torch.Tensor]) -> None:
+    """Restore buffers that the forward pass of a skipped step has changed."""
+    with torch.no_grad():
+        for buffer, before in zip(network.buffers(), statistics, strict=True):
+            buffer.copy_(before)
 
-    path = output / "config.yaml"
-    if not path.exists():
-        return
-    before, now = yaml.safe_load(path.read_text()), config.model_dump(mode="json")
-    changed = [k for k in now if k not in FREE_ON_RESUME and before.get(k) != now[k]]
-    if changed:
+
+def _refuse_split_contrast(config: TrainConfig, group: Processes) -> None:
+    """A contrast sees the samples of one pass: a CLIP is trained in one pass and process."""
+    micro = config.micro_batch_size or config.global_batch_size
+    if config.stage.kind == "clip" and (group.count > 1 or micro < config.global_batch_size):
         raise ConfigError(
-            f"{output}: {changed[0]}",
-            came=f"{now[changed[0]]!r}",
-            allowed=f"{before.get(changed[0])!r}, with which this run was begun",
-            do="Restore the recipe, or train in another --output with stage.init_from.",
+            "train: stage.kind clip",
+            came=f"{group.count} processes, micro-batches of {micro}",
+            allowed="one process and the whole batch in one pass",
+            do="Start it without torchrun and leave micro_batch_size out.",
         )
 
 
@@ -387,7 +383,7 @@ def _with_inputs(config: TrainConfig, inputs: Mapping[str, Path]) -> TrainConfig
         values["data"]["folder"] = str(inputs["data"])
     if "init_from" in inputs:
         values["stage"]["init_from"] = str(inputs["init_from"])
-    return TrainConfig.model_validate(values)
+    return validate(TrainConfig, values, "train: inputs")
 
 
 def _autocast(config: TrainConfig, device: torch.device) -> AbstractContextManager[Any]:
@@ -398,26 +394,3 @@ def _autocast(config: TrainConfig, device: torch.device) -> AbstractContextManag
 
 def _due(every: int, done: int, last: bool) -> bool:
     return last or (every > 0 and done % every == 0)
-
-
-@contextmanager
-def _interrupts() -> Iterator[list[int]]:
-    """Collect SIGTERM and SIGINT instead of dying in mid-step; a second one kills as usual."""
-    received: list[int] = []
-
-    def note(number: int, frame: object) -> None:
-        received.append(number)
-        signal.signal(number, before[number])
-        say("stopping after this step; a second signal stops at once")
-
-    before: dict[int, Any] = {}
-    for number in (signal.SIGTERM, signal.SIGINT):
-        try:
-            before[number] = signal.signal(number, note)
-        except ValueError:  # not in the main thread: the host program handles signals
-            break
-    try:
-        yield received
-    finally:
-        for signal_number, handler in before.items():
-            signal.signal(signal_number, handler)

@@ -1,0 +1,80 @@
+"""Captions to text features for training, each caption by itself: batch neighbours never matter."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from crafts.core.runtime import say
+from crafts.model.text import TextConditioner
+
+CACHE_BYTES = 256 * 2**20
+LOOKED_AT = 2000
+
+
+class CaptionEncoder:
+    """A frozen text encoder that remembers recent captions.
+
+    Args:
+        text: the conditioner; not trained.
+        max_chunks: 77-token chunks of a caption that are kept; what is longer is cut.
+        device: where features are wanted.
+        dtype: of the features.
+    """
+
+    def __init__(
+        self, text: TextConditioner, max_chunks: int, device: torch.device, dtype: torch.dtype
+    ) -> None:
+        self.text, self.max_chunks = text, max_chunks
+        self.device, self.dtype = device, dtype
+        self._known: dict[str, Tensor] = {}
+        self._bytes = 0
+
+    @torch.no_grad()
+    def encode(self, captions: Sequence[str]) -> dict[str, Tensor]:
+        """Features of a batch.
+
+        Returns:
+            ``tokens`` [B, T, D], padded with zeros to the longest, and ``mask`` [B, T], true
+            where a token belongs to its caption; the denoiser does not look at the others.
+        """
+        wanted = set(captions)
+        missing = sorted(caption for caption in wanted if caption not in self._known)
+        if self._bytes > CACHE_BYTES:
+            self._known = {c: t for c, t in self._known.items() if c in wanted}
+            self._bytes = sum(t.nbytes for t in self._known.values())
+        by_chunks: dict[int, list[str]] = {}
+        for caption in missing:
+            chunks, _ = self.text.token_ids(caption, max_chunks=self.max_chunks)
+            by_chunks.setdefault(len(chunks), []).append(caption)
+        for group in by_chunks.values():
+            self._remember(group)
+        parts = [self._known[caption] for caption in captions]
+        longest = max(len(part) for part in parts)
+        tokens = torch.zeros(len(parts), longest, parts[0].shape[1], dtype=self.dtype)
+        mask = torch.zeros(len(parts), longest, dtype=torch.bool)
+        for row, part in enumerate(parts):
+            tokens[row, : len(part)], mask[row, : len(part)] = part, True
+        return {"tokens": tokens.to(self.device), "mask": mask.to(self.device)}
+
+    def _remember(self, captions: list[str]) -> None:
+        """Encode captions of equal length; autocast must not decide what the cache holds."""
+        with torch.autocast(self.device.type, enabled=False):
+            tokens = self.text.encode(captions, max_chunks=self.max_chunks).tokens
+        for caption, value in zip(captions, tokens.to("cpu", self.dtype), strict=True):
+            self._known[caption] = value.clone()
+            self._bytes += value.nbytes
+
+    def say_what_is_cut(self, captions: Sequence[str]) -> None:
+        """Tell how many of the first captions are longer than what is kept, and what is lost."""
+        looked = list(captions[:LOOKED_AT])
+        cut = [self.text.token_ids(caption, max_chunks=self.max_chunks)[1] for caption in looked]
+        lost = [text for text in cut if text]
+        if lost:
+            say(
+                f"{len(lost)} of {len(looked)} captions looked at are longer than "
+                f"{self.max_chunks} chunks and lose their end, the first {lost[0]!r}; "
+                "raise stage.max_chunks to keep it"
+            )
