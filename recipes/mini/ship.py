@@ -45,7 +45,7 @@ def main(denoiser: Path, clip: Path) -> None:
         finish(
             folder,
             stage="ship",
-            config=manifest.config,
+            config={},
             inputs=manifest.inputs,
             extra={"licence": LICENCE},
         )

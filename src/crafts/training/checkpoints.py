@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from crafts.core import artifacts
 from crafts.core.errors import CraftsError, DataError
@@ -60,7 +60,7 @@ def save_checkpoint(
         training.mkdir()
         for name in ("weights", "average", "optimizer"):
             tensors = {key: value.contiguous() for key, value in getattr(state, name).items()}
-            save_file(tensors, training / f"{name}.safetensors")
+            artifacts.save_tensors(tensors, training / f"{name}.safetensors")
         (training / "progress.json").write_text(json.dumps(asdict(state.progress)))
         inner = temporary / artifacts.MANIFEST
         extra = json.loads(inner.read_text()).get("extra", {}) if inner.exists() else {}
