@@ -35,7 +35,6 @@ def main(denoiser: Path, clip: Path) -> None:
         card=card,
         half=True,
         stage="ship",
-        config=made.config,
         inputs=made.inputs,
     )
     encoder = load_dual_encoder(clip)

@@ -1,0 +1,68 @@
+"""The weights in the package: whole, small enough, licensed, and the same picture in diffusers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import crafts
+from crafts.core import artifacts
+from crafts.generation.generate import generate_images
+from crafts.model.bundle import Bundle, load_bundle
+from crafts.sampling.conditioning import Draw
+from crafts.sampling.sampler import draw_noise
+
+WEIGHTS = Path(crafts.__file__).parent / "weights"
+PROMPTS = ["Lung adenocarcinoma, H&E, high power view.", "prostate, benign tissue", "Oral mucosa."]
+
+
+@pytest.fixture(scope="module")
+def mini() -> Bundle:
+    return load_bundle("mini")
+
+
+def test_sizes_and_hashes() -> None:
+    files = list(WEIGHTS.rglob("*.safetensors"))
+    assert max(path.stat().st_size for path in files) < 16e6
+    assert sum(path.stat().st_size for path in files) < 40e6
+    for folder in ("mini", "evaluation-clip"):
+        artifacts.verify(WEIGHTS / folder)
+
+
+def test_the_licence_travels(mini: Bundle) -> None:
+    assert mini.licence == "crafts-mini-research-only"
+    licence = (WEIGHTS / "LICENSE.md").read_text(encoding="utf-8")
+    assert mini.licence in licence and "Research use only" in licence
+
+
+def test_diffusers_gives_our_picture(mini: Bundle) -> None:
+    """Same initial noise, DDIM, guidance: at most 2 of 255 apart."""
+    from diffusers import DDIMScheduler, StableDiffusionPipeline
+
+    ours = generate_images(
+        mini, PROMPTS[:1], seed=3, preset="paper", num_steps=4, guidance_scale=2.0
+    )
+    pipeline = StableDiffusionPipeline.from_pretrained(WEIGHTS / "mini", safety_checker=None)
+    pipeline.set_progress_bar_config(disable=True)
+    assert isinstance(pipeline.scheduler, DDIMScheduler)
+    pipeline.to(torch.float32)
+    side = mini.native_size // mini.codec.factor
+    noise = draw_noise([Draw(PROMPTS[0], seed=3, k=0)], (mini.codec.channels, side, side))
+    theirs = pipeline(
+        PROMPTS[0], num_inference_steps=4, guidance_scale=2.0, eta=0.0, latents=noise
+    ).images
+    assert largest_difference(ours[0], theirs[0]) <= 2
+
+
+def test_a_picture_does_not_depend_on_its_batch(mini: Bundle) -> None:
+    whole = generate_images(mini, PROMPTS, seed=1, preset="fast", num_steps=2, batch_size=3)
+    alone = generate_images(mini, PROMPTS, seed=1, preset="fast", num_steps=2, batch_size=1)
+    assert all(largest_difference(a, b) <= 2 for a, b in zip(whole, alone, strict=True))
+    assert np.asarray(whole[0]).std() > 5, "a flat picture would pass anything"
+
+
+def largest_difference(a: object, b: object) -> int:
+    return int(np.abs(np.asarray(a).astype(int) - np.asarray(b).astype(int)).max())
