@@ -41,6 +41,7 @@ $(VENV)/dev.stamp: $(VENV)/core.stamp
 demo: $(VENV)/core.stamp  ## eight tiles from eight sentences into out/, with the model that is shipped
 	@$(BIN)/crafts generate --model mini --manifest docs/demo-prompts.csv --seed $(DEMO_SEED) --output $(OUT)
 	@echo "eight synthetic tiles: $(OUT)/images/  one sheet: $(OUT)/grid.png  prompts: $(OUT)/metadata.csv"
+	@echo "to use crafts yourself: . $(VENV)/bin/activate"
 
 test: $(VENV)/dev.stamp  ## all tests, on the CPU and without network
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile tests

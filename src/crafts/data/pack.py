@@ -117,6 +117,9 @@ def run(config: PackConfig, inputs: Path, output: Path, *, splits: Path | None =
         write_index(rows, plan, folder / INDEX)
         tally = Counter(row["split"] for row in rows)
         say(f"pack: {ledger.counts()}, splits {dict(sorted(tally.items()))}")
+        silent = sum(not row["text"] and not row.get("captions") for row in rows)
+        if silent:
+            say(f"pack: {silent} of {len(rows)} tiles have no text; metadata.csv gives it")
         return finish(
             folder,
             stage="pack",

@@ -63,6 +63,7 @@ class Meter:
         """Take in the duration of one step; a running mean smooths the display."""
         _synchronise(self.device)
         self.seconds = seconds if self.seconds == 0 else 0.9 * self.seconds + 0.1 * seconds
+        self.peak = max(self.peak, self.flops / seconds)  # a busy machine hides its peak at first
 
     def row(self) -> dict[str, float]:
         """What goes into metrics.jsonl."""
