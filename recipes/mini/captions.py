@@ -35,7 +35,7 @@ from PIL import Image
 
 from crafts.captions.prompts import TileFields, compose, describe_class
 
-WORDINGS = 8
+WORDINGS = 24
 MIN_GROUPS = 5
 UNSORTED = "tissue"  # organ or diagnosis unknown: never a class to be measured
 COLUMNS = (

@@ -13,6 +13,7 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from importlib.resources import files
 from typing import Any, NamedTuple
 
 from crafts.core.errors import DataError
@@ -62,146 +63,12 @@ class _Pieces(NamedTuple):
     stain: str
 
 
-# [kind], then "key: wordings of training captions // held-back wordings"; indented lines continue
-_VOCABULARY = """
-[organ]
-prostate: prostate // prostate parenchyma
-oral mucosa: oral mucosa | mouth | oral cavity // oral lining | mouth mucosa
-colon: colon | large bowel | colorectum // large intestine | bowel wall
-lung: lung // lung parenchyma | lungs
-breast: breast // mammary gland | breast parenchyma
-kidney: kidney // renal parenchyma | kidney tissue
-bone: bone // skeleton | skeletal tissue
-bladder: bladder | urinary bladder // bladder wall
-stomach: stomach // stomach wall
-bile duct: bile duct | biliary tract // biliary tree | bile ducts
-[adjective]
-prostate: prostatic | prostate // prostate-derived
-oral mucosa: oral | oral mucosal // oral-cavity | intraoral
-colon: colonic | colorectal | colon // large intestinal | large-bowel
-lung: pulmonary | lung // intrapulmonary | lung-derived
-breast: breast | mammary // breast-derived
-kidney: renal | kidney // kidney-derived
-bone: bone | osseous // skeletal
-bladder: bladder // bladder-wall
-stomach: gastric | stomach // stomach-wall
-bile duct: biliary | bile duct // bile-duct
-[diagnosis]
-normal: normal tissue | non-neoplastic tissue | healthy tissue | tissue without tumour //
-    tumour-free tissue | unremarkable tissue | tissue free of neoplasia
-benign: benign tissue | non-malignant tissue | tissue without carcinoma // benign non-neoplastic
-    parenchyma | cancer-free tissue
-adenocarcinoma: adenocarcinoma | gland-forming carcinoma | invasive adenocarcinoma // glandular
-    carcinoma | malignant glandular tumour
-squamous cell carcinoma: squamous cell carcinoma | squamous carcinoma | SCC // squamous cancer |
-    malignant squamous tumour
-carcinoma: carcinoma | invasive carcinoma | cancer // malignant epithelial tumour | invasive
-    cancer
-triple-negative carcinoma: triple-negative carcinoma | triple-negative cancer | invasive carcinoma
-    // carcinoma of triple-negative type | TNBC
-ductal carcinoma: ductal carcinoma | invasive ductal carcinoma // carcinoma of ductal type
-mucinous carcinoma: mucinous carcinoma | mucin-producing carcinoma // carcinoma of mucinous type
-papillary carcinoma: papillary carcinoma | papillary cancer // carcinoma of papillary type
-renal cell carcinoma: renal cell carcinoma | carcinoma // renal cell cancer | malignant epithelial
-    tumour
-clear cell carcinoma: clear cell carcinoma | renal cell carcinoma of clear cell type // clear-cell
-    cancer
-papillary renal cell carcinoma: papillary renal cell carcinoma | papillary carcinoma | renal cell
-    carcinoma // renal cell cancer of papillary type
-urothelial carcinoma: urothelial carcinoma | urothelial cancer // transitional cell carcinoma
-cholangiocarcinoma: cholangiocarcinoma | bile duct carcinoma // biliary adenocarcinoma
-fibroadenoma: fibroadenoma | benign fibroadenoma // benign fibroepithelial lesion
-adenosis: adenosis | benign adenosis // benign glandular proliferation
-phyllodes tumour: phyllodes tumour | benign phyllodes tumour // benign phyllodes lesion
-tubular adenoma: tubular adenoma | benign tubular adenoma // benign tubular lesion
-polyp: polyp | polypoid mucosa | polyp with crypts // polypous mucosa | polypoid lesion
-osteosarcoma: viable osteosarcoma | osteosarcoma // vital osteosarcoma | malignant bone-forming
-    tumour
-necrotic osteosarcoma: non-viable osteosarcoma | necrotic osteosarcoma | treated osteosarcoma
-    without viable tumour // osteosarcoma, dead tumour | devitalised osteosarcoma
-emphysema: emphysema | emphysema with enlarged airspaces // emphysematous change
-honeycomb fibrosis: honeycomb fibrosis | usual interstitial pneumonia with honeycomb fibrosis //
-    fibrotic honeycombing | UIP pattern fibrosis
-goblet cell hyperplasia: goblet cell hyperplasia | bronchial goblet cell hyperplasia // increase
-    of goblet cells
-asthma: asthma | asthma with Charcot-Leyden crystals // asthmatic change
-[tissue]
-adipose tissue: adipose tissue | fat | fat cells // fatty tissue | adipocytes
-lymphoid tissue: lymphoid tissue | sheets of lymphocytes | lymphoid aggregate // lymphocyte sheets
-    | lymphoid infiltrate
-mucus: mucus | mucin pools | extracellular mucin // mucinous material | pools of mucus
-smooth muscle: smooth muscle | muscle | muscularis // smooth-muscle bundles | muscular layer
-tumour stroma: tumour stroma | cancer-associated stroma | desmoplastic stroma // stroma of the
-    tumour | stroma around cancer
-epithelium: epithelium | glandular epithelium // epithelial lining
-stroma: stroma | fibrous stroma | connective tissue // fibrous connective tissue
-mucosa: mucosa | mucosal tissue // mucous membrane
-[grade]
-Gleason 3: Gleason pattern 3 | Gleason 3 | Gleason grade 3 // pattern 3 of Gleason | Gleason score
-    pattern 3
-Gleason 4: Gleason pattern 4 | Gleason 4 | Gleason grade 4 // pattern 4 of Gleason | Gleason score
-    pattern 4
-Gleason 5: Gleason pattern 5 | Gleason 5 | Gleason grade 5 // pattern 5 of Gleason | Gleason score
-    pattern 5
-[stain]
-H&E: H&E | HE | hematoxylin and eosin | H&E stain // haematoxylin-eosin | eosin and hematoxylin
-[power]
-low: low power | low magnification | low-power view | overview power // scanning power | weak
-    enlargement
-medium: medium power | medium magnification | medium-power view // intermediate power | moderate
-    enlargement
-high: high power | high magnification | high-power view // strong power | strong enlargement
-[feature]
-gland lumens: visible gland lumens | open gland lumens | glands with lumens // hollow glands |
-    patent lumina
-densely cellular: dense cellularity | crowded nuclei | many nuclei | high cellularity // tightly
-    packed nuclei | closely set nuclei
-sparsely cellular: sparse cellularity | few nuclei | low cellularity | scattered nuclei // thinly
-    set nuclei | only occasional nuclei
-open space: much empty space | large clear areas | wide open space // a largely blank field |
-    large vacant areas
-solid: no empty space | solid tissue | a field full of tissue // no gaps at all | a field filled
-    by tissue
-close-up: single cells enlarged | very large cells in view // strongly enlarged cells
-pen mark: pen mark | ink of a marker pen // felt-pen artefact
-necrosis: necrosis | necrotic debris // dead cells
-fibres: fibres | collagen bundles // fibrous strands
-[cell]
-lymphocyte/many: many lymphocytes | numerous lymphocytes | dense lymphocytic infiltrate | abundant
-    lymphocytes // heavy lymphocytic infiltration | plenty of lymphocytes
-lymphocyte/some: some lymphocytes | scattered lymphocytes | several lymphocytes // a moderate
-    number of lymphocytes
-lymphocyte/few: few lymphocytes | occasional lymphocytes | sparse lymphocytes // rare lymphocytes
-    | hardly any lymphocytes
-lymphocyte/none: no lymphocytes | absent lymphocytes | no lymphocytic infiltrate // not a single
-    lymphocyte | lack of lymphocytes
-epithelial/many: dense epithelium | crowded epithelial cells | abundant epithelium // tightly
-    packed epithelium | plenty of epithelial cells
-epithelial/some: some epithelium | visible epithelial cells // a moderate amount of epithelium
-epithelial/few: little epithelium | few epithelial cells // hardly any epithelium
-epithelial/none: no epithelium | no epithelial cells // lack of epithelium
-connective/many: abundant stroma | many stromal cells | rich connective tissue // plenty of stroma
-    | predominant stroma
-connective/some: some stroma | visible stromal cells // a moderate amount of stroma
-connective/few: little stroma | few stromal cells // hardly any stroma
-connective/none: no stroma | no stromal cells // lack of stroma
-plasma/many: many plasma cells | numerous plasma cells | abundant plasma cells // plenty of plasma
-    cells
-plasma/some: some plasma cells | visible plasma cells | plasma cells // a moderate number of
-    plasma cells
-eosinophil/many: many eosinophils | numerous eosinophils // plenty of eosinophils
-eosinophil/some: some eosinophils | visible eosinophils | eosinophils // a moderate number of
-    eosinophils
-neutrophil/many: many neutrophils | numerous neutrophils // plenty of neutrophils
-neutrophil/some: some neutrophils | visible neutrophils | neutrophils // a moderate number of
-    neutrophils
-"""
-
-
 def _read_vocabulary(text: str) -> dict[str, dict[str, Words]]:
-    """Read the table above into kind -> key -> words."""
+    """Read ``wordings.txt`` into kind -> key -> words."""
     tables: dict[str, dict[str, Words]] = {}
     for line in text.replace("\n    ", " ").strip().splitlines():
+        if line.startswith("#"):
+            continue
         if line.startswith("["):
             table = tables.setdefault(line.strip("[]"), {})
             continue
@@ -213,7 +80,9 @@ def _read_vocabulary(text: str) -> dict[str, dict[str, Words]]:
     return tables
 
 
-VOCABULARY = _read_vocabulary(_VOCABULARY)
+VOCABULARY = _read_vocabulary(
+    (files("crafts.captions") / "wordings.txt").read_text(encoding="utf-8")
+)
 SUBJECTS = Words(
     (
         "{adjective} {what}",
@@ -221,6 +90,10 @@ SUBJECTS = Words(
         "{organ}, {what}",
         "{organ} with {what}",
         "{organ}: {what}",
+        "{what}, {organ}",
+        "{what} in a sample of {organ}",
+        "{organ} tissue showing {what}",
+        "{adjective} sample: {what}",
     ),
     ("{what} from the {organ}", "{what} ({organ})", "{what} in {organ}"),
 )
@@ -234,6 +107,13 @@ SENTENCES = Words(
         "{subject}{at_power}{with_findings}, {stain}.",
         "Image of {subject}{with_findings}{at_power}, {stain}.",
         "{power} histology of {subject}{with_findings}.",
+        "A {stain} picture of {subject}{at_power}{with_findings}.",
+        "{subject}{with_findings}; {stain}{at_power}.",
+        "Here we see {subject}{with_findings}{at_power} ({stain}).",
+        "Microscopy{at_power}, {stain}: {subject}{with_findings}.",
+        "Photomicrograph of {subject}, {stain}{at_power}{with_findings}.",
+        "{stain} preparation{at_power}. There is {subject}{with_findings}.",
+        "The tile comes from a {stain} slide and shows {subject}{with_findings}{at_power}.",
     ),
     (
         "Seen under the microscope{at_power}: {subject}{with_findings} ({stain}).",

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     import torch
+    from PIL import Image
+
+    from crafts.core.records import FeatureSet
 
 CountTokens = Callable[[str], int]
 """Text -> number of conditioning tokens, special tokens included."""
+
+
+Accept = Callable[["Image.Image", str], bool]
+"""Quality gate: an RGB image and its prompt -> keep it?"""
+
+ExtractFeatures = Callable[[Path], "FeatureSet"]
+"""A folder of images -> their features and what is known of them."""
 
 
 class Codec(Protocol):

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from crafts.core.errors import DataError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
@@ -98,3 +103,29 @@ class Ledger:
                 allowed=f"a share of at most {max_reject_fraction:g}",
                 do="Mend the items that rejects.jsonl lists, or raise max_reject_fraction.",
             )
+
+
+@dataclass(frozen=True)
+class FeatureSet:
+    """Features of the usable images of a folder, row for row with what is known of them.
+
+    Attributes:
+        features: float32 [N, D].
+        rows: N mappings: name, sha256, text, and the fields of the image (label, patient, ...).
+        rejected: name and reason of each image that could not be used.
+        encoder: name, fingerprint, width, licence and preprocessing of the encoder.
+        texts: float32 [N, D], features of each row's own text; None where the encoder has no text
+            half or a row has no text.
+        truncated: share of the texts that the encoder cut.
+    """
+
+    features: NDArray[np.float32]
+    rows: tuple[Mapping[str, Any], ...]
+    rejected: tuple[tuple[str, str], ...]
+    encoder: Mapping[str, Any]
+    texts: NDArray[np.float32] | None = None
+    truncated: float = 0.0
+
+    def __len__(self) -> int:
+        """Number of usable images."""
+        return len(self.rows)

@@ -10,6 +10,8 @@ from torch.nn import functional as F
 
 from crafts.core.errors import ConfigError
 
+_GRAIN_FLOOR = 1e-3  # energy of the Laplacian below which a place counts as smooth
+
 
 def l1_loss(output: Tensor, images: Tensor) -> Tensor:
     """Mean absolute error of [B, 3, H, W]."""
@@ -73,3 +75,42 @@ def feature_loss(output: Sequence[Tensor], images: Sequence[Tensor]) -> Tensor:
         for a, b in zip(output, images, strict=True)
     ]
     return torch.stack(distances).mean()
+
+
+def grain_loss(output: Tensor, images: Tensor, cell: int = 16) -> Tensor:
+    """Difference of local grain: the log energy of the Laplacian in cells of an image.
+
+    It asks for as much fine detail as the original has at this place, and not for the very same
+    detail, which the latents may not hold.
+
+    Args:
+        output: reconstruction [B, 3, H, W] in [-1, 1].
+        images: original.
+        cell: edge in pixels of the squares over which the energy is averaged.
+
+    Raises:
+        ConfigError: images smaller than a cell.
+    """
+    if min(images.shape[-2:]) < cell:
+        raise ConfigError(
+            "grain_loss",
+            came=f"images of {images.shape[-1]}x{images.shape[-2]} px",
+            allowed=f"at least {cell} px",
+            do="Train on larger crops.",
+        )
+    logs = [
+        torch.log(F.avg_pool2d(_laplacian(picture).square(), cell) + _GRAIN_FLOOR)
+        for picture in (output, images.detach())
+    ]
+    return (logs[0] - logs[1]).abs().mean()
+
+
+def laplacian_variance(images: Tensor) -> Tensor:
+    """Variance [] of the Laplacian of grey images [B, 3, H, W]: how much fine detail they hold."""
+    return _laplacian(images).var()
+
+
+def _laplacian(images: Tensor) -> Tensor:
+    grey = images.mean(1, keepdim=True)
+    kernel = grey.new_tensor([[0.0, 1.0, 0.0], [1.0, -4.0, 1.0], [0.0, 1.0, 0.0]])[None, None]
+    return F.conv2d(F.pad(grey, (1, 1, 1, 1), mode="replicate"), kernel)

@@ -14,12 +14,15 @@ from torch import Tensor, nn
 from crafts.core.artifacts import finish, sha256_file
 from crafts.core.config import Config
 from crafts.data.augment import dihedral
+from crafts.losses.adversarial import adversarial_loss, discriminator_loss
 from crafts.losses.reconstruction import (
     feature_loss,
     gradient_loss,
+    grain_loss,
     kl_loss,
     l1_loss,
     l2_loss,
+    laplacian_variance,
     latent_moment_penalty,
 )
 from crafts.model.codec import (
@@ -31,6 +34,7 @@ from crafts.model.codec import (
     load_codec,
     save_codec,
 )
+from crafts.model.discriminator import DiscriminatorConfig, build_discriminator, freeze
 from crafts.model.encoders import load_dual_encoder
 from crafts.training.order import choice, normal
 from crafts.training.pictures import tile_rows
@@ -54,6 +58,8 @@ class ReconstructionWeights(Config):
     latent: float = Field(0.01, ge=0, description="mean 0 and deviation 1 of each channel")
     kl: float = Field(1e-6, ge=0, description="of codecs that give a deviation")
     feature: float = Field(0.1, ge=0, description="with features_from only")
+    grain: float = Field(0.0, ge=0, description="local energy of the finest detail")
+    adversarial: float = Field(0.02, ge=0, description="with a discriminator only")
 
 
 class AutoencoderStage(Config):
@@ -68,20 +74,30 @@ class AutoencoderStage(Config):
     features_from: str | None = Field(
         None, description="CLIP folder whose image half gives the feature loss"
     )
+    discriminator: DiscriminatorConfig | None = Field(
+        None, description="patch discriminator trained beside the decoder; None: none"
+    )
     weights: ReconstructionWeights = ReconstructionWeights()
 
 
 class AutoencoderNetwork(nn.Module):
     """Reconstruction losses of a batch.
 
+    A discriminator is trained in the same step and by the same optimizer: its own loss sees the
+    reconstruction without gradient, the decoder's loss sees the discriminator without gradient.
+
     Args:
-        module: the diffusers autoencoder.
+        codec: whose module is trained.
         features: image features [list of [B, C, h, w]] for the feature loss, frozen, or None.
+        discriminator: images -> logits, or None.
     """
 
-    def __init__(self, codec: Codec, features: Any | None) -> None:
+    def __init__(
+        self, codec: Codec, features: Any | None, discriminator: nn.Module | None = None
+    ) -> None:
         super().__init__()
         self.module = codec.module
+        self.discriminator = discriminator
         self._codec = codec
         self._features = features
 
@@ -96,11 +112,17 @@ class AutoencoderNetwork(nn.Module):
             "l2": l2_loss(output, images),
             "gradient": gradient_loss(output, images),
             "latent": latent_moment_penalty(latents),
+            "grain": grain_loss(output, images),
         }
         if not self._codec.deterministic:
             losses["kl"] = kl_loss(mean, std)
         if self._features is not None:
             losses["feature"] = feature_loss(self._features(output), self._features(images))
+        if self.discriminator is not None:
+            judge = self.discriminator
+            losses["discriminator"] = discriminator_loss(judge(images), judge(output.detach()))
+            logits = torch.func.functional_call(judge, freeze(judge), (output,))
+            losses["adversarial"] = adversarial_loss(logits)
         return losses
 
 
@@ -135,7 +157,10 @@ class AutoencoderTask:
             self.inputs["init_from"] = sha256_file(
                 Path(stage.init_from) / "diffusion_pytorch_model.safetensors"
             )
-        self.network: nn.Module = AutoencoderNetwork(self.codec, features)
+        judge = build_discriminator(stage.discriminator) if stage.discriminator else None
+        if judge is not None:
+            judge.to(device=device, dtype=dtype, memory_format=torch.channels_last)
+        self.network: nn.Module = AutoencoderNetwork(self.codec, features, judge)
         self.weights = stage.weights.model_dump()
 
     def _fresh(self) -> Codec:
@@ -169,17 +194,24 @@ class AutoencoderTask:
         }
 
     def validate(self) -> dict[str, float]:
-        """PSNR in dB of whole held-out tiles, per set."""
+        """PSNR in dB of whole held-out tiles, per set, and the share of fine detail kept."""
         scores: dict[str, list[float]] = {}
+        grains: list[float] = []
         for index in self.split.validation_sample(self.source.rows, per_set=4):
             image = to_tensor(self.source.image(index))[None].to(self.device, self.dtype)
             output = self.codec.decode(self.codec.encode(image)[0]).clamp(-1, 1)
             error = ((output - image) / 2).square().mean()
+            grains.append(float(laplacian_variance(output) / laplacian_variance(image)))
             scores.setdefault(str(self.source.rows[index].get("set", "")), []).append(
                 float(-10 * torch.log10(error))
             )
         means = {f"psnr/{name}": sum(values) / len(values) for name, values in scores.items()}
-        return means | ({"psnr": sum(means.values()) / len(means)} if means else {})
+        if not means:
+            return {}
+        return means | {
+            "psnr": sum(means.values()) / len(means),
+            "grain_ratio": float(torch.tensor(grains).median()),
+        }
 
     def picture(self) -> Image.Image | None:
         """Held-out tiles above their reconstructions."""

@@ -1,0 +1,65 @@
+"""A decoder that is sharpened beside a discriminator, its encoder kept as it was."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+
+from crafts.api import configure
+from crafts.training import train
+
+TINY = {
+    "kind": "tiny",
+    "encoder_width": 8,
+    "decoder_width": 8,
+    "num_encoder_blocks": [1, 1, 1, 1],
+    "num_decoder_blocks": [1, 1, 1, 1],
+    "latent_channels": 4,
+}
+
+
+def recipe(**stage: Any) -> dict[str, Any]:
+    return {
+        "stage": {"kind": "autoencoder", "crop": 32, **stage},
+        "data": {"kind": "painted", "count": 8, "size": 64},
+        "optim": {"lr": 1e-3, "warmup_steps": 1},
+        "num_steps": 4,
+        "checkpoint_every": 2,
+        "global_batch_size": 4,
+        "device": "cpu",
+    }
+
+
+def test_only_decoder_and_discriminator_learn(tmp_path: Path) -> None:
+    train.run(configure("train", recipe(codec=TINY)), {}, tmp_path / "codec")
+    first = tmp_path / "codec" / "model"
+    sharper = recipe(
+        init_from=str(first), train="decoder", discriminator={"width": 8}, weights={"grain": 0.1}
+    )
+    train.run(configure("train", sharper), {}, tmp_path / "decoder")
+    name = "diffusion_pytorch_model.safetensors"
+    before, after = load_file(first / name), load_file(tmp_path / "decoder" / "model" / name)
+    assert before.keys() == after.keys()  # the discriminator is no part of the codec
+    for key, value in before.items():
+        assert torch.equal(value, after[key]) == key.startswith("encoder"), key
+    rows = (tmp_path / "decoder" / "metrics.jsonl").read_text().splitlines()
+    losses = [row for row in map(json.loads, rows) if "discriminator" in row]
+    assert len({row["discriminator"] for row in losses}) == 4
+    assert {"adversarial", "grain"} <= losses[0].keys()
+
+
+def test_a_run_with_a_discriminator_resumes_bit_for_bit(tmp_path: Path) -> None:
+    config = configure("train", recipe(codec=TINY, discriminator={"width": 8}))
+    train.run(config, {}, tmp_path / "whole")
+    train.run(config, {}, tmp_path / "cut")
+    shutil.rmtree(tmp_path / "cut" / "checkpoints" / "step-0000004")
+    (tmp_path / "cut" / "manifest.json").unlink()
+    train.run(config, {}, tmp_path / "cut")
+    name = "model/diffusion_pytorch_model.safetensors"
+    whole, cut = load_file(tmp_path / "whole" / name), load_file(tmp_path / "cut" / name)
+    assert all(torch.equal(value, cut[key]) for key, value in whole.items())
