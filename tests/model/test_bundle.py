@@ -294,6 +294,15 @@ def test_a_folder_without_index_is_refused(tmp_path: Path) -> None:
         load_bundle(tmp_path)
 
 
+@pytest.mark.parametrize("inside", ["model", "checkpoints/step-0000002"])
+def test_the_folder_of_a_run_points_to_the_checkpoint_in_it(inside: str, tmp_path: Path) -> None:
+    checkpoint = tmp_path / inside
+    checkpoint.mkdir(parents=True)
+    (checkpoint / "model_index.json").write_text("{}")
+    with pytest.raises(ConfigError, match=f"Pass {checkpoint}"):
+        load_bundle(tmp_path)
+
+
 def test_mini_is_the_shipped_folder(ours: Path, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(bundles, "SHIPPED", tmp_path)
     with pytest.raises(ConfigError, match="no shipped weights"):

@@ -177,9 +177,9 @@ def _choose(shards: ShardReader, config: EncodeConfig, ledger: Ledger) -> list[i
     chosen = []
     for index, row in enumerate(shards.rows):
         if min(row["width"], row["height"]) < config.tile_size and config.smaller == "reject":
-            ledger.reject(
-                row["key"], f"{row['width']} x {row['height']} px, smaller than {config.tile_size}"
-            )
+            size = f"{row['width']} x {row['height']} px"
+            least = f"tile_size {config.tile_size} (smaller=resize enlarges it)"
+            ledger.reject(row["key"], f"{size}, smaller than {least}")
         else:
             ledger.use(row["key"])
             chosen.append(index)

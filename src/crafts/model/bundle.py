@@ -128,9 +128,10 @@ def resolve_model(source: str | Path, *, network: bool = False) -> Path:
     if (folder / "model_index.json").is_file():
         return folder
     if folder.exists():
-        raise _no_model(
-            name, "a path without model_index.json", "Pass the folder that holds model_index.json."
-        )
+        inside = sorted(folder.glob("model/model_index.json"))
+        inside += sorted(folder.glob("checkpoints/*/model_index.json"))
+        do = f"Pass {inside[0].parent}." if inside else "Pass the folder that holds it."
+        raise _no_model(name, "a path without model_index.json", do)
     if looks_like_hub_id(name):
         return _from_hub(name, network)
     raise _no_model(name, "no such folder", "Check the path.")

@@ -157,7 +157,7 @@ class AutoencoderTask:
             self.inputs["init_from"] = sha256_file(
                 Path(stage.init_from) / "diffusion_pytorch_model.safetensors"
             )
-        judge = build_discriminator(stage.discriminator) if stage.discriminator else None
+        judge: Any = build_discriminator(stage.discriminator) if stage.discriminator else None
         if judge is not None:
             judge.to(device=device, dtype=dtype, memory_format=torch.channels_last)
         self.network: nn.Module = AutoencoderNetwork(self.codec, features, judge)
