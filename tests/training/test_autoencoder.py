@@ -7,10 +7,12 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from safetensors.torch import load_file
 
 from crafts.api import configure
+from crafts.core.errors import ConfigError
 from crafts.training import train
 
 TINY = {
@@ -63,3 +65,17 @@ def test_a_run_with_a_discriminator_resumes_bit_for_bit(tmp_path: Path) -> None:
     name = "model/diffusion_pytorch_model.safetensors"
     whole, cut = load_file(tmp_path / "whole" / name), load_file(tmp_path / "cut" / name)
     assert all(torch.equal(value, cut[key]) for key, value in whole.items())
+
+
+def test_a_run_begun_before_a_field_existed_goes_on(tmp_path: Path) -> None:
+    config = configure("train", recipe(codec=TINY))
+    train.run(config, {}, tmp_path / "run")
+    path = tmp_path / "run" / "config.yaml"
+    lines = path.read_text().splitlines()
+    older = [line for line in lines if not line.strip().startswith(("discriminator:", "grain:"))]
+    assert len(older) == len(lines) - 2
+    path.write_text("\n".join(older))
+    train.run(config, {}, tmp_path / "run")
+    sharper = configure("train", recipe(codec=TINY, weights={"grain": 0.5}))
+    with pytest.raises(ConfigError, match=r"stage.weights.grain: 0.5; expected 0.0, with which"):
+        train.run(sharper, {}, tmp_path / "run")

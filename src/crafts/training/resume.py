@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-
-import yaml
+from typing import Any
 
 from crafts.core import artifacts
-from crafts.core.config import Config
+from crafts.core.config import Config, load_config
 from crafts.core.errors import ConfigError
 
 CONFIG = "config.yaml"
@@ -55,17 +54,29 @@ def refuse_other_recipe(config: Config, output: Path) -> None:
     path = output / CONFIG
     if not path.exists():
         return
-    before, now = yaml.safe_load(path.read_text(encoding="utf-8")), config.model_dump(mode="json")
-    free = FREE | ({"micro_batch_size"} if now["stage"]["kind"] == "denoiser" else set())
-    changed = [name for name in now if name not in free and before.get(name) != now[name]]
+    # fields that this version has and the file has not take the value that means "as before"
+    begun = load_config(type(config), path)
+    before, now = _leaves(begun.model_dump(mode="json")), _leaves(config.model_dump(mode="json"))
+    free = FREE | ({"micro_batch_size"} if now["stage.kind"] == "denoiser" else set())
+    names = [name for name in {**before, **now} if name not in free]
+    changed = [name for name in names if before.get(name) != now.get(name)]
     if changed:
         name = changed[0]
         raise ConfigError(
             f"{output}: {name}",
-            came=f"{now[name]!r}",
+            came=f"{now.get(name)!r}",
             allowed=f"{before.get(name)!r}, with which this run was begun",
             do="Restore the recipe, or train in another --output with stage.init_from.",
         )
+
+
+def _leaves(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as one, with names like ``stage.weights.l1``."""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        nested = isinstance(value, Mapping) and value
+        found |= _leaves(value, f"{prefix}{name}.") if nested else {f"{prefix}{name}": value}
+    return found
 
 
 def refuse_other_inputs(now: Mapping[str, str], before: Mapping[str, str], output: Path) -> None:
