@@ -12,15 +12,19 @@ from crafts.core.errors import NotYetError
 if TYPE_CHECKING:
     from PIL import Image
 
+    from crafts.auditing.audit import AuditConfig
+    from crafts.auditing.membership import Target
     from crafts.core.artifacts import Manifest
     from crafts.core.config import Config
     from crafts.data.encode import EncodeConfig
     from crafts.data.pack import PackConfig
+    from crafts.evaluation.evaluate import EvaluateConfig
     from crafts.generation.plan import GenerateConfig
     from crafts.model.bundle import Bundle
+    from crafts.slides.options import TileConfig
     from crafts.training.train import TrainConfig
 
-BUILT = ("doctor", "pack", "encode", "train", "generate")
+BUILT = ("doctor", "tile", "pack", "encode", "train", "generate", "evaluate", "audit")
 
 
 @dataclass(frozen=True)
@@ -102,7 +106,7 @@ def load(source: str | Path = "mini", *, device: str = "auto") -> Model:
 
 
 def configure(
-    stage: Literal["pack", "encode", "train", "generate"],
+    stage: Literal["tile", "pack", "encode", "train", "generate", "evaluate", "audit"],
     source: Path | Mapping[str, Any] | None = None,
     overrides: Sequence[str] = (),
 ) -> Any:
@@ -206,12 +210,19 @@ def generate(
     if model is None:
         _fetch(resolved.model)
     bundle = model.bundle if model else None
-    return stage.run(resolved, None, Path(output), bundle=bundle)
+    accept = None
+    if resolved.keep is not None:
+        from crafts.evaluation.gate import shipped_gate
+
+        accept = shipped_gate(device=resolved.device)
+    return stage.run(resolved, None, Path(output), bundle=bundle, accept=accept)
 
 
-def tile(config: Mapping[str, Any], output: Path) -> NoReturn:
-    """Whole-slide images into tiles; not built yet."""
-    not_yet("crafts tile", "tiling of slides")
+def tile(config: TileConfig | Mapping[str, Any] | None, slides: Path, output: Path) -> Manifest:
+    """Whole-slide images into tiles; see :func:`crafts.slides.tile.run`."""
+    from crafts.slides import tile as stage
+
+    return stage.run(_resolved("tile", config), Path(slides), Path(output))
 
 
 def summarise(config: Mapping[str, Any], output: Path) -> NoReturn:
@@ -224,14 +235,65 @@ def caption(config: Mapping[str, Any], output: Path) -> NoReturn:
     not_yet("crafts caption", "captions for tiles")
 
 
-def evaluate(config: Mapping[str, Any], output: Path) -> NoReturn:
-    """Generated tiles against real ones; not built yet as a stage, see :mod:`crafts.evaluation`."""
-    not_yet("crafts evaluate", "the evaluation stage")
+def evaluate(config: EvaluateConfig | Mapping[str, Any], output: Path) -> Manifest:
+    """Generated tiles beside real ones; see :func:`crafts.evaluation.evaluate.run`.
+
+    Args:
+        config: the folders ``generated``, ``real`` and ``train``, the encoder and the rest.
+        output: folder to write.
+    """
+    from crafts.evaluation import evaluate as stage
+    from crafts.model.image_encoders import open_encoder
+
+    resolved = _resolved("evaluate", config)
+    encoder = open_encoder(resolved.encoder, network=True, device=resolved.device)
+    return stage.run(resolved, None, Path(output), encoder=encoder)
 
 
-def audit(config: Mapping[str, Any], output: Path) -> NoReturn:
-    """Copies, membership, provenance; not built yet."""
-    not_yet("crafts audit", "the audit")
+def audit(config: AuditConfig | Mapping[str, Any], output: Path) -> Manifest:
+    """Copies of training tiles and exposure of the model; see :func:`crafts.auditing.audit.run`.
+
+    Args:
+        config: the folders ``generated``, ``train`` and ``heldout``, the model and the rest.
+        output: folder to write.
+
+    Raises:
+        DataError: unusable images; or more copies than ``fail_above``, after all is written.
+    """
+    from crafts.auditing import audit as stage
+    from crafts.core.protocols import ExtractFeatures
+    from crafts.evaluation.features import build_extractor
+    from crafts.model.image_encoders import open_encoder
+
+    resolved = _resolved("audit", config)
+    encoder = open_encoder(resolved.encoder, network=True, device=resolved.device)
+
+    def build(split: str | None) -> ExtractFeatures:
+        return build_extractor(encoder, batch_size=resolved.batch_size, split=split)
+
+    target = _target(resolved) if resolved.model else None
+    return stage.run(resolved, None, Path(output), build=build, target=target)
+
+
+def _target(config: AuditConfig) -> Target:
+    """The model of an audit, as what it answers to tiles and prompts."""
+    from functools import partial
+
+    from crafts.auditing.membership import Target
+    from crafts.sampling.losses import compute_losses
+
+    model = load(config.model, device=config.device)
+
+    def make_images(prompt: str, number: int) -> list[Image.Image]:
+        size = min(config.batch_size, number)
+        return model.generate(
+            prompt, seed=config.seed, num_images=number, preset="fast", batch_size=size
+        )
+
+    losses_of = partial(
+        compute_losses, model.bundle, timesteps=config.timesteps, seed=config.seed
+    )
+    return Target(config.model, model.bundle.fingerprint, losses_of, make_images)
 
 
 def benchmark(config: Mapping[str, Any], output: Path) -> NoReturn:
@@ -259,6 +321,10 @@ def not_yet(where: str, what: str) -> NoReturn:
 
 
 def _config_class(stage: str) -> type[Config]:
+    if stage == "tile":
+        from crafts.slides.options import TileConfig
+
+        return TileConfig
     if stage == "pack":
         from crafts.data.pack import PackConfig
 
@@ -271,6 +337,14 @@ def _config_class(stage: str) -> type[Config]:
         from crafts.training.train import TrainConfig
 
         return TrainConfig
+    if stage == "evaluate":
+        from crafts.evaluation.evaluate import EvaluateConfig
+
+        return EvaluateConfig
+    if stage == "audit":
+        from crafts.auditing.audit import AuditConfig
+
+        return AuditConfig
     from crafts.generation.plan import GenerateConfig
 
     return GenerateConfig

@@ -144,7 +144,7 @@ def generate(
         str | None, typer.Option(metavar="K/N", help="Make the k-th of n shares.")
     ] = None,
     keep: Annotated[
-        int | None, typer.Option(help="Keep N that pass the quality gate (not built yet).")
+        int | None, typer.Option(help="Images a prompt that pass the quality gate, until N.")
     ] = None,
     overrides: Overrides = [],  # noqa: B006
     dry_run: DryRun = False,
@@ -175,7 +175,9 @@ def generate(
 
 @app.command()
 def tile(
-    slides: Annotated[Path, typer.Argument(help="Folder of slides.", show_default=False)],
+    slides: Annotated[
+        Path, typer.Argument(help="Folder of slides, or one slide.", show_default=False)
+    ],
     output: Output,
     mpp: Annotated[float, typer.Option(help="Microns per pixel of the tiles.")] = 0.5,
     size: Annotated[int, typer.Option(help="Edge of a tile in pixels.")] = 512,
@@ -183,14 +185,19 @@ def tile(
     mpp_csv: Annotated[
         Path | None, typer.Option(help="slide,mpp for slides that do not say it.")
     ] = None,
+    shard: Annotated[
+        str | None, typer.Option(metavar="K/N", help="Tile the k-th of n shares.")
+    ] = None,
+    overrides: Overrides = [],  # noqa: B006
     dry_run: DryRun = False,
 ) -> None:
-    """Not built yet: tiles from whole-slide images."""
+    """Whole-slide images into tiles of a physical size, with coordinates."""
     from crafts import api
 
-    api.tile(
-        {"slides": slides, "mpp": mpp, "size": size, "overlap": overlap, "mpp_csv": mpp_csv}, output
-    )
+    given = {"mpp": mpp, "size": size, "overlap": overlap, "mpp_csv": mpp_csv, "shard": shard}
+    config = api.configure("tile", _said(given), overrides)
+    if not _shown(config, dry_run):
+        _done(api.tile(config, slides, output), output)
 
 
 @app.command()
@@ -305,21 +312,24 @@ def evaluate(
     ] = None,
     encoder: Annotated[str, typer.Option(help="mini, a folder, or a hub id.")] = "mini",
     only_good: Annotated[
-        bool, typer.Option("--filter", help="Leave out what the gate refuses.")
+        bool, typer.Option("--filter", help="Also keep what the quality gate passes, in kept/.")
     ] = False,
+    overrides: Overrides = [],  # noqa: B006
     dry_run: DryRun = False,
 ) -> None:
-    """Not built yet: how good generated tiles are, beside real ones."""
+    """How good generated tiles are, always beside real ones."""
     from crafts import api
 
-    config = {
+    given = {
         "generated": generated,
         "real": real,
         "train": training,
         "encoder": encoder,
         "filter": only_good,
     }
-    api.evaluate(config, output)
+    config = api.configure("evaluate", _said(given), overrides)
+    if not _shown(config, dry_run):
+        _done(api.evaluate(config, output), output)
 
 
 @app.command()
@@ -332,23 +342,29 @@ def audit(
     heldout: Annotated[
         Path | None, typer.Option(help="Folder of tiles the model has not seen.")
     ] = None,
-    model: Annotated[str, typer.Option(help="mini, a folder, or a hub id.")] = "mini",
-    fail_above: Annotated[
-        float | None, typer.Option(metavar="RATE", help="Fail above this copy rate.")
+    model: Annotated[
+        str | None, typer.Option(help="Model to be attacked: mini, a folder, or a hub id.")
     ] = None,
+    fail_above: Annotated[
+        float | None,
+        typer.Option(metavar="RATE", help="Exit 3 above this share of copies, 0 to 1."),
+    ] = None,
+    overrides: Overrides = [],  # noqa: B006
     dry_run: DryRun = False,
 ) -> None:
-    """Not built yet: copies of training tiles, membership and provenance."""
+    """Copies of training tiles among generated ones, and what a model gives away of them."""
     from crafts import api
 
-    config = {
+    given = {
         "generated": generated,
         "train": training,
         "heldout": heldout,
         "model": model,
         "fail_above": fail_above,
     }
-    api.audit(config, output)
+    config = api.configure("audit", _said(given), overrides)
+    if not _shown(config, dry_run):
+        _done(api.audit(config, output), output)
 
 
 @app.command()

@@ -2,9 +2,16 @@
 
 import numpy as np
 import pytest
+from sklearn.metrics import silhouette_samples
 
 from crafts.core.errors import ConfigError, DataError
 from crafts.evaluation import separation
+from crafts.evaluation.separation import (
+    separation_by_class,
+    shuffled_separation,
+    silhouettes,
+    stratified_rows,
+)
 
 
 def clusters(spread, num=12):
@@ -56,3 +63,49 @@ def test_refuses_labels_without_a_silhouette(labels, message):
 def test_refuses_an_unknown_map():
     with pytest.raises(ConfigError, match="'umap'; expected embedding or tsne"):
         separation(np.eye(4), [0, 0, 1, 1], on="umap")
+
+
+@pytest.mark.parametrize("spread", [0.1, 2.0])
+def test_each_row_matches_sklearn(spread):
+    points, labels = clusters(spread)
+    points, labels = np.vstack([points, np.ones((1, 6))]), [*labels, 9]  # and a class of one row
+    expected = 100 * silhouette_samples(points, labels, metric="cosine")
+    np.testing.assert_allclose(silhouettes(points, labels), expected, atol=1e-9)
+
+
+def test_constant_features_have_no_silhouette():
+    assert separation(np.ones((6, 3)), [0, 0, 0, 1, 1, 1]) == 0
+
+
+def test_a_floor_is_that_of_shuffled_labels():
+    points, labels = clusters(0.1)
+    found = separation_by_class(points, labels)
+    assert found.overall == separation(points, labels)
+    assert set(found.per_class) == {"0", "1", "2"}
+    assert np.mean(list(found.per_class.values())) == pytest.approx(found.overall)
+    assert found.floor == pytest.approx(shuffled_separation(points, labels))
+    assert found.floor < 5 < 90 < found.overall
+    assert (found.num_rows, found.of_rows) == (36, 36)
+
+
+def test_a_map_is_drawn_of_a_stratified_subset_and_says_so():
+    points, labels = clusters(0.2, num=30)
+    found = separation_by_class(points, labels, on="tsne", max_rows=30, seed=1)
+    assert (found.num_rows, found.of_rows) == (30, 90)
+    assert found == separation_by_class(points, labels, on="tsne", max_rows=30, seed=1)
+
+
+def test_strata_keep_their_proportions():
+    labels = np.array(["a"] * 800 + ["b"] * 198 + ["c"] * 2)
+    rows = stratified_rows(labels, 100, seed=2)
+    names, number = np.unique(labels[rows], return_counts=True)
+    assert dict(zip(names, number, strict=True)) == {"a": 80, "b": 20, "c": 2}
+    assert (np.diff(rows) > 0).all()
+    assert (rows == stratified_rows(labels, 100, seed=2)).all()
+    assert (rows != stratified_rows(labels, 100, seed=3)).any()
+    assert (stratified_rows(labels, 5000) == np.arange(1000)).all()
+
+
+def test_refuses_values_that_are_not_finite():
+    with pytest.raises(DataError, match="1 rows that are not finite"):
+        separation(np.array([[1.0, 0], [0, 1], [np.nan, 1]]), [0, 0, 1])

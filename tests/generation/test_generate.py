@@ -262,7 +262,6 @@ def test_foreign_files_are_never_touched(finished, tiny_model, tmp_path):
     ("values", "message"),
     [
         ({"control": ("nuclei=a.png",)}, "--control: nuclei=a.png; .*comes later"),
-        ({"keep": 3}, "--keep: 3; .*quality gate comes later"),
         ({"size": "512"}, "--size: 512; expected 32, the tile of this model"),
         ({"size": "32x64"}, "--size: 32x64"),
     ],
@@ -325,6 +324,12 @@ def test_keep_takes_the_first_that_pass(bundle, tiny_model, tmp_path):
     with pytest.raises(DataError, match="0 of 20 images pass the quality gate; expected 1 to keep"):
         given = config(tiny_model, prompts=("colon",), keep=1, num_steps=1)
         run(given, None, tmp_path / "none", bundle=bundle, accept=lambda image, prompt: False)
+
+
+def test_keep_without_a_gate_is_refused(tiny_model, tmp_path):
+    with pytest.raises(ConfigError, match="generate: keep: 3 images to keep and no quality gate"):
+        run(config(tiny_model, keep=3), None, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_manifest_holds_no_private_path(tiny_model, tmp_path):

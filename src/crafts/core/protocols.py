@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
+    from numpy.typing import NDArray
     from PIL import Image
 
     from crafts.core.records import FeatureSet
@@ -21,6 +23,12 @@ Accept = Callable[["Image.Image", str], bool]
 
 ExtractFeatures = Callable[[Path], "FeatureSet"]
 """A folder of images -> their features and what is known of them."""
+
+LossesOf = Callable[[Sequence["NDArray[np.uint8]"], Sequence[str]], "NDArray[np.float64]"]
+"""N tiles uint8 [H, W, 3] and their captions -> how badly a model denoises each [N]."""
+
+MakeImages = Callable[[str, int], Sequence["Image.Image"]]
+"""A prompt and a number -> so many RGB images, each of another seed."""
 
 
 class Codec(Protocol):

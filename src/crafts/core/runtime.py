@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import sys
 from typing import TYPE_CHECKING
@@ -64,3 +65,21 @@ def pick_device(name: str = "auto") -> torch.device:
 def say(line: str) -> None:
     """One plain line of progress to standard error, so that standard output stays for results."""
     print(line, file=sys.stderr, flush=True)
+
+
+def end_with_parent() -> None:
+    """Let this process end when its parent does; it would wait for work for ever otherwise."""
+    import multiprocessing
+    import threading
+    from multiprocessing.connection import wait
+
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+    sentinel = parent.sentinel
+
+    def watch() -> None:
+        wait([sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

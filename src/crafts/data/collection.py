@@ -48,6 +48,7 @@ class Collection:
 
     Attributes:
         source: where the images lie.
+        splits: names of the splits that its rows name, whichever is kept.
 
     Raises:
         ConfigError: nothing there, or no row of this split.
@@ -61,6 +62,7 @@ class Collection:
         self._shards = ShardReader(source) if _is_packed(source) else None
         self._items: list[Item] = [] if self._shards else list_items(source, columns)
         fields = self._shards.rows if self._shards else [dict(item.fields) for item in self._items]
+        self.splits = sorted({str(row["split"]) for row in fields if row.get("split")})
         self._order = [
             i for i, row in enumerate(fields) if split is None or row.get("split") == split
         ]

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from crafts.core.errors import DataError
-from crafts.evaluation.distances import Array, check_features
+from crafts.evaluation.rows import Array, check_features, unit_rows
+
+__all__ = [
+    "image_alignment",
+    "image_alignments",
+    "prompt_alignment",
+    "prompt_alignments",
+    "prompt_agreement",
+    "unit_rows",
+]
+
+_BLOCK = 4096
 
 
 def prompt_alignment(images: Any, texts: Any) -> float:
@@ -20,7 +32,7 @@ def prompt_alignment(images: Any, texts: Any) -> float:
     Raises:
         DataError: shapes differ, a row is zero, or values are not finite.
     """
-    return 100 * float(_paired_cosine(images, texts, ("images", "texts")).mean())
+    return float(prompt_alignments(images, texts).mean())
 
 
 def image_alignment(generated: Any, real: Any) -> float:
@@ -32,11 +44,63 @@ def image_alignment(generated: Any, real: Any) -> float:
 
     Raises:
         DataError: shapes differ, a row is zero, or values are not finite.
+        ConfigError: sets marked as real and generated were swapped.
     """
-    return 100 * float(_paired_cosine(generated, real, ("generated", "real")).mean())
+    return float(image_alignments(generated, real).mean())
 
 
-def _paired_cosine(first: Any, second: Any, names: tuple[str, str]) -> Array:
+def prompt_alignments(images: Any, texts: Any) -> Array:
+    """Cosine [N] of each image with its own prompt, in percent; see :func:`prompt_alignment`."""
+    return _cosines(images, texts, ("images", "texts"))
+
+
+def image_alignments(generated: Any, real: Any) -> Array:
+    """Cosine [N] of each generated image with its real one, in percent: :func:`image_alignment`."""
+    return _cosines(generated, real, ("generated", "real"))
+
+
+def prompt_agreement(images: Any, texts: Any, prompts: Sequence[str]) -> float:
+    """Share of images that are nearer to their own prompt than to every other one, in percent.
+
+    A prompt that shares its features with another one (cut to the same tokens, say) never wins, so
+    that an encoder blind to the prompts scores 0 and guessing scores 100 / K for K prompts.
+
+    Args:
+        images: image features [N, D].
+        texts: text features [N, D] of the same dual encoder, row for row.
+        prompts: the N prompts, by which equal ones are known; at least two distinct.
+
+    Raises:
+        DataError: as :func:`prompt_alignment`, or fewer than N prompts or two distinct ones.
+    """
+    one, two = _paired(images, texts, ("images", "texts"))
+    names, first, own = np.unique(
+        np.asarray(prompts, dtype=str), return_index=True, return_inverse=True
+    )
+    if own.shape != (len(one),) or len(names) < 2:
+        raise DataError(
+            "prompt_agreement: prompts",
+            came=f"{own.size} prompts, {len(names)} of them distinct",
+            allowed=f"{len(one)}, one a row, and at least two distinct",
+            do="Pass the prompt of each image.",
+        )
+    choices, right = two[first], 0
+    for start in range(0, len(one), _BLOCK):
+        cosine = one[start : start + _BLOCK] @ choices.T
+        rows, mine = np.arange(len(cosine)), own[start : start + _BLOCK]
+        # from the same product: a row by itself may round otherwise, and equal texts must tie
+        score = cosine[rows, mine].copy()
+        cosine[rows, mine] = -np.inf
+        right += int((score > cosine.max(axis=1) + 1e-12).sum())
+    return 100 * right / len(one)
+
+
+def _cosines(first: Any, second: Any, names: tuple[str, str]) -> Array:
+    one, two = _paired(first, second, names)
+    return np.asarray(100 * (one * two).sum(axis=1))
+
+
+def _paired(first: Any, second: Any, names: tuple[str, str]) -> tuple[Array, Array]:
     one, two = (
         check_features(first, names[0], min_rows=1),
         check_features(second, names[1], min_rows=1),
@@ -48,21 +112,4 @@ def _paired_cosine(first: Any, second: Any, names: tuple[str, str]) -> Array:
             allowed="pairs, row for row",
             do="Pass as many rows, of the same width, on both sides.",
         )
-    return np.asarray((unit_rows(one, names[0]) * unit_rows(two, names[1])).sum(axis=1))
-
-
-def unit_rows(features: Array, name: str) -> Array:
-    """Rows divided by their length.
-
-    Raises:
-        DataError: a row is zero, so that it has no direction.
-    """
-    length = np.linalg.norm(features, axis=1, keepdims=True)
-    if (length == 0).any():
-        raise DataError(
-            f"features: {name}",
-            came=f"row {int((length == 0).argmax())} is all zero",
-            allowed="rows with a direction",
-            do="Look at this item; the encoder saw nothing in it.",
-        )
-    return np.asarray(features / length)
+    return unit_rows(one, names[0]), unit_rows(two, names[1])

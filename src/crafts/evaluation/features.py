@@ -1,7 +1,12 @@
-"""Features of images by any encoder, in batches, with memory for one batch of images only."""
+"""Features of images by any encoder, in batches, with memory for one batch of images only.
+
+:func:`build_extractor` reads folders with all that is known of their images;
+:func:`extract_features` is the plain loop for arrays and any callable.
+"""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -12,12 +17,20 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from crafts.core.artifacts import sha256_bytes
 from crafts.core.errors import ConfigError, DataError
+from crafts.core.protocols import ExtractFeatures
+from crafts.core.records import FeatureSet
+from crafts.core.runtime import say
+from crafts.data.collection import Collection, Tile
+from crafts.evaluation.feature_cache import FeatureCache
+from crafts.model.image_encoders import ImageEncoder, open_encoder
 
 Encoder = Callable[[torch.Tensor], torch.Tensor]
 """Images [B, 3, H, W] in [-1, 1] -> features [B, D]."""
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
+SECONDS_BETWEEN_LINES = 10.0
 
 
 @runtime_checkable
@@ -56,13 +69,7 @@ def extract_features(
         DataError: no images, an unreadable one, a wrong type, or sizes that differ within a batch.
         ConfigError: ``batch_size`` < 1.
     """
-    if batch_size < 1:
-        raise ConfigError(
-            "extract_features: batch_size",
-            came=str(batch_size),
-            allowed="at least 1",
-            do="Raise it.",
-        )
+    _require_batch("extract_features", batch_size)
     rows, stream = [], iter_images(images)
     while batch := list(islice(stream, batch_size)):
         tiles = [_resized(tile, size) for tile in batch]
@@ -143,6 +150,199 @@ def read_image(path: Path) -> NDArray[np.uint8]:
         ) from None
 
 
+def build_extractor(
+    source: str | Path | ImageEncoder,
+    *,
+    cache: Path | None = None,
+    batch_size: int = 32,
+    device: str = "auto",
+    split: str | None = None,
+    network: bool = False,
+) -> ExtractFeatures:
+    """A function from a folder of images to their features.
+
+    The folder may have any layout that ``pack`` reads, be the output of ``generate``, or hold
+    packed shards. Images are opened one by one and never kept: what grows with their number are
+    features, names and fields. An image that cannot be used is counted with its reason.
+
+    Args:
+        source: an encoder that is open, or what :func:`crafts.model.image_encoders.open_encoder`
+            takes: "mini", a folder, a hub id, or a weights file of the FID Inception.
+        cache: folder that keeps features between runs, by encoder and hash of the image file.
+        batch_size: images encoded together.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
+        split: use images of this split only.
+        network: whether a hub id may be downloaded.
+
+    Returns:
+        A function that raises ConfigError (no such folder or split) and DataError (no usable
+        image, or a layout that is not recognised).
+
+    Raises:
+        ConfigError: ``batch_size`` < 1, or no such encoder.
+        DataError: the encoder is damaged.
+    """
+    _require_batch("build_extractor", batch_size)
+    encoder = (
+        source
+        if isinstance(source, ImageEncoder)
+        else open_encoder(source, network=network, device=device)
+    )
+
+    def extract(folder: Path) -> FeatureSet:
+        collection = Collection(folder, split=split)
+        if cache is None:
+            return _Extraction(collection, encoder, None, batch_size).run()
+        with FeatureCache(cache, encoder.fingerprint, encoder.width) as store:
+            return _Extraction(collection, encoder, store, batch_size).run()
+
+    return extract
+
+
+class _Extraction:
+    """One pass over one folder.
+
+    Images wait, prepared, until there are enough for a batch; those found in the cache do not.
+    """
+
+    def __init__(
+        self,
+        collection: Collection,
+        encoder: ImageEncoder,
+        cache: FeatureCache | None,
+        batch_size: int,
+    ) -> None:
+        self.collection, self.encoder = collection, encoder
+        self.cache, self.batch_size = cache, batch_size
+        self.features = np.empty((len(collection), encoder.width), dtype=np.float32)
+        self.rows: list[dict[str, Any]] = []
+        self.rejected: list[tuple[str, str]] = []
+        self.waiting: list[tuple[int, str, torch.Tensor]] = []
+        self.num_cached = 0
+        self.progress = _Progress(len(collection))
+
+    def run(self) -> FeatureSet:
+        for index in range(len(self.collection)):
+            tile = self.collection.load(index)
+            if isinstance(tile, str):
+                self.rejected.append((self.collection.name(index), tile))
+            else:
+                self._take(tile)
+            self.progress.report(index + 1, len(self.rejected), self.num_cached)
+        self._encode()
+        self._report_damage()
+        features, rows = self._finite()
+        if not rows:
+            raise DataError(
+                str(self.collection.source),
+                came=f"no usable image of {len(self.collection)}; {': '.join(self.rejected[0])}",
+                allowed="at least one",
+                do="Check the images.",
+            )
+        texts, truncated = self._texts(rows)
+        return FeatureSet(
+            features=features,
+            rows=tuple(rows),
+            rejected=tuple(self.rejected),
+            encoder=dict(self.encoder.facts),
+            texts=texts,
+            truncated=truncated,
+        )
+
+    def _take(self, tile: Tile) -> None:
+        place = len(self.rows)
+        height, width = tile.pixels.shape[:2]
+        known = {"name": tile.name, "sha256": tile.sha256, "text": tile.text}
+        self.rows.append({**tile.fields, **known, "width": width, "height": height})
+        found = self.cache.get("image", [tile.sha256]) if self.cache else {}
+        if tile.sha256 in found:
+            self.features[place] = found[tile.sha256][0]
+            self.num_cached += 1
+            return
+        self.waiting.append((place, tile.sha256, self.encoder.prepare(tile.pixels)))
+        if len(self.waiting) == self.batch_size:
+            self._encode()
+
+    def _encode(self) -> None:
+        if not self.waiting:
+            return
+        places, hashes, images = zip(*self.waiting, strict=True)
+        self.waiting = []
+        features = self.encoder.images(torch.stack(images)).numpy()
+        self.features[list(places)] = features
+        if self.cache:
+            good = np.isfinite(features).all(axis=1)
+            self.cache.put("image", list(np.array(hashes)[good]), features[good])
+
+    def _finite(self) -> tuple[NDArray[np.float32], list[dict[str, Any]]]:
+        """Features and rows without those whose features are no numbers, which are rejected."""
+        features = self.features[: len(self.rows)]
+        good = np.asarray(np.isfinite(features).all(axis=1))
+        if good.all():
+            return features, self.rows
+        self.rejected += [
+            (str(row["name"]), "features that are not finite")
+            for row, fine in zip(self.rows, good, strict=True)
+            if not fine
+        ]
+        rows = [row for row, fine in zip(self.rows, good, strict=True) if fine]
+        return features[good], rows
+
+    def _texts(self, rows: list[dict[str, Any]]) -> tuple[NDArray[np.float32] | None, float]:
+        """Features of each row's text [N, D], equal texts encoded once, and the share cut."""
+        unique = list(dict.fromkeys(str(row["text"]) for row in rows))
+        if self.encoder.encode_texts is None or "" in unique:
+            return None, 0.0
+        number = {text: place for place, text in enumerate(unique)}
+        which = np.array([number[str(row["text"])] for row in rows])
+        features, cut = self._encode_texts(unique)
+        return features[which], float(cut[which].mean())
+
+    def _encode_texts(self, texts: list[str]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        hashes = [sha256_bytes(text.encode()) for text in texts]
+        found = self.cache.get("text", hashes) if self.cache else {}
+        features = np.empty((len(texts), self.encoder.width), dtype=np.float32)
+        cut = np.zeros(len(texts), dtype=bool)
+        for place, key in enumerate(hashes):
+            if key in found:
+                features[place], cut[place] = found[key]
+        new = [place for place, key in enumerate(hashes) if key not in found]
+        for start in range(0, len(new), self.batch_size):
+            part = new[start : start + self.batch_size]
+            encoded = self.encoder.texts([texts[place] for place in part])
+            if encoded is None:  # the caller asked whether there is a text half
+                break
+            features[part], cut[part] = encoded[0].numpy(), encoded[1]
+            if self.cache:
+                self.cache.put("text", [hashes[p] for p in part], features[part], encoded[1])
+        return features, cut
+
+    def _report_damage(self) -> None:
+        if self.cache and self.cache.num_damaged:
+            say(f"{self.cache.path}: {self.cache.num_damaged} damaged entries were computed again")
+
+
+class _Progress:
+    """A line every ten seconds: images done, images a second, time to go."""
+
+    def __init__(self, total: int) -> None:
+        self.total = total
+        self.started = self.said = time.monotonic()
+
+    def report(self, done: int, num_rejected: int, num_cached: int) -> None:
+        now = time.monotonic()
+        if now - self.said < SECONDS_BETWEEN_LINES or done == self.total:
+            return
+        self.said = now
+        rate = done / (now - self.started)
+        minutes, seconds = divmod(round((self.total - done) / rate), 60)
+        say(
+            f"features: {done:,}/{self.total:,} images  {rate:.1f} images/s  "
+            f"{minutes} min {seconds:02d} s to go  ({num_cached:,} from the cache, "
+            f"{num_rejected:,} rejected)"
+        )
+
+
 def _resized(tile: NDArray[np.uint8], size: int | None) -> NDArray[np.uint8]:
     if size is None or tile.shape[:2] == (size, size):
         return tile
@@ -157,4 +357,11 @@ def _check_sizes(tiles: list[NDArray[np.uint8]]) -> None:
             came=f"sizes {shapes[0][1]}x{shapes[0][0]} and {shapes[-1][1]}x{shapes[-1][0]}",
             allowed="one size",
             do="Pass size= to resize them, or cut tiles of one size.",
+        )
+
+
+def _require_batch(where: str, batch_size: int) -> None:
+    if batch_size < 1:
+        raise ConfigError(
+            f"{where}: batch_size", came=str(batch_size), allowed="at least 1", do="Raise it."
         )

@@ -66,8 +66,9 @@ def run(
         accept: quality gate of ``config.keep``.
 
     Raises:
-        ConfigError: no prompts, a foreign output folder, or a wish that the model cannot meet.
-        NotYetError: control, other sizes, or ``keep`` without a gate.
+        ConfigError: no prompts, a foreign output folder, ``keep`` without a gate, or a wish that
+            the model cannot meet.
+        NotYetError: control, or other sizes.
         DataError: an unusable manifest, or too many bad rows.
         RetryError: another run holds the output folder, or the disk is full.
     """
@@ -221,6 +222,7 @@ def keep_accepted(
             with Image.open(output / entry.item.name) as image:
                 if accept(image.convert("RGB"), entry.item.draw.prompt):
                     kept[entry.item.row_id].append(entry)
+        say(f"generate: the gate passes {sum(map(len, kept.values()))} of {sum(tried.values())}")
     return [entry for row in rows for entry in kept[row.id]]
 
 
@@ -233,11 +235,11 @@ def _refuse_later(config: GenerateConfig, accept: Accept | None) -> None:
             do="Control by nuclei or fluorescence comes later; leave the option out.",
         )
     if config.keep is not None and accept is None:
-        raise NotYetError(
-            "--keep",
-            came=str(config.keep),
-            allowed="no quality gate for now",
-            do="The quality gate comes later; use --num-images.",
+        raise ConfigError(
+            "generate: keep",
+            came=f"{config.keep} images to keep and no quality gate",
+            allowed="a gate, handed in as `accept`",
+            do="Call crafts.generate or the command line, which hand in the one in the package.",
         )
 
 

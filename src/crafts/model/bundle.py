@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
 from diffusers import UNet2DConditionModel
 from transformers import CLIPTextModel
 
@@ -17,9 +15,13 @@ from crafts.core.artifacts import Manifest
 from crafts.core.errors import ConfigError, DataError
 from crafts.model.codec import Codec, load_codec, save_codec
 from crafts.model.folders import (
+    UNKNOWN,
+    fetch_snapshot,
     load_diffusers_module,
     load_module,
+    looks_like_hub_id,
     read_json,
+    read_licence,
     save_module,
     write_json,
 )
@@ -27,7 +29,6 @@ from crafts.model.schedule import Schedule
 from crafts.model.text import TextConditioner, load_tokenizer, save_tokenizer
 
 SHIPPED = Path(__file__).parents[1] / "weights"
-UNKNOWN = "unknown"
 _PARTS = ("vae", "text_encoder", "tokenizer", "unet", "scheduler")
 _HUB_FILES = ["*/*.safetensors", "*/*.json", "*/*.txt", "model_index.json", "README.md"]
 _HUB_SKIP = ["safety_checker/*", "*.fp16.*", "*non_ema*"]
@@ -137,11 +138,6 @@ def resolve_model(source: str | Path, *, network: bool = False) -> Path:
     raise _no_model(name, "no such folder", "Check the path.")
 
 
-def looks_like_hub_id(name: str) -> bool:
-    """Whether a model name has the form ``owner/name``, as a relative path can have, too."""
-    return re.fullmatch(r"[\w][\w.-]*/[\w][\w.-]*", name) is not None
-
-
 def save_bundle(
     bundle: Bundle,
     folder: Path,
@@ -184,23 +180,6 @@ def save_bundle(
         return artifacts.finish(
             temporary, stage=stage, config=config or {}, inputs=inputs, extra=extra
         )
-
-
-def read_licence(card: Path) -> str:
-    """The ``license`` of a model card's YAML header, or "unknown"."""
-    if not card.is_file():
-        return UNKNOWN
-    header = re.match(
-        r"\A---\s*\n(.*?)\n---\s*(\n|\Z)",
-        card.read_text(encoding="utf-8", errors="replace"),
-        re.DOTALL,
-    )
-    try:
-        values = yaml.safe_load(header.group(1)) if header else None
-    except yaml.YAMLError:
-        return UNKNOWN
-    licence = values.get("license") if isinstance(values, dict) else None
-    return str(licence) if licence else UNKNOWN
 
 
 def _model_index(bundle: Bundle) -> dict[str, Any]:
@@ -276,33 +255,15 @@ def _hash_folder(folder: Path) -> str:
 
 def _from_hub(name: str, network: bool) -> Path:
     """The snapshot of a hub repository: safetensors, configuration and text files only."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
-    try:
-        found = snapshot_download(
-            name, allow_patterns=_HUB_FILES, ignore_patterns=_HUB_SKIP, local_files_only=not network
-        )
-    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
-        reason = (
-            " ".join(str(error).split())[:160]
-            if network
-            else "no such folder, and no downloaded copy"
-        )
-        do = (
-            "Check the id and the connection."
-            if network
-            else "Check the path, or allow the network for a hub id."
-        )
-        raise _no_model(name, reason, do) from None
-    if not (Path(found) / "model_index.json").is_file():
+    found = fetch_snapshot(name, files=_HUB_FILES, skip=_HUB_SKIP, network=network)
+    if not (found / "model_index.json").is_file():
         raise DataError(
             name,
             came="a repository without model_index.json",
             allowed="a model in the layout of diffusers",
             do="Choose another model.",
         )
-    return Path(found)
+    return found
 
 
 def _no_model(name: str, came: str, do: str) -> ConfigError:

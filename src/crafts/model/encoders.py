@@ -139,7 +139,7 @@ class DualEncoder(nn.Module):
 
     def image_features(self, images: Tensor) -> Tensor:
         """Images [B, 3, H, W] in [-1, 1], any size -> features [B, D], not normalised."""
-        pooled = self.vision_model(self._resize(images)).pooler_output
+        pooled = self.vision_model(self.resize(images)).pooler_output
         return self.visual_projection(pooled.flatten(1))
 
     def feature_maps(self, images: Tensor) -> list[Tensor]:
@@ -149,7 +149,7 @@ class DualEncoder(nn.Module):
         """
         if isinstance(self.config.vision, ViTVision):
             states = self.vision_model(
-                self._resize(images), output_hidden_states=True
+                self.resize(images), output_hidden_states=True
             ).hidden_states
             return [state.transpose(1, 2) for state in states]
         return list(self.vision_model(images, output_hidden_states=True).hidden_states)
@@ -188,7 +188,8 @@ class DualEncoder(nn.Module):
         """Tokenizer and text half as conditioning; the weights are shared, not copied."""
         return self._conditioner
 
-    def _resize(self, images: Tensor) -> Tensor:
+    def resize(self, images: Tensor) -> Tensor:
+        """Images [B, 3, H, W] at the size [B, 3, S, S] that the image half works on."""
         size = (self.config.image_size, self.config.image_size)
         if images.shape[-2:] == size:
             return images

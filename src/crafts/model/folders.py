@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Mapping
+import pickle
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from safetensors import SafetensorError
 from torch import nn
 
 from crafts.core.artifacts import retry_when_full
 from crafts.core.errors import ConfigError, DataError
 
+UNKNOWN = "unknown"
 _ORIGINS = ("_name_or_path", "name_or_path")
 
 
@@ -117,17 +121,50 @@ def load_module(folder: Path, kind: Any) -> Any:
         ConfigError: there are no safetensors (pickled weights are refused).
         DataError: the weights are damaged, incomplete or of another shape.
     """
-    variant = check_safetensors(folder)
+    module, missing = load_with_report(folder, kind)
+    if missing:
+        raise _incomplete(folder, missing)
+    return module
+
+
+def load_with_report(
+    folder: Path, kind: Any, *, allow_bin: bool = False, may_lack: str = ""
+) -> tuple[Any, list[str]]:
+    """Open a folder as :func:`load_module`, also where an optional part was never stored.
+
+    Args:
+        folder: holds ``config.json`` and weights.
+        kind: class of the network.
+        allow_bin: where there are no safetensors, read ``pytorch_model.bin``, tensors only.
+        may_lack: prefix of names that may be absent; their values are then random.
+
+    Returns:
+        The network and the names that were absent.
+
+    Raises:
+        ConfigError: as :func:`load_module`.
+        DataError: as :func:`load_module`.
+    """
+    pickled = allow_bin and has_only_bin(folder)
+    variant = None if pickled else check_safetensors(folder)
     try:
         module, report = kind.from_pretrained(
             folder,
             variant=variant,
             dtype=torch.float32,
-            use_safetensors=True,
+            use_safetensors=not pickled,
             local_files_only=True,
             output_loading_info=True,
         )
-    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
+    except (
+        OSError,
+        ValueError,
+        RuntimeError,
+        KeyError,
+        EOFError,
+        pickle.UnpicklingError,
+        SafetensorError,
+    ) as error:
         reason = " ".join(str(error).split())[:160]
         raise DataError(
             str(folder),
@@ -135,17 +172,26 @@ def load_module(folder: Path, kind: Any) -> Any:
             allowed="weights that fit config.json",
             do="Download or make the model again.",
         ) from None
-    faults = [
-        str(name) for key in ("missing_keys", "mismatched_keys") for name in report.get(key, ())
-    ]
+    missing = [str(name) for name in report.get("missing_keys", ())]
+    faults = [name for name in missing if not (may_lack and name.startswith(may_lack))]
+    faults += [str(name) for name in report.get("mismatched_keys", ())]
     if faults:
-        raise DataError(
-            str(folder),
-            came=f"{len(faults)} weights absent or of another shape, first {faults[0]!r}",
-            allowed="every weight of config.json",
-            do="Download or make the model again.",
-        )
-    return module.float().eval()
+        raise _incomplete(folder, faults)
+    return module.float().eval(), missing
+
+
+def has_only_bin(folder: Path) -> bool:
+    """Whether the weights lie in ``pytorch_model.bin`` alone."""
+    return (folder / "pytorch_model.bin").is_file() and not any(folder.glob("*.safetensors*"))
+
+
+def _incomplete(folder: Path, faults: list[str]) -> DataError:
+    return DataError(
+        str(folder),
+        came=f"{len(faults)} weights absent or of another shape, first {faults[0]!r}",
+        allowed="every weight of config.json",
+        do="Download or make the model again.",
+    )
 
 
 def check_safetensors(folder: Path) -> str | None:
@@ -168,3 +214,66 @@ def check_safetensors(folder: Path) -> str | None:
             do="Convert the weights to safetensors where you trust them.",
         )
     return None if any(".fp16." not in name for name in names) else "fp16"
+
+
+def looks_like_hub_id(name: str) -> bool:
+    """Whether a model name has the form ``owner/name``, as a relative path can have, too."""
+    return re.fullmatch(r"[\w][\w.-]*/[\w][\w.-]*", name) is not None
+
+
+def fetch_snapshot(
+    name: str, *, files: Sequence[str], skip: Sequence[str] = (), network: bool = False
+) -> Path:
+    """The folder of a hub repository on this disk.
+
+    Args:
+        name: ``owner/name``.
+        files: patterns of the files wanted.
+        skip: patterns of files left out.
+        network: whether what is absent may be downloaded.
+
+    Raises:
+        ConfigError: no such repository, or no downloaded copy and no network allowed.
+    """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        found = snapshot_download(
+            name,
+            allow_patterns=list(files),
+            ignore_patterns=list(skip),
+            local_files_only=not network,
+        )
+    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+        reason = (
+            " ".join(str(error).split())[:160]
+            if network
+            else "no such folder, and no downloaded copy"
+        )
+        raise ConfigError(
+            f"model {name!r}",
+            came=reason,
+            allowed="mini, a folder with the model, or a hub id",
+            do="Check the id and the connection."
+            if network
+            else "Check the path, or allow the network for a hub id.",
+        ) from None
+    return Path(found)
+
+
+def read_licence(card: Path) -> str:
+    """The ``license`` of a model card's YAML header, or "unknown"."""
+    if not card.is_file():
+        return UNKNOWN
+    header = re.match(
+        r"\A---\s*\n(.*?)\n---\s*(\n|\Z)",
+        card.read_text(encoding="utf-8", errors="replace"),
+        re.DOTALL,
+    )
+    try:
+        values = yaml.safe_load(header.group(1)) if header else None
+    except yaml.YAMLError:
+        return UNKNOWN
+    licence = values.get("license") if isinstance(values, dict) else None
+    return str(licence) if licence else UNKNOWN

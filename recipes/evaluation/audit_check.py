@@ -1,0 +1,299 @@
+"""Does the audit find planted copies of training tiles, and does it leave real tiles alone?
+
+    python recipes/evaluation/audit_check.py TILES OUTPUT [--plants 200]
+
+TILES holds ``metadata.csv`` (file_name, patient, split, set) and the images. The limit is set on
+the validation split; the held-out split is what a clean generator might have made, and among it lie
+planted copies of training tiles. OUTPUT gets ``check.json``, ``audit.md`` (the table of
+``docs/results/audit.md``) and ``alarms.png``: every held-out tile that was called a copy, beside
+the training tile it is said to come from. About ten minutes on two cores for 6,000 tiles.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageFilter
+
+from crafts.auditing.copies import Found, Library, calibrate, find_copies, judge, share_of
+from crafts.auditing.results import Share, Verdict
+from crafts.core.artifacts import sha256_bytes, write_bytes
+from crafts.core.runtime import say
+from crafts.data.augment import draw_stain_jitter, stain_jitter
+from crafts.data.collection import Collection, Tile
+
+Pixels = NDArray[np.uint8]
+Change = Callable[[Pixels, Pixels, int], Pixels]
+"""Training tile, held-out tile and number of the plant -> planted tile."""
+
+# Their groups are single pictures: the sources do not say which pictures share a patient.
+NO_PATIENTS = ("oral_oscc", "histolab_tiles", "crc_he7k", "wikimedia_lung")
+REQUIRED = {
+    "exact copy": 1.0,
+    "rotated or mirrored": 0.95,
+    "JPEG, quality 30 to 90": 0.95,
+    "restained": 0.95,
+    "half-shifted": 0.8,
+}
+
+
+def turned(source: Pixels, other: Pixels, k: int) -> Pixels:
+    """One of the seven symmetries that are not the identity."""
+    symmetry = 1 + k % 7
+    tile = np.rot90(source, symmetry % 4)
+    return np.ascontiguousarray(tile[:, ::-1] if symmetry >= 4 else tile)
+
+
+def recompressed(source: Pixels, other: Pixels, k: int) -> Pixels:
+    """JPEG of quality 30, 31, ..., 90 in turns."""
+    return jpeg(source, 30 + k % 61)
+
+
+def jpeg(source: Pixels, quality: int) -> Pixels:
+    """Through a JPEG file."""
+    buffer = io.BytesIO()
+    Image.fromarray(source).save(buffer, "JPEG", quality=quality)
+    return np.asarray(Image.open(buffer))
+
+
+def restained(source: Pixels, other: Pixels, k: int) -> Pixels:
+    """Each stain 0.5 to 1.5 times as strong, and offsets of up to 0.1 in optical density."""
+    factors, offsets = draw_stain_jitter(1, torch.Generator().manual_seed(k), sigma=0.5, shift=0.1)
+    image = torch.from_numpy(source.copy()).permute(2, 0, 1)[None].float() / 127.5 - 1
+    pixels = (stain_jitter(image, factors, offsets)[0].permute(1, 2, 0) + 1) * 127.5
+    return pixels.round().byte().numpy()
+
+
+def half_shifted(source: Pixels, other: Pixels, k: int) -> Pixels:
+    """Moved by half its side, one way in turns; what comes in is of another, real tile."""
+    half = len(source) // 2
+    out = other.copy()
+    if k % 4 == 0:
+        out[:, :half] = source[:, half:]
+    elif k % 4 == 1:
+        out[:, half:] = source[:, :half]
+    elif k % 4 == 2:
+        out[:half] = source[half:]
+    else:
+        out[half:] = source[:half]
+    return out
+
+
+def quarter(source: Pixels, other: Pixels, k: int) -> Pixels:
+    """Moved by half its side both ways: a quarter is left."""
+    half = len(source) // 2
+    out = other.copy()
+    out[half:, half:] = source[:half, :half]
+    return out
+
+
+def half_in_place(source: Pixels, other: Pixels, k: int) -> Pixels:
+    """One half is that of the training tile, the other of another tile."""
+    half = len(source) // 2
+    out = other.copy()
+    out[:, :half] = source[:, :half]
+    return out
+
+
+def enlarged(share: float) -> Change:
+    """A random part of so much of the side, brought to the size of the tile."""
+
+    def change(source: Pixels, other: Pixels, k: int) -> Pixels:
+        size = round(len(source) * share)
+        rng = np.random.default_rng(k)
+        y, x = rng.integers(0, len(source) - size + 1, 2)
+        part = Image.fromarray(source[y : y + size, x : x + size])
+        return np.asarray(part.resize(source.shape[1::-1], Image.Resampling.BICUBIC))
+
+    return change
+
+
+def blurred(source: Pixels, other: Pixels, k: int) -> Pixels:
+    """Gaussian blur of two pixels."""
+    return np.asarray(Image.fromarray(source).filter(ImageFilter.GaussianBlur(2)))
+
+
+def everything(source: Pixels, other: Pixels, k: int) -> Pixels:
+    """Restained, turned, half-shifted, then JPEG of quality 60."""
+    stained = restained(source, other, k)
+    return jpeg(half_shifted(turned(stained, other, k), other, k), 60)
+
+
+PLANTS: dict[str, Change] = {
+    "exact copy": lambda source, other, k: source,
+    "rotated or mirrored": turned,
+    "JPEG, quality 30 to 90": recompressed,
+    "restained": restained,
+    "half-shifted": half_shifted,
+    "moved both ways, a quarter is left": quarter,
+    "one half in place, the other new": half_in_place,
+    "three quarters of the side, enlarged": enlarged(0.75),
+    "six tenths of the side, enlarged": enlarged(0.6),
+    "half of the side, enlarged": enlarged(0.5),
+    "blurred by 2 px": blurred,
+    "restained, turned, half-shifted, JPEG 60": everything,
+}
+
+
+class Bench:
+    """Training tiles, ready to be searched, and the limit set on the validation split."""
+
+    def __init__(self, tiles: Path) -> None:
+        self.train = Collection(tiles, split="train")
+        self.heldout = Collection(tiles, split="heldout")
+        validation = Collection(tiles, split="validation")
+        self.library = Library(len(self.train), self.train.load, num_workers=2)
+        found = find_copies("validation", len(validation), validation.load, self.library)
+        self.threshold = calibrate(found)
+
+    def verdicts(self, names: Sequence[str], found: Sequence[Found]) -> list[Verdict]:
+        """Verdicts at the limit of the validation split."""
+        return [
+            judge(name, item, self.threshold.value, self.train.name)
+            for name, item in zip(names, found, strict=True)
+        ]
+
+
+def plant(bench: Bench, name: str, picks: Sequence[int], others: Sequence[int]) -> dict[str, Any]:
+    """Change some training tiles in one way and look for them."""
+
+    def open_tile(k: int) -> Tile:
+        source, other = bench.train.load(picks[k]), bench.heldout.load(others[k])
+        if isinstance(source, str) or isinstance(other, str):
+            raise SystemExit(f"audit_check: an unreadable tile: {source}, {other}")
+        pixels = PLANTS[name](source.pixels, other.pixels, k)
+        own = source.sha256 if name == "exact copy" else sha256_bytes(pixels.tobytes())
+        return Tile(f"{name}-{k}", pixels, own)
+
+    found = find_copies(name, len(picks), open_tile, bench.library)
+    verdicts = bench.verdicts([bench.train.name(number) for number in picks], found)
+    caught = [one.verdict == "copy" for one in verdicts]
+    right = [hit and one.source == one.name for hit, one in zip(caught, verdicts, strict=True)]
+    return {
+        "name": name,
+        "found": share_of(sum(caught), len(caught)).model_dump(),
+        "right_source": float(np.mean(right)),
+        "plain": sum(one.verdict == "plain" for one in verdicts),
+        "kinds": dict(Counter(one.kind for one in verdicts if one.kind)),
+        "lowest": float(np.quantile([one.correlation or 0.0 for one in verdicts], 0.05)),
+    }
+
+
+def clean(bench: Bench) -> tuple[dict[str, Any], list[Verdict]]:
+    """Real tiles of other patients; every alarm is kept to be looked at."""
+    names = [bench.heldout.name(k) for k in range(len(bench.heldout))]
+    start, cpu = time.monotonic(), time.process_time()
+    found = find_copies("heldout", len(names), bench.heldout.load, bench.library)
+    seconds, cpu = time.monotonic() - start, time.process_time() - cpu
+    verdicts = bench.verdicts(names, found)
+    sets = [Path(name).name.split("-")[0] for name in names]
+    known = [one for one, where in zip(verdicts, sets, strict=True) if where not in NO_PATIENTS]
+    rest = [one for one, where in zip(verdicts, sets, strict=True) if where in NO_PATIENTS]
+    alarms = [one for one in verdicts if one.verdict == "copy"]
+    highest = max(known, key=lambda one: one.correlation or 0.0)
+    return {
+        "patients_known": _share(known).model_dump(),
+        "patients_unknown": _share(rest).model_dump(),
+        "alarms_by_set": dict(Counter(Path(one.name).name.split("-")[0] for one in alarms)),
+        "highest_known": [highest.name, highest.source, highest.correlation],
+        "plain": sum(one.verdict == "plain" for one in verdicts),
+        "seconds": seconds,
+        "cpu_seconds": cpu,
+    }, alarms
+
+
+def _share(verdicts: Sequence[Verdict]) -> Share:
+    return share_of(sum(one.verdict == "copy" for one in verdicts), len(verdicts))
+
+
+def picture(bench: Bench, alarms: Sequence[Verdict]) -> Image.Image:
+    """Every alarm beside its training tile, six pairs a row."""
+    places = [
+        {images.name(k): k for k in range(len(images))} for images in (bench.heldout, bench.train)
+    ]
+    sheet = Image.new("RGB", (6 * 280, 136 * max(1, -(-len(alarms) // 6))), "white")
+    for number, one in enumerate(sorted(alarms, key=lambda one: one.correlation or 0.0)):
+        x, y = number % 6 * 280, number // 6 * 136
+        for side, name in enumerate((one.name, one.source)):
+            tile = (bench.heldout, bench.train)[side].load(places[side][name])
+            if not isinstance(tile, str):
+                small = Image.fromarray(tile.pixels).resize((128, 128))
+                sheet.paste(small, (x + side * 132, y))
+    return sheet
+
+
+def markdown(check: dict[str, Any]) -> str:
+    """The table for people."""
+    limit, real = check["threshold"], check["clean"]
+    known, unknown = real["patients_known"], real["patients_unknown"]
+    lines = ["| planted | tiles | called a copy | 95 % interval | right source | wanted |"]
+    lines.append("|---" * 6 + "|")
+    for row in check["plants"]:
+        found = row["found"]
+        wanted = REQUIRED.get(row["name"])
+        lines.append(
+            f"| {row['name']} | {found['of']} | {100 * found['share']:.1f} % "
+            f"| {100 * found['low']:.1f} to {100 * found['high']:.1f} % "
+            f"| {100 * row['right_source']:.1f} % | {f'{100 * wanted:.0f} %' if wanted else ''} |"
+        )
+    lines += [
+        "",
+        f"Limit of the correlation: {limit['value']:.3f}, set on {limit['n']} validation tiles "
+        f"(their 99.9 % quantile is {limit['quantile'] or 0:.3f}).",
+        f"Held-out tiles of sets that name patients: {known['count']} of {known['of']} called a "
+        f"copy (95 % bound {100 * known['high']:.2f} %); the highest correlation is "
+        f"{real['highest_known'][2]:.3f}.",
+        f"Held-out tiles of sets that do not ({', '.join(NO_PATIENTS)}): {unknown['count']} of "
+        f"{unknown['of']} called a copy.",
+        f"By set: {real['alarms_by_set']}.",
+        f"Looking for {known['of'] + unknown['of']} tiles among {check['train']}: "
+        f"{real['cpu_seconds']:.0f} s of processor time, reading and describing them included.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Calibrate, plant, look, write."""
+    options = read_options()
+    options.output.mkdir(parents=True, exist_ok=True)
+    bench = Bench(options.tiles)
+    real, alarms = clean(bench)
+    leaking = {one.name for one in alarms}
+    rng = np.random.default_rng(0)
+    picks = rng.permutation(len(bench.train))[: options.plants].tolist()
+    free = [k for k in range(len(bench.heldout)) if bench.heldout.name(k) not in leaking]
+    others = rng.choice(free, len(picks)).tolist()
+    plants = []
+    for name in PLANTS:
+        plants.append(plant(bench, name, picks, others))
+        say(f"audit_check: {name}: {plants[-1]}")
+    threshold = bench.threshold.model_dump()
+    check = {"threshold": threshold, "clean": real, "plants": plants, "train": len(bench.train)}
+    check["alarms"] = [one.model_dump() for one in alarms]
+    write_bytes(options.output / "check.json", json.dumps(check, indent=1).encode())
+    write_bytes(options.output / "audit.md", markdown(check).encode())
+    picture(bench, alarms).save(options.output / "alarms.png")
+    print(markdown(check))
+
+
+def read_options() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("tiles", type=Path)
+    parser.add_argument("output", type=Path)
+    parser.add_argument("--plants", type=int, default=200)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

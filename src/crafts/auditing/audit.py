@@ -1,0 +1,255 @@
+"""Stage: generated tiles against those a model was trained on: copies, membership, extraction."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from pydantic import Field
+
+from crafts.auditing.copies import Found, Library, calibrate, find_copies
+from crafts.auditing.findings import Findings, Searched, conclude
+from crafts.auditing.membership import Target
+from crafts.auditing.report import write_report
+from crafts.auditing.results import Results, SetName, Threshold, Verdict
+from crafts.auditing.sets import (
+    AUTO,
+    BuildExtractor,
+    Features,
+    ImageSet,
+    open_set,
+    read_features,
+    refuse_equal,
+)
+from crafts.core.artifacts import Manifest, finish, staging, write_bytes
+from crafts.core.config import Config
+from crafts.core.errors import DataError
+from crafts.core.records import Ledger
+from crafts.core.runtime import say
+
+
+class AuditConfig(Config):
+    """What ``crafts audit`` takes."""
+
+    generated: Path = Field(description="folder of generated tiles")
+    train: Path = Field(description="tiles the model was trained on: a folder, or shards")
+    heldout: Path | None = Field(
+        None, description="tiles it has not seen, of other patients; set the limits"
+    )
+    model: str = Field("", description="mini, a folder, or a hub id: model to be attacked")
+    fail_above: float | None = Field(
+        None, ge=0, le=1, description="share of copies above which the command fails"
+    )
+    encoder: str = Field("mini", min_length=1, description="mini, a folder, or a hub id")
+    train_split: str = Field(AUTO, description="auto: train, where rows name splits; '' for all")
+    heldout_split: str = Field(AUTO, description="auto: heldout, where rows name it; '' for all")
+    correlation: float | None = Field(
+        None, gt=0, lt=1, description="limit above which structure counts as copied"
+    )
+    members: int = Field(500, ge=10, description="tiles of each side in membership inference")
+    timesteps: tuple[int, ...] = Field(
+        (50, 100, 200, 300, 500), min_length=1, description="of the denoising loss, in [0, 1000)"
+    )
+    captions: int = Field(8, ge=0, description="most repeated captions tried for extraction")
+    seeds: int = Field(16, ge=2, description="images drawn for each of them")
+    num_workers: int = Field(2, ge=1, le=64, description="threads that decode and describe tiles")
+    seed: int = Field(0, ge=0, lt=2**63, description="of every draw")
+    batch_size: int = Field(16, ge=1, le=4096, description="images encoded or denoised at once")
+    device: str = Field("auto", description="auto, cpu, cuda")
+    max_reject_fraction: float = Field(
+        0.05, ge=0, le=1, description="share of unusable images of a set that ends the run"
+    )
+
+
+def run(
+    config: AuditConfig,
+    inputs: Mapping[str, Path] | None,
+    output: Path,
+    *,
+    build: BuildExtractor,
+    target: Target | None = None,
+) -> Manifest:
+    """Look for training tiles in generated tiles, and attack the model that made them.
+
+    Args:
+        config: see :class:`AuditConfig`.
+        inputs: ``generated``, ``train``, ``heldout``: replace those of the configuration.
+        output: gets ``audit.json``, ``copies.csv`` (one row a generated tile), ``report.html``,
+            ``rejects.jsonl`` and last ``manifest.json``.
+        build: split -> extractor of features.
+        target: the model to be attacked; none: no denoising losses and no extraction.
+
+    Raises:
+        ConfigError: no such folder or split, or sets that are the same.
+        DataError: unusable images; or, after everything was written, a share of copies above
+            ``config.fail_above``.
+        RetryError: the disk is full, or another run holds the output folder.
+    """
+    config = config.model_copy(update=dict(inputs or {}))
+    sets = _open(config)
+    with staging(output) as folder:
+        searched = _search(config, sets)
+        features = {name: read_features(one, build) for name, one in sets.items()}
+        ledger, rejected = _account(config, sets, searched, features)
+        ledger.write(folder / "rejects.jsonl")
+        usable = {
+            name: one.keep(set(one.numbers.tolist()) - set(rejected[name]))
+            for name, one in features.items()
+        }
+        findings = conclude(config, sets, searched, usable, target)
+        _write(folder, sets, findings)
+        results = findings.results
+        manifest = finish(
+            folder,
+            stage="audit",
+            config=_settings(config),
+            inputs={"model": target.fingerprint} if target else {},
+            counts={**ledger.counts(), "copies": results.copies.copies.count},
+            extra={"encoder": results.encoder, "passed": results.passed},
+        )
+    _refuse(results, output)
+    return manifest
+
+
+def _open(config: AuditConfig) -> dict[SetName, ImageSet]:
+    """The folders; looked at before any work, so that mistakes show at once."""
+    sets: dict[SetName, ImageSet] = {
+        "generated": open_set("generated", config.generated, split="", wanted=""),
+        "train": open_set("train", config.train, split=config.train_split, wanted="train"),
+    }
+    if config.heldout is not None:
+        sets["heldout"] = open_set(
+            "heldout", config.heldout, split=config.heldout_split, wanted="heldout"
+        )
+    refuse_equal(sets)
+    for one in sets.values():
+        rows = f"split {one.split}" if one.split else "all rows"
+        say(f"audit: {one.name}: {len(one.images)} tiles ({rows} of {one.path})")
+    return sets
+
+
+def _search(config: AuditConfig, sets: Mapping[SetName, ImageSet]) -> Searched:
+    train = sets["train"].images
+    library = Library(len(train), train.load, num_workers=config.num_workers)
+    found: dict[SetName, list[Found]] = {}
+    for name in ("heldout", "generated"):
+        if name in sets:
+            images = sets[name].images
+            found[name] = find_copies(f"audit: {name}", len(images), images.load, library)
+    if config.correlation is not None:
+        return Searched(library, found, Threshold(value=config.correlation, source="given"))
+    return Searched(library, found, calibrate(found.get("heldout", ())))
+
+
+def _account(
+    config: AuditConfig,
+    sets: Mapping[SetName, ImageSet],
+    searched: Searched,
+    features: Mapping[SetName, Features],
+) -> tuple[Ledger, dict[SetName, dict[int, str]]]:
+    """Every image of every set is used or rejected with its reason.
+
+    Raises:
+        DataError: a set without usable images, or with too many unusable ones.
+    """
+    ledger = Ledger("audit")
+    rejected: dict[SetName, dict[int, str]] = {}
+    for name, one in sets.items():
+        faults = dict(features[name].faults)
+        seen = (
+            enumerate(item.seen for item in searched.found[name])
+            if name != "train"
+            else searched.library.facts.items()
+        )
+        faults |= {number: facts.fault for number, facts in seen if facts.fault}
+        mine = Ledger(f"audit: {name}")
+        for each in (ledger, mine):
+            each.listed(len(one.images))
+            for number in range(len(one.images)):
+                item = f"{name}/{one.images.name(number)}"
+                if number in faults:
+                    each.reject(item, faults[number])
+                else:
+                    each.use(item)
+        mine.check(config.max_reject_fraction)
+        rejected[name] = faults
+    return ledger, rejected
+
+
+def _write(folder: Path, sets: Mapping[SetName, ImageSet], findings: Findings) -> None:
+    """All files but the rejects and the manifest."""
+    write_bytes(folder / "audit.json", findings.results.to_json().encode())
+    write_bytes(folder / "copies.csv", _table(findings.verdicts).encode())
+    for name, pixels in findings.drawn.items():
+        (folder / "extracted").mkdir(exist_ok=True)
+        Image.fromarray(pixels).save(folder / "extracted" / f"{name}.png")
+    places: dict[str, dict[str, int]] = {}
+
+    def open_tile(which: str, name: str) -> NDArray[np.uint8] | None:
+        if which == "extracted":
+            return findings.drawn.get(name)
+        one = next((one for one in sets.values() if one.name == which), None)
+        if one is None:
+            return None
+        if which not in places:
+            places[which] = {one.images.name(k): k for k in range(len(one.images))}
+        tile = one.images.load(places[which][name]) if name in places[which] else ""
+        return None if isinstance(tile, str) else tile.pixels
+
+    write_report(
+        findings.results,
+        folder / "report.html",
+        verdicts=findings.verdicts,
+        heldout=findings.heldout,
+        open_tile=open_tile,
+    )
+
+
+def _table(verdicts: Sequence[Verdict]) -> str:
+    """``copies.csv``: a row a generated tile, numbers with six figures, empty where unknown."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(Verdict.model_fields)
+    for verdict in verdicts:
+        writer.writerow(_cell(value) for value in verdict.model_dump().values())
+    return buffer.getvalue()
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, tuple):
+        return " ".join(_cell(part) for part in value)
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _settings(config: AuditConfig) -> dict[str, object]:
+    """The configuration with absolute paths, which the manifest writes relative to itself."""
+    values = config.model_dump(mode="json")
+    for name in ("generated", "train", "heldout"):
+        if values[name]:
+            values[name] = str(Path(values[name]).resolve())
+    return values
+
+
+def _refuse(results: Results, output: Path) -> None:
+    """Fail a pipeline, once everything is written.
+
+    Raises:
+        DataError: the share of copies is above the limit.
+    """
+    if results.passed:
+        return
+    found = results.copies.copies
+    raise DataError(
+        f"audit: {output}",
+        came=f"{found.count} copies of training tiles among {found.of} generated tiles"
+        f" ({100 * (found.share or 0):.2f} %)",
+        allowed=f"at most {100 * (results.fail_above or 0):g} % (--fail-above)",
+        do="Look at the pairs in report.html; do not release these tiles.",
+    )

@@ -1,0 +1,343 @@
+"""Copies of training tiles among other tiles: search over whole folders, and the verdict."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crafts.auditing.landmarks import SCALES, SIDE, Described, describe
+from crafts.auditing.results import Kind, Share, Threshold, Verdict
+from crafts.auditing.search import Index, Match, build_cells, search
+from crafts.core.artifacts import sha256_bytes
+from crafts.core.runtime import say
+from crafts.data.collection import Tile
+
+DEFAULT_CORRELATION = 0.62
+"""Above it structure counts as copied, where no held-out tiles set the limit."""
+
+LOWEST, HIGHEST = 0.55, 0.7
+"""What held-out tiles may set the limit to; above the highest they share tissue themselves."""
+
+MIN_STRUCTURE = 0.1
+"""Share of the area; a tile with less is plain: there is nothing in it to recognise."""
+
+BLANK = 0.005
+"""Share of the area with structure below which a tile is empty."""
+
+MARGIN = 0.1
+QUANTILE, FEWEST = 0.999, 200
+_MIN_PIXELS, _MAX_ASPECT = 32, 8
+_BLOCK = 5000  # tiles of either side in memory
+_STEP = 200
+_SAME_COLOUR = 4.0  # grey levels
+_TURNED, _SCALED, _WHOLE, _STAYED = 2.0, 0.05, 0.93, 0.03  # degrees, then shares
+
+OpenTile = Callable[[int], Tile | str]
+"""Number of a tile in a set -> the tile, or the reason why it cannot be used."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What is kept of one opened tile.
+
+    Attributes:
+        file_hash: sha256 of the file.
+        pixel_hash: sha256 of shape and pixels.
+        colour: mean of the channels [3], which recompression keeps and another stain does not.
+        described: structure and landmarks; None where they are not needed again.
+        fault: why the tile cannot be used; "" for a usable one.
+    """
+
+    file_hash: str = ""
+    pixel_hash: str = ""
+    colour: tuple[float, ...] = ()
+    described: Described | None = None
+    fault: str = ""
+
+
+@dataclass(frozen=True)
+class Found:
+    """The nearest training tile of one suspect, by structure.
+
+    Attributes:
+        seen: facts of the suspect, without its structure map.
+        plain: too little structure to be judged.
+        blank: none at all, so that even an equal tile would mean nothing.
+        match: best placement; ``match.index`` counts the usable and unusable training tiles.
+        exact: ``"exact file"``, ``"exact pixels"`` or "".
+        recoloured: the colours differ from those of the source by more than recompression does.
+    """
+
+    seen: Seen
+    plain: bool = False
+    blank: bool = False
+    match: Match = field(default_factory=Match)
+    exact: Kind = ""
+    recoloured: bool = False
+
+
+class Library:
+    """Training tiles to be searched, some thousand at a time.
+
+    Args:
+        number: of tiles.
+        open_tile: opens one.
+        num_workers: threads that decode and describe.
+
+    Attributes:
+        facts: of each tile, without its structure map; filled by the first :meth:`iter_indexes`.
+    """
+
+    def __init__(self, number: int, open_tile: OpenTile, *, num_workers: int = 1) -> None:
+        self.number, self.open_tile, self.num_workers = number, open_tile, num_workers
+        self.facts: dict[int, Seen] = {}
+        self._centres: NDArray[np.float32] | None = None
+        self._only: tuple[Index, list[int]] | None = None
+
+    def iter_indexes(self) -> Iterator[tuple[Index, list[int]]]:
+        """Indexes of a block of tiles each, with the numbers of their tiles.
+
+        A library of one block keeps it; others are described again, so that memory stays bounded.
+        """
+        if self._only is not None:
+            yield self._only
+            return
+        for block in _blocks(self.number):
+            rows, tiles = [], []
+            for number, seen in look("audit: training", block, self.open_tile, self.num_workers):
+                self.facts[number] = replace(seen, described=None)
+                if seen.described is not None and not is_plain(seen.described):
+                    rows.append(number)
+                    tiles.append(seen.described)
+            if not tiles:
+                continue
+            if self._centres is None:
+                self._centres = build_cells(tiles)
+            index = (Index(tiles, self._centres), rows)
+            if self.number <= _BLOCK:
+                self._only = index
+            yield index
+
+
+def is_plain(described: Described) -> bool:
+    """Whether there is too little structure to recognise a tile by."""
+    return described.structure < MIN_STRUCTURE or len(described.landmarks) < 3
+
+
+def look(
+    what: str,
+    numbers: Sequence[int],
+    open_tile: OpenTile,
+    num_workers: int,
+    *,
+    scales: tuple[float, ...] = (1.0,),
+) -> Iterator[tuple[int, Seen]]:
+    """Open and describe tiles in order, with a line of progress now and then."""
+
+    def work(number: int) -> Seen:
+        tile = open_tile(number)
+        return Seen(fault=tile) if isinstance(tile, str) else see(tile, scales)
+
+    with ThreadPoolExecutor(num_workers) as pool:
+        for start in range(0, len(numbers), _STEP):
+            some = numbers[start : start + _STEP]
+            yield from zip(some, pool.map(work, some), strict=True)
+            say(f"{what}: {min(start + _STEP, len(numbers))} of {len(numbers)} tiles described")
+
+
+def see(tile: Tile, scales: tuple[float, ...] = (1.0,)) -> Seen:
+    """Describe one tile, or say why it cannot be."""
+    height, width = tile.pixels.shape[:2]
+    if min(height, width) < _MIN_PIXELS:
+        return Seen(fault=f"{width} x {height} px; the shorter side must have {_MIN_PIXELS}")
+    if max(height, width) > _MAX_ASPECT * min(height, width):
+        return Seen(fault=f"{width} x {height} px; longer than {_MAX_ASPECT} times its width")
+    flat = tile.pixels.reshape(-1, 3)
+    colour = tuple(flat.mean(axis=0).tolist())
+    pixel_hash = sha256_bytes(f"{width}x{height}:".encode() + tile.pixels.tobytes())
+    return Seen(tile.sha256, pixel_hash, colour, describe(tile.pixels, scales=scales))
+
+
+def find_copies(what: str, number: int, open_tile: OpenTile, library: Library) -> list[Found]:
+    """Look for every tile of a set in a library.
+
+    Args:
+        what: name of the set, for progress.
+        number: of tiles.
+        open_tile: opens one.
+        library: the training tiles.
+
+    Returns:
+        One entry a tile, in order; those that cannot be used have ``seen.fault``.
+    """
+    found: list[Found] = []
+    for block in _blocks(number):
+        rows = [
+            seen for _, seen in look(what, block, open_tile, library.num_workers, scales=SCALES)
+        ]
+        usable = [
+            k
+            for k, seen in enumerate(rows)
+            if seen.described is not None and not is_plain(seen.described)
+        ]
+        best = [Match()] * len(rows)
+        for index, numbers in library.iter_indexes():
+            described = [rows[k].described for k in usable]
+            matches = search(index, [tile for tile in described if tile is not None])
+            for k, match in zip(usable, matches, strict=True):
+                if match.correlation > best[k].correlation:
+                    best[k] = replace(match, index=numbers[match.index])
+        say(f"{what}: {block[-1] + 1} of {number} tiles searched")
+        found += [_found(seen, match) for seen, match in zip(rows, best, strict=True)]
+    return _add_exact(found, library)
+
+
+def _found(seen: Seen, match: Match) -> Found:
+    if seen.described is None:
+        return Found(seen)
+    blank = seen.described.structure < BLANK
+    return Found(replace(seen, described=None), is_plain(seen.described), blank, match)
+
+
+def _add_exact(found: Sequence[Found], library: Library) -> list[Found]:
+    """Equal files and equal pixels, and whether the colours of a match differ."""
+    files: dict[str, int] = {}
+    pixels: dict[str, int] = {}
+    for number in sorted(library.facts, reverse=True):  # of equal ones the first is named
+        seen = library.facts[number]
+        if not seen.fault:
+            files[seen.file_hash] = pixels[seen.pixel_hash] = number
+    out = []
+    for item in found:
+        kind: Kind = ""
+        if not item.seen.fault and item.seen.file_hash in files:
+            kind, number = "exact file", files[item.seen.file_hash]
+        elif not item.seen.fault and item.seen.pixel_hash in pixels:
+            kind, number = "exact pixels", pixels[item.seen.pixel_hash]
+        if kind:
+            item = replace(item, exact=kind, match=Match(number, 1.0, 1.0))
+        elif item.match.index >= 0:
+            own, other = item.seen.colour, library.facts[item.match.index].colour
+            gap = np.abs(np.subtract(own, other)).max()
+            item = replace(item, recoloured=bool(gap > _SAME_COLOUR))
+        out.append(item)
+    return out
+
+
+def calibrate(found: Sequence[Found]) -> Threshold:
+    """Limit of the correlation, from held-out tiles against training tiles.
+
+    It is their 99.9 % quantile and a margin, within bounds. Tiles above the upper bound show the
+    same tissue as a training tile and say nothing of chance; they are left out of the quantile.
+
+    Args:
+        found: of held-out tiles; fewer than 200 usable ones give the default.
+    """
+    scores = [
+        max(item.match.correlation, 0.0)
+        for item in found
+        if not (item.seen.fault or item.plain or item.exact)
+    ]
+    chance = [score for score in scores if score <= HIGHEST]
+    if len(chance) < FEWEST:
+        return Threshold(value=DEFAULT_CORRELATION, source="default", n=len(chance))
+    quantile = float(np.quantile(chance, QUANTILE))
+    value = min(max(quantile + MARGIN, LOWEST), HIGHEST)
+    return Threshold(value=value, source="heldout", n=len(chance), quantile=quantile)
+
+
+def judge(
+    name: str, found: Found, threshold: float, sources: Callable[[int], str], text: str = ""
+) -> Verdict:
+    """The verdict on one tile, without the features of an encoder.
+
+    Args:
+        name: of the tile.
+        found: what the search found.
+        threshold: of the correlation.
+        sources: number of a training tile -> its name.
+        text: prompt or caption.
+    """
+    if found.seen.fault:
+        return Verdict(name=name, verdict="rejected", reason=found.seen.fault, text=text)
+    match = found.match
+    facts = {
+        "name": name,
+        "source": sources(match.index) if match.index >= 0 else "",
+        "correlation": match.correlation,
+        "overlap": match.overlap,
+        "matrix": match.matrix,
+        "shift": tuple(value / SIDE for value in match.shift),
+        "votes": match.votes,
+        "text": text,
+    }
+    if found.blank or (found.plain and not found.exact):  # white equals white
+        return Verdict(verdict="plain", **facts)
+    if found.exact:
+        return Verdict(verdict="copy", kind=found.exact, how="unchanged", **facts)
+    if match.correlation <= threshold:
+        return Verdict(verdict="clear", **facts)
+    kind, how = name_transformation(match, recoloured=found.recoloured)
+    return Verdict(verdict="copy", kind=kind, how=how, **facts)
+
+
+def name_transformation(match: Match, *, recoloured: bool) -> tuple[Kind, str]:
+    """Kind of a copy and what was done to the training tile to get it, in words."""
+    matrix = np.array(match.matrix).reshape(2, 2)
+    scale = math.sqrt(abs(np.linalg.det(matrix))) or 1.0
+    mirrored = bool(np.linalg.det(matrix) < 0)
+    rotation = matrix @ np.diag([1.0, -1.0]) if mirrored else matrix
+    angle = math.degrees(math.atan2(rotation[0, 1], rotation[0, 0]))
+    middle = np.linalg.solve(matrix, -np.array(match.shift)) / SIDE
+    words = []
+    turned = mirrored or abs(angle) > _TURNED
+    if abs(angle) > _TURNED:
+        words.append(f"rotated by {angle % 360:.0f}°")
+    if mirrored:
+        words.append("mirrored")
+    enlarged = scale < 1 - _SCALED
+    if enlarged:
+        words.append(f"a part enlarged {1 / scale:.2f} times")
+    part = enlarged or match.overlap < _WHOLE
+    if part and not enlarged:
+        words.append(_where(middle[0], middle[1]))
+    if recoloured:
+        words.append("other colours")
+    kind: Kind = "part" if part else "turned" if turned else "re-encoded"
+    if kind == "re-encoded" and recoloured:
+        kind = "restained"
+    return kind, ", ".join(words) or "recompressed, resized or blurred"
+
+
+def _where(down: float, right: float) -> str:
+    if max(abs(down), abs(right)) < _STAYED:
+        return "a part of it, in its place"
+    across = f"{100 * abs(right):.0f} % {'right' if right > 0 else 'left'}"
+    along = f"{100 * abs(down):.0f} % {'down' if down > 0 else 'up'}"
+    return f"shifted by {across}, {along}"
+
+
+def share_of(count: int, of: int) -> Share:
+    """A share with its exact 95 % interval (Clopper and Pearson 1934)."""
+    from scipy.stats import binomtest
+
+    if of == 0:
+        return Share(count=0, of=0, share=None, low=None, high=None)
+    interval = binomtest(count, of).proportion_ci(0.95, method="exact")
+    return Share(count=count, of=of, share=count / of, low=interval.low, high=interval.high)
+
+
+def count_kinds(verdicts: Sequence[Verdict]) -> Mapping[str, int]:
+    """Kind of copy -> tiles, the most frequent first."""
+    kinds = [verdict.kind for verdict in verdicts if verdict.verdict == "copy"]
+    return {kind: kinds.count(kind) for kind in sorted(set(kinds), key=lambda k: -kinds.count(k))}
+
+
+def _blocks(number: int) -> Iterator[range]:
+    for start in range(0, number, _BLOCK):
+        yield range(start, min(start + _BLOCK, number))

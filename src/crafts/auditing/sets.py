@@ -1,0 +1,160 @@
+"""The three sets of an audit: their images by number, and their features row for row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crafts.auditing.results import SetFacts, SetName
+from crafts.core.errors import ConfigError, DataError
+from crafts.core.protocols import ExtractFeatures
+from crafts.core.records import FeatureSet
+from crafts.data.collection import Collection
+
+AUTO = "auto"
+
+BuildExtractor = Callable[[str | None], ExtractFeatures]
+"""Split, or None for all rows -> what turns a folder into features."""
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """One set of images.
+
+    Attributes:
+        name: generated, train or heldout.
+        path: as the user gave it.
+        split: rows of this split only; "" for all.
+        images: by number.
+    """
+
+    name: SetName
+    path: Path
+    split: str
+    images: Collection
+
+    def facts(self, rejected: int, groups: int) -> SetFacts:
+        """What ``audit.json`` says of it."""
+        listed = len(self.images)
+        return SetFacts(
+            name=self.name,
+            folder=self.path.resolve().name,
+            split=self.split,
+            listed=listed,
+            used=listed - rejected,
+            rejected=rejected,
+            groups=groups,
+        )
+
+
+def open_set(name: SetName, path: Path, *, split: str, wanted: str) -> ImageSet:
+    """List a folder without opening its images.
+
+    Args:
+        name: of the set.
+        path: folder of images, or shards.
+        split: a split, "" for all rows, or "auto": ``wanted`` where a row names it, else all.
+        wanted: of "auto"; "" for all rows.
+
+    Raises:
+        ConfigError: no such folder or split.
+        DataError: the layout is not recognised.
+    """
+    images = Collection(path, split=None if split in ("", AUTO) else split)
+    if split == AUTO and wanted in images.splits:
+        return ImageSet(name, path, wanted, Collection(path, split=wanted))
+    return ImageSet(name, path, "" if split == AUTO else split, images)
+
+
+def refuse_equal(sets: Mapping[SetName, ImageSet]) -> None:
+    """Refuse to hold a set against itself.
+
+    Raises:
+        ConfigError: two sets are the same rows of the same folder.
+    """
+    places = {(one.path.resolve(), one.split) for one in sets.values()}
+    if len(places) < len(sets):
+        raise ConfigError(
+            "audit",
+            came="the same images for two of --generated, --train and --heldout",
+            allowed="different folders, or one folder whose rows name their split",
+            do="Correct the paths, or add a column `split` (train, heldout).",
+        )
+
+
+@dataclass(frozen=True)
+class Features:
+    """Features of a set.
+
+    Attributes:
+        units: float32 [N, D], of length one.
+        numbers: int64 [N], the number of each row's image in its set.
+        rows: N mappings: what is known of the image.
+        faults: number -> reason, of images without features.
+        encoder: whose features these are.
+    """
+
+    units: NDArray[np.float32]
+    numbers: NDArray[np.int64]
+    rows: tuple[Mapping[str, Any], ...]
+    faults: Mapping[int, str]
+    encoder: Mapping[str, Any]
+
+    def column(self, name: str) -> NDArray[Any] | None:
+        """A field of all rows as texts [N]; None unless every row has it."""
+        values = [row.get(name) for row in self.rows]
+        return np.array([str(value) for value in values]) if all(values) else None
+
+    def keep(self, numbers: set[int]) -> Features:
+        """The rows of these images."""
+        kept = np.array([int(number) in numbers for number in self.numbers], dtype=bool)
+        rows = tuple(row for row, good in zip(self.rows, kept, strict=True) if good)
+        return Features(self.units[kept], self.numbers[kept], rows, self.faults, self.encoder)
+
+
+def read_features(one: ImageSet, build: BuildExtractor) -> Features:
+    """Features of a set, in the order of its images.
+
+    Raises:
+        DataError: an image is in neither the features nor their rejects, or features are not
+            finite.
+    """
+    found: FeatureSet = build(one.split or None)(one.path)
+    places = {one.images.name(k): k for k in range(len(one.images))}
+    faults = {places[name]: reason for name, reason in found.rejected if name in places}
+    known = [k for k, row in enumerate(found.rows) if row["name"] in places]
+    numbers = np.array([places[found.rows[k]["name"]] for k in known], dtype=np.int64)
+    if len(numbers) + len(faults) != len(places):
+        raise DataError(
+            f"features: {one.name}",
+            came=f"{len(numbers)} rows and {len(faults)} rejects for {len(places)} images",
+            allowed="one or the other for every image",
+            do="Report this: it is a fault of the program.",
+        )
+    order = np.argsort(numbers)
+    rows = tuple(found.rows[known[k]] for k in order)
+    units = unit_features(found.features[np.array(known, dtype=np.int64)[order]], one.name)
+    return Features(units, numbers[order], rows, faults, found.encoder)
+
+
+def unit_features(features: Any, name: str) -> NDArray[np.float32]:
+    """Rows [N, D] brought to length one.
+
+    Raises:
+        DataError: not two-dimensional, not finite, or a row of zeros.
+    """
+    rows = np.asarray(features, dtype=np.float32)
+    length = np.linalg.norm(rows, axis=1, keepdims=True) if rows.ndim == 2 else np.zeros(1)
+    if rows.ndim != 2 or not np.isfinite(rows).all() or not (length > 0).all():
+        raise DataError(
+            f"features: {name}",
+            came=f"shape {list(rows.shape)} with values that are not finite, or a row of zeros",
+            allowed="finite rows [N, D], none of them zero",
+            do="Extract the features again, or use another encoder.",
+        )
+    return rows / length

@@ -1,0 +1,118 @@
+"""TCGA barcodes: which patient a slide is of, and which study, hence which cancer.
+
+A barcode (``TCGA-BH-A0AU-01Z-00-DX1``) holds the tissue source site (BH) and the patient
+(TCGA-BH-A0AU). A site gave to one study only, so that the site alone names the study; a table of
+patients and projects decides where it is given. Captions are never asked.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+
+from crafts.core.errors import DataError
+from crafts.data.taxonomy import CANCERS, Cancer, cancer_of
+
+PATIENT_COLUMNS = (
+    "patient", "patient_id", "case", "case_submitter_id", "submitter_id", "cases.submitter_id",
+    "bcr_patient_barcode", "case_id",
+)  # fmt: skip
+STUDY_COLUMNS = (
+    "project", "project_id", "cases.project.project_id", "study", "cancer_type", "type", "acronym",
+)  # fmt: skip
+_BARCODE = re.compile(r"(?<![A-Za-z0-9])TCGA-([A-Za-z0-9]{2})-([A-Za-z0-9]{4})(?![A-Za-z0-9])")
+_STUDY = re.compile(r"(?:TCGA-)?([A-Za-z]{2,8})")
+
+
+def patient_of(name: str) -> str:
+    """The patient that the first barcode in a text names, such as "TCGA-BH-A0AU"; "" without."""
+    found = _BARCODE.search(name)
+    return f"TCGA-{found[1]}-{found[2]}".upper() if found else ""
+
+
+@cache
+def site_studies() -> Mapping[str, str]:
+    """Code of a tissue source site -> study code, for the 722 sites of the 33 TCGA studies.
+
+    From the public table of 11,160 TCGA patients and their cancer type; no site stands in two
+    studies there.
+    """
+    table: dict[str, str] = {}
+    text = Path(__file__).with_name("tissue_sites.txt").read_text(encoding="utf-8")
+    for line in text.splitlines():
+        if not line.startswith("#"):
+            study, _, sites = line.partition(":")
+            table.update(dict.fromkeys(sites.split(), study))
+    return table
+
+
+def load_studies(path: Path) -> dict[str, str]:
+    """Read a csv or tsv of patients and their projects.
+
+    Args:
+        path: one column of :data:`PATIENT_COLUMNS` with barcodes (of patients, or longer ones) and
+            one of :data:`STUDY_COLUMNS` with codes such as BRCA or TCGA-BRCA.
+
+    Returns:
+        Patient -> study code in upper case.
+
+    Raises:
+        DataError: unreadable, a column is missing, a row has no barcode or code, or a patient has
+            two projects.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as handle:
+            rows = list(csv.DictReader(handle, delimiter="\t" if path.suffix == ".tsv" else ","))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise _bad_table(str(path), f"unreadable ({error})") from None
+    names = set(rows[0]) if rows else set()
+    patient_column = next((name for name in PATIENT_COLUMNS if name in names), None)
+    study_column = next((name for name in STUDY_COLUMNS if name in names), None)
+    if patient_column is None or study_column is None:
+        raise _bad_table(str(path), f"columns {', '.join(map(str, names)) or 'none'}")
+    table: dict[str, str] = {}
+    for number, row in enumerate(rows, 1):
+        patient = patient_of(row[patient_column] or "")
+        found = _STUDY.fullmatch((row[study_column] or "").strip())
+        if not patient or not found:
+            came = f"patient {row[patient_column]!r}, project {row[study_column]!r}"
+            raise _bad_table(f"{path}: row {number}", came)
+        if table.setdefault(patient, found[1].upper()) != found[1].upper():
+            raise _bad_table(f"{path}: row {number}", f"a second project of {patient}")
+    return table
+
+
+def find_cancer(
+    patient: str,
+    *,
+    studies: Mapping[str, str] | None = None,
+    cancers: Sequence[Cancer] = CANCERS,
+) -> tuple[str, Cancer | None]:
+    """Study of a patient, and the cancer that it counts as.
+
+    Args:
+        patient: as :func:`patient_of` gives it.
+        studies: patient -> study, which wins over the site.
+        cancers: those to choose from; a study of none of them (GBM, LAML) gives None.
+
+    Returns:
+        The study code, "" where neither table nor site knows it, and the cancer.
+    """
+    site = patient.split("-")[1] if patient else ""
+    study = (studies or {}).get(patient) or site_studies().get(site, "")
+    return study, cancer_of(study, cancers) if study else None
+
+
+def _bad_table(where: str, came: str) -> DataError:
+    return DataError(
+        where,
+        came=came,
+        allowed=(
+            f"a column with TCGA barcodes ({', '.join(PATIENT_COLUMNS)}) and one with project "
+            f"codes ({', '.join(STUDY_COLUMNS)})"
+        ),
+        do="Correct the table of patients and projects.",
+    )

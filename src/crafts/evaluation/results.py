@@ -1,0 +1,355 @@
+"""What ``evaluate`` found: ``metrics.json`` (numbers) and ``features/map.json`` (what to show).
+
+Both are written from the classes here, so that the classes are the schema. ``version`` rises when a
+field changes its meaning or goes. NaN and infinity are never written: a number that could not be
+had is ``null``, and ``why`` beside it says why.
+
+``metrics.json`` is a :class:`Results`. Its ``rows`` hold every comparison of two sets:
+
+=============  ===============================  ======================================
+key            compared                         with (reference)
+=============  ===============================  ======================================
+heldout        generated                        tiles of held-out groups
+floor          tiles of other held-out groups   tiles of held-out groups
+nearest        nearest training tiles           tiles of held-out groups
+train          generated                        tiles of training groups
+heldout_train  tiles of held-out groups         tiles of training groups
+=============  ===============================  ======================================
+
+``nearest``, ``train`` and ``heldout_train`` need a training set. Rows with ``scope == "all"`` come
+first, then the same rows for each class (``scope == "class"``, ``name`` the class) and for each
+value of a slice (``scope`` the field, such as ``power``). All rows of one scope and name have one N
+on both sides. ``alignment`` rows have one set each, so that their N may differ: ``generated``,
+``shuffled`` (generated tiles with each other's prompts), ``heldout``, ``nearest`` (nearest training
+tiles with the prompts of the generated).
+
+``features/map.json`` is a :class:`Gallery`: names of tiles to show, and a map to draw. A tile is
+named by its set (``generated``, ``heldout``, ``train``) and its name there; the stage hands the
+report a function that opens it.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field
+
+from crafts.core.config import Config
+
+SetName = Literal["generated", "heldout", "train"]
+
+
+def _finite(value: Any) -> Any:
+    """NaN and infinity are no results; None is."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value) if abs(float(value)) < float("inf") else None
+    return value
+
+
+Number = Annotated[float | None, BeforeValidator(_finite)]
+
+
+class Measured(Config):
+    """One number.
+
+    Attributes:
+        value: mean over the repetitions; None where it could not be had.
+        spread: standard deviation over the repetitions (see ``Results.repetition``), or half the
+            width of a 95 % bootstrap interval over groups where ``kind`` says so.
+        kind: what ``spread`` is.
+        why: reason of a missing value.
+    """
+
+    value: Number = None
+    spread: Number = None
+    kind: Literal["generations", "halvings", "groups", "none"] = "none"
+    why: str = ""
+
+
+class SetFacts(Config):
+    """One set of images.
+
+    Attributes:
+        name: generated, heldout or train.
+        folder: its last name only.
+        fingerprint: sha256 over the sorted sha256 of its usable images.
+        split: rows of this split were taken; "" for all.
+        listed, used, rejected: images; used + rejected = listed.
+        groups: patients (or cases, slides) among the used; 0 when none are named.
+        classes: class -> images; "" counts those without a class.
+        truncated: share of the texts that the encoder cuts.
+    """
+
+    name: SetName
+    folder: str
+    fingerprint: str
+    split: str = ""
+    listed: int
+    used: int
+    rejected: int
+    groups: int = 0
+    classes: dict[str, int] = {}
+    truncated: Number = None
+
+
+class Row(Config):
+    """One comparison of two sets of equal size.
+
+    Attributes:
+        key: heldout, floor, nearest, train or heldout_train.
+        title: for people.
+        scope: all, class, or the field of a slice.
+        name: the class or the value of the slice; "" for all.
+        n: images on each side.
+        groups: groups on the side of the reference, 0 when none are named.
+        measures: by name: frechet_distance, frechet_normalised, frechet_infinity, kernel_distance,
+            cmmd, precision_k3, recall_k3, density_k3, coverage_k3, the same with k5, vendi
+            (of the compared set), vendi_reference.
+    """
+
+    key: Literal["heldout", "floor", "nearest", "train", "heldout_train"]
+    title: str
+    scope: str = "all"
+    name: str = ""
+    n: int
+    groups: int = 0
+    measures: dict[str, Measured]
+
+
+class AlignmentRow(Config):
+    """How well tiles follow their prompts (mean cosines in percent).
+
+    Attributes:
+        key: generated, shuffled, heldout or nearest.
+        title: for people.
+        scope: all or class.
+        name: the class.
+        n: tiles.
+        prompt_alignment: of each tile with its own text, with its interval (None without texts).
+        image_alignment: of each tile with a held-out tile of another group that has the same
+            caption, or else the same class, with its interval.
+        same_caption: share of these pairs, 0 to 1, that have the same caption.
+        class_agreement: share, in percent, whose nearest class text is that of their own class.
+    """
+
+    key: Literal["generated", "shuffled", "heldout", "nearest"]
+    title: str
+    scope: str = "all"
+    name: str = ""
+    n: int
+    prompt_alignment: Measured
+    image_alignment: Measured = Measured()
+    same_caption: Number = None
+    class_agreement: Measured = Measured()
+
+
+class Generation(Config):
+    """The same measures for one generation.
+
+    Attributes:
+        name: number or folder.
+        n: its images.
+        measures: against held-out tiles, and its prompt_alignment.
+    """
+
+    name: str
+    n: int
+    measures: dict[str, Measured]
+
+
+class StainRow(Config):
+    """Optical densities of haematoxylin and eosin in one set or class of it.
+
+    Attributes:
+        set: of the tiles.
+        name: class, "" for all.
+        n: tiles looked at (a seeded sample).
+        haematoxylin, eosin: mean over tiles of a tile's mean density.
+        haematoxylin_sd, eosin_sd: standard deviation over tiles.
+        outside: share of tiles outside the central 98 % of the held-out tiles, in H or E.
+        outside_expected: what that share is among held-out tiles themselves.
+    """
+
+    set: SetName
+    name: str = ""
+    n: int
+    haematoxylin: Number
+    haematoxylin_sd: Number
+    eosin: Number
+    eosin_sd: Number
+    outside: Number = None
+    outside_expected: Number = None
+
+
+class Mark(Config):
+    """Something that a reader of the numbers must know.
+
+    Attributes:
+        code: stable name, such as ``training_prompts`` or ``few_images``.
+        loud: to be printed big.
+        text: one or two sentences.
+    """
+
+    code: str
+    loud: bool
+    text: str
+
+
+class PromptSource(Config):
+    """Where the prompts of the generated tiles occur, word for word, as captions; counts of tiles.
+
+    Attributes:
+        heldout: of held-out tiles only.
+        both: of held-out and of training tiles.
+        train: of training tiles only.
+        neither: in neither, or the training captions are not known.
+        empty: no prompt known.
+        checked: a training set was given.
+    """
+
+    heldout: int = 0
+    both: int = 0
+    train: int = 0
+    neither: int = 0
+    empty: int = 0
+    checked: bool = False
+
+
+class GateYield(Config):
+    """What the quality gate let pass; kept + refused = listed.
+
+    Attributes:
+        listed, kept, refused: images.
+        classes: class -> {listed, kept}.
+        reasons: name of the first check that refused -> images; "unreadable" among them.
+        real_pass: share of held-out tiles, of groups that set no threshold, that pass.
+    """
+
+    listed: int
+    kept: int
+    refused: int
+    classes: dict[str, dict[str, int]] = {}
+    reasons: dict[str, int] = {}
+    real_pass: Number = None
+
+
+class Results(Config):
+    """All of ``metrics.json``.
+
+    Attributes:
+        version: of this schema.
+        lead: the distance to look at first: frechet_distance, or kernel_distance where N is below
+            twice the width of the features.
+        n: images on each side in the rows over all.
+        width: of the features.
+        seed: of every draw.
+        repetitions: how often sets were drawn.
+        repetition: what differs between repetitions: "generations" (k-th image of each prompt,
+            against a new halving of the held-out groups) or "halvings" (the same generated images,
+            new halvings and subsamples: the spread over generations is then unknown).
+        matching: "class" when all sides have the class mix of the generated tiles, else "none".
+        left_out: classes that stand in no row over all, with the reason.
+        separation: silhouette in percent by set and space, e.g. ``{"generated": {"embedding":
+            ...}}``.
+        diagnosis: findings in the order of their weight; see :mod:`crafts.evaluation.diagnosis`.
+    """
+
+    version: Literal[1] = 1
+    lead: Literal["frechet_distance", "kernel_distance"]
+    n: int
+    width: int
+    seed: int
+    repetitions: int
+    repetition: Literal["generations", "halvings"]
+    matching: Literal["class", "none"]
+    left_out: dict[str, str] = {}
+    encoder: dict[str, Any]
+    sets: list[SetFacts]
+    prompts: PromptSource
+    marks: list[Mark] = []
+    rows: list[Row]
+    alignment: list[AlignmentRow] = []
+    separation: dict[str, dict[str, Measured]] = {}
+    generations: list[Generation] = []
+    stains: list[StainRow] = []
+    gate: GateYield | None = None
+    diagnosis: list[dict[str, Any]] = []
+
+    def to_json(self) -> str:
+        """Text of ``metrics.json``; strict JSON."""
+        return _strict(self)
+
+
+class Pick(Config):
+    """A generated tile to show.
+
+    Attributes:
+        name: in the generated set.
+        text: its prompt.
+        alignment: cosine with its prompt, in percent.
+    """
+
+    name: str
+    text: str
+    alignment: Number
+
+
+class ClassPicks(Config):
+    """Tiles of one class ("" when classes are not known), by alignment with their prompts.
+
+    Attributes:
+        name: the class.
+        best, median, worst: up to 6 each, never one tile twice where there are enough.
+        real: names of held-out tiles of the class, to be shown beside.
+    """
+
+    name: str
+    best: list[Pick] = []
+    median: list[Pick] = []
+    worst: list[Pick] = []
+    real: list[str] = []
+
+
+class Pair(Config):
+    """A generated tile and the training tile nearest to it."""
+
+    generated: str
+    train: str
+    cosine: float
+    text: str = ""
+
+
+class Point(Config):
+    """One tile on the t-SNE map."""
+
+    set: SetName
+    name: str
+    label: str = ""
+    x: float
+    y: float
+
+
+class Gallery(Config):
+    """All of ``features/map.json``.
+
+    Attributes:
+        picks: by class, in the order of their names.
+        nearest: the pairs with the highest cosine first, up to 24.
+        points: the map: a sample of generated and held-out tiles, stratified by class.
+        map_settings: of the t-SNE.
+    """
+
+    version: Literal[1] = 1
+    picks: list[ClassPicks] = []
+    nearest: list[Pair] = []
+    points: list[Point] = Field(default_factory=list)
+    map_settings: dict[str, Any] = {}
+
+    def to_json(self) -> str:
+        """Text of ``features/map.json``; strict JSON."""
+        return _strict(self)
+
+
+def _strict(model: Config) -> str:
+    return json.dumps(model.model_dump(mode="json"), indent=1, ensure_ascii=False, allow_nan=False)

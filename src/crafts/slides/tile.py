@@ -1,0 +1,327 @@
+"""Stage: whole-slide images in, a folder of tiles with coordinates out. Finished slides are kept.
+
+Every slide is planned in a process of its own and cut in blocks, each again in its own; what a
+damaged file does to a library costs that slide and nothing else. The bytes of the output do not
+depend on the number of processes, on shards, or on how often the run was killed.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections import Counter, deque
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from crafts.core.artifacts import (
+    MANIFEST,
+    Manifest,
+    finish,
+    load_manifest,
+    lock,
+    raise_disk_full,
+    retry_when_full,
+    sha256_bytes,
+    sha256_file,
+)
+from crafts.core.errors import ConfigError, DataError, IntegrityError
+from crafts.core.records import Ledger
+from crafts.core.runtime import say
+from crafts.slides.options import TileConfig
+from crafts.slides.processes import Crew, Task
+from crafts.slides.publish import (
+    TILES,
+    Finished,
+    collect,
+    find_finished,
+    publish,
+    read_plan,
+    write_listing,
+)
+from crafts.slides.resolution import SlideReadError, load_overrides, override_for
+from crafts.slides.sources import Source, identity, list_sources
+from crafts.slides.work import Job, cut_block, plan_slide
+
+__all__ = ["TileConfig", "run"]
+
+_WORK = ".work"
+
+
+@dataclass
+class _Progress:
+    """A slide on its way: what it is, and which of its blocks are still to come."""
+
+    job: Job
+    key: str
+    open_blocks: set[int] = field(default_factory=set)
+    starts: tuple[int, ...] = ()
+
+
+@dataclass
+class _Run:
+    """What is done and what is to do: slides that wait, tasks that are ready, slides half done."""
+
+    config: TileConfig
+    overrides: dict[str, float]
+    output: Path
+    waiting: deque[Source]
+    ready: deque[Task] = field(default_factory=deque)
+    busy: dict[str, _Progress] = field(default_factory=dict)
+    found: dict[str, Finished] = field(default_factory=dict)
+    faults: dict[str, str] = field(default_factory=dict)
+
+    def next_task(self) -> Task | None:
+        """A block of a slide that is planned, else the plan of the next slide."""
+        if self.ready:
+            return self.ready.popleft()
+        while self.waiting:
+            source = self.waiting.popleft()
+            try:
+                progress = self._begin(source)
+            except OSError as error:
+                raise_disk_full(error, self.output)
+                self._reject(source.name, f"{source.path}: {error.strerror or error}")
+                continue
+            if progress:
+                self.busy[source.name] = progress
+                return Task((source.name, None), plan_slide, (progress.job,))
+        return None
+
+    def settle(self, task: Task, fault: str) -> None:
+        """Take note of a task that ended; the last one of a slide finishes it."""
+        name, start = task.name
+        if name in self.faults:  # another block of it failed before
+            return
+        progress = self.busy[name]
+        if not fault and start is None:
+            fault = self._plan_blocks(progress)
+        elif start is not None:
+            progress.open_blocks.discard(start)
+        if not fault and not progress.open_blocks:
+            fault = self._finish(progress)
+        if fault:
+            self._reject(name, fault)
+
+    def _begin(self, source: Source) -> _Progress | None:
+        """Take over a finished slide, or prepare a folder to work in."""
+        mpp = override_for(source.path, self.overrides)
+        key = _key(source, mpp, self.config)
+        finished = find_finished(self.output / TILES / source.name, key)
+        if finished:
+            self.found[source.name] = finished
+            return None
+        shutil.rmtree(self.output / TILES / source.name, ignore_errors=True)
+        # a name of its own: a process of a run that was killed may still write into its old folder
+        folder = self.output / _WORK / f"{os.getpid()}-{source.name}"
+        folder.mkdir()
+        return _Progress(Job(source.name, source.path, mpp, self.config, folder), key)
+
+    def _plan_blocks(self, progress: _Progress) -> str:
+        job = progress.job
+        plan = read_plan(job.folder)
+        if plan["fault"]:
+            return str(plan["fault"])
+        step, count = self.config.block_tiles, len(plan["tiles"])
+        progress.starts = tuple(range(0, count, step))
+        progress.open_blocks = set(progress.starts)
+        self.ready.extend(
+            Task((job.name, at), cut_block, (job, at, min(at + step, count)))
+            for at in progress.starts
+        )
+        return ""
+
+    def _finish(self, progress: _Progress) -> str:
+        job = progress.job
+        try:
+            finished = collect(job, progress.key, progress.starts)
+        except SlideReadError as error:
+            return str(error)
+        publish(finished, job.folder, self.output)
+        self.found[job.name] = finished
+        del self.busy[job.name]
+        say(f"tile: {job.name}: {finished.num_tiles} tiles ({len(self.found)} slides done)")
+        return ""
+
+    def _reject(self, name: str, fault: str) -> None:
+        self.faults[name] = fault
+        self.ready = deque(task for task in self.ready if task.name[0] != name)
+        say(f"tile: {name} rejected: {fault}")
+
+
+def run(config: TileConfig, inputs: Path, output: Path) -> Manifest:
+    """Cut slides into tiles.
+
+    Args:
+        config: see :class:`TileConfig`.
+        inputs: folder of slides, or one slide.
+        output: gets ``tiles/<slide>/``, ``metadata.csv``, ``slides.jsonl``, ``trident/`` and
+            ``clam/`` (coordinates), ``rejects.jsonl`` and last ``manifest.json``. What an earlier
+            run finished there for the same slides and configuration is kept.
+
+    Raises:
+        ConfigError: a path does not exist, the csv is unusable, or ``output`` is foreign.
+        DataError: no slide could be used, or too many were rejected; the others stay in ``output``.
+        RetryError: the disk is full, or another run holds ``output``.
+    """
+    sources = _share(list_sources(inputs), config.shard)
+    overrides = load_overrides(config.mpp_csv) if config.mpp_csv else {}
+    _check_output(output)
+    with lock(output / _WORK), retry_when_full(output):
+        _clear_work(output)
+        (output / MANIFEST).unlink(missing_ok=True)
+        _remove_stale(output, {source.name for source in sources})
+        work = _Run(config, overrides, output, deque(sources))
+        _tile_all(work)
+        found = work.found
+        ledger = _settle(sources, found, work.faults, output)
+        if sources:  # a shard beyond the last slide is empty and fine
+            ledger.check(config.max_reject_fraction)
+        manifest = finish(
+            output,
+            stage="tile",
+            config=config.resolved(),
+            inputs=_fingerprints(sources, found, config),
+            counts=_counts(ledger, found),
+            extra=_reasons(found),
+            only=_listed_files(output),
+        )
+    shutil.rmtree(output / _WORK)
+    return manifest
+
+
+def _share(sources: list[Source], shard: str | None) -> list[Source]:
+    k, _, n = (shard or "1/1").partition("/")
+    return sources[int(k) - 1 :: int(n)]
+
+
+def _check_output(output: Path) -> None:
+    """Refuse a folder that something else filled.
+
+    Raises:
+        ConfigError: a file, another stage's artifact, or files of unknown origin.
+    """
+    came = None
+    if output.exists() and not output.is_dir():
+        came = "a file"
+    elif (output / MANIFEST).exists():
+        try:
+            stage = load_manifest(output).stage
+        except IntegrityError:  # it is about to be written anew
+            stage = "tile"
+        came = None if stage == "tile" else f"a finished artifact of stage {stage!r}"
+    elif output.is_dir() and any(output.iterdir()) and not (output / _WORK).exists():
+        came = "existing files that no stage of crafts wrote"
+    if came:
+        raise ConfigError(
+            str(output),
+            came=came,
+            allowed="a new or empty folder, or one of an earlier tile run",
+            do="Choose another --output.",
+        )
+
+
+def _clear_work(output: Path) -> None:
+    for path in (output / _WORK).iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+    (output / TILES).mkdir(exist_ok=True)
+
+
+def _remove_stale(output: Path, names: set[str]) -> None:
+    """Take away slides that the input no longer has."""
+    for path in sorted((output / TILES).iterdir()):
+        if path.name not in names:
+            say(f"tile: {path.name} is not in the input any more; its tiles are removed")
+            shutil.rmtree(path)
+
+
+def _tile_all(work: _Run) -> None:
+    """Finish every slide, or learn why not."""
+    crew = Crew(work.config.num_workers or len(os.sched_getaffinity(0)), work.config.seconds)
+    try:
+        while True:
+            while crew.has_room and (task := work.next_task()):
+                crew.start(task)
+            if crew.is_idle:
+                return
+            work.settle(*crew.wait())
+    finally:
+        crew.close()
+
+
+def _key(source: Source, mpp: float | None, config: TileConfig) -> str:
+    """What a finished slide must agree in to be kept."""
+    regions = ""
+    if config.regions.folder is not None:
+        from crafts.slides.regions import find_region_file
+
+        file = find_region_file(config.regions.folder, source.name)
+        regions = sha256_file(file) if file else ""
+    resolved = {k: v for k, v in config.resolved().items() if k != "regions"}
+    areas = config.regions.model_dump(mode="json", exclude={"folder"})
+    return sha256_bytes(repr((identity(source.path), mpp, resolved, areas, regions)).encode())
+
+
+def _settle(
+    sources: list[Source], found: dict[str, Finished], faults: dict[str, str], output: Path
+) -> Ledger:
+    """Account for every slide, and write what lists the tiles."""
+    slides = Ledger("tile")
+    slides.listed(len(sources))
+    for source in sources:
+        if source.name in found:
+            slides.use(source.name)
+        else:
+            slides.reject(source.name, faults[source.name])
+    finished = [found[source.name] for source in sources if source.name in found]
+    write_listing(output, finished, {source.name: source.patient for source in sources})
+    tiles = Ledger("tile")
+    tiles.rejects = slides.rejects + [
+        {"item": f"{slide.name} {x},{y}", "reason": reason}
+        for slide in finished
+        for x, y, reason in slide.rejects
+    ]
+    tiles.write(output / "rejects.jsonl")
+    return slides
+
+
+def _counts(slides: Ledger, found: dict[str, Finished]) -> dict[str, int]:
+    used = sum(slide.num_tiles for slide in found.values())
+    rejected = sum(len(slide.rejects) for slide in found.values())
+    listed = sum(slide.num_listed for slide in found.values())
+    if used + rejected != listed:
+        raise DataError(
+            "tile: ledger",
+            came=f"{listed} tiles listed, {used} used, {rejected} rejected",
+            allowed="used + rejected = listed",
+            do="Report this: it is a fault of the program.",
+        )
+    own = {f"slides_{name}": value for name, value in slides.counts().items()}
+    return {"listed": listed, "used": used, "rejected": rejected, **own}
+
+
+def _reasons(found: dict[str, Finished]) -> dict[str, dict[str, int]]:
+    rejects, refused = Counter[str](), Counter[str]()
+    for slide in found.values():
+        rejects.update(reason.partition(":")[0] for _, _, reason in slide.rejects)
+        refused.update(slide.stain_refused)
+    found_reasons = {"reasons": rejects, "stain_refused": refused}
+    return {name: dict(sorted(counts.items())) for name, counts in found_reasons.items()}
+
+
+def _fingerprints(
+    sources: list[Source], found: dict[str, Finished], config: TileConfig
+) -> dict[str, str]:
+    keys = "".join(f"{s.name} {found[s.name].key if s.name in found else ''}\n" for s in sources)
+    inputs = {"slides": sha256_bytes(keys.encode())}
+    if config.mpp_csv:
+        inputs["mpp_csv"] = sha256_file(config.mpp_csv)
+    return inputs
+
+
+def _listed_files(output: Path) -> list[str]:
+    """Tables and coordinates; the tables of the slides hold the hashes of the tiles."""
+    paths = [*output.glob("*.*"), *output.glob("trident/*.h5"), *output.glob("clam/*.h5")]
+    paths += output.glob(f"{TILES}/*/slide.json")
+    names = (path.relative_to(output).as_posix() for path in paths if path.is_file())
+    return sorted(name for name in names if not name.startswith(".") and name != MANIFEST)

@@ -1,0 +1,366 @@
+"""What the processes of ``crafts tile`` do: plan one slide, and cut one block of its tiles.
+
+Both are functions of the slide and the configuration alone; they leave a JSON file as the last
+thing they write.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from crafts.core.artifacts import sha256_bytes, write_bytes
+from crafts.core.errors import DataError
+from crafts.slides.grid import Grid, TooCoarseError, View, choose_view, crop_of, plan_grid
+from crafts.slides.options import TileConfig
+from crafts.slides.quality import find_fault
+from crafts.slides.reader import Slide, open_slide
+from crafts.slides.regions import find_region_file, map_regions
+from crafts.slides.resolution import SlideReadError
+from crafts.slides.stain import StainFit, StainRefusedError, fit_stain, normalise_stain
+from crafts.slides.tissue import TissueMap, map_tissue, saturation_of
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+PLAN, UNREADABLE = "plan.json", "unreadable region"
+_PERCENTILES = 0.1, 99.9  # of a fluorescence channel of more than 8 bits
+_MAX_TILES = 20_000_000
+# zlib's run-length strategy: on tissue as small as the default, in a third of the time
+PNG_OPTIONS = {"compress_type": 3}
+
+
+@dataclass(frozen=True)
+class Job:
+    """A slide to be tiled.
+
+    Attributes:
+        name: of the slide.
+        path: of the slide.
+        mpp: microns per pixel from the csv.
+        config: of the stage.
+        folder: where results go; it exists.
+    """
+
+    name: str
+    path: Path
+    mpp: float | None
+    config: TileConfig
+    folder: Path
+
+
+def plan_slide(job: Job) -> None:
+    """Find the tiles of a slide; writes ``plan.json``, which holds ``fault`` where it has none."""
+    try:
+        plan = _plan(job)
+    except (DataError, TooCoarseError) as error:
+        plan = {"fault": str(error)}
+    _write_json(job.folder / PLAN, plan)
+
+
+def cut_block(job: Job, start: int, stop: int) -> None:
+    """Cut some of the planned tiles; writes images and ``block-<start>.json``."""
+    plan = json.loads((job.folder / PLAN).read_bytes())
+    method = job.config.stain.method
+    fit = StainFit(method, plan["stain"]) if method != "none" and plan["stain"] else None
+    rows, rejects = [], []
+    refused: dict[str, int] = {}
+    with _open(job) as slide:
+        view = _view_of(slide, job.config)
+        for x, y, fraction, region in plan["tiles"][start:stop]:
+            try:
+                pixels = read_tile(slide, x, y, view, job.config.size)
+                picture = _checked(pixels, slide, fraction, plan, job.config)
+            except _RejectedTileError as rejected:
+                rejects.append((x, y, str(rejected)))
+                continue
+            except SlideReadError as error:
+                rejects.append((x, y, f"{UNREADABLE}: {error.came}"))
+                continue
+            if fit is not None:
+                try:
+                    picture = normalise_stain(picture, fit)
+                except StainRefusedError as refusal:
+                    refused[str(refusal)] = refused.get(str(refusal), 0) + 1
+            rows.append(_save(picture, (x, y, fraction, region), view, job))
+    result = {"rows": rows, "rejects": rejects, "stain_refused": refused}
+    _write_json(job.folder / block_name(start), result)
+
+
+def block_name(start: int) -> str:
+    """File that holds the outcome of a block."""
+    return f"block-{start:08d}.json"
+
+
+def read_tile(slide: Slide, x: int, y: int, view: View, size: int) -> NDArray[Any]:
+    """The pixels of one tile, [size, size, C].
+
+    Raises:
+        SlideReadError: the region cannot be decoded, or the library gives less than it was asked.
+        _RejectedTileError: the scanner left a part of it out.
+    """
+    crop = crop_of(x, y, view, size, slide.sizes[view.level])
+    region = slide.read(crop.x, crop.y, view.level, width=crop.width, height=crop.height)
+    if region.unscanned > 0:
+        raise _RejectedTileError(f"not scanned: share {region.unscanned:.3f}")
+    if region.pixels.shape[:2] != (crop.height, crop.width):
+        raise SlideReadError(
+            str(slide.path),
+            came=f"{region.pixels.shape[:2]} px of {(crop.height, crop.width)}",
+            allowed="the whole region",
+            do="Copy the slide again.",
+        )
+    if view.is_exact:
+        return region.pixels
+    return _resize(region.pixels, crop.box, size)
+
+
+class _RejectedTileError(Exception):
+    """A tile that is no good; the message is the reason."""
+
+
+def _resize(
+    pixels: NDArray[Any], box: tuple[float, float, float, float], size: int
+) -> NDArray[Any]:
+    """Antialiased, with the fractional edges of the box."""
+    if pixels.dtype == np.uint8 and pixels.shape[2] == 3:
+        picture = Image.fromarray(pixels)
+        return np.asarray(picture.resize((size, size), Image.Resampling.LANCZOS, box=box))
+    channels = [
+        np.asarray(
+            Image.fromarray(pixels[..., i].astype(np.float32)).resize(
+                (size, size), Image.Resampling.BILINEAR, box=box
+            )
+        )
+        for i in range(pixels.shape[2])
+    ]
+    return np.rint(np.stack(channels, -1)).astype(pixels.dtype)
+
+
+def _open(job: Job) -> Slide:
+    return open_slide(job.path, mpp=job.mpp, reader=job.config.reader)
+
+
+def _view_of(slide: Slide, config: TileConfig) -> View:
+    own = slide.resolution.x, slide.resolution.y
+    return choose_view(slide.sizes, own, config.mpp, max_upsampling=config.max_upsampling)
+
+
+def _plan(job: Job) -> dict[str, Any]:
+    config = job.config
+    with _open(job) as slide:
+        view = _view_of(slide, config)
+        grid = plan_grid(slide.sizes[0], view, size=config.size, overlap=config.overlap)
+        _refuse_endless(job, grid)
+        x, y = grid.positions()
+        names = _regions(job, slide, grid, x, y)
+        gated = config.tissue.method != "none" and not slide.is_fluorescence
+        tissue = map_tissue(slide, config.tissue) if gated else None
+        share = np.ones(len(x)) if tissue is None else tissue.fractions(x, y, grid.extent)
+        inside = np.array([name is not None for name in names], bool)
+        listed = inside & ~(share <= 0)  # an unknown share is listed
+        few = listed & (share < config.tissue.min_fraction)
+        chosen = np.flatnonzero(listed & ~few)
+        if tissue is None:
+            share = np.full(len(x), np.nan)
+        tiles = [(int(x[i]), int(y[i]), _number(share[i]), names[int(i)]) for i in chosen]
+        limit = config.tissue.min_fraction
+        return {
+            "fault": "",
+            "slide": _facts(slide, view, grid, tissue),
+            "threshold": tissue.threshold if tissue else 0.0,
+            "tiles": tiles,
+            "rejects": [
+                (int(x[i]), int(y[i]), f"little tissue: share {share[i]:.3f}, below {limit:g}")
+                for i in np.flatnonzero(few)
+            ],
+            "mapping": _mapping(slide) if slide.is_fluorescence else None,
+            **_fit(slide, view, tiles, config),
+        }
+
+
+def _refuse_endless(job: Job, grid: Grid) -> None:
+    if len(grid) > _MAX_TILES:
+        raise SlideReadError(
+            str(job.path),
+            came=f"a grid of {grid.columns} x {grid.rows} tiles",
+            allowed=f"at most {_MAX_TILES}",
+            do="Check mpp and size of the tiles, and the resolution of the slide.",
+        )
+
+
+def _facts(slide: Slide, view: View, grid: Grid, tissue: TissueMap | None) -> dict[str, Any]:
+    notes = [*slide.resolution.warnings, slide.properties.get("crafts.note", "")]
+    return {
+        "reader": slide.reader,
+        "width": slide.sizes[0][0],
+        "height": slide.sizes[0][1],
+        "level_sizes": slide.sizes,
+        "mpp_x": slide.resolution.x,
+        "mpp_y": slide.resolution.y,
+        "mpp_source": slide.resolution.source,
+        "channels": slide.channels,
+        "imaging": "fluorescence" if slide.is_fluorescence else "brightfield",
+        "notes": [note for note in notes if note],
+        "view": asdict(view),
+        "grid": {"columns": grid.columns, "rows": grid.rows, "extent": grid.extent},
+        "tissue": None
+        if tissue is None
+        else {"threshold": tissue.threshold, "share": round(float(tissue.mask.mean()), 6)},
+    }
+
+
+def _regions(
+    job: Job, slide: Slide, grid: Grid, x: NDArray[Any], y: NDArray[Any]
+) -> list[str | None]:
+    """For each tile the class of the area that covers most of it; None outside of all."""
+    config = job.config.regions
+    if config.folder is None or len(x) == 0:
+        return [""] * len(x)
+    path = find_region_file(config.folder, job.name)
+    if path is None:
+        raise SlideReadError(
+            job.name,
+            came=f"no file of regions in {config.folder}",
+            allowed=f"{job.name}.geojson, .geojson.gz or .png",
+            do="Add it, or leave the slide out.",
+        )
+    maps = map_regions(path, config, slide.sizes[0], min(grid.extent) / 32)
+    if not maps:
+        return [None] * len(x)
+    names = list(maps)
+    shares = np.stack([maps[name].fractions(x, y, grid.extent) for name in names])
+    best = shares.argmax(0)
+    covered = np.minimum(shares.sum(0), 1) >= config.min_fraction
+    return [names[i] if inside else None for i, inside in zip(best, covered, strict=True)]
+
+
+def _mapping(slide: Slide) -> list[tuple[float, float]] | None:
+    """Black and white point of each channel that has more than 8 bits, from the smallest level."""
+    width, height = slide.sizes[-1]
+    side = 2048
+    left, top = max(0, (width - side) // 2), max(0, (height - side) // 2)
+    scale = slide.sizes[0][0] / width
+    pixels = slide.read(
+        round(left * scale),
+        round(top * scale),
+        len(slide.sizes) - 1,
+        width=min(side, width),
+        height=min(side, height),
+    ).pixels
+    if pixels.dtype == np.uint8:
+        return None
+    low, high = np.percentile(pixels.reshape(-1, pixels.shape[2]), _PERCENTILES, axis=0)
+    return [(float(a), float(max(b, a + 1))) for a, b in zip(low, high, strict=True)]
+
+
+def _fit(
+    slide: Slide, view: View, tiles: Sequence[tuple[int, int, Any, Any]], config: TileConfig
+) -> dict[str, Any]:
+    """The stain of a slide from evenly spread tiles, or why there is none."""
+    none = {"stain": None, "stain_refused": ""}
+    if config.stain.method == "none" or slide.is_fluorescence or not tiles:
+        return none
+    picks = np.unique(np.linspace(0, len(tiles) - 1, config.stain.sample_tiles).astype(int))
+    found = []
+    for x, y, *_ in (tiles[i] for i in picks):
+        try:
+            pixels = read_tile(slide, x, y, view, config.size)
+        except (SlideReadError, _RejectedTileError):
+            continue
+        if find_fault(pixels, config.gates) is None:
+            found.append(pixels.reshape(-1, 3))
+    if not found:
+        return {"stain": None, "stain_refused": "tissue"}
+    try:
+        fit = fit_stain(np.concatenate(found), config.stain.method)
+    except StainRefusedError as refusal:
+        return {"stain": None, "stain_refused": str(refusal)}
+    return {"stain": fit.values, "stain_refused": ""}
+
+
+def _checked(
+    pixels: NDArray[Any],
+    slide: Slide,
+    fraction: float | None,
+    plan: dict[str, Any],
+    config: TileConfig,
+) -> NDArray[np.uint8]:
+    """A tile that passed the gates, as RGB.
+
+    Raises:
+        _RejectedTileError: with the reason.
+    """
+    if slide.is_fluorescence:
+        return _colour(pixels, plan["mapping"], config.channels)
+    if fraction is None and plan["threshold"]:
+        share = float((saturation_of(pixels) > plan["threshold"]).mean())
+        if share < config.tissue.min_fraction:
+            raise _RejectedTileError(f"little tissue: share {share:.3f} (low power unreadable)")
+    if fault := find_fault(pixels, config.gates):
+        raise _RejectedTileError(fault)
+    return pixels
+
+
+def _colour(
+    pixels: NDArray[Any], mapping: list[tuple[float, float]] | None, channels: Sequence[int]
+) -> NDArray[np.uint8]:
+    """Three channels as red, green and blue; 8 bits stay as they are."""
+    colours = np.zeros((*pixels.shape[:2], 3), np.uint8)
+    for target, channel in enumerate(channels):
+        if 0 <= channel < pixels.shape[2]:
+            plane = pixels[..., channel]
+            if mapping is not None:
+                low, high = mapping[channel]
+                plane = np.clip((plane.astype(np.float64) - low) / (high - low) * 255, 0, 255)
+            colours[..., target] = plane
+    return colours
+
+
+def _save(
+    pixels: NDArray[np.uint8],
+    tile: tuple[int, int, float | None, str],
+    view: View,
+    job: Job,
+) -> dict[str, Any]:
+    x, y, fraction, region = tile
+    name = f"x{x:07d}-y{y:07d}.{job.config.image_format}"
+    data = encode_tile(pixels, view.mpp, job.config)
+    (job.folder / name).write_bytes(data)
+    return {
+        "name": name,
+        "x": x,
+        "y": y,
+        "tissue": fraction,
+        "region": region,
+        "size": len(data),
+        "sha256": sha256_bytes(data),
+    }
+
+
+def encode_tile(pixels: NDArray[np.uint8], mpp: tuple[float, float], config: TileConfig) -> bytes:
+    """A tile as a file that says its physical size to programs that ask for dots per inch."""
+    buffer = io.BytesIO()
+    picture = Image.fromarray(np.ascontiguousarray(pixels))
+    dpi = 25_400 / mpp[0], 25_400 / mpp[1]
+    if config.image_format == "png":
+        picture.save(buffer, "PNG", dpi=dpi, **PNG_OPTIONS)
+    else:  # JFIF counts dots in 16 bits
+        dots = min(round(dpi[0]), 65_535), min(round(dpi[1]), 65_535)
+        picture.save(buffer, "JPEG", quality=config.jpeg_quality, subsampling=0, dpi=dots)
+    return buffer.getvalue()
+
+
+def _number(value: float) -> float | None:
+    return None if np.isnan(value) else round(float(value), 4)
+
+
+def _write_json(path: Path, value: Any) -> None:
+    write_bytes(path, json.dumps(value, ensure_ascii=False).encode())

@@ -1,0 +1,200 @@
+"""Search over whole sets, the limit and the verdict."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from scipy.stats import beta
+
+from crafts.auditing import copies
+from crafts.auditing.copies import (
+    DEFAULT_CORRELATION,
+    HIGHEST,
+    LOWEST,
+    Found,
+    Library,
+    Seen,
+    calibrate,
+    count_kinds,
+    find_copies,
+    judge,
+    name_transformation,
+    share_of,
+)
+from crafts.auditing.results import Verdict
+from crafts.auditing.search import Match
+from crafts.core.artifacts import sha256_bytes
+from crafts.data.augment import stain_jitter
+from crafts.data.collection import Tile
+
+WHITE = np.full((128, 128, 3), 255, np.uint8)
+
+
+def tiles_of(images):
+    def load(number):
+        pixels = images[number]
+        if isinstance(pixels, str):
+            return pixels
+        return Tile(f"{number}.png", pixels, sha256_bytes(pixels.tobytes()))
+
+    return load
+
+
+def jpeg(pixels, quality):
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=quality)
+    return np.asarray(Image.open(buffer))
+
+
+def restain(pixels):
+    image = torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None].float() / 127.5 - 1
+    changed = stain_jitter(image, torch.tensor([[1.4, 0.6, 1.0]]), torch.zeros(1, 3))
+    return ((changed[0].permute(1, 2, 0) + 1) * 127.5).round().byte().numpy()
+
+
+@pytest.fixture(scope="module")
+def training(painted):
+    return [painted(k) for k in range(12)] + [WHITE, "truncated image"]
+
+
+@pytest.fixture(scope="module")
+def library(training):
+    return Library(len(training), tiles_of(training), num_workers=2)
+
+
+def audit(images, library):
+    found = find_copies("test", len(images), tiles_of(images), library)
+    return [judge(str(k), item, 0.6, "t{}".format) for k, item in enumerate(found)]
+
+
+def test_each_change_is_named(painted, library):
+    half = painted(41).copy()
+    half[64:] = painted(8)[:64]
+    part = Image.fromarray(painted(9)[30:94, 30:94]).resize((128, 128), Image.Resampling.BICUBIC)
+    kept = painted(44).copy()
+    kept[:, :64] = painted(10)[:, :64]
+    changed = painted(1).copy()
+    changed[0, 0, 0] ^= 1
+    images = [
+        painted(0),
+        jpeg(painted(2), 40),
+        restain(painted(3)),
+        np.ascontiguousarray(np.rot90(painted(4))),
+        np.ascontiguousarray(painted(5)[:, ::-1]),
+        half,
+        np.asarray(part),
+        kept,
+        painted(42),
+        changed,
+    ]
+    got = audit(images, library)
+    assert [one.kind for one in got] == [
+        "exact file",
+        "re-encoded",
+        "restained",
+        "turned",
+        "turned",
+        "part",
+        "part",
+        "part",
+        "",
+        "re-encoded",
+    ]
+    assert [one.source for one in got[:8]] == "t0 t2 t3 t4 t5 t8 t9 t10".split()
+    assert [one.verdict for one in got] == ["copy"] * 8 + ["clear", "copy"]
+    assert got[7].how.startswith("a part of it, in its place")
+    assert got[3].how == "rotated by 90°"
+    assert got[4].how == "mirrored"
+    assert "50 % down" in got[5].how
+    assert "a part enlarged 2." in got[6].how or "a part enlarged 1.9" in got[6].how
+    assert "other colours" in got[2].how
+    assert got[5].shift[0] == pytest.approx(-0.5, abs=0.02)
+
+
+def test_equal_pixels_in_another_file(painted, library):
+    item = find_copies("test", 1, lambda k: Tile("a", painted(6), "other hash"), library)[0]
+    assert judge("a", item, 0.6, str).kind == "exact pixels"
+
+
+def test_empty_tiles_are_plain_even_when_they_are_equal(library):
+    nearly = WHITE.copy()
+    nearly[:6, :6] = 90
+    assert [one.verdict for one in audit([WHITE, nearly], library)] == ["plain", "plain"]
+
+
+def test_unusable_tiles_are_rejected_with_their_reason(painted, library):
+    images = ["damaged", painted(0)[:20, :20], np.tile(painted(0)[:32], (1, 9, 1))]
+    got = audit(images, library)
+    assert [one.verdict for one in got] == ["rejected"] * 3
+    assert got[0].reason == "damaged"
+    assert "20 x 20 px; the shorter side must have 32" in got[1].reason
+    assert "longer than 8 times" in got[2].reason
+    assert library.facts[13].fault == "truncated image"
+
+
+def test_blocks_do_not_change_what_is_found(painted, training, library, monkeypatch):
+    images = [jpeg(painted(k), 60) for k in (0, 5, 11)] + [painted(43)]
+    whole = audit(images, library)
+    monkeypatch.setattr(copies, "_BLOCK", 3)
+    small = Library(len(training), tiles_of(training))
+    again = audit(images, small)
+    assert [one.source for one in again][:3] == [one.source for one in whole][:3]
+    assert [one.verdict for one in again] == [one.verdict for one in whole]
+    assert small.facts.keys() == library.facts.keys()
+
+
+def scored(values):
+    return [Found(Seen("f", "p"), match=Match(0, value, 1.0)) for value in values]
+
+
+def test_the_limit_is_a_quantile_of_tiles_that_share_nothing():
+    scores = np.linspace(0, 0.54, 1000)
+    limit = calibrate(scored([*scores, *[0.97] * 40]))
+    assert limit.source == "heldout"
+    assert limit.n == 1000
+    assert limit.quantile == pytest.approx(np.quantile(scores, 0.999))
+    assert limit.value == pytest.approx(limit.quantile + 0.1)
+
+
+def test_the_limit_stays_within_bounds():
+    assert calibrate(scored(np.zeros(300))).value == LOWEST
+    assert calibrate(scored(np.full(300, 0.69))).value == HIGHEST
+
+
+def test_few_held_out_tiles_set_no_limit():
+    limit = calibrate(scored(np.zeros(199)))
+    assert (limit.value, limit.source, limit.n) == (DEFAULT_CORRELATION, "default", 199)
+    assert calibrate([]).source == "default"
+
+
+def test_transformations_in_words():
+    turn = (0.0, 1.0, -1.0, 0.0)
+    assert name_transformation(Match(0, 1, 1.0, turn), recoloured=False) == (
+        "turned",
+        "rotated by 90°",
+    )
+    kind, how = name_transformation(Match(0, 1, 0.5, shift=(0.0, -64.0)), recoloured=True)
+    assert (kind, how) == ("part", "shifted by 50 % right, 0 % up, other colours")
+    assert name_transformation(Match(0, 1, 1.0), recoloured=True)[0] == "restained"
+
+
+def test_the_interval_is_that_of_clopper_and_pearson():
+    share = share_of(3, 50)
+    assert share.low == pytest.approx(beta.ppf(0.025, 3, 48))
+    assert share.high == pytest.approx(beta.ppf(0.975, 4, 47))
+    assert share_of(0, 100).high == pytest.approx(1 - 0.025 ** (1 / 100))
+    assert share_of(0, 0).share is None
+
+
+def test_kinds_are_counted():
+    verdicts = [
+        Verdict(name="a", verdict="copy", kind="part"),
+        Verdict(name="b", verdict="copy", kind="turned"),
+        Verdict(name="c", verdict="copy", kind="part"),
+        Verdict(name="d", verdict="clear"),
+    ]
+    assert count_kinds(verdicts) == {"part": 2, "turned": 1}
