@@ -63,9 +63,11 @@ docs: $(VENV)/core.stamp  ## write docs/cli.md from --help
 soak: $(VENV)/dev.stamp  ## the long runs that `make test` leaves out
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -v -s -m soak tests
 
-bench: $(VENV)/core.stamp  ## sampling and training speed beside diffusers' own
+bench: $(VENV)/dev.stamp  ## speed beside diffusers', torchmetrics' and openslide's own
 	@$(QUIET) $(BIN)/python bench/sampling.py
 	@$(QUIET) $(BIN)/python bench/training.py
+	@$(QUIET) $(BIN)/python bench/evaluation.py
+	@$(QUIET) $(BIN)/python bench/tiling.py
 
 model-check: $(VENV)/core.stamp  ## fresh tiles of the shipped model against the features on record
 	@$(BIN)/python recipes/mini/model_check.py

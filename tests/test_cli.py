@@ -68,8 +68,6 @@ FLAGS = {
     "serve": ["--host", "--port"],
 }
 NOT_YET = [
-    ["summarise", "reports", "--output", "o.jsonl"],
-    ["caption", "tiles", "--output", "o"],
     ["experiment", "summaries", "--output", "o"],
     ["benchmark", "retrieval", "--output", "o"],
     ["study", "prepare", "--output", "o"],

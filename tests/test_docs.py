@@ -10,7 +10,8 @@ import pytest
 
 from crafts import cli
 
-PAGES = ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "docs/fine-tune.md", "docs/cli.md"]
+PAGES = ["README.md", "ARCHITECTURE.md", "CHANGELOG.md"]
+PAGES += [f"docs/{name}.md" for name in "audit cli evaluate fine-tune reports slides summaries".split()]
 
 
 def test_cli_page_is_fresh(root, monkeypatch):

@@ -112,7 +112,8 @@ def in_turn(lists: Sequence[Sequence[Any]]) -> Iterator[Any]:
 
 def variant_names() -> list[str]:
     """All variants that are encoded."""
-    kinds = ["blur", "washed eosin", "stain shift", "compression", "washed eosin and blur"]
+    kinds = ["blur", "washed eosin", "stain shift", "redder", "compression"]
+    kinds += ["washed eosin and blur"]
     return ["clean", *(f"{kind} {level}" for kind in kinds for level in LEVELS), "views"]
 
 
@@ -133,6 +134,8 @@ def damage(
         out = np.concatenate([blur(out[k : k + 64], BLUR[level]) for k in range(0, len(out), 64)])
     if kind == "stain shift":
         return shift_stain(tiles, SHIFT[level], turn=TURNS[level])
+    if kind == "redder":  # one stain shift at all strengths: red light is taken less and less
+        return shift_stain(tiles, SHIFT[level], turn=0.5)
     return compress(tiles, QUALITY[level]) if kind == "compression" else out
 
 

@@ -51,7 +51,8 @@ def main() -> int:
     fields = [extract_fields(one.traced) for one in scrubbed]
     seconds = (halfway - started, time.process_time() - halfway)
     print(
-        f"{len(painted)} painted reports: scrubbed in {seconds[0]:.1f} s, read in {seconds[1]:.1f} s"
+        f"{len(painted)} painted reports: scrubbed in {seconds[0]:.1f} s, read in "
+        f"{seconds[1]:.1f} s"
     )
     held = print_leaks(painted, scrubbed) & print_losses(painted, scrubbed)
     print_fields(painted, fields)

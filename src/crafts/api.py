@@ -14,8 +14,11 @@ if TYPE_CHECKING:
 
     from crafts.auditing.audit import AuditConfig
     from crafts.auditing.membership import Target
+    from crafts.captions.caption import CaptionConfig
+    from crafts.captions.summarise import SummariseConfig
     from crafts.core.artifacts import Manifest
     from crafts.core.config import Config
+    from crafts.core.protocols import CountTokens
     from crafts.data.encode import EncodeConfig
     from crafts.data.pack import PackConfig
     from crafts.evaluation.evaluate import EvaluateConfig
@@ -24,7 +27,10 @@ if TYPE_CHECKING:
     from crafts.slides.options import TileConfig
     from crafts.training.train import TrainConfig
 
-BUILT = ("doctor", "tile", "pack", "encode", "train", "generate", "evaluate", "audit")
+BUILT = (
+    *("doctor", "tile", "summarise", "caption", "pack", "encode", "train", "generate"),
+    *("evaluate", "audit"),
+)
 
 
 @dataclass(frozen=True)
@@ -106,7 +112,17 @@ def load(source: str | Path = "mini", *, device: str = "auto") -> Model:
 
 
 def configure(
-    stage: Literal["tile", "pack", "encode", "train", "generate", "evaluate", "audit"],
+    stage: Literal[
+        "tile",
+        "summarise",
+        "caption",
+        "pack",
+        "encode",
+        "train",
+        "generate",
+        "evaluate",
+        "audit",
+    ],
     source: Path | Mapping[str, Any] | None = None,
     overrides: Sequence[str] = (),
 ) -> Any:
@@ -225,14 +241,61 @@ def tile(config: TileConfig | Mapping[str, Any] | None, slides: Path, output: Pa
     return stage.run(_resolved("tile", config), Path(slides), Path(output))
 
 
-def summarise(config: Mapping[str, Any], output: Path) -> NoReturn:
-    """Reports into short captions; not built yet."""
-    not_yet("crafts summarise", "summaries of reports")
+def summarise(
+    config: SummariseConfig | Mapping[str, Any] | None, reports: Path, output: Path
+) -> Manifest:
+    """Reports into short de-identified summaries; see :func:`crafts.captions.summarise.run`."""
+    from crafts.captions import summarise as stage
+
+    resolved = _resolved("summarise", config)
+    counter = _token_counter(resolved.tokenizer)
+    return stage.run(resolved, Path(reports), Path(output), count_tokens=counter)
 
 
-def caption(config: Mapping[str, Any], output: Path) -> NoReturn:
-    """Captions for tiles; not built yet."""
-    not_yet("crafts caption", "captions for tiles")
+def caption(
+    config: CaptionConfig | Mapping[str, Any] | None,
+    tiles: Path,
+    output: Path,
+    *,
+    summaries: Path | None = None,
+    scores: Path | None = None,
+) -> Manifest:
+    """Tiles with captions from summaries and scores; see :func:`crafts.captions.caption.run`.
+
+    Args:
+        config: grammar, levels, budget and the rest.
+        tiles: output of ``tile``, or a folder of images with metadata.csv.
+        output: folder to write, for ``pack``.
+        summaries: output of ``summarise``.
+        scores: csv, h5 or GeoJSON, or a folder with one a slide.
+    """
+    from crafts.captions import caption as stage
+
+    resolved = _resolved("caption", config)
+    counter = _token_counter(resolved.tokenizer)
+    sources = stage.Sources(Path(tiles), _path(summaries), _path(scores))
+    return stage.run(resolved, sources, Path(output), count_tokens=counter)
+
+
+def _path(value: str | Path | None) -> Path | None:
+    return None if value is None else Path(value)
+
+
+def _token_counter(source: str) -> CountTokens:
+    """Counter of the tokenizer of a model, or of a tokenizer's own folder."""
+    from crafts.model.bundle import resolve_model
+    from crafts.model.text import load_tokenizer
+
+    folder = Path(source)
+    alone = any((folder / name).is_file() for name in ("tokenizer.json", "vocab.json"))
+    if not alone:
+        folder = resolve_model(source, network=True) / "tokenizer"
+    tokenizer = load_tokenizer(folder)
+
+    def count(text: str) -> int:
+        return len(tokenizer(text, truncation=False, verbose=False)["input_ids"])
+
+    return count
 
 
 def evaluate(config: EvaluateConfig | Mapping[str, Any], output: Path) -> Manifest:
@@ -325,6 +388,14 @@ def _config_class(stage: str) -> type[Config]:
         from crafts.slides.options import TileConfig
 
         return TileConfig
+    if stage == "summarise":
+        from crafts.captions.summarise import SummariseConfig
+
+        return SummariseConfig
+    if stage == "caption":
+        from crafts.captions.caption import CaptionConfig
+
+        return CaptionConfig
     if stage == "pack":
         from crafts.data.pack import PackConfig
 

@@ -206,35 +206,47 @@ def summarise(
     output: Annotated[
         Path, typer.Option("--output", help="File to write (jsonl).", show_default=False)
     ],
-    tokens: Annotated[int, typer.Option(help="Tokens of a summary at most.")] = 35,
+    tokens: Annotated[
+        int | None, typer.Option(help="Tokens of a summary at most; 35 by default.")
+    ] = None,
     backend: Annotated[
-        Literal["extractive", "openai"], typer.Option(help="Who summarises.")
-    ] = "extractive",
+        Literal["extractive", "openai"] | None,
+        typer.Option(help="Who summarises; extractive (rules, offline) by default."),
+    ] = None,
     tokenizer: Annotated[
-        str, typer.Option(help="mini, a folder, or a hub id: whose tokens count.")
-    ] = "mini",
+        str | None, typer.Option(help="mini, a folder, or a hub id: whose tokens count.")
+    ] = None,
+    overrides: Overrides = [],  # noqa: B006
     dry_run: DryRun = False,
 ) -> None:
-    """Not built yet: short captions from pathology reports."""
+    """Short de-identified summaries of pathology reports, within a budget of tokens."""
     from crafts import api
 
-    api.summarise(
-        {"reports": reports, "tokens": tokens, "backend": backend, "tokenizer": tokenizer}, output
-    )
+    given = {"tokens": tokens, "backend": backend, "tokenizer": tokenizer}
+    config = api.configure("summarise", _said(given), overrides)
+    if not _shown(config, dry_run):
+        _done(api.summarise(config, reports, output), output)
 
 
 @app.command()
 def caption(
-    tiles: Annotated[Path, typer.Argument(help="Folder of tiles.", show_default=False)],
+    tiles: Annotated[
+        Path, typer.Argument(help="Output of tile, or tiles with metadata.", show_default=False)
+    ],
     output: Output,
     summaries: Annotated[Path | None, typer.Option(help="Output of summarise.")] = None,
-    scores: Annotated[Path | None, typer.Option(help="Scores of tiles.")] = None,
+    scores: Annotated[
+        Path | None, typer.Option(help="Scores of tiles: csv, h5, GeoJSON, or a folder of them.")
+    ] = None,
+    overrides: Overrides = [],  # noqa: B006
     dry_run: DryRun = False,
 ) -> None:
-    """Not built yet: captions for tiles from summaries and scores."""
+    """Captions for tiles, from summaries of their reports and scores; for pack to read."""
     from crafts import api
 
-    api.caption({"tiles": tiles, "summaries": summaries, "scores": scores}, output)
+    config = api.configure("caption", {}, overrides)
+    if not _shown(config, dry_run):
+        _done(api.caption(config, tiles, output, summaries=summaries, scores=scores), output)
 
 
 @app.command()

@@ -12,9 +12,10 @@ from scipy.stats import beta
 
 from crafts.auditing import copies
 from crafts.auditing.copies import (
-    DEFAULT_CORRELATION,
-    HIGHEST,
-    LOWEST,
+    DEFAULT_PART,
+    DEFAULT_WHOLE,
+    PART,
+    WHOLE,
     Found,
     Library,
     Seen,
@@ -31,6 +32,7 @@ from crafts.core.artifacts import sha256_bytes
 from crafts.data.augment import stain_jitter
 from crafts.data.collection import Tile
 
+LIMITS = calibrate([])
 WHITE = np.full((128, 128, 3), 255, np.uint8)
 
 
@@ -68,7 +70,7 @@ def library(training):
 
 def audit(images, library):
     found = find_copies("test", len(images), tiles_of(images), library)
-    return [judge(str(k), item, 0.6, "t{}".format) for k, item in enumerate(found)]
+    return [judge(str(k), item, LIMITS, "t{}".format) for k, item in enumerate(found)]
 
 
 def test_each_change_is_named(painted, library):
@@ -117,7 +119,7 @@ def test_each_change_is_named(painted, library):
 
 def test_equal_pixels_in_another_file(painted, library):
     item = find_copies("test", 1, lambda k: Tile("a", painted(6), "other hash"), library)[0]
-    assert judge("a", item, 0.6, str).kind == "exact pixels"
+    assert judge("a", item, LIMITS, str).kind == "exact pixels"
 
 
 def test_empty_tiles_are_plain_even_when_they_are_equal(library):
@@ -147,28 +149,36 @@ def test_blocks_do_not_change_what_is_found(painted, training, library, monkeypa
     assert small.facts.keys() == library.facts.keys()
 
 
-def scored(values):
-    return [Found(Seen("f", "p"), match=Match(0, value, 1.0)) for value in values]
+def scored(values, overlap=1.0):
+    return [Found(Seen("f", "p"), match=Match(0, value, overlap)) for value in values]
 
 
-def test_the_limit_is_a_quantile_of_tiles_that_share_nothing():
-    scores = np.linspace(0, 0.54, 1000)
-    limit = calibrate(scored([*scores, *[0.97] * 40]))
-    assert limit.source == "heldout"
-    assert limit.n == 1000
-    assert limit.quantile == pytest.approx(np.quantile(scores, 0.999))
-    assert limit.value == pytest.approx(limit.quantile + 0.1)
+def test_limits_are_quantiles_of_tiles_that_share_nothing():
+    parts, wholes = np.linspace(0, 0.54, 1000), np.linspace(0, 0.35, 1000)
+    limits = calibrate([*scored(parts, 0.5), *scored(wholes), *scored([0.97] * 40)])
+    assert {limits.part.source, limits.whole.source} == {"heldout"}
+    assert (limits.part.n, limits.whole.n) == (2000, 2000)
+    assert limits.part.quantile == pytest.approx(np.quantile([*parts, *np.zeros(1000)], 0.999))
+    assert limits.whole.quantile == pytest.approx(np.quantile([*wholes, *np.zeros(1000)], 0.999))
+    assert limits.part.value == pytest.approx(limits.part.quantile + 0.1)
+    assert limits.whole.value == pytest.approx(limits.whole.quantile + 0.1)
+    assert limits.of(Match(0, 1.0, 0.5)) == limits.part.value
+    assert limits.of(Match(0, 1.0, 1.0, (0.5, 0.0, 0.0, 0.5))) == limits.part.value
+    assert limits.of(Match(0, 1.0, 1.0, (0.0, -1.0, 1.0, 0.0))) == limits.whole.value
 
 
-def test_the_limit_stays_within_bounds():
-    assert calibrate(scored(np.zeros(300))).value == LOWEST
-    assert calibrate(scored(np.full(300, 0.69))).value == HIGHEST
+def test_the_limits_stay_within_bounds():
+    low, high = calibrate(scored(np.zeros(300))), calibrate(scored(np.full(300, 0.69)))
+    assert (low.part.value, low.whole.value) == (PART[0], WHOLE[0])
+    assert (high.part.value, high.whole.value) == (PART[0], WHOLE[1])
+    assert calibrate(scored(np.full(300, 0.69), 0.4)).part.value == PART[1]
 
 
 def test_few_held_out_tiles_set_no_limit():
-    limit = calibrate(scored(np.zeros(199)))
-    assert (limit.value, limit.source, limit.n) == (DEFAULT_CORRELATION, "default", 199)
-    assert calibrate([]).source == "default"
+    limits = calibrate(scored(np.zeros(199)))
+    assert (limits.part.value, limits.whole.value) == (DEFAULT_PART, DEFAULT_WHOLE)
+    assert (limits.part.source, limits.whole.n) == ("default", 199)
+    assert calibrate([]).part.source == "default"
 
 
 def test_transformations_in_words():

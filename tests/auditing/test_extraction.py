@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from crafts.auditing.copies import Library
+from crafts.auditing.copies import Library, calibrate
 from crafts.auditing.extraction import extract, largest_clique, most_repeated
 from crafts.core.artifacts import sha256_bytes
 from crafts.data.collection import Tile
@@ -42,7 +42,7 @@ def test_a_model_that_repeats_a_tile_is_caught(painted, library):
         make_images,
         library,
         seeds=4,
-        threshold=0.6,
+        limits=calibrate([]),
         train_name="t{}".format,
     )
     leaky, honest = drawn.extraction.captions

@@ -39,6 +39,7 @@ TOY = DenoiserConfig(
     num_heads=2,
     cross_attention_dim=16,
     norm_num_groups=8,
+    layers_per_block=1,
 )
 scores = st.lists(st.integers(0, 6).map(float), min_size=2, max_size=30).map(np.array)
 
@@ -100,7 +101,7 @@ def test_both_sides_get_equal_shares_of_each_kind():
         assert sum(members[k]["set"] == name for k in first) == wanted
         assert sum(nonmembers[k]["set"] == name for k in second) == wanted
     fewer = draw_sides(members, nonmembers, number=15)
-    assert len(fewer[0]) == len(fewer[1]) and abs(len(fewer[0]) - 15) <= 1
+    assert len(fewer[0]) == len(fewer[1]) and 14 <= len(fewer[0]) <= 15
     assert draw_sides([{}] * 5, [{"set": "a"}] * 7, number=9)[2] == ""
 
 
@@ -112,7 +113,8 @@ def test_contrast_is_the_mean_step():
 
 @pytest.fixture(scope="module")
 def tiles():
-    return [paint_tile(seed=3, index=k, size=64).image for k in range(70)]
+    """Of one class, so that no tile is easier than another by its kind."""
+    return [paint_tile(seed=3, index=k, size=64, classes=("glands",)).image for k in range(70)]
 
 
 @pytest.fixture(scope="module")
@@ -126,14 +128,14 @@ def by_heart(tiles, tmp_path_factory):
         denoiser=build_denoiser(TOY),
         schedule=build_schedule(ScheduleConfig()),
     )
-    images = torch.stack([torch.from_numpy(tile.copy()) for tile in tiles[:4]]).repeat(4, 1, 1, 1)
+    images = torch.stack([torch.from_numpy(tile.copy()) for tile in tiles[:4]]).repeat(2, 1, 1, 1)
     x0 = bundle.codec.encode(images.permute(0, 3, 1, 2).float() / 127.5 - 1)[0]
     with torch.no_grad():
-        tokens = bundle.text.encode([""]).tokens.expand(16, -1, -1)
+        tokens = bundle.text.encode([""]).tokens.expand(8, -1, -1)
     optimizer = torch.optim.Adam(bundle.denoiser.parameters(), 4e-3)
     generator = torch.Generator().manual_seed(0)
-    for _ in range(240):
-        t = torch.randint(0, 600, (16,), generator=generator)
+    for _ in range(150):
+        t = torch.randint(0, 600, (8,), generator=generator)
         noise = torch.randn(x0.shape, generator=generator)
         x_t = bundle.schedule.add_noise(x0, noise, t)
         prediction = bundle.denoiser(x_t, t, encoder_hidden_states=tokens).sample
@@ -150,8 +152,7 @@ def test_an_over_trained_model_gives_its_members_away(by_heart, tiles):
 
     texts = [""] * len(tiles)
     got = -losses_of(tiles, texts)
-    found = attack("loss", got[:4], got[4:])
-    assert found.auc > 0.9
+    assert attack("loss", got[:4], got[4:]).auc > 0.9
     fresh = replace(by_heart, denoiser=build_denoiser(TOY))
     got = -compute_losses(fresh, tiles, texts, timesteps=(50, 100, 200, 300, 500))
     assert abs(area_under_curve(got[:4], got[4:]) - 0.5) < 0.4  # the tiles do not do it alone

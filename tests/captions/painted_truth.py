@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from captions.painted_findings import Painted, Plant
-
 from crafts.captions.fields import Fields
 from crafts.captions.privacy import Scrubbed
 

@@ -46,9 +46,14 @@ def test_words_split_at_the_margin():
 
 @pytest.mark.parametrize(
     ("misread", "word"),
-    [("carclnoma", "carcinoma"), ("CARC1NOMA", "CARCINOMA"), ("adenocarcinorna", "adenocarcinoma"),
-     ("EXCISON", "EXCISION"), ("metastatlc", "metastatic")],
-)  # fmt: skip
+    [
+        ("carclnoma", "carcinoma"),
+        ("CARC1NOMA", "CARCINOMA"),
+        ("adenocarcinorna", "adenocarcinoma"),
+        ("EXCISON", "EXCISION"),
+        ("metastatlc", "metastatic"),
+    ],
+)
 def test_misread_words_are_mended(misread, word):
     assert clean(f"the {misread} here").text == f"the {word} here"
 
@@ -60,7 +65,8 @@ def test_a_capitalised_word_is_left_as_it_came():
 
 def test_broken_lines_are_joined_and_statements_kept_apart():
     source = (
-        "A. BREAST, LEFT, EXCISION:\nINFILTRATING\nDUCTAL CARCINOMA, GRADE 2\nTUMOR SIZE:\n2.5 X 2 CM\n"
+        "A. BREAST, LEFT, EXCISION:\nINFILTRATING\nDUCTAL CARCINOMA, GRADE 2\nTUMOR SIZE:\n2.5 X "
+        "2 CM\n"
         "MARGINS ARE FREE\nB. LYMPH NODE:\nno tumor (0/1), see\ncomment."
     )
     assert clean(source).text.split("\n") == [
@@ -74,7 +80,8 @@ def test_broken_lines_are_joined_and_statements_kept_apart():
 
 def test_furniture_and_form_boilerplate_go():
     source = (
-        "Page 1 of 2\nGENERAL HOSPITAL REPORT\nCriteria\nYes\nHIPAA Discrepancy\n=====\nLung: adenocarcinoma.\n"
+        "Page 1 of 2\nGENERAL HOSPITAL REPORT\nCriteria\nYes\nHIPAA Discrepancy\n=====\nLung: "
+        "adenocarcinoma.\n"
         "GENERAL HOSPITAL REPORT\nQUALIFIED / DISQUALIFIED\n[ ] Necrosis\nGENERAL HOSPITAL REPORT\n"
     )
     assert clean(source).text == "GENERAL HOSPITAL REPORT\nLung: adenocarcinoma.\nNecrosis"
@@ -87,13 +94,18 @@ def test_a_finding_that_is_said_twice_stays():
 
 def test_a_report_in_one_line_gets_its_headings_back():
     source = (
-        "FINAL DIAGNOSIS: A. Breast, left, biopsy: 1. Invasive carcinoma, grade: 2. Margins are free. "
+        "FINAL DIAGNOSIS: A. Breast, left, biopsy: 1. Invasive carcinoma, grade: 2. Margins are "
+        "free. "
         "B. Skin: benign. MICROSCOPIC DESCRIPTION: " + "Sheets of cells with pale nuclei. " * 6
     )
     lines = clean(source).text.split("\n")
     assert [line[:12] for line in lines] == [
-        "FINAL DIAGNO", "A. Breast, l", "1. Invasive ", "B. Skin: ben", "MICROSCOPIC "
-    ]  # fmt: skip
+        "FINAL DIAGNO",
+        "A. Breast, l",
+        "1. Invasive ",
+        "B. Skin: ben",
+        "MICROSCOPIC ",
+    ]
     assert "grade: 2. Margins" in lines[2]
 
 
@@ -113,8 +125,11 @@ def test_replacing_keeps_the_place():
 def test_sentences():
     text = "Tumor size 1.2 cm. Grade 2; pT1.\nNo necrosis"
     assert [text[s:e] for s, e in iter_sentences(text)] == [
-        "Tumor size 1.2 cm.", "Grade 2;", "pT1.", "No necrosis"
-    ]  # fmt: skip
+        "Tumor size 1.2 cm.",
+        "Grade 2;",
+        "pT1.",
+        "No necrosis",
+    ]
     assert GAP not in clean(GAP).text
 
 

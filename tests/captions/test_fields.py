@@ -1,11 +1,11 @@
 """Fields: what a report finds, what it rules out, on which side, and where it says so."""
 
 import pytest
-from captions.painted_reports import paint_reports
-from captions.painted_truth import COMPARED, compare
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from captions.painted_reports import paint_reports
+from captions.painted_truth import COMPARED, compare
 from crafts.captions.fields import NAMES, extract_fields, is_negated
 from crafts.captions.privacy import scrub
 from crafts.captions.reports import iter_reports
@@ -61,16 +61,23 @@ def test_what_is_ruled_out_is_kept_as_such():
 @pytest.mark.parametrize(
     ("text", "negated"),
     [
-        ("No evidence of [carcinoma].", True), ("Negative for [carcinoma] and dysplasia.", True),
-        ("Free of dysplasia and [carcinoma].", True), ("[Carcinoma] is not identified.", True),
-        ("[Necrosis]: absent", True), ("Neither [necrosis] nor calcification.", True),
-        ("[Necrosis] cannot be identified.", True), ("[Sarcoma] was ruled out.", True),
-        ("[Carcinoma] is present.", False), ("No necrosis, but [carcinoma] is present.", False),
-        ("[Carcinoma] is negative for estrogen receptors.", False), ("Not only [carcinoma].", False),
-        ("[Carcinoma] with no necrosis.", False), ("No necrosis; [carcinoma].", False),
+        ("No evidence of [carcinoma].", True),
+        ("Negative for [carcinoma] and dysplasia.", True),
+        ("Free of dysplasia and [carcinoma].", True),
+        ("[Carcinoma] is not identified.", True),
+        ("[Necrosis]: absent", True),
+        ("Neither [necrosis] nor calcification.", True),
+        ("[Necrosis] cannot be identified.", True),
+        ("[Sarcoma] was ruled out.", True),
+        ("[Carcinoma] is present.", False),
+        ("No necrosis, but [carcinoma] is present.", False),
+        ("[Carcinoma] is negative for estrogen receptors.", False),
+        ("Not only [carcinoma].", False),
+        ("[Carcinoma] with no necrosis.", False),
+        ("No necrosis; [carcinoma].", False),
         ("No carcinoma in situ, [carcinoma] measures 2 cm.", False),
     ],
-)  # fmt: skip
+)
 def test_negation(text, negated):
     start, end = text.index("["), text.index("]") - 1
     assert is_negated(text.replace("[", "").replace("]", ""), start, end) == negated
@@ -78,25 +85,38 @@ def test_negation(text, negated):
 
 VALUES = {
     "Carcinoma, infiltrating ductal, NOS": ("histology", "invasive ductal carcinoma"),
-    "Infiltrating ductal and lobular carcinoma": ("histology", "invasive ductal and lobular carcinoma"),
+    "Infiltrating ductal and lobular carcinoma": (
+        "histology",
+        "invasive ductal and lobular carcinoma",
+    ),
     "Renal cell carcinoma, clear cell type": ("histology", "clear cell renal cell carcinoma"),
     "Carcinoma ductale invasivum": ("histology", "invasive ductal carcinoma"),
     "LOBULAR CARCINOMA IN SITU": ("in_situ", "lobular carcinoma in situ"),
     "DCIS, solid type": ("in_situ", "ductal carcinoma in situ"),
-    "Gleason grade 4 + 3 = 7": ("grade", "Gleason 4+3=7"), "Concluding: G III": ("grade", "grade 3"),
+    "Gleason grade 4 + 3 = 7": ("grade", "Gleason 4+3=7"),
+    "Concluding: G III": ("grade", "grade 3"),
     "moderately to poorly differentiated": ("grade", "moderately to poorly differentiated"),
-    "Fuhrman nuclear grade 2": ("grade", "Fuhrman grade 2"), "NHG 1": ("grade", "Nottingham grade 1"),
-    "AJCC pTic": ("t_stage", "T1c"), "pT1CNOMX": ("n_stage", "N0"), "T Stage: 2": ("t_stage", "T2"),
-    "The tumor measures 21 mm": ("size", "2.1 cm"), "Tumor diameter: 3.0 cm": ("size", "3 cm"),
+    "Fuhrman nuclear grade 2": ("grade", "Fuhrman grade 2"),
+    "NHG 1": ("grade", "Nottingham grade 1"),
+    "AJCC pTic": ("t_stage", "T1c"),
+    "pT1CNOMX": ("n_stage", "N0"),
+    "T Stage: 2": ("t_stage", "T2"),
+    "The tumor measures 21 mm": ("size", "2.1 cm"),
+    "mitoses 2/3; score 8/9], forming a mass (2.3 x 1.9 x 1.8 cm)": ("size", "2.3 cm"),
+    "Tumor diameter: 3.0 cm": ("size", "3 cm"),
     "Metastatic carcinoma in 3 of 14 lymph nodes": ("nodes", "3/14"),
     "Two lymph nodes, negative for carcinoma": ("nodes", "0/2"),
     "negative for estrogen and progesterone receptors": ("pr", "negative"),
-    "Estrogen receptors found in 75% of cells": ("er", "positive"), "HER2 is not amplified": ("her2", "negative"),
-    "triple-negative carcinoma": ("her2", "negative"), "Ki-67 labeling index of 35 %": ("ki67", "35%"),
-    "All margins are free of tumor": ("margins", "negative"), "Tumor is present at the deep margin": ("margins", "positive"),
-    "Tumor-infiltrating lymphocytes are sparse": ("tils", "low"), "with comedo necrosis": ("necrosis", "comedonecrosis"),
+    "Estrogen receptors found in 75% of cells": ("er", "positive"),
+    "HER2 is not amplified": ("her2", "negative"),
+    "triple-negative carcinoma": ("her2", "negative"),
+    "Ki-67 labeling index of 35 %": ("ki67", "35%"),
+    "All margins are free of tumor": ("margins", "negative"),
+    "Tumor is present at the deep margin": ("margins", "positive"),
+    "Tumor-infiltrating lymphocytes are sparse": ("tils", "low"),
+    "with comedo necrosis": ("necrosis", "comedonecrosis"),
     "Atypical ductal hyperplasia": ("finding", "atypical ductal hyperplasia"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(("text", "expected"), VALUES.items())
@@ -109,21 +129,28 @@ def test_values_have_one_spelling(text, expected):
 @pytest.mark.parametrize(
     ("text", "name"),
     [
-        ("HER2/neu has been ordered", "her2"), ("Margins: Not specified", "margins"),
-        ("0.5 cm from the deep margin", "size"), ("Skin ellipse 20 x 9.5 cm", "size"),
+        ("HER2/neu has been ordered", "her2"),
+        ("Margins: Not specified", "margins"),
+        ("0.5 cm from the deep margin", "size"),
+        ("Skin ellipse 20 x 9.5 cm", "size"),
         ("Perineural invasion cannot be assessed", "perineural_invasion"),
-        ("Grade cannot be determined", "grade"), ("Sclerotic stroma", "histology"),
+        ("Grade cannot be determined", "grade"),
+        ("Sclerotic stroma", "histology"),
     ],
-)  # fmt: skip
+)
 def test_what_is_not_said_is_not_read(text, name):
     assert read(text).best(name) is None
 
 
 @pytest.mark.parametrize(
     "text",
-    ["Clinical history: lymphoma.", "The differential diagnosis includes lymphoma.",
-     "Suspicious for lymphoma.", "History of lymphoma."],
-)  # fmt: skip
+    [
+        "Clinical history: lymphoma.",
+        "The differential diagnosis includes lymphoma.",
+        "Suspicious for lymphoma.",
+        "History of lymphoma.",
+    ],
+)
 def test_a_question_is_no_diagnosis(text):
     fields = read(text + "\nDIAGNOSIS:\nSkin, biopsy:\nBasal cell carcinoma.")
     assert fields.diagnosis.value == "basal cell carcinoma"
@@ -136,8 +163,28 @@ def test_a_report_of_carcinoma_in_situ_is_not_one_of_carcinoma():
     assert read("").diagnosis is None and read("Normal tissue.").as_row() == {}
 
 
+WORDS = [
+    "no",
+    "invasive",
+    "ductal",
+    "carcinoma",
+    "left",
+    "breast:",
+    "2 cm",
+    "pT2N1",
+    ".",
+    "\n",
+    "in situ",
+    "3/14",
+    "nodes",
+    "ER",
+    "negative",
+    "margin",
+]
+
+
 @settings(deadline=None, max_examples=60)
-@given(st.lists(st.sampled_from(["no", "invasive", "ductal", "carcinoma", "left", "breast:", "2 cm", "pT2N1", ".", "\n", "in situ", "3/14", "nodes", "ER", "negative", "margin"]), max_size=20))  # fmt: skip
+@given(st.lists(st.sampled_from(WORDS), max_size=20))
 def test_every_finding_has_its_place(words):
     text = " ".join(words)
     for finding in extract_fields(text).findings:
@@ -150,12 +197,25 @@ def test_real_reports_keep_their_diagnosis(root):
     folder = root.parent / "shared/data/text/tcga_brca_reports"
     if not folder.is_dir():
         pytest.skip("the real reports are not here")
-    expected = {"TCGA-A1-A0SB.excerpt": "adenoid cystic carcinoma",
-                "TCGA-E9-A1NE": "invasive ductal and lobular carcinoma"}  # fmt: skip
-    sides = {"TCGA-A1-A0SB.excerpt": "left", "TCGA-A2-A04P.excerpt": "left", "TCGA-A2-A04T.excerpt": "left",
-             "TCGA-A8-A07B": "", "TCGA-AN-A0AR": "right", "TCGA-AR-A0TT": "right", "TCGA-AR-A0TZ": "left",
-             "TCGA-AR-A1AR": "left", "TCGA-B6-A0I5": "right", "TCGA-BH-A0BG": "left", "TCGA-D8-A1JU": "left",
-             "TCGA-E9-A1N8": "right", "TCGA-E9-A1NE": "right"}  # fmt: skip
+    expected = {
+        "TCGA-A1-A0SB.excerpt": "adenoid cystic carcinoma",
+        "TCGA-E9-A1NE": "invasive ductal and lobular carcinoma",
+    }
+    sides = {
+        "TCGA-A1-A0SB.excerpt": "left",
+        "TCGA-A2-A04P.excerpt": "left",
+        "TCGA-A2-A04T.excerpt": "left",
+        "TCGA-A8-A07B": "",
+        "TCGA-AN-A0AR": "right",
+        "TCGA-AR-A0TT": "right",
+        "TCGA-AR-A0TZ": "left",
+        "TCGA-AR-A1AR": "left",
+        "TCGA-B6-A0I5": "right",
+        "TCGA-BH-A0BG": "left",
+        "TCGA-D8-A1JU": "left",
+        "TCGA-E9-A1N8": "right",
+        "TCGA-E9-A1NE": "right",
+    }
     for report in iter_reports(folder, Ledger("summarise")):
         scrubbed = scrub(report.text)
         fields = extract_fields(scrubbed.traced)

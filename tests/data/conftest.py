@@ -96,3 +96,12 @@ class PoolingCodec:
 @pytest.fixture
 def make_codec() -> type[PoolingCodec]:
     return PoolingCodec
+
+
+@pytest.fixture
+def shared_data() -> Path:
+    """Real tiles and texts beside the repository; tests that want them are skipped without."""
+    folder = Path(__file__).parents[3] / "shared/data"
+    if not folder.is_dir():
+        pytest.skip("no ../shared/data with real tiles and texts")
+    return folder

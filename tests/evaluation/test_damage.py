@@ -14,7 +14,6 @@ from crafts.evaluation.appearance import optical_density, stain_amounts, stain_v
 from crafts.evaluation.damage import (
     compress,
     duplicate,
-    few_modes,
     shift_stain,
     shuffle_prompts,
     swap_class,
@@ -74,17 +73,6 @@ def test_duplicates_lose_that_many_tiles_and_invent_none(num, share, seed):
     assert len(np.unique(tiles)) == num - min(round(share * num), num - 1)
     assert set(tiles) <= set(range(num))
     assert (tiles[np.isin(np.arange(num), tiles)] == np.unique(tiles)).all()
-
-
-@given(st.integers(1, 40), st.integers(1, 40))
-def test_few_modes_shows_each_about_as_often(num, modes):
-    if modes > num:
-        with pytest.raises(ConfigError, match=f"few_modes: {modes}; expected 1 to {num}"):
-            few_modes(num, modes)
-        return
-    counts = np.unique(few_modes(num, modes), return_counts=True)[1]
-    assert len(counts) == modes
-    assert counts.max() - counts.min() <= 1
 
 
 def test_swapping_shows_another_class_at_the_places_of_one():

@@ -11,14 +11,13 @@ from crafts.evaluation.appearance import appearance, stain_vectors
 from crafts.evaluation.damage import (
     compress,
     duplicate,
-    few_modes,
     shift_stain,
     shuffle_prompts,
     swap_class,
     wash_eosin,
 )
 from crafts.evaluation.diagnosis import CAUSES, Thresholds, diagnose
-from crafts.evaluation.evidence import compute_evidence
+from crafts.evaluation.evidence import Evidence, Measured, compute_evidence
 from crafts.evaluation.sides import Observed
 from crafts.evaluation.structure import blur
 
@@ -102,13 +101,21 @@ def test_names_what_was_done_to_the_pixels(painted, cause, damage):
     assert found == [(cause, "")]
 
 
+def test_strong_compression_is_not_called_blur_and_a_blurred_codec_not_compression(painted):
+    assert causes(painted, tiles=compress(painted.tiles[MADE], 8)) == [("compression", "")]
+    evidence = judge(painted, tiles=blur(painted.tiles[MADE], 2.0))
+    faint = {**evidence.overall, "blockiness": Measured(0.06)}
+    found = diagnose(dataclasses.replace(evidence, overall=faint))
+    assert [finding.cause for finding in found] == ["blur"]
+
+
 def test_names_repeated_tiles(painted):
     shown = MADE[duplicate(len(MADE), 0.3, seed=2)]
     assert causes(painted, shown=shown) == [("duplicates", "")]
 
 
 def test_names_collapse_where_no_two_tiles_are_equal(painted):
-    shown = MADE[few_modes(len(MADE), 4, seed=2)]
+    shown = np.resize(MADE[:4], len(MADE))  # one tile of each class, again and again
     made = observe(painted, shown=shown)
     noise = 0.1 * np.random.default_rng(1).standard_normal(made.features.shape)
     made = dataclasses.replace(
@@ -206,6 +213,38 @@ def test_noise_of_real_halves_can_silence_a_threshold(painted):
     evidence = judge(painted, tiles=blur(painted.tiles[MADE], 1))
     assert [found.cause for found in diagnose(evidence)] == ["blur"]
     assert diagnose(evidence, Thresholds(noise=1e6)) == []
+
+
+def invent(**numbers):
+    """Evidence over all with these numbers and hardly any noise."""
+    overall = {"sharpness": 0.0, "blockiness": 0.0, "eosin": 0.0, "hematoxylin": 0.0, "hue": 0.0}
+    overall |= {"distance": 0.0, "following": 0.0} | numbers
+    measured = {name: Measured(value, 0.0, 0.01) for name, value in overall.items()}
+    return Evidence(measured, {}, {}, {}, 20, 20, np.full(20, ""))
+
+
+@pytest.mark.parametrize(
+    ("numbers", "expected"),
+    [
+        ({"eosin": -0.6}, ["washed eosin"]),
+        ({"eosin": -0.6, "hematoxylin": -0.3}, ["washed eosin"]),  # both fade, eosin the more
+        ({"eosin": -0.6, "hematoxylin": 0.2}, ["stain shift"]),  # washing adds no hematoxylin
+        ({"eosin": -0.4, "hue": 0.2}, ["stain shift"]),  # the hue moved more than eosin went
+        ({"eosin": 0.6}, ["stain shift"]),
+        ({"hematoxylin": -0.4}, ["stain shift"]),
+        ({"sharpness": -2.0, "blockiness": 0.05}, ["blur"]),
+        ({"sharpness": -0.6, "blockiness": 0.5}, ["compression"]),
+        ({"sharpness": -2.0, "hue": 0.15}, ["blur", "stain shift"]),
+        ({"sharpness": -2.0, "hue": 0.05}, ["blur"]),  # less than half as heavy
+        ({"sharpness": -0.5, "following": -0.9}, ["poor alignment"]),
+        ({"sharpness": -2.0, "following": -0.5}, ["blur"]),  # what is blurred is recognised less
+        ({"following": 0.5, "sharpness": 2.0, "blockiness": -0.5}, []),
+        ({"distance": 1.5}, ["unexplained"]),
+        ({"distance": 1.5, "hue": -0.1}, ["stain shift"]),
+    ],
+)
+def test_the_rules(numbers, expected):
+    assert [found.cause for found in diagnose(invent(**numbers))] == expected
 
 
 def test_the_same_seed_gives_the_same_evidence(painted):

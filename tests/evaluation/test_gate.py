@@ -93,6 +93,14 @@ def test_spoilt_tiles_are_refused_by_name(tiles, real, reference, spoil, reason)
     assert judge(reference, _one(real, good, artefacts=[measure_artefacts(bad, SIZE)])) == [reason]
 
 
+def test_a_few_black_pixels_are_no_reason(tiles, real, reference):
+    good = judge(reference, real).index("")
+    tile = tiles[good].copy()
+    tile[0, :10] = 0
+    assert measure_artefacts(tile, SIZE)["black"] > 0 == reference.artefacts["black"] - 0.01
+    assert judge(reference, _one(real, good, artefacts=[measure_artefacts(tile, SIZE)])) == [""]
+
+
 @pytest.mark.parametrize(("number", "reason"), [("white", "white"), ("black", "black")])
 def test_saturation_is_a_reason_of_its_own(real, reference, number, reason):
     good = judge(reference, real).index("")

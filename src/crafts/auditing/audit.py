@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydantic import Field
 
-from crafts.auditing.copies import Found, Library, calibrate, find_copies
+from crafts.auditing.copies import Found, Library, Limits, calibrate, find_copies
 from crafts.auditing.findings import Findings, Searched, conclude
 from crafts.auditing.membership import Target
 from crafts.auditing.report import write_report
@@ -142,7 +142,8 @@ def _search(config: AuditConfig, sets: Mapping[SetName, ImageSet]) -> Searched:
             images = sets[name].images
             found[name] = find_copies(f"audit: {name}", len(images), images.load, library)
     if config.correlation is not None:
-        return Searched(library, found, Threshold(value=config.correlation, source="given"))
+        given = Threshold(value=config.correlation, source="given")
+        return Searched(library, found, Limits(given, given))
     return Searched(library, found, calibrate(found.get("heldout", ())))
 
 

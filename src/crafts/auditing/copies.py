@@ -17,11 +17,13 @@ from crafts.core.artifacts import sha256_bytes
 from crafts.core.runtime import say
 from crafts.data.collection import Tile
 
-DEFAULT_CORRELATION = 0.62
-"""Above it structure counts as copied, where no held-out tiles set the limit."""
+PART, WHOLE = (0.55, 0.7), (0.4, 0.7)
+"""Lowest and highest limit that held-out tiles may set: for a part that is laid over a part, where
+chance reaches higher, and for whole tiles edge on edge. What lies above the highest shares tissue.
+"""
 
-LOWEST, HIGHEST = 0.55, 0.7
-"""What held-out tiles may set the limit to; above the highest they share tissue themselves."""
+DEFAULT_PART, DEFAULT_WHOLE = 0.65, 0.45
+"""Limits where no held-out tiles set them."""
 
 MIN_STRUCTURE = 0.1
 """Share of the area; a tile with less is plain: there is nothing in it to recognise."""
@@ -190,7 +192,7 @@ def find_copies(what: str, number: int, open_tile: OpenTile, library: Library) -
             described = [rows[k].described for k in usable]
             matches = search(index, [tile for tile in described if tile is not None])
             for k, match in zip(usable, matches, strict=True):
-                if match.correlation > best[k].correlation:
+                if match.rank > best[k].rank:
                     best[k] = replace(match, index=numbers[match.index])
         say(f"{what}: {block[-1] + 1} of {number} tiles searched")
         found += [_found(seen, match) for seen, match in zip(rows, best, strict=True)]
@@ -229,37 +231,67 @@ def _add_exact(found: Sequence[Found], library: Library) -> list[Found]:
     return out
 
 
-def calibrate(found: Sequence[Found]) -> Threshold:
-    """Limit of the correlation, from held-out tiles against training tiles.
+@dataclass(frozen=True)
+class Limits:
+    """Correlations above which a tile is a copy.
 
-    It is their 99.9 % quantile and a margin, within bounds. Tiles above the upper bound show the
+    Attributes:
+        part: of a match of a part, shifted or enlarged.
+        whole: of a match of whole tiles, in any of the eight positions.
+    """
+
+    part: Threshold
+    whole: Threshold
+
+    def of(self, match: Match) -> float:
+        """The limit for this match."""
+        return self.whole.value if is_whole(match) else self.part.value
+
+
+def is_whole(match: Match) -> bool:
+    """Whether a match lays all of a tile on all of another."""
+    return match.overlap >= _WHOLE and abs(_scale(match) - 1) <= _SCALED
+
+
+def _scale(match: Match) -> float:
+    a, b, c, d = match.matrix
+    return math.sqrt(abs(a * d - b * c)) or 1.0
+
+
+def calibrate(found: Sequence[Found]) -> Limits:
+    """Limits of the correlation, from held-out tiles against training tiles.
+
+    Each is their 99.9 % quantile and a margin, within bounds. Tiles above the upper bound show the
     same tissue as a training tile and say nothing of chance; they are left out of the quantile.
 
     Args:
-        found: of held-out tiles; fewer than 200 usable ones give the default.
+        found: of held-out tiles; fewer than 200 usable ones give the defaults.
     """
-    scores = [
-        max(item.match.correlation, 0.0)
-        for item in found
-        if not (item.seen.fault or item.plain or item.exact)
-    ]
-    chance = [score for score in scores if score <= HIGHEST]
+    usable = [item.match for item in found if not (item.seen.fault or item.plain or item.exact)]
+    chance = [match for match in usable if match.correlation <= PART[1]]
     if len(chance) < FEWEST:
-        return Threshold(value=DEFAULT_CORRELATION, source="default", n=len(chance))
-    quantile = float(np.quantile(chance, QUANTILE))
-    value = min(max(quantile + MARGIN, LOWEST), HIGHEST)
-    return Threshold(value=value, source="heldout", n=len(chance), quantile=quantile)
+        return Limits(
+            Threshold(value=DEFAULT_PART, source="default", n=len(chance)),
+            Threshold(value=DEFAULT_WHOLE, source="default", n=len(chance)),
+        )
+    limits = []
+    for whole, (low, high) in ((False, PART), (True, WHOLE)):
+        mine = [match.correlation if is_whole(match) == whole else 0.0 for match in chance]
+        quantile = float(np.quantile(mine, QUANTILE))
+        value = min(max(quantile + MARGIN, low), high)
+        limits.append(Threshold(value=value, source="heldout", n=len(mine), quantile=quantile))
+    return Limits(*limits)
 
 
 def judge(
-    name: str, found: Found, threshold: float, sources: Callable[[int], str], text: str = ""
+    name: str, found: Found, limits: Limits, sources: Callable[[int], str], text: str = ""
 ) -> Verdict:
     """The verdict on one tile, without the features of an encoder.
 
     Args:
         name: of the tile.
         found: what the search found.
-        threshold: of the correlation.
+        limits: of the correlation.
         sources: number of a training tile -> its name.
         text: prompt or caption.
     """
@@ -280,7 +312,7 @@ def judge(
         return Verdict(verdict="plain", **facts)
     if found.exact:
         return Verdict(verdict="copy", kind=found.exact, how="unchanged", **facts)
-    if match.correlation <= threshold:
+    if match.correlation <= limits.of(match):
         return Verdict(verdict="clear", **facts)
     kind, how = name_transformation(match, recoloured=found.recoloured)
     return Verdict(verdict="copy", kind=kind, how=how, **facts)
@@ -289,7 +321,7 @@ def judge(
 def name_transformation(match: Match, *, recoloured: bool) -> tuple[Kind, str]:
     """Kind of a copy and what was done to the training tile to get it, in words."""
     matrix = np.array(match.matrix).reshape(2, 2)
-    scale = math.sqrt(abs(np.linalg.det(matrix))) or 1.0
+    scale = _scale(match)
     mirrored = bool(np.linalg.det(matrix) < 0)
     rotation = matrix @ np.diag([1.0, -1.0]) if mirrored else matrix
     angle = math.degrees(math.atan2(rotation[0, 1], rotation[0, 0]))

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from crafts.auditing.copies import Library, find_copies, judge, share_of
+from crafts.auditing.copies import Library, Limits, find_copies, judge, share_of
 from crafts.auditing.landmarks import describe
 from crafts.auditing.results import Extracted, Extraction, Verdict
 from crafts.core.artifacts import sha256_bytes
@@ -48,7 +48,7 @@ def extract(
     library: Library,
     *,
     seeds: int,
-    threshold: float,
+    limits: Limits,
     train_name: Callable[[int], str],
 ) -> Drawn:
     """Try to draw training tiles.
@@ -58,7 +58,7 @@ def extract(
         make_images: prompt and number -> so many images of different seeds.
         library: the training tiles.
         seeds: images a caption.
-        threshold: of the correlation, above which a tile is a copy.
+        limits: of the correlation, above which a tile is a copy.
         train_name: number of a training tile -> its name.
     """
     rows: list[Extracted] = []
@@ -72,7 +72,7 @@ def extract(
         ]
         found = find_copies("audit: extraction", len(tiles), tiles.__getitem__, library)
         verdicts = [
-            judge(tile.name, item, threshold, train_name, text)
+            judge(tile.name, item, limits, train_name, text)
             for tile, item in zip(tiles, found, strict=True)
         ]
         mine = [verdict for verdict in verdicts if verdict.verdict == "copy"]
@@ -82,7 +82,7 @@ def extract(
                 repeats=repeats,
                 images=len(tiles),
                 copies=len(mine),
-                clique=largest_clique(images, threshold),
+                clique=largest_clique(images, limits.whole.value),
                 largest=max(item.match.correlation for item in found),
             )
         )

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crafts.auditing.authenticity import Placed, nearest, place, ratio_limit
-from crafts.auditing.copies import Found, Library, count_kinds, judge, share_of
+from crafts.auditing.copies import Found, Library, Limits, count_kinds, judge, share_of
 from crafts.auditing.extraction import Drawn, extract, most_repeated
 from crafts.auditing.membership import Side, Target, attack_all
 from crafts.auditing.notes import compose_notes
@@ -42,12 +42,12 @@ class Searched:
     Attributes:
         library: the training tiles.
         found: an entry for each generated and each held-out tile.
-        limit: correlation above which a tile is a copy.
+        limits: correlations above which a tile is a copy.
     """
 
     library: Library
     found: Mapping[SetName, list[Found]]
-    limit: Threshold
+    limits: Limits
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def conclude(
         usable: features of the images that are not rejected.
         target: the model to be attacked.
     """
-    train_name, limit = sets["train"].images.name, searched.limit
+    train_name = sets["train"].images.name
     verdicts = _judge(sets, searched, "generated")
     heldout = _judge(sets, searched, "heldout")
     apart = {k for k, verdict in enumerate(heldout) if verdict.verdict != "copy"}
@@ -99,7 +99,7 @@ def conclude(
         encoder=dict(usable["generated"].encoder),
         model={"name": target.name, "fingerprint": target.fingerprint} if target else {},
         sets=[_facts(one, usable[name]) for name, one in sets.items()],
-        copies=_copies(verdicts, heldout, limit, near),
+        copies=_copies(verdicts, heldout, searched.limits, near),
         authenticity=_authentic(placed),
         authenticity_heldout=_authentic(usual) if usual is not None else None,
         membership=_membership(config, sets, usable, clean, target),
@@ -116,9 +116,10 @@ def conclude(
 def _judge(sets: Mapping[SetName, ImageSet], searched: Searched, name: SetName) -> list[Verdict]:
     """Verdicts on a set by its pixels; empty when it was not given."""
     found = searched.found.get(name, [])
-    limit, train_name = searched.limit.value, sets["train"].images.name
+    train_name = sets["train"].images.name
     return [
-        judge(sets[name].images.name(k), item, limit, train_name) for k, item in enumerate(found)
+        judge(sets[name].images.name(k), item, searched.limits, train_name)
+        for k, item in enumerate(found)
     ]
 
 
@@ -155,7 +156,7 @@ def _complete(
 def _copies(
     verdicts: Sequence[Verdict],
     heldout: Sequence[Verdict],
-    limit: Threshold,
+    limits: Limits,
     near: Threshold | None,
 ) -> Copies:
     words = [verdict.verdict for verdict in verdicts]
@@ -168,7 +169,8 @@ def _copies(
         near=share_of(words.count("near"), used),
         plain=words.count("plain"),
         kinds=dict(count_kinds(verdicts)),
-        correlation_threshold=limit,
+        correlation_threshold=limits.part,
+        whole_threshold=limits.whole,
         ratio_threshold=near,
         heldout=share_of(len(leaks), listed) if heldout else None,
         leaks=leaks[:_MAX_LEAKS],
@@ -242,6 +244,6 @@ def _extraction(
         target.make_images,
         searched.library,
         seeds=config.seeds,
-        threshold=searched.limit.value,
+        limits=searched.limits,
         train_name=images.name,
     )

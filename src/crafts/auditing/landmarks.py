@@ -20,6 +20,9 @@ SIDE = 128
 SCALES = (1.0, 0.84, 0.71, 0.6, 0.5)
 """Sizes at which a suspect is described, so that an enlarged part finds its source."""
 
+COARSE = 32
+"""Squares along each side of a tile when it is looked at as a whole."""
+
 Map = NDArray[np.float32]
 
 _FINE, _COARSE, _CONTRAST = 0.7, 17, 25  # a deviation and two windows, in pixels of a map
@@ -78,6 +81,16 @@ def describe(pixels: NDArray[np.uint8], *, scales: tuple[float, ...] = (1.0,)) -
     values, structure = structure_map(np.asarray(grey, dtype=np.float32))
     packed = np.rint(values * _RANGE).astype(np.int8)
     return Described(find_landmarks(grey, values, scales=scales), packed, structure)
+
+
+def coarse_map(packed: NDArray[np.int8]) -> Map:
+    """A structure map in few squares [COARSE, COARSE], of mean 0 and length 1 (0 if empty)."""
+    small = Image.fromarray(packed.astype(np.float32)).resize(
+        (COARSE, COARSE), Image.Resampling.BOX
+    )
+    values = np.asarray(small) - np.asarray(small).mean()
+    length = np.linalg.norm(values)
+    return np.asarray(values / length if length > 0 else values, dtype=np.float32)
 
 
 def grey_image(pixels: NDArray[np.uint8]) -> Image.Image:

@@ -164,7 +164,9 @@ def draw_sides(
         wanted = int(np.floor(size * share + rng.random()))  # rare strata get their fair share
         for picked, pool in zip(chosen, (first, second), strict=True):
             picked.extend(pool[: min(wanted, size)])
-    return np.array(chosen[0], np.int64), np.array(chosen[1], np.int64), ", ".join(fields)
+    kept = rng.permutation(len(chosen[0]))[:number]  # pairs of one stratum stay together
+    first_side, second_side = (np.array(side, np.int64)[kept] for side in chosen)
+    return first_side, second_side, ", ".join(fields)
 
 
 @dataclass(frozen=True)

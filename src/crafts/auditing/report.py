@@ -225,10 +225,13 @@ def calibration(
             for role, rows in (("real", heldout), ("generated", verdicts))
             if (values := [v for one in rows if (v := getattr(one, name)) is not None])
         }
+        caption = f"{title}: marked {side} {number(threshold.value)}"
+        if name == "correlation" and part.whole_threshold:
+            caption += f" (edge on edge: above {number(part.whole_threshold.value)})"
         if sets:
             charts.append(
                 (
-                    f"{title}: marked {side} {number(threshold.value)}",
+                    caption,
                     draw_histogram(sets, title, threshold.value, name=name),
                 )
             )

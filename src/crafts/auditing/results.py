@@ -56,7 +56,7 @@ class Verdict(Config):
         matrix: of the placement, row by row, and ...
         shift: ... place in the training tile = matrix @ place in the image + shift, as (row,
             column) from the centres, in units of the shorter side of each.
-        votes: landmarks that agree on it.
+        votes: landmarks that agree on it; 0 where the tile as a whole led to it.
         neighbour: training tile that is nearest in the features.
         distance: to it, 1 - cosine.
         ratio: that distance over the one to the nearest held-out tile.
@@ -138,7 +138,9 @@ class Copies(Config):
         near: share that is near in the features only.
         plain: tiles with too little structure to be judged.
         kinds: kind of copy -> tiles.
-        correlation_threshold: above it a tile is a copy.
+        correlation_threshold: above it a part of a tile is copied.
+        whole_threshold: above it the whole tile is, where tiles lie edge on edge (chance reaches
+            less far there).
         ratio_threshold: below it a tile is near; None without held-out tiles.
         heldout: the same search on the held-out tiles: tiles that share structure with training
             tiles. Each is either a false alarm or tissue that stands on both sides of the split.
@@ -150,6 +152,7 @@ class Copies(Config):
     plain: int
     kinds: dict[str, int]
     correlation_threshold: Threshold
+    whole_threshold: Threshold | None = None
     ratio_threshold: Threshold | None = None
     heldout: Share | None = None
     leaks: list[Verdict] = []

@@ -1,8 +1,10 @@
 """Which training tile holds the same structure: landmarks propose, whole areas decide.
 
-First every landmark of a suspect looks for its like among those of the training tiles; landmarks
-that agree on one placement of one tile make a candidate. Then the two structure maps are laid over
-each other and correlated where they overlap.
+Two searches propose candidates. Every landmark of a suspect looks for its like among those of the
+training tiles; landmarks that agree on one placement of one tile make a candidate: so parts are
+found. And the suspect as a whole, in few squares and in eight positions, looks for its like: so
+tiles are found that were drawn anew from memory, without any detail being the same. Then the two
+structure maps are laid over each other and correlated where they overlap.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from crafts.auditing.landmarks import SCALES, Described, align, turn_matrix
+from crafts.auditing.landmarks import SCALES, Described, Map, align, coarse_map, turn_matrix
 
 _CELLS, _PROBES = 512, 2  # of the index: cells, and cells that a query looks into
 _SAMPLE = 20_000
@@ -25,6 +27,8 @@ _BIN = 8.0  # pixels of a map: landmarks that place a tile so near to each other
 _NEAR, _CLOSE = 12.0, 4.0  # pixels: before and after a first fit
 _CANDIDATES = 4
 _FEWEST, _TO_FIT = 3, 4  # landmarks that must agree to be looked at, and to fit a placement
+_AREA_COUNTS = 0.1
+_WHOLES, _TOGETHER = 3, 256  # candidates by the look of the whole; suspects at once
 _MUCH_BETTER = 0.15  # correlation of a half over that of the whole
 MIN_OVERLAP = 0.15
 """Share of a suspect that must lie on a training tile: below it chance correlates too."""
@@ -53,6 +57,11 @@ class Match:
     shift: tuple[float, float] = (0.0, 0.0)
     votes: int = 0
 
+    @property
+    def rank(self) -> float:
+        """What the best match is chosen by: of equal correlations that of the larger area."""
+        return self.correlation + _AREA_COUNTS * self.overlap
+
 
 class Index:
     """Landmarks of training tiles, sorted into cells so that a query sees few of them.
@@ -64,6 +73,7 @@ class Index:
 
     def __init__(self, tiles: Sequence[Described], centres: NDArray[np.float32]) -> None:
         self.maps, self.centres = [tile.map for tile in tiles], centres
+        self.coarse = np.stack([coarse_map(tile.map).ravel() for tile in tiles])
         parts = [tile.landmarks for tile in tiles]
         descriptors = np.concatenate([part.descriptors for part in parts])
         cells = (descriptors @ centres.T).argmax(axis=1)
@@ -163,10 +173,49 @@ def search(index: Index, suspects: Sequence[Described]) -> list[Match]:
     ).astype(np.int64)
     pairs = np.concatenate([places, target], axis=1).astype(np.float64)
     starts = np.searchsorted(whose, np.arange(len(suspects) + 1))
+    wholes = _whole(index, suspects)
     return [
-        _best(index, suspect, keys[first:last], pairs[first:last])
-        for suspect, first, last in zip(suspects, starts[:-1], starts[1:], strict=True)
+        max(
+            _best(index, suspect, keys[first:last], pairs[first:last]),
+            _laid_over(index, suspect, whole),
+            key=lambda match: match.rank,
+        )
+        for suspect, whole, first, last in zip(
+            suspects, wholes, starts[:-1], starts[1:], strict=True
+        )
     ]
+
+
+def _whole(index: Index, suspects: Sequence[Described]) -> NDArray[np.int64]:
+    """Tile and turn [N, _WHOLES, 2] that are most like each suspect as a whole."""
+    found = []
+    for start in range(0, len(suspects), _TOGETHER):
+        some = suspects[start : start + _TOGETHER]
+        turned = np.stack([turn for one in some for turn in _turns(coarse_map(one.map))])
+        likeness = (turned.reshape(len(turned), -1) @ index.coarse.T).reshape(len(some), -1)
+        number = min(_WHOLES, likeness.shape[1])
+        best = np.argpartition(-likeness, number - 1, axis=1)[:, :number]
+        turns, tiles = np.divmod(best, len(index.coarse))
+        found.append(np.stack([tiles, turns], axis=2))
+    return np.concatenate(found)
+
+
+def _turns(values: Map) -> list[Map]:
+    """The eight positions, in the order of :func:`crafts.auditing.landmarks.turn_matrix`."""
+    flipped = [values, values[::-1], values[:, ::-1], values[::-1, ::-1]]
+    return [*flipped, *(one.T for one in flipped)]
+
+
+def _laid_over(index: Index, suspect: Described, whole: NDArray[np.int64]) -> Match:
+    """The best of the placements edge on edge."""
+    best, shift = Match(), np.zeros(2)
+    for tile, turn in whole.tolist():
+        found = correlate(suspect.map, index.maps[tile], _TURNS[turn], shift)
+        a, b, c, d = _TURNS[turn].ravel().tolist()
+        match = Match(tile, *found, (a, b, c, d))
+        if match.correlation > 0 and match.overlap >= MIN_OVERLAP and match.rank > best.rank:
+            best = match
+    return best
 
 
 def _best(
@@ -192,10 +241,11 @@ def _best(
         alike = (keys[:, :6] == key[:6]).all(axis=1)
         for matrix, shift, agree in _placements(places[alike], places[group == chosen], key):
             found = correlate(suspect.map, index.maps[key[0]], matrix, shift)
-            if found[0] > best.correlation and found[1] >= MIN_OVERLAP:
-                a, b, c, d = matrix.ravel().tolist()
-                down, right = shift.tolist()
-                best = Match(int(key[0]), *found, (a, b, c, d), (down, right), agree)
+            a, b, c, d = matrix.ravel().tolist()
+            down, right = shift.tolist()
+            match = Match(int(key[0]), *found, (a, b, c, d), (down, right), agree)
+            if match.correlation > 0 and match.overlap >= MIN_OVERLAP and match.rank > best.rank:
+                best = match
     return best
 
 

@@ -40,6 +40,8 @@ def thresholds_table(results: found.Results) -> Table:
     """Where the thresholds come from."""
     part = results.copies
     limits = [("Likeness in structure: copy above", part.correlation_threshold)]
+    if part.whole_threshold:
+        limits.append(("Likeness edge on edge: copy above", part.whole_threshold))
     if part.ratio_threshold:
         limits.append(("Ratio of distances: near below", part.ratio_threshold))
     words = {

@@ -157,6 +157,7 @@ _SAME = {
     "haemangioma": "hemangioma",
     "cancers": "cancer",
     "planocellulare": "squamous cell",
+    "poorly-cohesive": "poorly cohesive",
     "urotheliale": "urothelial",
     "hepatocellulare": "hepatocellular",
     "anaplasticum": "anaplastic",
@@ -323,6 +324,7 @@ def read_abbreviation(text: str) -> Diagnosis:
 
 def _modifiers(text: str) -> list[str]:
     words: list[str] = []
+    text = text.replace("poorly cohesive", "poorly-cohesive")
     for raw in re.findall(r"[a-z]+(?:-[a-z]+)*", text.lower()):
         word = _canonical(raw)
         if word in _NOISE or word in ("in", "situ", "et", "in-situ") or word in words[-1:]:

@@ -251,7 +251,8 @@ _NOT_NEGATING = re.compile(
 )
 _NEGATED_AFTER = re.compile(
     r"^[^.;:\n]{0,45}?(?:\bcan ?not be (?:identified|seen|found|demonstrated|appreciated)|"
-    r"\b(?:is|are|was|were|has been|have been)\s+(?:\w+ )?(?:not|never|no longer)\b(?! only| otherwise)|"
+    r"\b(?:is|are|was|were|has been|have been)\s+(?:\w+ )?(?:not|never|no longer)\b(?! only|"
+    r" otherwise)|"
     r"\bnot (?:identified|seen|present|found|detected|demonstrated|noted|observed|evident|"
     r"appreciated|recognized)|"
     r"\b(?:is|are|was|were)\s+(?:\w+ )?(?:absent|lacking|excluded|ruled out)|,\s*absent\b)|"
@@ -347,11 +348,14 @@ _MINOR = frozenset(
 )
 
 
+_LEADING = re.compile(r"(?:^|[:.]\s)\W*(?:\w+ ){0,2}$")
+
+
 def _named(text: str, name: str, pattern: re.Pattern[str], names: tuple[str, ...]) -> Iterator[Hit]:
     for match in pattern.finditer(text.lower()):
         value = names[int((match.lastgroup or "n0")[1:])]
         weight = 0 if value in _MINOR else 1 if value == "skin" else 2
-        weight += 1 if re.match(r"^\W*(?:\w+ ){0,2}$", text[: match.start()]) else 0
+        weight += 1 if _LEADING.search(text[: match.start()]) else 0
         yield Hit(name, value, match.start(), match.end(), weight, negated=False)
 
 

@@ -190,7 +190,8 @@ _TUMOR = re.compile(
     re.IGNORECASE,
 )
 _NOT_TUMOR = re.compile(
-    r"margin|from the|distance|clearance|skin|flap|ellipse|specimen|fragment|core|cyst|node|"
+    r"margin|from the|distance|clearance|skin|flap|ellipse|specimen|fragment|\bcores?\b|"
+    r"\bcysts?\b|\bnodes?\b|"
     r"thickness|depth|breslow|"
     r"segment|portion|weigh|area|vision|tissue|length|uterus|kidney|colon|lung|within|removed|"
     r"deposit|focus\b|invades",
@@ -236,7 +237,9 @@ def _is_of_tumor(before: str, clause: str, after: str) -> bool:
     if _last(_NOT_TUMOR, clause) > _last(_TUMOR, clause) or _OTHER_FOLLOWS.match(after):
         return False
     # "carcinoma, grade 2, 1.2 cm": nothing else in the sentence has a size
-    alone = _TUMOR.search(before) is not None and not _NOT_TUMOR.search(before)
+    alone = _TUMOR.search(before) is not None and (
+        not clause.strip() or not _NOT_TUMOR.search(before)
+    )
     return alone or _TUMOR.search(clause) is not None or _MASS_FOLLOWS.match(after) is not None
 
 

@@ -1,8 +1,8 @@
 """Published corpora of histology with text, brought to rows that ``pack`` reads.
 
-PathGen-1.6M, Quilt-1M, PathCap and ARCH as their authors publish them, and tiles of TCGA slides that
-get their cancer from the slide's barcode. Nothing is downloaded, and no licence is granted: each
-row names the terms under which its corpus is published.
+PathGen-1.6M, Quilt-1M, PathCap and ARCH as their authors publish them, and tiles of TCGA slides
+that get their cancer from the slide's barcode. Nothing is downloaded, and no licence is granted:
+each row names the terms under which its corpus is published.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from crafts.core.artifacts import write_bytes
 from crafts.core.errors import ConfigError, DataError
 from crafts.core.records import Ledger
 from crafts.data.importers import Item, clean_key, list_items
-from crafts.data.listings import iter_members
+from crafts.data.listings import index_images, iter_members
 from crafts.data.tables import as_text, is_missing, read_table
 from crafts.data.taxonomy import CANCERS, Cancer
 from crafts.data.tcga import find_cancer, patient_of
@@ -45,7 +45,6 @@ _LISTINGS: Mapping[Kind, str] = {
 }  # fmt: skip
 _IMAGE_KEYS = ("image", "image_path", "img", "img_path", "file_name", "filename", "uuid", "id")
 _TEXT_KEYS = ("caption", "text")
-_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
 
 
 @dataclass(frozen=True)
@@ -133,8 +132,8 @@ def list_corpus(
     ledger = Ledger("pack")
     base = source if source.is_dir() else source.parent
     images = None if kind == "tcga" else base
-    options = {"images": images, "studies": studies, "cancers": cancers}
-    items = [_item(base, row) for row in import_corpus(kind, source, ledger, **options)]
+    rows = import_corpus(kind, source, ledger, images=images, studies=studies, cancers=cancers)
+    items = [_item(base, row) for row in rows]
     items += [
         Item(row["item"], clean_key(row["item"]), "", fault=row["reason"]) for row in ledger.rejects
     ]
@@ -159,7 +158,8 @@ def write_requests(rows: Iterable[Row], path: Path) -> int:
     number = 0
     for row in rows:
         if "file_name" not in row and "x" in row:
-            writer.writerow({"file_name": f"{row['key']}.png", **row})
+            name = f"{row['slide']}_{row['x']}_{row['y']}.png"
+            writer.writerow({"file_name": name, **row})
             number += 1
     write_bytes(path, buffer.getvalue().encode())
     return number
@@ -174,31 +174,6 @@ def write_rows(rows: Iterable[Row], path: Path) -> int:
     lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
     write_bytes(path, "".join(lines).encode())
     return len(lines)
-
-
-def index_images(folder: Path) -> dict[str, str]:
-    """Image files of a folder, found by name in lower case: path, parent/stem, name and stem.
-
-    Returns:
-        Name -> path relative to the folder; "" for a name that two files share.
-
-    Raises:
-        ConfigError: no such folder.
-    """
-    if not folder.is_dir():
-        raise _missing(folder, "a folder of images")
-    index: dict[str, str] = {}
-    for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() in _SUFFIXES:
-            relative = path.relative_to(folder)
-            shown = relative.as_posix()
-            stem = relative.with_suffix("").as_posix()
-            short = "/".join(stem.split("/")[-2:])
-            for name in {shown, stem, short, path.name, path.stem}:
-                known = index.setdefault(name.lower(), shown)
-                if known != shown:
-                    index[name.lower()] = ""
-    return index
 
 
 def _add(rows: dict[str, Row], pair: _Pair, kind: Kind, index: Mapping[str, str] | None) -> str:

@@ -1,4 +1,4 @@
-"""Figures of papers, books and videos: is it histology, is it several panels, is text written on it?
+"""Figures of papers, books and videos: is it histology, has it panels, is text written on it?
 
 Rules on colour and texture with a reason for each refusal, no network. How often each is right was
 measured; ``docs/corpora.md`` holds the figures and says what could not be measured.
@@ -62,7 +62,7 @@ def measure_look(pixels: Pixels) -> Look:
     light, dark = low >= 225, high <= 40
     coloured = ((high - low) >= _CHROMA) & ~light & ~dark
     hue = np.asarray(image.convert("HSV"))[..., 0]  # 0..255 for 0..360 degrees
-    stained = coloured & ((hue >= 150) | (hue <= 30))
+    stained = coloured & ((hue >= 138) | (hue <= 39))  # from 195 over 360 to 55 degrees
     grey = _middle(pixels).mean(axis=2)
     return Look(
         light=float(light.mean()),
@@ -145,29 +145,35 @@ def _cut(pixels: Pixels, box: Box, depth: int) -> Iterator[Box]:
 
 def _spans(part: Pixels) -> list[tuple[int, int]]:
     """Runs of lines between gutters."""
-    blank, full = _blank_lines(part)
-    length = len(blank)
-    marks = np.flatnonzero(np.diff(np.concatenate([[False], blank, [False]])))
+    low, high = part.min(axis=2), part.max(axis=2)
+    gutters = _gutters(low >= 235, low < 225) + _gutters(high <= 24, high > 40)
     spans, start = [], 0
-    for first, last in marks.reshape(-1, 2):
-        before = first == 0 or full[max(0, first - _RAGGED) : first].any()
-        after = last == length or full[last : last + _RAGGED].any()
-        if last - first >= max(3, length // 300) and before and after and last - first < length:
-            if first > start:
-                spans.append((start, int(first)))
-            start = int(last)
-    if start < length:
-        spans.append((start, length))
+    for first, last in sorted(gutters):
+        if first > start:
+            spans.append((start, first))
+        start = max(start, last)
+    if start < len(part):
+        spans.append((start, len(part)))
     return spans
 
 
-def _blank_lines(part: Pixels) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Lines of pure white or black, and lines of which nearly half is neither."""
-    low, high = part.min(axis=2), part.max(axis=2)
-    white, black = (low >= 235).mean(axis=1), (high <= 24).mean(axis=1)
-    blank = (white >= 0.99) | (black >= 0.99)
-    full = ((low < 225) & (high > 40)).mean(axis=1) >= 0.25
-    return blank, full
+def _gutters(ground: NDArray[np.bool_], other: NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """Runs of lines of one colour that panels border on.
+
+    Args:
+        ground: [L, W] pixels of the gutter's colour.
+        other: [L, W] pixels that are clearly of another.
+    """
+    length = len(ground)
+    blank, full = ground.mean(axis=1) >= 0.99, other.mean(axis=1) >= 0.25
+    marks = np.flatnonzero(np.diff(np.concatenate([[False], blank, [False]])))
+    found = []
+    for first, last in marks.reshape(-1, 2).tolist():
+        before = first == 0 or full[max(0, first - _RAGGED) : first].any()
+        after = last == length or full[last : last + _RAGGED].any()
+        if max(3, length // 300) <= last - first < length and before and after:
+            found.append((first, last))
+    return found
 
 
 def count_letters(pixels: Pixels) -> int:

@@ -1,4 +1,4 @@
-"""Members of a large JSON file, one at a time: a list of a million captions need not fit twice."""
+"""Lists of a million captions, read member by member, and the images that they name."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from crafts.core.errors import DataError
+from crafts.core.errors import ConfigError, DataError
 
 _CHUNK = 1 << 20
+_ENDS = tuple(" \t\r\n,:]}")
+_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
 
 
 def iter_members(path: Path, chunk: int = _CHUNK) -> Iterator[tuple[str, Any]]:
@@ -30,6 +32,33 @@ def iter_members(path: Path, chunk: int = _CHUNK) -> Iterator[tuple[str, Any]]:
             yield from _members(_Buffer(handle, path, chunk))
     except (OSError, UnicodeDecodeError) as error:
         raise _bad(path, f"unreadable ({error})") from None
+
+
+def index_images(folder: Path) -> dict[str, str]:
+    """Image files of a folder, found by name in lower case: path, parent/stem, name and stem.
+
+    Returns:
+        Name -> path relative to the folder; "" for a name that two files share.
+
+    Raises:
+        ConfigError: no such folder.
+    """
+    if not folder.is_dir():
+        raise ConfigError(
+            str(folder), came="not there", allowed="a folder of images", do="Check the path."
+        )
+    index: dict[str, str] = {}
+    for path in sorted(folder.rglob("*")):
+        if path.suffix.lower() in _SUFFIXES:
+            relative = path.relative_to(folder)
+            shown = relative.as_posix()
+            stem = relative.with_suffix("").as_posix()
+            short = "/".join(stem.split("/")[-2:])
+            for name in {shown, stem, short, path.name, path.stem}:
+                known = index.setdefault(name.lower(), shown)
+                if known != shown:
+                    index[name.lower()] = ""
+    return index
 
 
 def _members(buffer: _Buffer) -> Iterator[tuple[str, Any]]:
@@ -86,8 +115,8 @@ class _Buffer:
                 if isinstance(error, RecursionError) or not self._read(size):
                     raise self.bad(f"no JSON at member {number} ({error})") from None
             else:
-                # a number that ends where the text ends may go on
-                if end < len(self.text) or not self._read(size):
+                # a number may go on behind the end of the text: 1 of 1.5, or of 1e5
+                if self.text[end : end + 1] in _ENDS or not self._read(size):
                     self.at = end
                     return value
             size *= 2

@@ -31,6 +31,7 @@ from crafts.core.config import Config
 from crafts.core.errors import DataError, RetryError
 from crafts.core.records import Ledger
 from crafts.core.runtime import say
+from crafts.data.corpora import Kind, list_corpus
 from crafts.data.images import MAX_PIXELS
 from crafts.data.importers import (
     Columns,
@@ -51,6 +52,7 @@ from crafts.data.shards import (
 )
 from crafts.data.splits import assign_splits, check_splits
 from crafts.data.tables import SPLIT_NAMES
+from crafts.data.tcga import load_studies
 
 _CHUNK = 16  # items a worker takes at once
 _SAY_EVERY = 5000
@@ -62,6 +64,9 @@ class PackConfig(Config):
     Attributes:
         samples_per_shard: tiles in a shard.
         columns: names of columns in tables.
+        corpus: published corpus that the source is (pathgen, quilt, pathcap, arch), or "tcga" for
+            tiles that get their label from TCGA barcodes; none for other layouts.
+        studies: csv of TCGA patients and their projects; without it the barcode's site tells.
         heldout: fraction of the patients of a label that is never trained on, in [0, 1). Used, like
             ``validation``, when neither a splits file nor the source says where a tile belongs.
         validation: fraction kept for choosing settings, in [0, 1).
@@ -78,6 +83,8 @@ class PackConfig(Config):
 
     samples_per_shard: int = Field(1000, ge=1)
     columns: Columns = Columns()
+    corpus: Kind | None = None
+    studies: Path | None = None
     heldout: float = Field(0.0, ge=0, lt=1)
     validation: float = Field(0.0, ge=0, lt=1)
     min_heldout: int = Field(5, ge=1)
@@ -103,7 +110,7 @@ def run(config: PackConfig, inputs: Path, output: Path, *, splits: Path | None =
         DataError: a patient in two splits, two tiles of one key, too many rejects.
         RetryError: the disk is full, or a worker process was killed.
     """
-    items = assign_item_splits(list_items(inputs, config.columns), config, splits)
+    items = assign_item_splits(_list_source(config, inputs), config, splits)
     plan = plan_columns(rename_reserved(item.fields) for item in items)
     ledger = Ledger("pack")
     ledger.listed(len(items))
@@ -123,11 +130,20 @@ def run(config: PackConfig, inputs: Path, output: Path, *, splits: Path | None =
         return finish(
             folder,
             stage="pack",
-            config=config.model_dump(mode="json", exclude={"num_workers"}),
-            inputs={"source": source or _source_hash(rows)} | _file_hash("splits", splits),
+            config=config.model_dump(mode="json", exclude={"num_workers", "studies"}),
+            inputs={"source": source or _source_hash(rows)}
+            | _file_hash("splits", splits)
+            | _file_hash("studies", config.studies),
             counts=ledger.counts() | counts,
             extra={"splits": dict(sorted(tally.items()))},
         )
+
+
+def _list_source(config: PackConfig, inputs: Path) -> list[Item]:
+    if config.corpus is None:
+        return list_items(inputs, config.columns)
+    studies = load_studies(config.studies) if config.studies else None
+    return list_corpus(config.corpus, inputs, studies=studies)
 
 
 def assign_item_splits(

@@ -154,27 +154,6 @@ def duplicate(num: int, share: float, *, seed: int = 0) -> Indices:
     return tiles
 
 
-def few_modes(num: int, modes: int, *, seed: int = 0) -> Indices:
-    """Every place shows one of a few tiles, each about as often.
-
-    Args:
-        num: places.
-        modes: tiles that are shown, 1 to ``num``.
-        seed: of the choice.
-
-    Returns:
-        The tile of each place [num].
-
-    Raises:
-        ConfigError: ``modes`` is out of range.
-    """
-    if not 1 <= modes <= num:
-        raise ConfigError("few_modes", came=str(modes), allowed=f"1 to {num}", do="Correct it.")
-    rng = np.random.default_rng(seed)
-    chosen = rng.permutation(num)[:modes]
-    return np.asarray(rng.permutation(np.resize(chosen, num)))
-
-
 def swap_class(
     labels: Sequence[Any], asked: Any, shown: Any, share: float, *, seed: int = 0
 ) -> Indices:

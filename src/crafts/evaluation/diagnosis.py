@@ -33,7 +33,8 @@ class Thresholds:
         noise: standard deviations of real halves by which a number must stand out.
         sharpness: lowest difference of log energy without blur.
         blockiness: highest difference of log steps without blocks.
-        eosin: lowest log ratio of eosin without washing.
+        eosin: lowest log ratio of eosin without washing; as much above 0 is a stain shift.
+        gained: highest log ratio of hematoxylin of a washed set.
         hematoxylin: highest change of the log ratio of hematoxylin, either way.
         hue: highest change of the density aside of both stains, as a share, either way.
         duplicates: highest share of repeated tiles.
@@ -43,25 +44,31 @@ class Thresholds:
             prompts are ignored; asked only where no text tells whether the others follow theirs.
         concentrated: share of the tiles that a class lost which show one other class, where every
             class shows another.
-        following: lowest part of the real pull between tiles and their own prompts.
+        following: lowest change of the pull between tiles and their own prompts.
         distance: highest kernel distance.
         single: factor on thresholds and noise for the looks of one class, of which there are many.
     """
 
-    noise: float = 4.0
-    sharpness: float = -0.4
-    blockiness: float = 0.03
-    eosin: float = -0.15
-    hematoxylin: float = 0.25
+    noise: float = 3.0
+    sharpness: float = -0.45
+    blockiness: float = 0.035
+    eosin: float = -0.19
+    gained: float = 0.1
+    hematoxylin: float = 0.125
     hue: float = 0.04
-    duplicates: float = 0.05
-    variety: float = -0.3
-    agreement: float = 0.25
+    duplicates: float = 0.08
+    variety: float = -0.145
+    agreement: float = 0.35
     spread: float = 0.4
     concentrated: float = 0.8
-    following: float = 0.75
+    following: float = -0.23
     distance: float = 1.0
     single: float = 2.0
+
+    def stricter(self) -> Thresholds:
+        """For the looks of one class: noise and thresholds times ``single``."""
+        names = ("noise", "sharpness", "blockiness", "eosin", "hematoxylin", "hue")
+        return replace(self, **{name: self.single * getattr(self, name) for name in names})
 
 
 THRESHOLDS = Thresholds()
@@ -76,6 +83,7 @@ class Finding:
         scope: "" for the whole set, else the class.
         title: cause and scope in words.
         text: the numbers beside their thresholds, and what to do.
+        weight: how many times its threshold the plainest number is.
         numbers: name -> value of the evidence.
         examples: rows of the generated tiles, the most telling first.
     """
@@ -84,6 +92,7 @@ class Finding:
     scope: str
     title: str
     text: str
+    weight: float
     numbers: Mapping[str, float] = field(default_factory=dict)
     examples: tuple[int, ...] = ()
 
@@ -95,6 +104,7 @@ class Finding:
             "title": self.title,
             "text": self.text,
             "alarm": True,
+            "weight": self.weight,
             "numbers": dict(self.numbers),
             "examples": [names[row] for row in self.examples],
         }
@@ -105,6 +115,11 @@ CAUSES: dict[str, tuple[str, str]] = {
         "repeated tiles",
         "Check that seeds differ and that prompts are not repeated with one seed; then count "
         "distinct tiles only, and audit for copies of training tiles.",
+    ),
+    "collapse": (
+        "collapse: far less variety than real tiles",
+        "Check the gradient of the semantic losses beside that of the denoising loss, lower the "
+        "guidance scale, and look for captions repeated in training.",
     ),
     "compression": (
         "compression or block edges",
@@ -131,11 +146,6 @@ CAUSES: dict[str, tuple[str, str]] = {
         "Compare the stains of training and held-out tiles (site, scanner): if they differ, mix "
         "sites or match stains; if not, check colour handling (RGB order, range, codec).",
     ),
-    "collapse": (
-        "collapse: far less variety than real tiles",
-        "Check the gradient of the semantic losses beside that of the denoising loss, lower the "
-        "guidance scale, and look for captions repeated in training.",
-    ),
     "wrong class": (
         "right architecture but wrong class",
         "Category guidance does not engage, or labels are wrong: check the labels of these classes "
@@ -152,68 +162,86 @@ CAUSES: dict[str, tuple[str, str]] = {
         "by class, site and scanner.",
     ),
 }
-"""Cause -> its name for people, and what to do. The order is that of the findings."""
+"""Cause -> its name for people, and what to do."""
 
 
 def diagnose(evidence: Evidence, thresholds: Thresholds = THRESHOLDS) -> list[Finding]:
-    """Name the causes, the most direct evidence first; empty for a set without a fault.
+    """Name the causes, the heaviest first; empty for a set without a fault.
 
-    Repeated tiles come first, because they leave few to judge; then what is read from pixels,
-    variety, classes and prompts: a blurred set also loses variety and classes, but no wrong class
-    blurs a set. Numbers that follow from a cause
-    already named do not make another one.
+    Wrong classes and poor alignment count only where they weigh twice as much as repetition and
+    looks: washed tiles can look like another class. What weighs less than half of the heaviest is
+    left out, because it mostly follows from that. The looks of single classes, and a distance that
+    nothing explains, are asked for only where nothing else was found.
 
     Args:
         evidence: of :func:`crafts.evaluation.evidence.compute_evidence`.
         thresholds: by default those set on real tiles.
-
-    Returns:
-        Findings in the order of :data:`CAUSES`, over all before single classes.
     """
-    found = _looks(evidence, "", thresholds)
-    found += _repetition(evidence, thresholds, spoilt=bool(found))
-    found = found or _prompts(evidence, thresholds)
+    found = _repetition(evidence, thresholds) + _looks(evidence, "", thresholds)
+    heaviest = max((finding.weight for finding in found), default=0.0)
+    found += [other for other in _prompts(evidence, thresholds) if other.weight > 2 * heaviest]
     if not found:
         for name in evidence.classes:
-            found += _looks(evidence, name, thresholds)
+            found += _looks(evidence, name, thresholds.stricter())
     found = found or _distance(evidence, thresholds)
-    order = list(CAUSES)
-    return sorted(found, key=lambda finding: (order.index(finding.cause), finding.scope))
+    found.sort(key=lambda finding: -finding.weight)
+    return [finding for finding in found if 2 * finding.weight >= found[0].weight]
 
 
 def _looks(evidence: Evidence, scope: str, limits: Thresholds) -> list[Finding]:
-    """Compression, blur and stains; at most one cause of light and one of colour."""
+    """Compression, blur and stains; at most one cause of detail and one of colour."""
     numbers = evidence.classes[scope] if scope else evidence.overall
-    factor = limits.single if scope else 1.0
-
-    def passed(name: str, limit: float) -> bool:
-        return _passed(numbers, name, factor * limit, factor * limits.noise)
-
-    blurred, washed = passed("sharpness", limits.sharpness), passed("eosin", limits.eosin)
-    shifted = any(
-        passed(name, sign * getattr(limits, name)) for name in ("hue", "hematoxylin")
-        for sign in (-1, 1)
-    )  # fmt: skip
-    causes: list[tuple[str, tuple[str, ...]]] = []
-    if passed("blockiness", limits.blockiness):
-        causes.append(("compression", ("blockiness",)))
-    elif blurred and washed and not shifted:
-        causes.append(("washed eosin and blur", ("eosin", "sharpness")))
-    elif blurred:
-        causes.append(("blur", ("sharpness",)))
-    if shifted:
-        causes.append(("stain shift", ("hue", "hematoxylin", "eosin")))
-    elif washed and not blurred:
-        causes.append(("washed eosin", ("eosin",)))
-    return [_finding(evidence, cause, scope, names, limits) for cause, names in causes]
+    causes = [cause for cause in (_detail(numbers, limits), _colour(numbers, limits)) if cause]
+    if causes == ["blur", "washed eosin"]:
+        causes = ["washed eosin and blur"]
+    return [_finding(evidence, cause, scope, limits) for cause in causes]
 
 
-def _repetition(evidence: Evidence, limits: Thresholds, *, spoilt: bool) -> list[Finding]:
-    """Repeated tiles, or little variety; a spoilt set loses variety without collapsing."""
-    if _passed(evidence.overall, "duplicates", limits.duplicates, limits.noise):
-        return [_finding(evidence, "duplicates", "", ("duplicates", "variety"), limits)]
-    if not spoilt and _passed(evidence.overall, "variety", limits.variety, limits.noise):
-        return [_finding(evidence, "collapse", "", ("variety", "coverage"), limits)]
+def _detail(numbers: Mapping[str, Measured], limits: Thresholds) -> str:
+    """Blur or compression, whichever lies further beyond its threshold.
+
+    Strong compression takes detail too, and the cells of a decoder show in a blurred set.
+    """
+    found = {"blur": "sharpness", "compression": "blockiness"}
+    passed = [cause for cause, name in found.items() if _passed(numbers, name, limits)]
+    return max(passed, key=lambda cause: _times(numbers, found[cause], limits), default="")
+
+
+def _colour(numbers: Mapping[str, Measured], limits: Thresholds) -> str:
+    """Washed eosin where eosin goes and nothing else changes as much; else a stain shift."""
+    shifted = [
+        name
+        for name in ("hue", "hematoxylin", "eosin")
+        if _passed(numbers, name, limits) or _passed(numbers, name, limits, turned=True)
+    ]
+    if not _passed(numbers, "eosin", limits):
+        return "stain shift" if shifted else ""
+    hematoxylin = numbers["hematoxylin"]
+    # washing adds no hematoxylin; half the usual noise will do, where eosin is gone for certain
+    gained = hematoxylin.value > max(limits.gained, limits.noise / 2 * hematoxylin.noise)
+    aside = "hue" in shifted and _times(numbers, "hue", limits) > _times(numbers, "eosin", limits)
+    return "stain shift" if gained or aside else "washed eosin"
+
+
+_SYMPTOMS: dict[str, tuple[str, ...]] = {
+    "duplicates": ("duplicates", "variety"),
+    "collapse": ("variety", "coverage"),
+    "compression": ("blockiness",),
+    "washed eosin and blur": ("eosin", "sharpness"),
+    "blur": ("sharpness",),
+    "washed eosin": ("eosin",),
+    "stain shift": ("hue", "hematoxylin", "eosin"),
+    "wrong class": ("agreement",),
+    "poor alignment": ("following", "agreement"),
+    "unexplained": ("distance",),
+}
+
+
+def _repetition(evidence: Evidence, limits: Thresholds) -> list[Finding]:
+    """Repeated tiles, or else little variety."""
+    for name, cause in (("duplicates", "duplicates"), ("variety", "collapse")):
+        if _passed(evidence.overall, name, limits):
+            return [_finding(evidence, cause, "", limits)]
     return []
 
 
@@ -224,16 +252,11 @@ def _prompts(evidence: Evidence, limits: Thresholds) -> list[Finding]:
         for name, numbers in evidence.classes.items()
         if "agreement" in numbers
     }
-    hit = [
-        name
-        for name in drops
-        if _passed(evidence.classes[name], "agreement", limits.agreement, limits.noise)
-    ]
+    hit = [name for name in drops if _passed(evidence.classes[name], "agreement", limits)]
     if hit and _others_are_fine(evidence, drops, hit, limits):
         return [_wrong_class(evidence, name, limits) for name in hit]
-    if hit or _passed(evidence.overall, "following", limits.following, limits.noise):
-        names = ("following", "agreement")
-        return [_finding(evidence, "poor alignment", "", names, limits)]
+    if hit or _passed(evidence.overall, "following", limits):
+        return [_finding(evidence, "poor alignment", "", limits)]
     return []
 
 
@@ -253,23 +276,29 @@ def _others_are_fine(
 
 
 def _distance(evidence: Evidence, limits: Thresholds) -> list[Finding]:
-    found = evidence.overall["distance"]
-    if _passed(evidence.overall, "distance", limits.distance + found.centre, limits.noise):
-        return [_finding(evidence, "unexplained", "", ("distance",), limits)]
+    if _passed(evidence.overall, "distance", limits):
+        return [_finding(evidence, "unexplained", "", limits)]
     return []
 
 
-_LOW = ("sharpness", "eosin", "variety", "following")
+def _passed(
+    numbers: Mapping[str, Measured], name: str, limits: Thresholds, *, turned: bool = False
+) -> bool:
+    """Whether a number lies beyond its threshold and beyond what real halves show.
 
-
-def _passed(numbers: Mapping[str, Measured], name: str, limit: float, noise: float) -> bool:
-    """Whether a number lies beyond its threshold and beyond what real halves show."""
-    found = numbers.get(name)
+    ``turned`` asks for as much on the other side of what real tiles have.
+    """
+    found, limit = numbers.get(name), getattr(limits, name)
     if found is None:
         return False
-    sign = -1 if name in _LOW or limit < 0 else 1
+    sign = (1 if limit > 0 else -1) * (-1 if turned else 1)
     away = sign * (found.value - found.centre)
-    return sign * (found.value - limit) > 0 and away > noise * found.noise
+    return sign * found.value > abs(limit) and away > limits.noise * found.noise
+
+
+def _times(numbers: Mapping[str, Measured], name: str, limits: Thresholds) -> float:
+    """How many times its threshold a number is."""
+    return abs(numbers[name].value / float(getattr(limits, name)))
 
 
 def _concentration(evidence: Evidence, name: str) -> float:
@@ -281,25 +310,29 @@ def _concentration(evidence: Evidence, name: str) -> float:
 def _wrong_class(evidence: Evidence, name: str, limits: Thresholds) -> Finding:
     shown = evidence.shown[name]
     other = max(shown, key=lambda key: shown[key])
-    finding = _finding(evidence, "wrong class", name, ("agreement",), limits)
+    finding = _finding(evidence, "wrong class", name, limits)
     said = f"{100 * shown[other]:.0f} % more tiles than among real ones show {other!r}. "
     return replace(finding, text=said + finding.text)
 
 
-def _finding(
-    evidence: Evidence, cause: str, scope: str, names: Sequence[str], limits: Thresholds
-) -> Finding:
+def _finding(evidence: Evidence, cause: str, scope: str, limits: Thresholds) -> Finding:
     title, advice = CAUSES[cause]
     numbers = evidence.classes[scope] if scope else evidence.overall
-    known = [name for name in names if name in numbers]
-    said = "; ".join(_said(name, numbers[name], getattr(limits, name, None)) for name in known)
+    times = {
+        name: _times(numbers, name, limits) if hasattr(limits, name) else 0.0
+        for name in _SYMPTOMS[cause]
+        if name in numbers
+    }
+    names = sorted(times, key=lambda name: -times[name])
+    said = "; ".join(_said(name, numbers[name], getattr(limits, name, None)) for name in names)
     return Finding(
         cause=cause,
         scope=scope,
         title=f"{title} ({scope})" if scope else title,
         text=f"{said[:1].upper()}{said[1:]}. {advice}",
-        numbers={name: numbers[name].value for name in known},
-        examples=evidence.examples(known[0], scope, EXAMPLES),
+        weight=times[names[0]],
+        numbers={name: numbers[name].value for name in names},
+        examples=evidence.examples(names[0], scope, EXAMPLES),
     )
 
 
@@ -314,14 +347,17 @@ _WORDS = {
     "coverage": "{value:.0%} of the neighbourhoods of real tiles hold a generated one",
     "distance": "the kernel distance is {value:.3g}",
     "agreement": "{value:.0%} fewer tiles than real ones look like their class",
-    "following": "tiles follow their prompts {value:.2f} times as closely as real ones",
+    "following": "tiles follow their prompts {times:.2f} times as closely as real ones",
 }
 
 
 def _said(name: str, found: Measured, limit: float | None) -> str:
     """One number in words, beside its threshold and that of real halves."""
-    words = _WORDS[name].format(value=found.value, ratio=math.exp(min(found.value, 50)))
-    beside = f"{name} {found.value:.3g}"
+    words = _WORDS[name].format(
+        value=found.value, ratio=math.exp(min(found.value, 50)), times=1 + found.value
+    )
+    value, centre, noise = (round(v, 4) + 0.0 for v in (found.value, found.centre, found.noise))
+    beside = f"{name} {value:.3g}"
     if limit is not None:
         beside += f", threshold {limit:.3g}"
-    return f"{words} ({beside}; real halves {found.centre:.3g} ± {found.noise:.2g})"
+    return f"{words} ({beside}; real halves {centre:.3g} ± {noise:.2g})"

@@ -106,7 +106,7 @@ def compute_evidence(
     ``agreement``: by how much the share of tiles that lie nearest to the mean of their own class
     falls below that of real tiles;
     ``following``: how much nearer tiles lie to their own prompts than to those of others, over the
-    same for real tiles and captions.
+    same for real tiles and captions, less 1: 0 like real tiles, -1 for prompts that are ignored.
 
     Args:
         real: tiles nobody trained on, of several groups.
@@ -190,8 +190,8 @@ def _agreement(real: Side, generated: Side, names: list[str]) -> tuple[dict[str,
 
 
 def _ratio(above: Array, below: Array) -> float:
-    """Mean over mean; not a number where real tiles do not follow their captions either."""
-    return float(above.mean() / below.mean()) if below.mean() > 0 else float("nan")
+    """Mean over mean, less 1; no number where real tiles do not follow their captions either."""
+    return float(above.mean() / below.mean()) - 1 if below.mean() > 0 else float("nan")
 
 
 def _looks(real: Array, generated: Array, stains: Array) -> dict[str, float]:

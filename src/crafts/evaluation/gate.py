@@ -36,6 +36,7 @@ CHECKS = (*ARTEFACTS, "class", "alignment", "copy")
 
 GATE = "gate.json"
 _LEAST = 20
+_LEAST_SHARE = 0.01  # of white or black pixels: most real tiles have none, and one is no fault
 
 
 class GateTails(Config):
@@ -287,7 +288,8 @@ def _artefact_thresholds(real: Candidates, tail: float) -> dict[str, float]:
     found = {}
     for name, (number, side) in SIDES.items():
         values = [tile[number] for tile in real.artefacts]
-        found[name] = float(np.quantile(values, 1 - tail if side > 0 else tail))
+        limit = float(np.quantile(values, 1 - tail if side > 0 else tail))
+        found[name] = max(limit, _LEAST_SHARE) if name in ("white", "black") else limit
     return found
 
 

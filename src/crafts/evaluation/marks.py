@@ -36,7 +36,7 @@ def _prompts(results: Results) -> Iterator[Mark]:
             code="training_prompts",
             loud=True,
             text=f"{source.train} of {total} prompts are captions of training tiles and of no "
-            "held-out tile: the model may answer them from memory, and every number flatters it.",
+            "held-out tile: the model may answer these from memory, which flatters every number.",
         )
     if source.both:
         yield Mark(

@@ -59,7 +59,7 @@ class TileConfig(Config):
     regions: RegionConfig = RegionConfig()
     shard: str | None = None
     max_reject_fraction: float = Field(0.5, ge=0, le=1)
-    block_tiles: int = Field(256, ge=1)
+    block_tiles: int = Field(32, ge=1)
     seconds: float = Field(1800.0, gt=0)
     num_workers: int = Field(0, ge=0)
 

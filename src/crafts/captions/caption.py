@@ -1,0 +1,374 @@
+"""Stage: tiles, summaries of their reports and scores in; the same tiles with captions out.
+
+A caption is ``<scores> <summary>``: what this tile shows, then what its case is. Nothing is dropped
+at random here: dropping captions for guidance is the training's business, and there it must not
+look at the scores, or the unconditional branch never sees the tiles of one level.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from crafts.captions.matching import Reports
+from crafts.captions.scores import KINDS, Box, Grammar, ScoreTable, say_scores
+from crafts.captions.summarise import load_summaries
+from crafts.core.artifacts import (
+    MANIFEST,
+    Manifest,
+    fingerprint,
+    finish,
+    sha256_bytes,
+    sha256_file,
+    staging,
+)
+from crafts.core.config import Config
+from crafts.core.errors import ConfigError, DataError
+from crafts.core.protocols import CountTokens
+from crafts.core.records import Ledger
+from crafts.core.runtime import say
+
+Kind = Literal["tumor", "til", "stroma", "fat", "necrosis"]
+METADATA = "metadata.csv"
+READ_KINDS: tuple[Kind, ...] = ("tumor", "til")
+COMPUTED_KINDS: tuple[Kind, ...] = ("til", "stroma", "fat")
+_OWN = ("report_id", "caption_tokens")
+_SAY_EVERY = 10_000
+
+
+class CaptionConfig(Config):
+    """Configuration of ``crafts caption``.
+
+    Attributes:
+        tokens: most tokens of a caption, begin and end token included; None for no bound. What is
+            too long loses whole sentences of the summary from its end, then scores.
+        tokenizer: whose tokens count: mini, a model or tokenizer folder, or a hub id.
+        match: what leads from a tile to its report: its ``report_id``, ``slide`` or ``patient``;
+            "auto" tries them in this order, then the TCGA barcode of the patient.
+        check: refuse summaries that :func:`crafts.captions.privacy.disallowed` would not let pass.
+        grammar: "pathldm" (``high tumor; low til; <summary>``) or "sentences" (``Much tumor. Few
+            lymphocytes. <summary>``).
+        kinds: scores to say, in this order; None says tumor and til of a file, and til, stroma and
+            fat where they are computed.
+        levels: words of a score: 2, 3 or 4 bins of equal width, 1.0 in the top one.
+        compute: estimate scores that no file gives from colours and nuclei; rough, see
+            :mod:`crafts.captions.estimates`.
+        missing_scores: what becomes of a tile that lacks one of ``kinds``: "reject" or "omit" (it
+            is captioned without). Not asked where scores are neither given nor computed.
+        place: how images come to the output: "link" (hard link, copied across disks), "copy", or
+            "symlink".
+        max_reject_fraction: share of rejected tiles above which the run fails, in [0, 1].
+    """
+
+    tokens: int | None = Field(None, ge=4, le=10_000)
+    tokenizer: str = Field("mini", min_length=1)
+    match: Literal["auto", "report_id", "slide", "patient"] = "auto"
+    check: bool = True
+    grammar: Grammar = "pathldm"
+    kinds: tuple[Kind, ...] | None = None
+    levels: int = Field(2, ge=2, le=4)
+    compute: bool = False
+    missing_scores: Literal["reject", "omit"] = "reject"
+    place: Literal["link", "copy", "symlink"] = "link"
+    max_reject_fraction: float = Field(0.5, ge=0, le=1)
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What a caption is made of.
+
+    Attributes:
+        tiles: folder of images with metadata.csv.
+        summaries: output of ``summarise``; None keeps the text that tiles have.
+        scores: file or folder of scores; None for none.
+    """
+
+    tiles: Path
+    summaries: Path | None = None
+    scores: Path | None = None
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What every tile is judged with."""
+
+    config: CaptionConfig
+    count: CountTokens
+    reports: Reports | None
+    scores: ScoreTable | None
+    kinds: tuple[str, ...]
+
+
+def run(
+    config: CaptionConfig, inputs: Sources, output: Path, *, count_tokens: CountTokens
+) -> Manifest:
+    """Give tiles their captions.
+
+    Args:
+        config: see :class:`CaptionConfig`.
+        inputs: tiles, and what is known of them.
+        output: gets the images, ``metadata.csv`` (``file_name``, ``text``, the columns of the
+            source, ``report_id``, ``caption_tokens``, ``score_<kind>``), ``rejects.jsonl`` and last
+            ``manifest.json``, which lists the tables; ``pack`` hashes the images.
+        count_tokens: tokens of a text by the tokenizer that ``config`` names.
+
+    Raises:
+        ConfigError: a path is wrong, or there is nothing to make captions of.
+        DataError: unusable tables, no usable tile, or too many rejected ones.
+        RetryError: the disk is full.
+    """
+    work = _prepare(config, inputs, count_tokens)
+    ledger = Ledger("caption")
+    with staging(output) as folder:
+        _write_tiles(work, inputs.tiles, folder, ledger)
+        ledger.write(folder / "rejects.jsonl")
+        try:
+            ledger.check(config.max_reject_fraction)
+        except DataError:
+            path = output.parent / f"{output.name}.rejects.jsonl"
+            ledger.write(path)
+            say(f"caption: rejects written to {path}")
+            raise
+        return finish(
+            folder,
+            stage="caption",
+            config=config.model_dump(mode="json"),
+            inputs=_fingerprints(inputs),
+            counts=ledger.counts(),
+            only=[METADATA, "rejects.jsonl"],
+        )
+
+
+def _prepare(config: CaptionConfig, inputs: Sources, count: CountTokens) -> _Work:
+    if not (inputs.tiles / METADATA).is_file():
+        raise ConfigError(
+            str(inputs.tiles),
+            came=f"no {METADATA}" if inputs.tiles.is_dir() else "no such folder",
+            allowed="the output of `crafts tile`, or images with a metadata.csv",
+            do="Check the path, or write metadata.csv with file_name and patient or slide.",
+        )
+    if inputs.summaries is None and inputs.scores is None and not config.compute:
+        raise ConfigError(
+            "caption: --summaries, --scores",
+            came="neither",
+            allowed="at least one of them, or --set compute=true",
+            do="Name what captions shall be made of.",
+        )
+    reports = Reports(load_summaries(inputs.summaries)) if inputs.summaries else None
+    table = None
+    if inputs.scores is not None:
+        from crafts.captions.score_files import load_scores
+
+        table = load_scores(inputs.scores)
+    default = (READ_KINDS if table else ()) or (COMPUTED_KINDS if config.compute else ())
+    return _Work(config, count, reports, table, config.kinds or default)
+
+
+# ---- tiles -----------------------------------------------------------------------------------
+
+
+def _write_tiles(work: _Work, source: Path, folder: Path, ledger: Ledger) -> None:
+    with (
+        (source / METADATA).open(encoding="utf-8-sig", newline="") as listing,
+        (folder / METADATA).open("w", encoding="utf-8", newline="") as table,
+    ):
+        reader = csv.DictReader(listing)
+        header = _header(source, reader.fieldnames or ())
+        scores = [f"score_{kind}" for kind in work.kinds]
+        writer = csv.DictWriter(
+            table,
+            [
+                "file_name",
+                "text",
+                *(n for n in header if n not in (*_OWN, *scores)),
+                *_OWN,
+                *scores,
+            ],
+            lineterminator="\n",
+            extrasaction="ignore",
+        )
+        writer.writeheader()
+        for number, row in enumerate(_rows(reader, source, ledger), 1):
+            found = _caption(work, row, source / row["file_name"])
+            fault = found if isinstance(found, str) else _place(work, row, source, folder)
+            if fault or isinstance(found, str):
+                ledger.reject(row["file_name"], str(fault))
+                continue
+            ledger.use(row["file_name"])
+            writer.writerow(row | found)
+            if number % _SAY_EVERY == 0:
+                say(f"caption: {number} tiles")
+
+
+def _header(source: Path, names: Sequence[str]) -> list[str]:
+    if "file_name" not in names:
+        raise DataError(
+            str(source / METADATA),
+            came=", ".join(names) or "no header",
+            allowed="a column file_name",
+            do="Correct the table.",
+        )
+    # alternative wordings would stand beside the new caption as if they meant the same
+    return [name for name in names if name and name not in ("file_name", "text", "captions")]
+
+
+def _rows(reader: csv.DictReader[str], source: Path, ledger: Ledger) -> Iterator[dict[str, str]]:
+    """Rows of the listing; those without a usable file name are rejected here."""
+    seen: set[str] = set()
+    for number, raw in enumerate(reader, 1):
+        ledger.listed()
+        row = {name: value or "" for name, value in raw.items() if isinstance(name, str)}
+        name = row["file_name"]
+        path = Path(name)
+        if not name or path.is_absolute() or ".." in path.parts or name in (METADATA, MANIFEST):
+            ledger.reject(name or f"row {number}", "no path of an image within the folder")
+        elif name in seen:
+            ledger.reject(name, "listed before")
+        elif not (source / path).is_file():
+            ledger.reject(name, "no such file")
+        else:
+            seen.add(name)
+            yield row
+
+
+def _caption(work: _Work, row: Mapping[str, str], image: Path) -> dict[str, Any] | str:
+    """The new columns of a tile, or why it gets none."""
+    config, report_id, text = work.config, "", row.get("text", "")
+    if work.reports is not None:
+        report_id, fault = work.reports.find(row, config.match)
+        if fault:
+            return fault
+        if config.check and not work.reports.is_clean(report_id):
+            return "a summary with words that may identify"
+        text = work.reports.summary(report_id)
+    scores = _scores(work, row, image)
+    if isinstance(scores, str):
+        return scores
+    missing = [kind for kind in work.kinds if kind not in scores]
+    if missing and config.missing_scores == "reject":
+        return f"no score of {', '.join(missing)}"
+    said = say_scores(scores, kinds=work.kinds, levels=config.levels, grammar=config.grammar)
+    caption = join_caption(said, text, tokens=config.tokens, count=work.count)
+    if not caption:
+        return f"no caption within {config.tokens} tokens" if said or text else "nothing to say"
+    columns: dict[str, Any] = {f"score_{kind}": scores.get(kind, "") for kind in work.kinds}
+    columns["report_id"] = report_id or row.get("report_id", "")
+    return columns | {"text": caption, "caption_tokens": work.count(caption)}
+
+
+_SENTENCE = re.compile(r"(?<=[a-z\d%)+]\.)\s+(?=[A-Z\d])")
+
+
+def join_caption(
+    said: Sequence[str], summary: str, *, tokens: int | None, count: CountTokens
+) -> str:
+    """Scores and summary in one text within a budget.
+
+    Args:
+        said: scores in words.
+        summary: text behind them; loses sentences from its end first.
+        tokens: budget; None for none.
+        count: tokens of a text.
+
+    Returns:
+        The caption; "" where not even the first sentence of the summary fits alone.
+    """
+    scores, sentences = list(said), _SENTENCE.split(summary.strip()) if summary.strip() else []
+    least = 1 if sentences else 0
+    while scores or sentences:
+        text = " ".join([*scores, *sentences]).removesuffix(";")
+        if tokens is None or count(text) <= tokens:
+            return text
+        if len(sentences) > least:
+            sentences.pop()
+        elif scores:
+            scores.pop()
+        else:
+            return ""
+    return ""
+
+
+# ---- scores and images -----------------------------------------------------------------------
+
+
+def _scores(work: _Work, row: Mapping[str, str], image: Path) -> dict[str, float] | str:
+    scores: dict[str, float] = {}
+    if work.scores is not None:
+        name = row["file_name"]
+        names = [name, Path(name).name, Path(name).stem, row.get("key", "")]
+        scores = work.scores.of(names, row.get("slide", ""), _box(row))
+    if work.config.compute and any(kind not in scores for kind in work.kinds):
+        computed = _compute(image, row.get("mpp", ""))
+        if isinstance(computed, str):
+            return computed
+        scores = computed | scores
+    return {kind: scores[kind] for kind in KINDS if kind in scores}
+
+
+def _box(row: Mapping[str, str]) -> Box | None:
+    """Where a tile lies on its slide, in pixels of level 0."""
+    try:
+        x, y, extent = (float(row[name]) for name in ("x", "y", "extent"))
+    except (KeyError, ValueError):
+        return None
+    return Box(x, y, x + extent, y + extent) if extent > 0 else None
+
+
+def _compute(image: Path, mpp: str) -> dict[str, float] | str:
+    import numpy as np
+    from PIL import Image
+
+    from crafts.captions.estimates import estimate_scores
+
+    try:
+        with Image.open(image) as opened:
+            pixels = np.asarray(opened.convert("RGB"))
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return "an image that does not open"
+    try:
+        size = float(mpp)
+    except ValueError:
+        size = 0.0
+    return estimate_scores(pixels, size if size > 0 else None)
+
+
+def _place(work: _Work, row: Mapping[str, str], source: Path, folder: Path) -> str:
+    """Bring an image to the output; returns why that failed."""
+    target = folder / row["file_name"]
+    origin = (source / row["file_name"]).resolve()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if work.config.place == "symlink":
+        # the temporary folder lies beside the output: the way to the origin is the same
+        os.symlink(os.path.relpath(origin, target.parent.resolve()), target)
+        return ""
+    if work.config.place == "link":
+        try:
+            os.link(origin, target)
+            return ""
+        except OSError:  # another disk, or a file system without links
+            pass
+    try:
+        shutil.copyfile(origin, target)
+    except PermissionError as error:
+        return f"unreadable ({error.strerror})"
+    return ""
+
+
+def _fingerprints(inputs: Sources) -> dict[str, str]:
+    tiles, scores = inputs.tiles, inputs.scores
+    made = (tiles / MANIFEST).is_file()
+    found = {"tiles": fingerprint(tiles) if made else sha256_file(tiles / METADATA)}
+    if inputs.summaries:
+        found["summaries"] = sha256_file(inputs.summaries)
+    if scores is not None:
+        files = sorted(path for path in scores.rglob("*") if path.is_file()) or [scores]
+        found["scores"] = sha256_bytes("".join(map(sha256_file, files)).encode())
+    return found

@@ -1,0 +1,224 @@
+"""Stage: pathology reports in, one short de-identified summary a report out (jsonl)."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal, TextIO
+
+from pydantic import Field
+
+from crafts.captions.fields import extract_fields
+from crafts.captions.phrases import MIN_TOKENS
+from crafts.captions.privacy import disallowed, scrub
+from crafts.captions.reports import Report, list_reports
+from crafts.captions.summarizers import (
+    PROMPT_VERSION,
+    ExtractiveSummarizer,
+    ServerConfig,
+    ServerSummarizer,
+    Summarizer,
+)
+from crafts.core.artifacts import (
+    FileEntry,
+    Manifest,
+    relative_to,
+    retry_when_full,
+    sha256_bytes,
+    sha256_file,
+    sync_folder,
+    tool_versions,
+    write_bytes,
+)
+from crafts.core.config import Config
+from crafts.core.errors import ConfigError, DataError
+from crafts.core.protocols import CountTokens
+from crafts.core.records import Ledger
+from crafts.core.runtime import say
+
+_SAY_EVERY = 500
+
+
+class SummariseConfig(Config):
+    """Configuration of ``crafts summarise``.
+
+    Attributes:
+        tokens: most tokens of a summary, begin and end token included.
+        backend: "extractive" (rules; offline, deterministic) or "openai" (any server that speaks
+            OpenAI's protocol, checked, with the rules as fallback).
+        tokenizer: whose tokens count: mini, a model or tokenizer folder, or a hub id. Take that of
+            the model which will read the captions.
+        server: for the backend "openai".
+        max_reject_fraction: share of rejected reports above which the run fails, in [0, 1].
+    """
+
+    tokens: int = Field(35, ge=MIN_TOKENS, le=10_000)
+    backend: Literal["extractive", "openai"] = "extractive"
+    tokenizer: str = Field("mini", min_length=1)
+    server: ServerConfig = ServerConfig()
+    max_reject_fraction: float = Field(0.1, ge=0, le=1)
+
+
+def run(
+    config: SummariseConfig, inputs: Path, output: Path, *, count_tokens: CountTokens
+) -> Manifest:
+    """Summarise reports.
+
+    Each row has ``report_id, summary, num_tokens, backend, attempts, fields, rejected`` (why
+    answers of a server were refused) and ``prompt`` (its version; empty for the rules).
+
+    Args:
+        config: see :class:`SummariseConfig`.
+        inputs: file or folder of reports, see :func:`crafts.captions.reports.list_reports`.
+        output: jsonl to write; beside it come ``<stem>.rejects.jsonl`` and, last,
+            ``<stem>.manifest.json``.
+        count_tokens: tokens of a text by the tokenizer that ``config`` names, special tokens
+            included.
+
+    Raises:
+        ConfigError: a path is wrong, ``output`` is someone else's, or the server's setup is.
+        DataError: no report could be used, or too many were rejected; the rejects are written.
+        RetryError: the disk is full.
+    """
+    rejects, manifest_path = (output.with_suffix(end) for end in (".rejects.jsonl", _MANIFEST))
+    _refuse_foreign(output, manifest_path)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    ledger, tally, digest = Ledger("summarise"), Counter[str](), [""]
+    summarizer = _build(config, count_tokens)
+    with retry_when_full(output), _replacing(output) as handle:
+        for report in list_reports(inputs, ledger):
+            digest[0] = sha256_bytes(f"{digest[0]} {report.report_id} {report.text}".encode())
+            row = _row(report, summarizer, config, count_tokens)
+            if isinstance(row, str):
+                ledger.reject(report.source, row)
+                continue
+            ledger.use(report.report_id)
+            tally[row["backend"]] += 1
+            handle.write(json.dumps(row, ensure_ascii=False) + "\n")
+            if ledger.num_used % _SAY_EVERY == 0:
+                say(f"summarise: {ledger.num_used} reports")
+        ledger.write(rejects)
+        ledger.check(config.max_reject_fraction)
+        manifest_path.unlink(missing_ok=True)
+    values = config.model_dump(mode="json", exclude={"server": {"cache"}})
+    manifest = Manifest(
+        stage="summarise",
+        config=values | {"tokenizer": relative_to(output.parent, config.tokenizer)},
+        inputs={"reports": digest[0]},
+        counts=ledger.counts() | dict(sorted(tally.items())),
+        files={path.name: _entry(path) for path in (output, rejects)},
+        versions=tool_versions(),
+        extra={"server": dict(sorted(summarizer.counts.items())), "prompt": PROMPT_VERSION},
+    )
+    text = json.dumps(manifest.model_dump(mode="json"), indent=1, ensure_ascii=False)
+    write_bytes(manifest_path, text.encode())
+    sync_folder(output.parent)
+    return manifest
+
+
+_MANIFEST = ".manifest.json"
+
+
+def _build(config: SummariseConfig, count: CountTokens) -> Summarizer:
+    if config.backend == "openai":
+        return ServerSummarizer(config.server, config.tokens, count)
+    return ExtractiveSummarizer(config.tokens, count)
+
+
+def _row(
+    report: Report, summarizer: Summarizer, config: SummariseConfig, count: CountTokens
+) -> dict[str, Any] | str:
+    """The row of a report, or why there is none."""
+    scrubbed = scrub(report.text)
+    fields = extract_fields(scrubbed.traced)
+    summary = summarizer.summarise(scrubbed, fields)
+    if not summary.text:
+        return "no finding that can be said in so few tokens"
+    number = count(summary.text)
+    # the last look, whoever wrote it: what does not pass is not written
+    if number > config.tokens:
+        return "no summary within the budget"
+    if disallowed(summary.text):
+        return "no summary without words that may identify"
+    return {
+        "report_id": report.report_id,
+        "summary": summary.text,
+        "num_tokens": number,
+        "backend": summary.backend,
+        "attempts": summary.attempts,
+        "fields": fields.as_row(),
+        "rejected": list(summary.rejected),
+        "prompt": PROMPT_VERSION if config.backend == "openai" else "",
+    }
+
+
+def load_summaries(path: Path) -> Iterator[dict[str, Any]]:
+    """Rows of a finished file of summaries.
+
+    Raises:
+        ConfigError: no such file.
+        DataError: a line is no row of summaries.
+    """
+    if not path.is_file():
+        raise ConfigError(
+            str(path),
+            came="no such file",
+            allowed="the jsonl that `crafts summarise` wrote",
+            do="Check the path.",
+        )
+    with path.open(encoding="utf-8") as handle:
+        for number, line in enumerate(handle, 1):
+            try:
+                row = json.loads(line)
+                if not isinstance(row["report_id"], str) or not isinstance(row["summary"], str):
+                    raise TypeError
+            except (json.JSONDecodeError, KeyError, TypeError):
+                raise DataError(
+                    f"{path}: line {number}",
+                    came="no row of summaries",
+                    allowed="an object with the texts report_id and summary",
+                    do="Run `crafts summarise` again.",
+                ) from None
+            yield row
+
+
+# ---- files -----------------------------------------------------------------------------------
+
+
+def _refuse_foreign(output: Path, manifest: Path) -> None:
+    came = ""
+    if output.is_dir():
+        came = "a folder"
+    elif output.suffix not in (".jsonl", ".ndjson"):
+        came = f"a {output.suffix or 'nameless'} file"
+    elif output.exists() and not manifest.is_file():
+        came = "a file that no run of summarise finished"
+    if came:
+        raise ConfigError(
+            str(output),
+            came=came,
+            allowed="a new .jsonl, or one that summarise wrote before",
+            do="Choose another --output.",
+        )
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[TextIO]:
+    """A file that takes its name only when it is whole."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("w", encoding="utf-8") as handle:
+            yield handle
+            handle.flush()
+            os.fsync(handle.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _entry(path: Path) -> FileEntry:
+    return FileEntry(sha256=sha256_file(path), size=path.stat().st_size)
