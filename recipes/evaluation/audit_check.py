@@ -180,19 +180,21 @@ class Bench:
         self.heldout = Collection(tiles, split="heldout")
         validation = Collection(tiles, split="validation")
         self.library = Library(len(self.train), self.train.load, num_workers=2)
-        found = find_copies("validation", len(validation), validation.load, self.library)
+        found = find_copies(
+            "validation", len(validation), open_tile=validation.load, library=self.library
+        )
         self.limits = calibrate(found)
 
     def verdicts(self, names: Sequence[str], found: Sequence[Found]) -> list[Verdict]:
         """Verdicts at the limit of the validation split."""
         return [
-            judge(name, item, self.limits, self.train.name)
+            judge(name, item, limits=self.limits, sources=self.train.name)
             for name, item in zip(names, found, strict=True)
         ]
 
 
 def plant(
-    bench: Bench, name: str, change: Change, picks: Sequence[int], others: Sequence[int]
+    bench: Bench, name: str, *, change: Change, picks: Sequence[int], others: Sequence[int]
 ) -> dict[str, Any]:
     """Change some training tiles in one way and look for them."""
 
@@ -204,7 +206,7 @@ def plant(
         own = source.sha256 if name == "exact copy" else sha256_bytes(pixels.tobytes())
         return Tile(f"{name}-{k}", pixels, own)
 
-    found = find_copies(name, len(picks), open_tile, bench.library)
+    found = find_copies(name, len(picks), open_tile=open_tile, library=bench.library)
     verdicts = bench.verdicts([bench.train.name(number) for number in picks], found)
     caught = [one.verdict == "copy" for one in verdicts]
     right = [hit and one.source == one.name for hit, one in zip(caught, verdicts, strict=True)]
@@ -222,7 +224,7 @@ def clean(bench: Bench) -> tuple[dict[str, Any], list[Verdict]]:
     """Real tiles of other patients; every alarm is kept to be looked at."""
     names = [bench.heldout.name(k) for k in range(len(bench.heldout))]
     start, cpu = time.monotonic(), time.process_time()
-    found = find_copies("heldout", len(names), bench.heldout.load, bench.library)
+    found = find_copies("heldout", len(names), open_tile=bench.heldout.load, library=bench.library)
     seconds, cpu = time.monotonic() - start, time.process_time() - cpu
     verdicts = bench.verdicts(names, found)
     sets = [Path(name).name.split("-")[0] for name in names]
@@ -316,7 +318,7 @@ def main() -> None:
         for step in (200, 400):
             changes[f"noised to step {step}, denoised by the model"] = drawn_anew(bundle, step)
     for name, change in changes.items():
-        plants.append(plant(bench, name, change, picks, others))
+        plants.append(plant(bench, name, change=change, picks=picks, others=others))
         say(f"audit_check: {name}: {plants[-1]}")
     limits = {"part": bench.limits.part.model_dump(), "whole": bench.limits.whole.model_dump()}
     check = {"limits": limits, "clean": real, "plants": plants, "train": len(bench.train)}

@@ -6,8 +6,8 @@ Needs the development tools (``pip install -e ".[dev]"``). Prints, at 20, 35, 50
 the shipped tokenizer (special tokens included): the share of summaries within the budget, the share
 that keep the diagnosis, planted identifiers and words of instructions that survive, statements that
 the report does not support, and how often a field of the report is found again in the summary. With
-``--reports`` the summaries of a folder at 35 tokens are printed. A thousand reports take about two
-minutes on one core. Exits 1 where a bound is not held.
+``--reports`` the summaries of a folder at 35 tokens are printed. A thousand reports take about a
+minute on one core. Exits 1 where a bound is not held.
 """
 
 from __future__ import annotations
@@ -116,9 +116,8 @@ def show_real(folder: Path, count: CountTokens) -> bool:
             kept = wanted is not None and found is not None and wanted.value == found.value
             held &= kept and count(summary) <= tokens and not disallowed(summary)
             if tokens == 35 or not kept:
-                print(
-                    f"{report.report_id} {tokens} {count(summary)} {'' if kept else 'LOST '}{summary}"
-                )
+                lost = "" if kept else "LOST "
+                print(f"{report.report_id} {tokens} {count(summary)} {lost}{summary}")
     return held
 
 

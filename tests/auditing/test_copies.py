@@ -69,8 +69,10 @@ def library(training):
 
 
 def audit(images, library):
-    found = find_copies("test", len(images), tiles_of(images), library)
-    return [judge(str(k), item, LIMITS, "t{}".format) for k, item in enumerate(found)]
+    found = find_copies("test", len(images), open_tile=tiles_of(images), library=library)
+    return [
+        judge(str(k), item, limits=LIMITS, sources="t{}".format) for k, item in enumerate(found)
+    ]
 
 
 def test_each_change_is_named(painted, library):
@@ -118,8 +120,10 @@ def test_each_change_is_named(painted, library):
 
 
 def test_equal_pixels_in_another_file(painted, library):
-    item = find_copies("test", 1, lambda k: Tile("a", painted(6), "other hash"), library)[0]
-    assert judge("a", item, LIMITS, str).kind == "exact pixels"
+    item = find_copies(
+        "test", 1, open_tile=lambda k: Tile("a", painted(6), "other hash"), library=library
+    )[0]
+    assert judge("a", item, limits=LIMITS, sources=str).kind == "exact pixels"
 
 
 def test_empty_tiles_are_plain_even_when_they_are_equal(library):

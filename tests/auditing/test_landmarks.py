@@ -85,9 +85,11 @@ def test_align_follows_scipy_affine_transform():
     values = rng.normal(size=(20, 24)).astype(np.float32)
     matrix, shift = np.array([[0.8, -0.1], [0.1, 0.8]]), np.array([1.5, -2.0])
     centre_out, centre_in = np.array([7.5, 8.5]), np.array([9.5, 11.5])
-    seen, inside = align(values, matrix, shift, (16, 18))
+    seen, inside = align(values, (16, 18), matrix=matrix, shift=shift)
     offset = centre_in + shift - matrix @ centre_out
     wanted = affine_transform(values, matrix, offset, (16, 18), order=1, mode="nearest")
     assert np.allclose(seen, wanted, atol=1e-5)
     assert inside.mean() > 0.9
-    assert np.array_equal(align(values, matrix, shift, (16, 18), step=2)[0], seen[::2, ::2])
+    assert np.array_equal(
+        align(values, (16, 18), matrix=matrix, shift=shift, step=2)[0], seen[::2, ::2]
+    )

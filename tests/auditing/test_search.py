@@ -112,9 +112,13 @@ def test_correlation_is_that_of_numpy_over_the_overlap():
     rng = np.random.default_rng(0)
     source = rng.integers(-120, 120, (40, 40)).astype(np.int8)
     suspect = rng.integers(-120, 120, (40, 40)).astype(np.int8)
-    value, overlap = correlate(suspect, source, np.eye(2), np.array([0.0, 10.0]))
+
+    def laid(tile, right):
+        return correlate(tile, source, matrix=np.eye(2), shift=np.array([0.0, right]))
+
+    value, overlap = laid(suspect, 10.0)
     wanted = np.corrcoef(suspect[::2, :30:2].ravel(), source[::2, 10::2].ravel())[0, 1]
     assert value == pytest.approx(wanted, abs=1e-6)
     assert overlap == pytest.approx(0.75)
-    assert correlate(suspect, source, np.eye(2), np.array([0.0, 100.0])) == (0.0, 0.0)
-    assert correlate(suspect * 0, source, np.eye(2), np.zeros(2))[0] == 0.0
+    assert laid(suspect, 100.0) == (0.0, 0.0)
+    assert laid(suspect * 0, 0.0)[0] == 0.0

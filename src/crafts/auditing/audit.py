@@ -101,7 +101,7 @@ def run(
             name: one.keep(set(one.numbers.tolist()) - set(rejected[name]))
             for name, one in features.items()
         }
-        findings = conclude(config, sets, searched, usable, target)
+        findings = conclude(config, sets, searched=searched, usable=usable, target=target)
         _write(folder, sets, findings)
         results = findings.results
         manifest = finish(
@@ -140,7 +140,9 @@ def _search(config: AuditConfig, sets: Mapping[SetName, ImageSet]) -> Searched:
     for name in ("heldout", "generated"):
         if name in sets:
             images = sets[name].images
-            found[name] = find_copies(f"audit: {name}", len(images), images.load, library)
+            found[name] = find_copies(
+                f"audit: {name}", len(images), open_tile=images.load, library=library
+            )
     if config.correlation is not None:
         given = Threshold(value=config.correlation, source="given")
         return Searched(library, found, Limits(given, given))

@@ -111,7 +111,7 @@ class Library:
             return
         for block in _blocks(self.number):
             rows, tiles = [], []
-            for number, seen in look("audit: training", block, self.open_tile, self.num_workers):
+            for number, seen in self._look(block):
                 self.facts[number] = replace(seen, described=None)
                 if seen.described is not None and not is_plain(seen.described):
                     rows.append(number)
@@ -125,6 +125,11 @@ class Library:
                 self._only = index
             yield index
 
+    def _look(self, block: range) -> Iterator[tuple[int, Seen]]:
+        return look(
+            "audit: training", block, open_tile=self.open_tile, num_workers=self.num_workers
+        )
+
 
 def is_plain(described: Described) -> bool:
     """Whether there is too little structure to recognise a tile by."""
@@ -134,9 +139,9 @@ def is_plain(described: Described) -> bool:
 def look(
     what: str,
     numbers: Sequence[int],
+    *,
     open_tile: OpenTile,
     num_workers: int,
-    *,
     scales: tuple[float, ...] = (1.0,),
 ) -> Iterator[tuple[int, Seen]]:
     """Open and describe tiles in order, with a line of progress now and then."""
@@ -165,7 +170,7 @@ def see(tile: Tile, scales: tuple[float, ...] = (1.0,)) -> Seen:
     return Seen(tile.sha256, pixel_hash, colour, describe(tile.pixels, scales=scales))
 
 
-def find_copies(what: str, number: int, open_tile: OpenTile, library: Library) -> list[Found]:
+def find_copies(what: str, number: int, *, open_tile: OpenTile, library: Library) -> list[Found]:
     """Look for every tile of a set in a library.
 
     Args:
@@ -180,7 +185,10 @@ def find_copies(what: str, number: int, open_tile: OpenTile, library: Library) -
     found: list[Found] = []
     for block in _blocks(number):
         rows = [
-            seen for _, seen in look(what, block, open_tile, library.num_workers, scales=SCALES)
+            seen
+            for _, seen in look(
+                what, block, open_tile=open_tile, num_workers=library.num_workers, scales=SCALES
+            )
         ]
         usable = [
             k
@@ -284,7 +292,12 @@ def calibrate(found: Sequence[Found]) -> Limits:
 
 
 def judge(
-    name: str, found: Found, limits: Limits, sources: Callable[[int], str], text: str = ""
+    name: str,
+    found: Found,
+    *,
+    limits: Limits,
+    sources: Callable[[int], str],
+    text: str = "",
 ) -> Verdict:
     """The verdict on one tile, without the features of an encoder.
 

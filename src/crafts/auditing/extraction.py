@@ -70,29 +70,21 @@ def extract(
             Tile(f"{place}-{k}", pixels, sha256_bytes(pixels.tobytes()), text)
             for k, pixels in enumerate(images)
         ]
-        found = find_copies("audit: extraction", len(tiles), tiles.__getitem__, library)
-        verdicts = [
-            judge(tile.name, item, limits, train_name, text)
-            for tile, item in zip(tiles, found, strict=True)
-        ]
-        mine = [verdict for verdict in verdicts if verdict.verdict == "copy"]
-        rows.append(
-            Extracted(
-                text=text,
-                repeats=repeats,
-                images=len(tiles),
-                copies=len(mine),
-                clique=largest_clique(images, limits.whole.value),
-                largest=max(item.match.correlation for item in found),
-            )
+        found = find_copies(
+            "audit: extraction", len(tiles), open_tile=tiles.__getitem__, library=library
         )
-        copies += mine
-        drawn = {tile.name: tile.pixels for tile in tiles}
-        kept |= {verdict.name: drawn[verdict.name] for verdict in mine}
+        for tile, item in zip(tiles, found, strict=True):
+            one = judge(tile.name, item, limits=limits, sources=train_name, text=text)
+            if one.verdict == "copy":
+                copies.append(one)
+                kept[one.name] = tile.pixels
+        facts = {"text": text, "repeats": repeats, "images": len(tiles)}
+        facts["copies"] = sum(tile.name in kept for tile in tiles)
+        facts["clique"] = largest_clique(images, limits.whole.value)
+        rows.append(Extracted(**facts, largest=max(item.match.correlation for item in found)))
         say(f"audit: extraction: {place + 1} of {len(captions)} captions, {len(copies)} copies")
-    total = sum(row.images for row in rows)
-    whole = Extraction(copies=share_of(len(copies), total), captions=rows, verdicts=copies)
-    return Drawn(whole, kept)
+    total = share_of(len(copies), sum(row.images for row in rows))
+    return Drawn(Extraction(copies=total, captions=rows, verdicts=copies), kept)
 
 
 def largest_clique(images: Sequence[NDArray[np.uint8]], threshold: float) -> int:

@@ -70,6 +70,7 @@ class Findings:
 def conclude(
     config: AuditConfig,
     sets: Mapping[SetName, ImageSet],
+    *,
     searched: Searched,
     usable: Mapping[SetName, Features],
     target: Target | None,
@@ -118,7 +119,7 @@ def _judge(sets: Mapping[SetName, ImageSet], searched: Searched, name: SetName) 
     found = searched.found.get(name, [])
     train_name = sets["train"].images.name
     return [
-        judge(sets[name].images.name(k), item, searched.limits, train_name)
+        judge(sets[name].images.name(k), item, limits=searched.limits, sources=train_name)
         for k, item in enumerate(found)
     ]
 

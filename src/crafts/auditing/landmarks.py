@@ -199,19 +199,19 @@ def turn_matrix(turn: int) -> NDArray[np.float64]:
 
 def align(
     values: Map,
-    matrix: NDArray[np.float64],
-    shift: NDArray[np.float64],
     shape: tuple[int, ...],
     *,
+    matrix: NDArray[np.float64],
+    shift: NDArray[np.float64],
     step: int = 1,
 ) -> tuple[Map, NDArray[np.bool_]]:
     """A map seen from another tile.
 
     Args:
         values: the map to be looked up.
+        shape: of the other map.
         matrix: [2, 2], and ...
         shift: [2]: place in ``values`` = matrix @ place + shift, both from their centres.
-        shape: of the other map.
         step: look at every so many pixels only.
 
     Returns:

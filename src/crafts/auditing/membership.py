@@ -225,8 +225,15 @@ def attack_all(
     for name, scorer in (("loss", losses_of), ("blind", contrast_of)):
         if scorer is not None:
             scores[name] = (  # type: ignore[index]
-                score_tiles(f"audit: {name} of members", members.load, first, scorer),
-                score_tiles(f"audit: {name} of non-members", nonmembers.load, second, scorer),
+                score_tiles(
+                    f"audit: {name} of members", members.load, numbers=first, losses_of=scorer
+                ),
+                score_tiles(
+                    f"audit: {name} of non-members",
+                    nonmembers.load,
+                    numbers=second,
+                    losses_of=scorer,
+                ),
             )
     scores["features"] = (-members.distances[first], -nonmembers.distances[second])
     pair = (groups[0], groups[1]) if groups[0] and groups[1] else None
@@ -238,7 +245,7 @@ def attack_all(
 
 
 def score_tiles(
-    what: str, load: Callable[[int], Tile], numbers: NDArray[np.int64], losses_of: LossesOf
+    what: str, load: Callable[[int], Tile], *, numbers: NDArray[np.int64], losses_of: LossesOf
 ) -> Array:
     """Minus the loss of each tile, some tiles at a time, with lines of progress."""
     found: list[Array] = []

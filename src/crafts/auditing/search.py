@@ -210,7 +210,7 @@ def _laid_over(index: Index, suspect: Described, whole: NDArray[np.int64]) -> Ma
     """The best of the placements edge on edge."""
     best, shift = Match(), np.zeros(2)
     for tile, turn in whole.tolist():
-        found = correlate(suspect.map, index.maps[tile], _TURNS[turn], shift)
+        found = correlate(suspect.map, index.maps[tile], matrix=_TURNS[turn], shift=shift)
         a, b, c, d = _TURNS[turn].ravel().tolist()
         match = Match(tile, *found, (a, b, c, d))
         if match.correlation > 0 and match.overlap >= MIN_OVERLAP and match.rank > best.rank:
@@ -240,7 +240,7 @@ def _best(
         key = keys[group == chosen][0]
         alike = (keys[:, :6] == key[:6]).all(axis=1)
         for matrix, shift, agree in _placements(places[alike], places[group == chosen], key):
-            found = correlate(suspect.map, index.maps[key[0]], matrix, shift)
+            found = correlate(suspect.map, index.maps[key[0]], matrix=matrix, shift=shift)
             a, b, c, d = matrix.ravel().tolist()
             down, right = shift.tolist()
             match = Match(int(key[0]), *found, (a, b, c, d), (down, right), agree)
@@ -284,6 +284,7 @@ def _fit(
 def correlate(
     suspect: NDArray[np.int8],
     source: NDArray[np.int8],
+    *,
     matrix: NDArray[np.float64],
     shift: NDArray[np.float64],
 ) -> tuple[float, float]:
@@ -293,7 +294,9 @@ def correlate(
     rest may have been drawn anew. Every second pixel is looked at, which changes the result by less
     than 0.02.
     """
-    seen, inside = align(source.astype(np.float32), matrix, shift, suspect.shape, step=2)
+    seen, inside = align(
+        source.astype(np.float32), suspect.shape, matrix=matrix, shift=shift, step=2
+    )
     own = suspect[::2, ::2].astype(np.float32)
     best = _normalised(own, seen, inside)
     height, width = own.shape[0] // 2, own.shape[1] // 2

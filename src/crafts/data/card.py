@@ -78,54 +78,49 @@ def compute_card(
     Raises:
         DataError: no row.
     """
-    captions: list[str] = []
-    groups: dict[str, Counter[str]] = {name: Counter() for name in _GROUPS}
-    patients: dict[str, dict[str, set[str]]] = {name: {} for name in _GROUPS}
-    seen: dict[str, set[str]] = {"patient": set(), "slide": set()}
-    num_images = silent = 0
-    for row in rows:
-        num_images += 1
-        own = _captions(row)
-        captions += own
-        silent += not own
-        for name, values in seen.items():
-            if not is_missing(row.get(name)):
-                values.add(str(row[name]))
-        for name in _GROUPS:
-            value = "" if is_missing(row.get(name)) else str(row[name])
-            groups[name][value] += 1
-            if not is_missing(row.get("patient")):
-                patients[name].setdefault(value, set()).add(str(row["patient"]))
-    if not num_images:
+    kept = list(rows)
+    if not kept:
         raise DataError(
             f"data card{f' of {title}' if title else ''}",
             came="no row",
             allowed="at least one image or caption",
             do="Check the source and its rejects.",
         )
+    own = [_captions(row) for row in kept]
+    captions = [text for texts in own for text in texts]
+    groups = {name: _count_values(kept, name) for name in _GROUPS}
     return {
         "title": title,
-        "images": num_images,
+        "images": len(kept),
         "captions": len(captions),
         "distinct_captions": len(set(captions)),
-        "without_text": silent,
-        "patients": len(seen["patient"]),
-        "slides": len(seen["slide"]),
+        "without_text": sum(not texts for texts in own),
+        "patients": len({_value(row, "patient") for row in kept} - {""}),
+        "slides": len({_value(row, "slide") for row in kept} - {""}),
         "tokens": {
             name: measure_lengths([count(text) for text in captions])
             for name, count in count_tokens.items()
             if captions
         },
-        "groups": {
-            name: [
-                {"value": value, "images": images, "patients": len(patients[name].get(value, ()))}
-                for value, images in _by_size(tally).items()
-            ]
-            for name, tally in groups.items()
-            if set(tally) != {""}
-        },
+        "groups": {name: found for name, found in groups.items() if any(e["value"] for e in found)},
         "rejects": _by_size(rejects or {}),
     }
+
+
+def _value(row: Mapping[str, Any], name: str) -> str:
+    return "" if is_missing(row.get(name)) else str(row[name])
+
+
+def _count_values(rows: Sequence[Mapping[str, Any]], name: str) -> list[dict[str, Any]]:
+    """Images and patients of each value of a column, most frequent first; "" is not known."""
+    images = Counter(_value(row, name) for row in rows)
+    patients: dict[str, set[str]] = {}
+    for row in rows:
+        patients.setdefault(_value(row, name), set()).add(_value(row, "patient"))
+    return [
+        {"value": value, "images": count, "patients": len(patients[value] - {""})}
+        for value, count in _by_size(images).items()
+    ]
 
 
 def measure_lengths(lengths: Sequence[int]) -> dict[str, Any]:
