@@ -11,7 +11,8 @@ import pytest
 from crafts import cli
 
 PAGES = ["README.md", "ARCHITECTURE.md", "CHANGELOG.md"]
-PAGES += [f"docs/{name}.md" for name in "audit cli evaluate fine-tune reports slides summaries".split()]
+PAGES += ["docs/audit.md", "docs/cli.md", "docs/evaluate.md", "docs/fine-tune.md"]
+PAGES += ["docs/reports.md", "docs/slides.md", "docs/summaries.md"]
 
 
 def test_cli_page_is_fresh(root, monkeypatch):

@@ -353,9 +353,7 @@ def _target(config: AuditConfig) -> Target:
             prompt, seed=config.seed, num_images=number, preset="fast", batch_size=size
         )
 
-    losses_of = partial(
-        compute_losses, model.bundle, timesteps=config.timesteps, seed=config.seed
-    )
+    losses_of = partial(compute_losses, model.bundle, timesteps=config.timesteps, seed=config.seed)
     return Target(config.model, model.bundle.fingerprint, losses_of, make_images)
 
 

@@ -169,7 +169,8 @@ def test_small_images_are_rejected_or_enlarged(sizes, tmp_path, make_codec):
     manifest = run(config, sizes, tmp_path / "out", codec=make_codec())
     assert manifest.counts == {"listed": 3, "used": 2, "rejected": 1}
     reject = json.loads((tmp_path / "out/rejects.jsonl").read_text())
-    assert reject == {"item": "a", "reason": "8 x 8 px, smaller than tile_size 16 (smaller=resize enlarges it)"}
+    reason = "8 x 8 px, smaller than tile_size 16 (smaller=resize enlarges it)"
+    assert reject == {"item": "a", "reason": reason}
     with pytest.raises(DataError, match="1 of 3 items rejected"):
         run(EncodeConfig(tile_size=16), sizes, tmp_path / "strict", codec=make_codec())
     manifest = run(

@@ -145,10 +145,10 @@ def _cut(pixels: Pixels, box: Box, depth: int) -> Iterator[Box]:
 
 def _spans(part: Pixels) -> list[tuple[int, int]]:
     """Runs of lines between gutters."""
-    # brightness, as JPEG lets the colours of a panel bleed into the gutter
+    # brightness, as JPEG lets the colours of a panel bleed into a black gutter
     grey = part.mean(axis=2, dtype=np.float32)
     low, high = part.min(axis=2), part.max(axis=2)
-    gutters = _gutters(grey >= 239, low < 225) + _gutters(grey <= 24, high > 40)
+    gutters = _gutters(low >= 235, low < 225) + _gutters(grey <= 24, high > 40)
     spans, start = [], 0
     for first, last in sorted(gutters):
         if first > start:

@@ -168,8 +168,8 @@ CAUSES: dict[str, tuple[str, str]] = {
 def diagnose(evidence: Evidence, thresholds: Thresholds = THRESHOLDS) -> list[Finding]:
     """Name the causes, the heaviest first; empty for a set without a fault.
 
-    Wrong classes and poor alignment count only where they weigh twice as much as repetition and
-    looks: washed tiles can look like another class. What weighs less than half of the heaviest is
+    Wrong classes and poor alignment count only where they outweigh repetition and looks: washed
+    tiles can look like another class. What weighs less than half of the heaviest is
     left out, because it mostly follows from that. The looks of single classes, and a distance that
     nothing explains, are asked for only where nothing else was found.
 
@@ -179,7 +179,7 @@ def diagnose(evidence: Evidence, thresholds: Thresholds = THRESHOLDS) -> list[Fi
     """
     found = _repetition(evidence, thresholds) + _looks(evidence, "", thresholds)
     heaviest = max((finding.weight for finding in found), default=0.0)
-    found += [other for other in _prompts(evidence, thresholds) if other.weight > 2 * heaviest]
+    found += [other for other in _prompts(evidence, thresholds) if other.weight > heaviest]
     if not found:
         for name in evidence.classes:
             found += _looks(evidence, name, thresholds.stricter())

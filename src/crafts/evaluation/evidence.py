@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import norm, t
 
 from crafts.evaluation.agreement import (
     class_directions,
@@ -50,8 +51,8 @@ class Measured:
     Attributes:
         value: generated against real.
         centre: mean over real halves, one against the other.
-        noise: standard deviation over real halves, brought to the whole: a half has half the
-            groups, hence √2 the noise; 0 without halves.
+        noise: standard deviation over real halves, brought to the whole (a half has half the
+            groups, hence √2 the noise) and widened for few groups; 0 without halves.
     """
 
     value: float
@@ -129,11 +130,14 @@ def compute_evidence(
                 for first, second in ((one, two), (two, one))
             ]
     return Evidence(
-        overall=_beside(overall, [values for values, _ in found]),
+        overall=_beside(
+            overall, [values for values, _ in found], _freedom(held.groups, max(len(classes), 1))
+        ),
         classes={
             name: _beside(
                 _trusted(values, held.groups[held.labels == name]),
                 [parts[name] for _, parts in found if name in parts],
+                _freedom(held.groups[held.labels == name], 1),
             )
             for name, values in classes.items()
         },
@@ -291,12 +295,22 @@ def _trusted(values: dict[str, float], groups: Names) -> dict[str, float]:
     return {name: v for name, v in values.items() if num >= LEAST_GROUPS.get(name, _LOOKS_GROUPS)}
 
 
-def _beside(values: dict[str, float], halves: list[dict[str, float]]) -> dict[str, Measured]:
+def _freedom(groups: Names, classes: int) -> int:
+    """Degrees of freedom of a deviation between the groups of some classes."""
+    return max(len(np.unique(groups)) - classes, 1)
+
+
+def _beside(
+    values: dict[str, float], halves: list[dict[str, float]], freedom: int
+) -> dict[str, Measured]:
+    # three deviations of few groups mean less than three of many: Student's t has the same share
+    # beyond three of these wider ones as the normal distribution beyond three
+    wider = float(t.ppf(norm.cdf(3), freedom)) / 3
     found = {}
     for name, value in values.items():
         if not np.isfinite(value):
             continue
         known = [half[name] for half in halves if np.isfinite(half.get(name, np.nan))]
         centre, noise = (np.mean(known), np.std(known) / np.sqrt(2)) if known else (0.0, 0.0)
-        found[name] = Measured(value, float(centre), float(noise))
+        found[name] = Measured(value, float(centre), wider * float(noise))
     return found

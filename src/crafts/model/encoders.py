@@ -148,9 +148,7 @@ class DualEncoder(nn.Module):
         Convolutional nets see the images at their own size.
         """
         if isinstance(self.config.vision, ViTVision):
-            states = self.vision_model(
-                self.resize(images), output_hidden_states=True
-            ).hidden_states
+            states = self.vision_model(self.resize(images), output_hidden_states=True).hidden_states
             return [state.transpose(1, 2) for state in states]
         return list(self.vision_model(images, output_hidden_states=True).hidden_states)
 
