@@ -281,10 +281,9 @@ def main() -> None:
     arguments = parser.parse_args()
     sets = real_sets(arguments.real, arguments.limit)
     tiles = [tile for group in sets.values() for tile in group]
-    rng = random.Random(1)
     measure_rules(sets)
-    measure_letters(tiles, rng)
-    measure_panels([tile for tile in tiles if min(tile.shape[:2]) >= 128], rng)
+    measure_letters(tiles, random.Random(1))
+    measure_panels([tile for tile in tiles if min(tile.shape[:2]) >= 128], random.Random(1))
     measure_copies(tiles)
 
 

@@ -101,10 +101,11 @@ def test_many_nearly_equal_training_tiles_do_not_hide_each_other(painted):
     assert match.votes >= 5  # scattered over 120 tiles there would be one or two on each
 
 
-def test_blocks_of_pairs_do_not_change_the_result(index, painted, monkeypatch):
+@pytest.mark.parametrize(("name", "size"), [("_PAIRS", 50), ("_TOGETHER", 2)])
+def test_blocks_do_not_change_the_result(index, painted, monkeypatch, name, size):
     suspects = [describe(painted(k), scales=SCALES) for k in (3, 4, 50)]
     whole = search(index, suspects)
-    monkeypatch.setattr(module, "_PAIRS", 50)
+    monkeypatch.setattr(module, name, size)
     assert search(index, suspects) == whole
 
 

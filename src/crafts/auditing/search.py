@@ -28,7 +28,8 @@ _NEAR, _CLOSE = 12.0, 4.0  # pixels: before and after a first fit
 _CANDIDATES = 4
 _FEWEST, _TO_FIT = 3, 4  # landmarks that must agree to be looked at, and to fit a placement
 _AREA_COUNTS = 0.1
-_WHOLES, _TOGETHER = 3, 256  # candidates by the look of the whole; suspects at once
+_WHOLES = 3  # candidates by the look of the whole
+_TOGETHER = 250  # suspects searched at once
 _MUCH_BETTER = 0.15  # correlation of a half over that of the whole
 MIN_OVERLAP = 0.15
 """Share of a suspect that must lie on a training tile: below it chance correlates too."""
@@ -149,9 +150,15 @@ def build_cells(tiles: Sequence[Described]) -> NDArray[np.float32]:
 
 
 def search(index: Index, suspects: Sequence[Described]) -> list[Match]:
-    """The best match of each suspect among the tiles of an index."""
-    if not suspects:
-        return []
+    """The best match of each suspect among the tiles of an index; a bounded memory at a time."""
+    return [
+        match
+        for start in range(0, len(suspects), _TOGETHER)
+        for match in _search_some(index, suspects[start : start + _TOGETHER])
+    ]
+
+
+def _search_some(index: Index, suspects: Sequence[Described]) -> list[Match]:
     parts = [tile.landmarks for tile in suspects]
     owner = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
     query, landmark = index.like(np.concatenate([part.descriptors for part in parts]))
@@ -188,16 +195,12 @@ def search(index: Index, suspects: Sequence[Described]) -> list[Match]:
 
 def _whole(index: Index, suspects: Sequence[Described]) -> NDArray[np.int64]:
     """Tile and turn [N, _WHOLES, 2] that are most like each suspect as a whole."""
-    found = []
-    for start in range(0, len(suspects), _TOGETHER):
-        some = suspects[start : start + _TOGETHER]
-        turned = np.stack([turn for one in some for turn in _turns(coarse_map(one.map))])
-        likeness = (turned.reshape(len(turned), -1) @ index.coarse.T).reshape(len(some), -1)
-        number = min(_WHOLES, likeness.shape[1])
-        best = np.argpartition(-likeness, number - 1, axis=1)[:, :number]
-        turns, tiles = np.divmod(best, len(index.coarse))
-        found.append(np.stack([tiles, turns], axis=2))
-    return np.concatenate(found)
+    turned = np.stack([turn for one in suspects for turn in _turns(coarse_map(one.map))])
+    likeness = (turned.reshape(len(turned), -1) @ index.coarse.T).reshape(len(suspects), -1)
+    number = min(_WHOLES, likeness.shape[1])
+    best = np.argpartition(-likeness, number - 1, axis=1)[:, :number]
+    turns, tiles = np.divmod(best, len(index.coarse))
+    return np.stack([tiles, turns], axis=2)
 
 
 def _turns(values: Map) -> list[Map]:

@@ -49,7 +49,7 @@ class Thresholds:
         single: factor on thresholds and noise for the looks of one class, of which there are many.
     """
 
-    noise: float = 3.0
+    noise: float = 2.75
     sharpness: float = -0.45
     blockiness: float = 0.035
     eosin: float = -0.19
