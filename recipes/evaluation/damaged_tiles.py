@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from crafts.core.runtime import say
 from crafts.evaluation import extract_features
-from crafts.evaluation.appearance import appearance, stain_vectors
-from crafts.evaluation.damage import compress, shift_stain, variations, wash_eosin
+from crafts.evaluation.diagnosing.appearance import appearance, stain_vectors
+from crafts.evaluation.diagnosing.damage import compress, shift_stain, variations, wash_eosin
 from crafts.evaluation.features import read_image
 from crafts.evaluation.structure import blur
 from crafts.model.encoders import DualEncoder, load_dual_encoder

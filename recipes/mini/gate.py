@@ -13,11 +13,11 @@ import sys
 from pathlib import Path
 
 from crafts.core.artifacts import finish, load_manifest, write_bytes
+from crafts.evaluation.comparing.slices import describe
+from crafts.evaluation.comparing.sources import AUTO, open_source
 from crafts.evaluation.features import build_extractor
-from crafts.evaluation.filtering import calibrate_on
-from crafts.evaluation.gate import GATE
-from crafts.evaluation.slices import describe
-from crafts.evaluation.sources import AUTO, open_source
+from crafts.evaluation.gating.filtering import calibrate_on
+from crafts.evaluation.gating.gate import GATE
 from crafts.model.image_encoders import SHIPPED, open_encoder
 
 MOST = 100_000

@@ -228,7 +228,7 @@ def generate(
     bundle = model.bundle if model else None
     accept = None
     if resolved.keep is not None:
-        from crafts.evaluation.gate import shipped_gate
+        from crafts.evaluation.gating.gate import shipped_gate
 
         accept = shipped_gate(device=resolved.device)
     return stage.run(resolved, None, Path(output), bundle=bundle, accept=accept)

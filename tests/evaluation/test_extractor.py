@@ -13,7 +13,7 @@ from PIL import Image
 from crafts.core.artifacts import sha256_file
 from crafts.core.errors import ConfigError, DataError
 from crafts.evaluation import build_extractor, features
-from crafts.evaluation.feature_cache import FeatureCache
+from crafts.evaluation.storage.feature_cache import FeatureCache
 from crafts.model.image_encoders import ImageEncoder
 from fixtures_encoders import tiles
 

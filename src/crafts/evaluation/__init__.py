@@ -17,7 +17,6 @@ from crafts.evaluation.distances import (
     normalised_frechet_distance,
 )
 from crafts.evaluation.diversity import vendi_score
-from crafts.evaluation.feature_files import read_features, write_features
 from crafts.evaluation.rows import Generated, Real
 
 # `separation` is a function and the module that holds it: bound here, the name means the function
@@ -30,6 +29,7 @@ from crafts.evaluation.statistics import (
     load_statistics,
     save_statistics,
 )
+from crafts.evaluation.storage.feature_files import read_features, write_features
 
 if TYPE_CHECKING:
     from crafts.evaluation.features import build_extractor, extract_features

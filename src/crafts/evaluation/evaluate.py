@@ -21,7 +21,7 @@ from crafts.core.errors import ConfigError, DataError
 from crafts.core.protocols import ExtractFeatures
 from crafts.core.records import Ledger
 from crafts.core.runtime import say
-from crafts.evaluation.comparison import (
+from crafts.evaluation.comparing.comparison import (
     LEAST,
     Plan,
     Sets,
@@ -31,30 +31,30 @@ from crafts.evaluation.comparison import (
     missing_classes,
     nearest_in,
 )
-from crafts.evaluation.draws import Rows, Sides, find_generations, halve, share_out
-from crafts.evaluation.feature_files import write_features
-from crafts.evaluation.filtering import calibrate_on, filter_tiles
-from crafts.evaluation.following import alignment_rows
-from crafts.evaluation.gallery import build_gallery
-from crafts.evaluation.gate import GateTails
-from crafts.evaluation.marks import find_marks
-from crafts.evaluation.pixels import find_causes, look, stain_report
-from crafts.evaluation.results import Gallery, GateYield, Measured, Results, SetFacts, SetName
-from crafts.evaluation.separation import separation
-from crafts.evaluation.slices import (
+from crafts.evaluation.comparing.draws import Rows, Sides, find_generations, halve, share_out
+from crafts.evaluation.comparing.following import alignment_rows
+from crafts.evaluation.comparing.gallery import build_gallery
+from crafts.evaluation.comparing.marks import find_marks
+from crafts.evaluation.comparing.slices import (
     Described,
     caption_fields,
     describe,
     prompt_source,
     shared_groups,
 )
-from crafts.evaluation.sources import (
+from crafts.evaluation.comparing.sources import (
     AUTO,
     BuildExtractor,
     Source,
     open_source,
     set_fingerprint,
 )
+from crafts.evaluation.diagnosing.pixels import find_causes, look, stain_report
+from crafts.evaluation.gating.filtering import calibrate_on, filter_tiles
+from crafts.evaluation.gating.gate import GateTails
+from crafts.evaluation.results import Gallery, GateYield, Measured, Results, SetFacts, SetName
+from crafts.evaluation.separation import separation
+from crafts.evaluation.storage.feature_files import write_features
 
 if TYPE_CHECKING:
     from crafts.model.image_encoders import ImageEncoder
@@ -350,7 +350,7 @@ def _named(sets: Sets) -> list[tuple[SetName, Described]]:
 
 
 def _write(folder: Path, opened: Opened, results: Results, gallery: Gallery) -> None:
-    from crafts.evaluation.report import write_report
+    from crafts.evaluation.reporting.report import write_report
 
     for name, side in _named(opened.sets):
         for suffix in ("npz", "h5"):

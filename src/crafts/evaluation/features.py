@@ -23,7 +23,7 @@ from crafts.core.protocols import ExtractFeatures
 from crafts.core.records import FeatureSet
 from crafts.core.runtime import say
 from crafts.data.collection import Collection, Tile
-from crafts.evaluation.feature_cache import FeatureCache
+from crafts.evaluation.storage.feature_cache import FeatureCache
 from crafts.model.image_encoders import ImageEncoder, open_encoder
 
 Encoder = Callable[[torch.Tensor], torch.Tensor]

@@ -252,7 +252,8 @@ class Results(Config):
         left_out: classes that stand in no row over all, with the reason.
         separation: silhouette in percent by set and space, e.g. ``{"generated": {"embedding":
             ...}}``.
-        diagnosis: findings in the order of their weight; see :mod:`crafts.evaluation.diagnosis`.
+        diagnosis: findings in the order of their weight; see
+            :mod:`crafts.evaluation.diagnosing.diagnosis`.
     """
 
     version: Literal[1] = 1

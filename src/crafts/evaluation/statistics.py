@@ -26,7 +26,12 @@ from crafts.evaluation.distances import (
     kernel_distance,
     moments,
 )
-from crafts.evaluation.feature_files import pack_json, read_arrays, unpack_json, write_arrays
+from crafts.evaluation.storage.feature_files import (
+    pack_json,
+    read_arrays,
+    unpack_json,
+    write_arrays,
+)
 
 UNKNOWN = "unknown"
 

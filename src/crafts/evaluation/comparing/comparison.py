@@ -1,0 +1,257 @@
+"""The rows of ``metrics.json``: which sets are compared, with equal numbers, again and again.
+
+Every row takes its reference from one half of the held-out groups (or from the training set), so
+that generated tiles, the other half of the held-out groups (the floor) and the nearest training
+tiles (the baseline) are measured against the very same tiles.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crafts.core.errors import DataError
+from crafts.core.runtime import seed_from
+from crafts.evaluation.comparing.draws import Draw, Rows, Sides, draw, quotas
+from crafts.evaluation.comparing.measures import compute_measures, summarise
+from crafts.evaluation.comparing.slices import SLICE_FIELDS, Described, values_of
+from crafts.evaluation.results import Generation, Measured, Row
+
+Features = NDArray[np.float32]
+RowKey = Literal["heldout", "floor", "nearest", "train", "heldout_train"]
+LEAST = 10
+"""Images on each side below which a class or a slice has no row."""
+
+TITLES: Mapping[RowKey, str] = {
+    "heldout": "generated vs held-out tiles",
+    "floor": "real vs real: other held-out groups",
+    "nearest": "nearest training tiles vs held-out tiles",
+    "train": "generated vs training tiles",
+    "heldout_train": "held-out vs training tiles",
+}
+
+
+@dataclass(frozen=True)
+class Sets:
+    """The three sets of a comparison.
+
+    Attributes:
+        generated: to be judged.
+        heldout: real tiles of groups that the model has not seen.
+        train: real tiles that it has seen, or None.
+        nearest: for each generated row the nearest training row [N]; empty without a training set.
+    """
+
+    generated: Described
+    heldout: Described
+    train: Described | None
+    nearest: Rows
+
+    def named(self) -> dict[str, Described]:
+        """Sets by name; no training set, no entry."""
+        found = {"generated": self.generated, "heldout": self.heldout}
+        return found if self.train is None else {**found, "train": self.train}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is drawn how often.
+
+    Attributes:
+        sides: rows that may be drawn in each repetition.
+        matched: whether all sides get the class mix of the generated tiles.
+        kind: what a repetition is.
+        most: largest number of images on a side.
+        seed: of all draws.
+        names: of the repetitions where they are generations.
+        say: takes a line of progress.
+    """
+
+    sides: Sides
+    matched: bool
+    kind: Literal["generations", "halvings"]
+    most: int
+    seed: int
+    names: Sequence[str] = ()
+    say: Callable[[str], None] = field(default=lambda line: None)
+
+    @property
+    def repetitions(self) -> int:
+        """How often sets are drawn."""
+        return len(self.sides.halves)
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Rows of one scope.
+
+    Attributes:
+        rows: in the order of :data:`TITLES`.
+        n: images on each side.
+        numbers: class -> images on each side.
+        each: for each repetition, the measures of the row ``heldout``.
+    """
+
+    rows: list[Row]
+    n: int
+    numbers: Mapping[str, int]
+    each: list[dict[str, Measured]]
+
+
+def compare(sets: Sets, plan: Plan, *, scope: str = "all", name: str = "") -> Compared:
+    """All rows of one scope.
+
+    Args:
+        sets: the sets.
+        plan: the draws; narrowed to the scope already.
+        scope: "all", "class" or a field.
+        name: the class or value.
+
+    Raises:
+        DataError: no equal number of at least :data:`LEAST` images can be drawn on every side.
+    """
+    matched = plan.matched and scope != "class"
+    classes = {side: one.classes for side, one in sets.named().items()} if matched else None
+    if classes is None:
+        numbers = {"": min(plan.sides.most(), plan.most)}
+    else:
+        numbers = {key: n for key, n in quotas(plan.sides, classes, plan.most).items() if n}
+    total = sum(numbers.values())
+    if total < LEAST:
+        raise DataError(
+            f"evaluate: {name or 'sets'}",
+            came=f"{total} images that every side has, of equal number and class",
+            allowed=f"at least {LEAST} generated, {LEAST} in each half of the held-out groups "
+            "and as many for training",
+            do="Give more images, or more held-out patients.",
+        )
+    found: dict[RowKey, list[dict[str, Measured]]] = {}
+    groups = []
+    for repetition in range(plan.repetitions):
+        drawn = draw(plan.sides, repetition, numbers, classes, seed=plan.seed)
+        groups.append(_count_groups(sets.heldout, drawn.reference))
+        for key, (reference, compared) in _pairs(sets, drawn).items():
+            seed = seed_from("measures", plan.seed, repetition)
+            found.setdefault(key, []).append(compute_measures(reference, compared, seed=seed))
+        if scope == "all":
+            plan.say(f"draw {repetition + 1} of {plan.repetitions}, {total} images on each side")
+    rows = [
+        Row(
+            key=key,
+            title=TITLES[key],
+            scope=scope,
+            name=name,
+            n=total,
+            groups=round(float(np.mean(groups))) if sets.heldout.named_groups else 0,
+            measures=summarise(each, plan.kind),
+        )
+        for key, each in found.items()
+    ]
+    return Compared(rows, total, numbers, found["heldout"])
+
+
+def compare_scopes(sets: Sets, plan: Plan) -> tuple[list[Row], dict[str, str]]:
+    """Rows for each class and each value of a slice, and why some of them have none."""
+    rows: list[Row] = []
+    left: dict[str, str] = {}
+    named = sets.named()
+    plan.say("classes and slices")
+    scopes = {"class": "label", **{name: name for name in SLICE_FIELDS}}
+    for scope, column in scopes.items():
+        values = values_of(list(named.values()), column)
+        if scope != "class" and len(values) < 2:
+            continue  # one value: that is the row over all
+        for value in values:
+            masks = {side: one.fields[column] == value for side, one in named.items()}
+            part = plan.sides.narrowed(masks["generated"], masks["heldout"], masks.get("train"))
+            if part.most() < LEAST:
+                left[f"{scope}: {value}"] = _too_few(part)
+                continue
+            try:
+                rows += compare(sets, replace(plan, sides=part), scope=scope, name=value).rows
+            except DataError as error:
+                left[f"{scope}: {value}"] = error.came
+    return rows, left
+
+
+def missing_classes(sets: Sets, plan: Plan, numbers: Mapping[str, int]) -> dict[str, str]:
+    """Classes of generated tiles that stand in no row over all, with the reason."""
+    found: dict[str, str] = {}
+    if not plan.matched:
+        return found
+    classes = {side: one.classes for side, one in sets.named().items()}
+    for name in sorted(set(classes["generated"].tolist()) - {""} - set(numbers)):
+        masks = {side: values == name for side, values in classes.items()}
+        part = plan.sides.narrowed(masks["generated"], masks["heldout"], masks.get("train"))
+        found[name] = _too_few(part)
+    unknown = int((classes["generated"] == "").sum())
+    if unknown:
+        found[""] = f"{unknown} generated tiles whose class is not known"
+    return found
+
+
+def nearest_in(queries: Features, bank: Features) -> tuple[Rows, NDArray[np.float32]]:
+    """Row of the bank with the highest cosine, and that cosine, for each query [N].
+
+    Memory: one block of queries against the bank, about 256 MiB at most.
+    """
+    index = np.empty(len(queries), dtype=np.int64)
+    cosine = np.empty(len(queries), dtype=np.float32)
+    first, second = unit(queries), unit(bank)
+    step = max(1, 2**26 // len(second))
+    for start in range(0, len(first), step):
+        block = first[start : start + step] @ second.T
+        best = block.argmax(axis=1)
+        index[start : start + step] = best
+        cosine[start : start + step] = block[np.arange(len(best)), best]
+    return index, cosine
+
+
+def unit(features: Features) -> Features:
+    """Rows of length 1; a row of zeros stays zero."""
+    length = np.linalg.norm(features, axis=1, keepdims=True)
+    return np.asarray(features / np.where(length > 0, length, 1), dtype=np.float32)
+
+
+def generations_of(plan: Plan, found: Compared) -> list[Generation]:
+    """The measures of every generation; none where repetitions are no generations."""
+    if plan.kind != "generations":
+        return []
+    return [
+        Generation(name=name, n=found.n, measures=one)
+        for name, one in zip(plan.names, found.each, strict=True)
+    ]
+
+
+def _pairs(sets: Sets, drawn: Draw) -> dict[RowKey, tuple[Features, Features]]:
+    """Row -> (reference, compared)."""
+    generated = sets.generated.set.features[drawn.generated]
+    held, reference = sets.heldout.set.features, sets.heldout.set.features[drawn.reference]
+    found: dict[RowKey, tuple[Features, Features]] = {
+        "heldout": (reference, generated),
+        "floor": (reference, held[drawn.floor]),
+    }
+    if sets.train is not None:
+        bank = sets.train.set.features
+        found["nearest"] = (reference, bank[sets.nearest[drawn.generated]])
+        found["train"] = (bank[drawn.train], generated)
+        found["heldout_train"] = (bank[drawn.train], held[drawn.floor])
+    return found
+
+
+def _count_groups(side: Described, rows: Rows) -> int:
+    return len(np.unique(side.groups[rows]))
+
+
+def _too_few(sides: Sides) -> str:
+    """What is missing, in words."""
+    made = min(len(rows) for rows in sides.generated)
+    halves = [min(len(pair[k]) for pair in sides.halves) for k in (0, 1)]
+    seen = "" if sides.train is None else f", {len(sides.train)} for training"
+    return (
+        f"{made} generated, {halves[0]} and {halves[1]} in the halves of the held-out groups{seen}"
+    )

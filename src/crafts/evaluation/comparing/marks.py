@@ -1,0 +1,139 @@
+"""What a reader must know before the numbers: marks, loud where the numbers would mislead."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from crafts.evaluation.comparing.comparison import Sets
+from crafts.evaluation.results import Mark, Results
+
+_LEAST_GROUPS = 10
+
+
+def find_marks(results: Results, sets: Sets, *, num_generations: int) -> list[Mark]:
+    """All marks, loud ones first.
+
+    Args:
+        results: numbers so far.
+        sets: what was compared.
+        num_generations: generations among the generated tiles.
+    """
+    found = [
+        *_prompts(results),
+        *_sets(results, sets),
+        *_numbers(results, sets, num_generations),
+    ]
+    return sorted(found, key=lambda mark: not mark.loud)
+
+
+def _prompts(results: Results) -> Iterator[Mark]:
+    source = results.prompts
+    total = source.heldout + source.both + source.train + source.neither + source.empty
+    if source.train:
+        yield Mark(
+            code="training_prompts",
+            loud=True,
+            text=f"{source.train} of {total} prompts are captions of training tiles and of no "
+            "held-out tile: the model may answer these from memory, which flatters every number.",
+        )
+    if source.both:
+        yield Mark(
+            code="shared_prompts",
+            loud=False,
+            text=f"{source.both} of {total} prompts are captions of held-out tiles and, word for "
+            "word, of training tiles too.",
+        )
+    if not source.checked:
+        yield Mark(
+            code="prompts_not_checked",
+            loud=True,
+            text="Without --train it is not known whether the prompts are training captions, "
+            "whether tiles are copies, and how far a model that only copies would come.",
+        )
+    if source.empty:
+        yield Mark(
+            code="no_prompts",
+            loud=source.empty == total,
+            text=f"{source.empty} of {total} generated tiles name no prompt.",
+        )
+
+
+def _sets(results: Results, sets: Sets) -> Iterator[Mark]:
+    hashes = {str(row["sha256"]) for row in sets.generated.set.rows}
+    for name, side in sets.named().items():
+        same = len({str(row["sha256"]) for row in side.set.rows} & hashes)
+        if name != "generated" and same:
+            yield Mark(
+                code=f"same_files_{name}",
+                loud=True,
+                text=f"{same} generated files are, byte for byte, files of the {name} set: copies, "
+                "or the wrong folder.",
+            )
+    rows = sets.generated.set.rows
+    if not any("seed" in row or "generation" in row for row in rows):
+        yield Mark(
+            code="origin_unknown",
+            loud=False,
+            text="The generated tiles do not say how they were made (no column `seed`): make sure "
+            "that the folders are not swapped.",
+        )
+    if not sets.heldout.named_groups:
+        yield Mark(
+            code="no_groups",
+            loud=True,
+            text="The held-out tiles do not name their patients (column `patient`): halves are "
+            "split by tile, patients stand on both sides, and the floor is too low.",
+        )
+    elif (groups := len(np.unique(sets.heldout.groups))) < _LEAST_GROUPS:
+        yield Mark(
+            code="few_groups",
+            loud=True,
+            text=f"The held-out tiles come from {groups} patients: another choice of patients "
+            "may change every number.",
+        )
+    if sets.train is not None and not sets.train.named_groups:
+        yield Mark(
+            code="train_groups_unknown",
+            loud=True,
+            text="The training tiles do not name their patients: only equal files could be looked "
+            "for in both real sets.",
+        )
+
+
+def _numbers(results: Results, sets: Sets, num_generations: int) -> Iterator[Mark]:
+    if results.lead == "kernel_distance":
+        yield Mark(
+            code="few_images",
+            loud=False,
+            text=f"{results.n} images on each side are fewer than twice the width of the features "
+            f"({results.width}): the Fréchet distance would measure noise and is left out; the "
+            "kernel distance leads.",
+        )
+    if results.repetition == "halvings":
+        yield Mark(
+            code="no_generations",
+            loud=False,
+            text=f"{num_generations} generation(s) are too few, or too small, for "
+            f"{results.repetitions} repetitions: the spread is over draws of the held-out groups, "
+            "with the same generated tiles. The spread over generations is not known.",
+        )
+    unknown = int((sets.generated.classes == "").sum())
+    if results.matching == "none" and unknown < len(sets.generated):
+        yield Mark(
+            code="classes_not_matched",
+            loud=True,
+            text=f"The class of {unknown} of {len(sets.generated)} generated tiles is not known "
+            "(neither a column `label` nor a caption of real tiles): the sets may differ in their "
+            "mix of classes, and distances over all hold that too.",
+        )
+    if "" in results.left_out or results.matching == "class":
+        names = [name for name in results.left_out if ": " not in name and name]
+        if names:
+            yield Mark(
+                code="classes_left_out",
+                loud=False,
+                text=f"No row over all holds these classes, too rare on one side: "
+                f"{', '.join(names)}.",
+            )

@@ -1,0 +1,1 @@
+"""From pixels and features to the cause of a failure."""

@@ -1,0 +1,1 @@
+"""The quality gate: thresholds from real tiles, and the tiles that pass."""

@@ -1,0 +1,69 @@
+"""What tiles say of themselves, and what their prompts say for them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from crafts.evaluation.comparing.slices import (
+    caption_fields,
+    captions_of,
+    describe,
+    prompt_source,
+    shared_groups,
+    values_of,
+)
+
+
+def test_generated_tiles_take_fields_from_captions_that_agree(make_set):
+    real = make_set(12, patients=4, power="high")
+    rows = [dict(row) for row in real.rows]
+    rows[0]["text"] = rows[1]["text"] = "either class"  # "a" and "b" share it
+    captions = caption_fields([replace(real, rows=tuple(rows))])
+    made = make_set(4, named=False, prefix="g")
+    asked = [{**made.rows[0], "text": text} for text in ("either class", "tile of b,  view 1", "x")]
+    own = {**made.rows[0], "text": "tile of b, view 1", "label": "c"}
+    found = describe(replace(made, rows=(*asked, own)), captions)
+    assert found.classes.tolist() == ["", "b", "", "c"]
+    assert found.fields["power"].tolist() == ["high", "high", "", "high"]
+
+
+def test_groups_are_patients_then_cases_then_tiles(make_set):
+    base = make_set(3)
+    rows = ({"name": "1", "case": 7}, {"name": "2", "patient": "p", "case": 7}, {"name": "3"})
+    found = describe(replace(base, rows=rows), {})
+    assert found.groups.tolist() == ["7", "p", "tile 2"]
+    assert not found.named_groups
+    assert describe(make_set(4, patients=2), {}).named_groups
+
+
+def test_alternative_wordings_count_as_captions():
+    assert captions_of({"text": " a  b", "captions": ["c", "a b"]}) == {"a b", "c"}
+
+
+def test_prompts_are_traced_to_the_set_they_come_from(make_set):
+    def with_texts(*texts):
+        base = make_set(len(texts))
+        return replace(
+            base,
+            rows=tuple({**r, "text": t} for r, t in zip(base.rows, texts, strict=True)),
+        )
+
+    generated = with_texts("held", "both", "seen", "seen", "new", "")
+    found = prompt_source(generated, with_texts("held", "both"), with_texts("both", "seen"))
+    counts = (found.heldout, found.both, found.train, found.neither, found.empty)
+    assert counts == (1, 1, 2, 1, 1) and found.checked
+    assert not prompt_source(generated, with_texts("held"), None).checked
+
+
+def test_common_patients_are_found_and_without_patients_common_files(make_set):
+    one, two = (describe(make_set(8, patients=4, prefix=p), {}) for p in "xy")
+    assert shared_groups(one, two) == []
+    assert len(shared_groups(one, describe(make_set(8, patients=4, prefix="x"), {}))) == 4
+    files = [describe(make_set(n), {}) for n in (4, 6)]
+    assert len(shared_groups(*files)) == 4
+
+
+def test_values_must_occur_on_every_side(make_set):
+    sides = [describe(make_set(6, labels=labels), {}) for labels in ("abc", "bc")]
+    assert values_of(sides, "label") == ["b", "c"]
+    assert values_of(sides, "scanner") == []

@@ -1,0 +1,101 @@
+"""Sharpness, blocks and stains of tiles that are known."""
+
+import numpy as np
+import pytest
+from skimage.color import rgb2hed
+
+from crafts.core.errors import DataError
+from crafts.data.painter import paint_tile
+from crafts.evaluation.diagnosing.appearance import (
+    COLUMNS,
+    appearance,
+    optical_density,
+    stain_amounts,
+    stain_vectors,
+)
+from crafts.evaluation.diagnosing.damage import compress
+from crafts.evaluation.structure import blur
+
+
+@pytest.fixture(scope="module")
+def tiles():
+    return np.stack([paint_tile(seed=1, index=k, size=64).image for k in range(24)])
+
+
+def column(tiles, name):
+    return appearance(tiles)[:, COLUMNS.index(name)]
+
+
+def test_every_blur_lowers_sharpness_and_moves_no_colour(tiles):
+    sharp = [column(blur(tiles, sigma), "sharpness") for sigma in (0, 0.7, 1.5, 3)]
+    assert all((one > two).all() for one, two in zip(sharp, sharp[1:], strict=False))
+    colours = appearance(blur(tiles, 3))[:, 2:] - appearance(tiles)[:, 2:]
+    assert np.abs(colours).max() < 0.01
+
+
+def test_contrast_cancels_out_of_sharpness(tiles):
+    pale = np.uint8(128 + (tiles.astype(float) - 128) / 2)
+    assert column(pale, "sharpness") == pytest.approx(column(tiles, "sharpness"), abs=0.15)
+
+
+def test_blocks_show_on_the_grid_only(tiles):
+    grades = [column(compress(tiles, quality), "blockiness").mean() for quality in (90, 50, 25, 10)]
+    assert grades == sorted(grades)
+    assert grades[-1] > 0.4
+    shifted = np.roll(compress(tiles, 10), 4, axis=(1, 2))
+    assert column(shifted, "blockiness").mean() < 0
+
+
+def test_a_flat_tile_has_no_step_and_its_own_density():
+    flat = np.full((1, 32, 32, 3), (255, 127, 63), np.uint8)
+    assert appearance(flat)[0] == pytest.approx(
+        [0, 0, 0, -np.log10(128 / 256), -np.log10(64 / 256)]
+    )
+
+
+def test_finds_the_stains_that_the_painter_used(tiles):
+    found = stain_vectors(tiles)
+    painted = np.array([[0.650, 0.704, 0.286], [0.072, 0.990, 0.105]])
+    assert (found * painted).sum(axis=1) == pytest.approx([1, 1], abs=0.03)
+    assert np.linalg.norm(found, axis=1) == pytest.approx([1, 1])
+
+
+def test_glass_gives_the_textbook_stains():
+    assert stain_vectors(np.full((3, 32, 32, 3), 250, np.uint8))[0, 0] == pytest.approx(
+        0.65, abs=0.01
+    )
+
+
+def test_amounts_are_those_of_scikit_image(tiles):
+    textbook = np.array([[0.650, 0.704, 0.286], [0.072, 0.990, 0.105]])
+    textbook /= np.linalg.norm(textbook, axis=1, keepdims=True)
+    ours = stain_amounts(optical_density(tiles[0]), textbook)
+    theirs = rgb2hed(tiles[0])
+    assert np.corrcoef(ours[..., 0].ravel(), theirs[..., 0].ravel())[0, 1] > 0.99
+    assert np.corrcoef(ours[..., 1].ravel(), theirs[..., 1].ravel())[0, 1] > 0.99
+
+
+def test_amounts_mix_back_to_the_density(tiles):
+    stains = stain_vectors(tiles)
+    density = optical_density(tiles[0]).astype(np.float64)
+    third = np.cross(*stains)
+    rows = np.vstack([stains, third / np.linalg.norm(third)])
+    assert stain_amounts(density, stains) @ rows == pytest.approx(density, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("bad", "came"),
+    [
+        (np.zeros((1, 64, 64, 3)), r"float64 \[64, 64, 3\]"),
+        (np.zeros((1, 64, 64), np.uint8), r"uint8 \[64, 64\]"),
+        (np.zeros((1, 16, 64, 3), np.uint8), r"uint8 \[16, 64, 3\]"),
+    ],
+)
+def test_refuses_what_is_no_tile(bad, came):
+    with pytest.raises(DataError, match=f"tile 0: {came}; expected uint8"):
+        appearance(bad)
+
+
+def test_refuses_nothing():
+    with pytest.raises(DataError, match="no tiles; expected at least one"):
+        appearance([])
