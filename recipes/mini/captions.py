@@ -2,7 +2,8 @@
 
     python recipes/mini/captions.py TILES [--pathgen FILE]
 
-TILES holds ``images/*.png`` and ``fields.jsonl`` (see ``collect.py``). It gets
+TILES holds ``images/*.png`` and ``fields.jsonl`` (see ``collect.py``), and ``same_tissue.csv`` where
+pictures of one tissue were looked for (see ``same_tissue.py``). It gets
 
 - ``metadata.csv``: Hugging Face imagefolder layout, one row a tile;
 - ``classes.json``: per label its tier, canonical prompt, held-back prompts and groups per split;
@@ -15,7 +16,7 @@ as in the 40x sets, and larger still in its lung, which is called a close-up.
 
 A label is *measured* when at least five groups train and five are held out, else *nameable*. A
 group is a patient where the source tells patients apart (prostate, osteosarcoma, breakhis, polyp,
-TCGA); in oral, crc, lc25000 and tnbc it is one source image.
+TCGA); in oral, crc, lc25000 and tnbc it is one source image, joined where two show one tissue.
 """
 
 from __future__ import annotations
@@ -129,7 +130,7 @@ def main(tiles: Path, pathgen: Path | None) -> None:
     """Read ``fields.jsonl`` and write the three files beside it."""
     with (tiles / "fields.jsonl").open() as handle:
         rows = [json.loads(line) for line in handle]
-    merge_groups(rows)
+    merge_groups(rows, same_tissue(tiles))
     facts = [facts_of(row) for row in rows]
     glass = [glass_share(tiles / row["file_name"]) for row in rows]
     cells, features = cell_levels(rows), visible_features(rows, facts, glass)
@@ -160,10 +161,31 @@ def main(tiles: Path, pathgen: Path | None) -> None:
     print_table(table, groups, tiers)
 
 
-def merge_groups(rows: list[dict[str, Any]]) -> None:
+def same_tissue(tiles: Path) -> dict[str, str]:
+    """Group -> the group whose tissue it shows, as ``same_tissue.py`` found; empty without it."""
+    if not (tiles / "same_tissue.csv").exists():
+        return {}
+    with (tiles / "same_tissue.csv").open(newline="") as handle:
+        pairs = [(row["group"], row["joined_to"]) for row in csv.DictReader(handle)]
+    joined: dict[str, str] = {}
+    for group, other in pairs:
+        first, second = root(group, joined), root(other, joined)
+        if first != second:
+            joined[first] = second
+    return joined
+
+
+def root(group: str, joined: Mapping[str, str]) -> str:
+    """The group at the end of a chain of joined groups."""
+    while group in joined:
+        group = joined[group]
+    return group
+
+
+def merge_groups(rows: list[dict[str, Any]], joined: Mapping[str, str]) -> None:
     """Give tiles of one patient one group; a group in two splits goes where training saw it."""
     for row in rows:
-        row["patient"] = group_of(row)
+        row["patient"] = root(group_of({**row, "patient": root(row["patient"], joined)}), joined)
     order = ("train", "validation", "heldout")
     split: dict[str, str] = {}
     for row in rows:

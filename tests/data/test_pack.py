@@ -89,10 +89,10 @@ def test_workers_end_when_their_parent_is_killed(tmp_path):
     script.write_text(
         "import multiprocessing, os, signal, sys, time\n"
         "from concurrent.futures import ProcessPoolExecutor\n"
-        "from crafts.data.pack import _end_with_parent\n"
+        "from crafts.core.runtime import end_with_parent\n"
         "if __name__ == '__main__':\n"
         "    context = multiprocessing.get_context('spawn')\n"
-        "    pool = ProcessPoolExecutor(1, context, _end_with_parent)\n"
+        "    pool = ProcessPoolExecutor(1, context, end_with_parent)\n"
         "    print(pool.submit(os.getpid).result(), flush=True)\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
     )

@@ -18,8 +18,6 @@ from crafts.auditing.membership import Target
 from crafts.auditing.report import write_report
 from crafts.auditing.results import Results, SetName, Threshold, Verdict
 from crafts.auditing.sets import (
-    AUTO,
-    BuildExtractor,
     Features,
     ImageSet,
     open_set,
@@ -29,8 +27,10 @@ from crafts.auditing.sets import (
 from crafts.core.artifacts import Manifest, finish, staging, write_bytes
 from crafts.core.config import Config
 from crafts.core.errors import DataError
+from crafts.core.protocols import BuildExtractor
 from crafts.core.records import Ledger
 from crafts.core.runtime import say
+from crafts.data.collection import AUTO
 
 
 class AuditConfig(Config):

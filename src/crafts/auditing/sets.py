@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,14 +12,9 @@ from numpy.typing import NDArray
 
 from crafts.auditing.results import SetFacts, SetName
 from crafts.core.errors import ConfigError, DataError
-from crafts.core.protocols import ExtractFeatures
+from crafts.core.protocols import BuildExtractor
 from crafts.core.records import FeatureSet
-from crafts.data.collection import Collection
-
-AUTO = "auto"
-
-BuildExtractor = Callable[[str | None], ExtractFeatures]
-"""Split, or None for all rows -> what turns a folder into features."""
+from crafts.data.collection import Collection, choose_split
 
 
 @dataclass(frozen=True)
@@ -58,17 +53,15 @@ def open_set(name: SetName, path: Path, *, split: str, wanted: str) -> ImageSet:
     Args:
         name: of the set.
         path: folder of images, or shards.
-        split: a split, "" for all rows, or "auto": ``wanted`` where a row names it, else all.
-        wanted: of "auto"; "" for all rows.
+        split: a split, "" for all rows, or "auto": ``wanted`` where rows name splits, else all.
+        wanted: the split that "auto" stands for; "" for none.
 
     Raises:
         ConfigError: no such folder or split.
         DataError: the layout is not recognised.
     """
-    images = Collection(path, split=None if split in ("", AUTO) else split)
-    if split == AUTO and wanted in images.splits:
-        return ImageSet(name, path, wanted, Collection(path, split=wanted))
-    return ImageSet(name, path, "" if split == AUTO else split, images)
+    chosen = choose_split(path, split, wanted)
+    return ImageSet(name, path, chosen, Collection(path, split=chosen or None))
 
 
 def refuse_equal(sets: Mapping[SetName, ImageSet]) -> None:

@@ -192,6 +192,37 @@ def refuse_foreign(output: Path) -> None:
     )
 
 
+def refuse_other_run(output: Path, stage: str, *, begun: str = LOCK) -> None:
+    """Refuse an output that grows as it is made, unless it is new or a run of this very stage.
+
+    Args:
+        output: to be written or gone on with.
+        stage: that will write it.
+        begun: name that an unfinished run of the stage leaves in its output.
+
+    Raises:
+        ConfigError: a file, another stage's artifact, or files of unknown origin.
+    """
+    came = None
+    if output.exists() and not output.is_dir():
+        came = "a file"
+    elif (output / MANIFEST).exists():
+        try:
+            found = load_manifest(output).stage
+        except IntegrityError:  # it is about to be written anew
+            found = stage
+        came = None if found == stage else f"a finished artifact of stage {found!r}"
+    elif output.is_dir() and any(output.iterdir()) and not (output / begun).exists():
+        came = "existing files that no stage of crafts wrote"
+    if came:
+        raise ConfigError(
+            str(output),
+            came=came,
+            allowed=f"a new or empty folder, or one of an earlier {stage} run",
+            do="Choose another --output.",
+        )
+
+
 def replace_folder(source: Path, target: Path) -> None:
     """Rename ``source`` to ``target``; an existing target is moved aside first and then removed."""
     old = target.parent / f".{target.name}.old"

@@ -31,6 +31,10 @@ MakeImages = Callable[[str, int], Sequence["Image.Image"]]
 """A prompt and a number -> so many RGB images, each of another seed."""
 
 
+BuildExtractor = Callable[[str | None], ExtractFeatures]
+"""Split, or None for all rows -> what turns a folder into features."""
+
+
 class Codec(Protocol):
     """Images to scaled latents and back; the scaling is the codec's own business."""
 

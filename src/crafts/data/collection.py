@@ -17,6 +17,9 @@ from crafts.data.importers import Item, list_items, load_item
 from crafts.data.loader import ShardReader
 from crafts.data.tables import Columns
 
+AUTO = "auto"
+"""As the split of a folder: the one that is wanted, where its rows name splits."""
+
 
 @dataclass(frozen=True)
 class Tile:
@@ -98,6 +101,24 @@ class Collection:
         sample = found.sample
         pixels = decode_rgb(sample.image)
         return Tile(item.name, pixels, sha256_bytes(sample.image), sample.text, sample.fields)
+
+
+def choose_split(source: Path, split: str, wanted: str) -> str:
+    """The split of a folder whose rows count; "" for all rows.
+
+    Args:
+        source: folder of images, or shards.
+        split: a split, "" for all rows, or "auto": ``wanted`` where rows name splits, else all.
+        wanted: the split that "auto" stands for; "" for none.
+
+    Raises:
+        ConfigError: no such folder, or no row of the split.
+        DataError: the layout is not recognised.
+    """
+    if split == AUTO:
+        split = wanted if wanted and Collection(source).splits else ""
+    Collection(source, split=split or None)
+    return split
 
 
 def _is_packed(source: Path) -> bool:

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import csv
 import multiprocessing
-import os
-import threading
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from functools import partial
-from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,7 +27,7 @@ from crafts.core.artifacts import (
 from crafts.core.config import Config
 from crafts.core.errors import DataError, RetryError
 from crafts.core.records import Ledger
-from crafts.core.runtime import say
+from crafts.core.runtime import end_with_parent, say
 from crafts.data.corpora import Kind, list_corpus
 from crafts.data.images import MAX_PIXELS
 from crafts.data.importers import (
@@ -265,7 +262,7 @@ def _load_all(items: Sequence[Item], config: PackConfig) -> Iterator[Loaded | st
         return
     context = multiprocessing.get_context("spawn")  # fork does not go with threads of the caller
     try:
-        with ProcessPoolExecutor(config.num_workers, context, _end_with_parent) as pool:
+        with ProcessPoolExecutor(config.num_workers, context, end_with_parent) as pool:
             for results in _map_ahead(pool, work, chunks, ahead=4 * config.num_workers):
                 yield from results
     except BrokenProcessPool:
@@ -298,18 +295,6 @@ def _wants_png(items: Sequence[Item], config: PackConfig) -> bool:
 
 def _load_chunk(items: Sequence[Item], max_pixels: int, as_png: bool) -> list[Loaded | str]:
     return [load_item(item, max_pixels, as_png=as_png) for item in items]
-
-
-def _end_with_parent() -> None:
-    """A worker whose parent was killed would wait for work for ever."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def watch() -> None:
-        wait([parent.sentinel])
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 def _settle(ledger: Ledger, config: PackConfig, output: Path) -> None:

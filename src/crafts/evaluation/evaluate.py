@@ -18,9 +18,10 @@ from pydantic import Field
 from crafts.core.artifacts import Manifest, finish, staging, write_bytes
 from crafts.core.config import Config
 from crafts.core.errors import ConfigError, DataError
-from crafts.core.protocols import ExtractFeatures
+from crafts.core.protocols import BuildExtractor, ExtractFeatures
 from crafts.core.records import Ledger
 from crafts.core.runtime import say
+from crafts.data.collection import AUTO
 from crafts.evaluation.comparing.comparison import (
     LEAST,
     Plan,
@@ -43,8 +44,6 @@ from crafts.evaluation.comparing.slices import (
     shared_groups,
 )
 from crafts.evaluation.comparing.sources import (
-    AUTO,
-    BuildExtractor,
     Source,
     open_source,
     set_fingerprint,

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from crafts.core.artifacts import MANIFEST, load_manifest, sha256_file, write_bytes
-from crafts.core.errors import ConfigError, DataError, IntegrityError
+from crafts.core.artifacts import sha256_file, write_bytes
+from crafts.core.errors import ConfigError, DataError
 from crafts.core.runtime import say
 from crafts.generation.export import Provenance, contact_sheet, read_provenance, save_png
 from crafts.generation.plan import Item
@@ -40,32 +40,6 @@ class Made:
     item: Item
     sha256: str
     cut: str
-
-
-def check_output(output: Path) -> None:
-    """Refuse a folder that something else filled; an unfinished or finished run of ours may go on.
-
-    Raises:
-        ConfigError: ``output`` is a file, another stage's artifact, or files of unknown origin.
-    """
-    came = None
-    if output.exists() and not output.is_dir():
-        came = "a file"
-    elif (output / MANIFEST).exists():
-        try:
-            stage = load_manifest(output).stage
-        except IntegrityError:  # it is about to be written anew
-            stage = "generate"
-        came = None if stage == "generate" else f"a finished artifact of stage {stage!r}"
-    elif output.is_dir() and any(output.iterdir()) and not (output / ".lock").exists():
-        came = "existing files that no stage of crafts wrote"
-    if came:
-        raise ConfigError(
-            str(output),
-            came=came,
-            allowed="a new or empty folder, or one of an earlier generate run",
-            do="Choose another --output.",
-        )
 
 
 def find_image(output: Path, item: Item) -> Made | None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from crafts.core.artifacts import MANIFEST, Manifest, finish, lock, sha256_file
+from crafts.core.artifacts import MANIFEST, Manifest, finish, lock, refuse_other_run, sha256_file
 from crafts.core.config import validate
 from crafts.core.errors import ConfigError, DataError, NotYetError
 from crafts.core.records import Ledger
@@ -18,7 +18,6 @@ from crafts.core.runtime import pick_device, say
 from crafts.generation.export import save_png
 from crafts.generation.folder import (
     Made,
-    check_output,
     find_image,
     remove_stale,
     write_grid,
@@ -76,7 +75,7 @@ def run(
     source = inputs or config.manifest
     ledger = Ledger("generate")
     rows = _read_rows(config, source, ledger)
-    check_output(output)
+    refuse_other_run(output, "generate")
     bundle = _open(config, bundle)
     preset = resolve_preset(
         config.preset,

@@ -13,6 +13,7 @@ import warnings
 import zlib
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -327,7 +328,8 @@ class _Channels:
 
         _quiet_tifffile()
         self._file = tifffile.TiffFile(path)
-        try:
+        with ExitStack() as on_fault:
+            on_fault.callback(self._file.close)
             series = self._file.series[0]
             self._axes = series.axes
             if not (count := channel_count(series)):
@@ -338,9 +340,7 @@ class _Channels:
             self._levels: list[Any] = [zarr.open(at.aszarr(), mode="r") for at in series.levels]
             self.sizes = [(level.sizes["width"], level.sizes["height"]) for level in series.levels]
             self.properties, self.channels = describe_channels(self._file, count)
-        except BaseException:
-            self._file.close()
-            raise
+            on_fault.pop_all()  # whole: it stays open
 
     def read(self, x: int, y: int, level: int, width: int, height: int) -> Region:
         (full, _), (small, _) = self.sizes[0], self.sizes[level]

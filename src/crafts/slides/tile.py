@@ -17,14 +17,14 @@ from crafts.core.artifacts import (
     MANIFEST,
     Manifest,
     finish,
-    load_manifest,
     lock,
     raise_disk_full,
+    refuse_other_run,
     retry_when_full,
     sha256_bytes,
     sha256_file,
 )
-from crafts.core.errors import ConfigError, DataError, IntegrityError
+from crafts.core.errors import DataError
 from crafts.core.records import Ledger
 from crafts.core.runtime import say
 from crafts.slides.options import TileConfig
@@ -165,7 +165,7 @@ def run(config: TileConfig, inputs: Path, output: Path) -> Manifest:
     """
     sources = _share(list_sources(inputs), config.shard)
     overrides = load_overrides(config.mpp_csv) if config.mpp_csv else {}
-    _check_output(output)
+    refuse_other_run(output, "tile", begun=_WORK)
     with lock(output / _WORK), retry_when_full(output):
         _clear_work(output)
         (output / MANIFEST).unlink(missing_ok=True)
@@ -192,32 +192,6 @@ def run(config: TileConfig, inputs: Path, output: Path) -> Manifest:
 def _share(sources: list[Source], shard: str | None) -> list[Source]:
     k, _, n = (shard or "1/1").partition("/")
     return sources[int(k) - 1 :: int(n)]
-
-
-def _check_output(output: Path) -> None:
-    """Refuse a folder that something else filled.
-
-    Raises:
-        ConfigError: a file, another stage's artifact, or files of unknown origin.
-    """
-    came = None
-    if output.exists() and not output.is_dir():
-        came = "a file"
-    elif (output / MANIFEST).exists():
-        try:
-            stage = load_manifest(output).stage
-        except IntegrityError:  # it is about to be written anew
-            stage = "tile"
-        came = None if stage == "tile" else f"a finished artifact of stage {stage!r}"
-    elif output.is_dir() and any(output.iterdir()) and not (output / _WORK).exists():
-        came = "existing files that no stage of crafts wrote"
-    if came:
-        raise ConfigError(
-            str(output),
-            came=came,
-            allowed="a new or empty folder, or one of an earlier tile run",
-            do="Choose another --output.",
-        )
 
 
 def _clear_work(output: Path) -> None:

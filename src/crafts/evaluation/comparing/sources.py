@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,18 +11,14 @@ from numpy.typing import NDArray
 
 from crafts.core.artifacts import MANIFEST, load_manifest, sha256_bytes
 from crafts.core.errors import ConfigError, DataError
-from crafts.core.protocols import ExtractFeatures
+from crafts.core.protocols import BuildExtractor
 from crafts.core.records import FeatureSet
-from crafts.data.collection import Collection, Tile
+from crafts.data.collection import Collection, Tile, choose_split
 from crafts.evaluation.results import SetName
 
-AUTO = "auto"
 _TABLES = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 _SYNTHETIC = b"trainedAlgorithmicMedia"
 _LOOKED_AT = 16
-
-BuildExtractor = Callable[[str | None], ExtractFeatures]
-"""Split, or None for all rows -> what turns a folder into features."""
 
 
 @dataclass
@@ -87,14 +83,10 @@ def open_source(name: SetName, path: Path, *, split: str, wanted: str) -> Source
     parts = {"": path}
     if name == "generated" and (found := find_generation_folders(path)):
         parts = {folder.name: folder for folder in found}
-    if split == AUTO:
-        known = Collection(path).splits if wanted else []
-        split = wanted if known else ""
-    for folder in parts.values():
-        Collection(folder, split=split or None)
+    chosen = [choose_split(folder, split, wanted) for folder in parts.values()]
     if name != "generated":
         _refuse_synthetic(path, name)
-    return Source(name, path, split, parts)
+    return Source(name, path, chosen[0], parts)
 
 
 def find_generation_folders(path: Path) -> list[Path]:
