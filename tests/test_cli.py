@@ -60,7 +60,7 @@ FLAGS = {
         "--fail-above",
         "--dry-run",
     ],
-    "experiment": ["--output", "--fast"],
+    "experiment": ["--output", "--fast", "--data", "--set", "--dry-run"],
     "benchmark": ["--output"],
     "study prepare": ["--output"],
     "study serve": ["--output"],
@@ -68,7 +68,6 @@ FLAGS = {
     "serve": ["--host", "--port"],
 }
 NOT_YET = [
-    ["experiment", "summaries", "--output", "o"],
     ["benchmark", "retrieval", "--output", "o"],
     ["study", "prepare", "--output", "o"],
     ["study", "serve", "--output", "o"],

@@ -12,7 +12,7 @@ from crafts import cli
 
 PAGES = ["README.md", "ARCHITECTURE.md", "CHANGELOG.md"]
 PAGES += ["docs/audit.md", "docs/cli.md", "docs/evaluate.md", "docs/fine-tune.md"]
-PAGES += ["docs/reports.md", "docs/slides.md", "docs/summaries.md"]
+PAGES += ["docs/reports.md", "docs/reproduce.md", "docs/slides.md", "docs/summaries.md"]
 
 
 def test_cli_page_is_fresh(root, monkeypatch):
@@ -39,7 +39,9 @@ def test_named_commands_exist(page, root, capsys):
         assert cli.run([command, "--help"]) == 0, command
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/fine-tune.md", "docs/cli.md"])
+@pytest.mark.parametrize(
+    "page", ["README.md", "docs/fine-tune.md", "docs/reproduce.md", "docs/cli.md"]
+)
 def test_pages_for_users_say_research_only(page, root):
     text = (root / page).read_text().lower()
     assert "research" in text and "not a medical device" in text

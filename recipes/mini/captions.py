@@ -2,7 +2,7 @@
 
     python recipes/mini/captions.py TILES [--pathgen FILE]
 
-TILES holds ``images/*.png`` and ``fields.jsonl`` (see ``collect.py``), and ``same_tissue.csv`` where
+TILES holds ``images/*.png`` and ``fields.jsonl`` (see ``collect.py``), and ``same_tissue.csv`` if
 pictures of one tissue were looked for (see ``same_tissue.py``). It gets
 
 - ``metadata.csv``: Hugging Face imagefolder layout, one row a tile;

@@ -3,8 +3,9 @@
     python recipes/mini/gate.py TILES
 
 TILES holds ``metadata.csv`` with captions, labels, patients and splits, and the images. Writes
-``gate.json`` beside the evaluation CLIP in the package and lists it in that folder's manifest: run
-it again whenever that encoder changes. About two minutes on two cores for 1,300 tiles.
+``gate.json`` beside the evaluation CLIP in the package and lists it in that folder's manifest.
+Thresholds belong to one encoder: ``ship.py`` runs this whenever it ships another. About two minutes
+on two cores for 1,300 tiles.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ import sys
 from pathlib import Path
 
 from crafts.core.artifacts import finish, load_manifest, write_bytes
+from crafts.data.collection import AUTO
 from crafts.evaluation.comparing.slices import describe
-from crafts.evaluation.comparing.sources import AUTO, open_source
+from crafts.evaluation.comparing.sources import open_source
 from crafts.evaluation.features import build_extractor
 from crafts.evaluation.gating.filtering import calibrate_on
 from crafts.evaluation.gating.gate import GATE
@@ -23,15 +25,20 @@ from crafts.model.image_encoders import SHIPPED, open_encoder
 MOST = 100_000
 
 
-def main(tiles: Path) -> None:
-    """Compute and write the thresholds."""
-    encoder = open_encoder("mini")
+def main(tiles: Path, folder: Path = SHIPPED) -> None:
+    """Compute the thresholds and write them beside an encoder.
+
+    Args:
+        tiles: real tiles; the held-out ones count.
+        folder: of the encoder, a finished artifact.
+    """
+    encoder = open_encoder(folder)
     source = open_source("heldout", tiles, split=AUTO, wanted="heldout")
     found = source.features(lambda split: build_extractor(encoder, split=split))
     reference = calibrate_on(describe(found, {}), source, most=MOST)
-    write_bytes(SHIPPED / GATE, (reference.model_dump_json(indent=1) + "\n").encode())
-    made = load_manifest(SHIPPED)
-    finish(SHIPPED, stage=made.stage, config=made.config, inputs=made.inputs, extra=made.extra)
+    write_bytes(folder / GATE, (reference.model_dump_json(indent=1) + "\n").encode())
+    made = load_manifest(folder)
+    finish(folder, stage=made.stage, config=made.config, inputs=made.inputs, extra=made.extra)
     print(
         f"{reference.tiles} tiles of {reference.groups} patients; real tiles of other patients "
         f"that pass: {100 * (reference.real_pass or 0):.1f} %"

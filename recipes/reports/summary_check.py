@@ -18,11 +18,11 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from crafts.captions.fields import Fields, extract_fields
-from crafts.captions.phrases import extract_summary
+from crafts.captions.findings.fields import Fields, extract_fields
+from crafts.captions.findings.phrases import extract_summary
+from crafts.captions.findings.support import find_unsupported
 from crafts.captions.privacy import Scrubbed, disallowed, scrub
 from crafts.captions.reports import iter_reports
-from crafts.captions.support import find_unsupported
 from crafts.core.protocols import CountTokens
 from crafts.core.records import Ledger
 from crafts.model.bundle import resolve_model

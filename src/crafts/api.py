@@ -149,9 +149,22 @@ def pack(
     splits: Path | None = None,
 ) -> Manifest:
     """Tiles and their text into shards; see :func:`crafts.data.pack.run`."""
+    from functools import partial
+
+    from crafts.controls.masks import load_mask
     from crafts.data import pack as stage
 
-    return stage.run(_resolved("pack", config), Path(source), Path(output), splits=splits)
+    resolved = _resolved("pack", config)
+    counters = {name: _token_counter(name) for name in resolved.tokenizers}
+    read = partial(load_mask, values=resolved.mask_values, table=resolved.mask_table)
+    return stage.run(
+        resolved,
+        Path(source),
+        Path(output),
+        splits=splits,
+        count_tokens=counters,
+        load_mask=read,
+    )
 
 
 def encode(

@@ -112,7 +112,8 @@ def generate(
     manifest: Annotated[
         Path | None,
         typer.Option(
-            help="csv, jsonl, parquet: id,prompt[,negative_prompt,seed,num_images,guidance_scale]"
+            help="csv, jsonl, parquet: id,prompt[,negative_prompt,seed,num_images,guidance_scale,"
+            "nuclei,fluorescence]"
         ),
     ] = None,
     model: Annotated[
@@ -138,7 +139,12 @@ def generate(
         int | None, typer.Option(help="Images at once; changes speed, not images.")
     ] = None,
     control: Annotated[
-        list[str], typer.Option(metavar="KIND=IMAGE", help="Control image (not built yet).")
+        list[str],
+        typer.Option(
+            metavar="KIND=IMAGE",
+            help="nuclei=MASK or fluorescence=IMAGE decides where nuclei are; repeatable. "
+            "IMAGE@0.8,0-0.7: weight 0.8, in the first 70 % of the steps.",
+        ),
     ] = [],  # noqa: B006
     shard: Annotated[
         str | None, typer.Option(metavar="K/N", help="Make the k-th of n shares.")
@@ -185,6 +191,13 @@ def tile(
     mpp_csv: Annotated[
         Path | None, typer.Option(help="slide,mpp for slides that do not say it.")
     ] = None,
+    patients: Annotated[
+        Path | None, typer.Option(help="slide,patient, so that splits are by patient.")
+    ] = None,
+    coordinates: Annotated[
+        Path | None,
+        typer.Option(help="Places to cut: folder of h5 (TRIDENT, CLAM), or csv: slide,x,y[,size]."),
+    ] = None,
     shard: Annotated[
         str | None, typer.Option(metavar="K/N", help="Tile the k-th of n shares.")
     ] = None,
@@ -194,7 +207,15 @@ def tile(
     """Whole-slide images into tiles of a physical size, with coordinates."""
     from crafts import api
 
-    given = {"mpp": mpp, "size": size, "overlap": overlap, "mpp_csv": mpp_csv, "shard": shard}
+    given = {
+        "mpp": mpp,
+        "size": size,
+        "overlap": overlap,
+        "mpp_csv": mpp_csv,
+        "patients": patients,
+        "coordinates": coordinates,
+        "shard": shard,
+    }
     config = api.configure("tile", _said(given), overrides)
     if not _shown(config, dry_run):
         _done(api.tile(config, slides, output), output)
@@ -318,11 +339,15 @@ def train(
 def evaluate(
     output: Output,
     generated: Annotated[Path, typer.Option(help="Folder of generated tiles.", show_default=False)],
-    real: Annotated[Path, typer.Option(help="Folder of held-out real tiles.", show_default=False)],
+    real: Annotated[
+        Path, typer.Option(help="Held-out real tiles, or .npz statistics.", show_default=False)
+    ],
     training: Annotated[
         Path | None, typer.Option("--train", help="Folder of training tiles.")
     ] = None,
-    encoder: Annotated[str, typer.Option(help="mini, a folder, or a hub id.")] = "mini",
+    encoder: Annotated[
+        str, typer.Option(help="mini, a folder, a hub id, or weights of the FID Inception.")
+    ] = "mini",
     only_good: Annotated[
         bool, typer.Option("--filter", help="Also keep what the quality gate passes, in kept/.")
     ] = False,
@@ -381,15 +406,32 @@ def audit(
 
 @app.command()
 def experiment(
-    name: Annotated[str, typer.Argument(help="Name of the experiment.", show_default=False)],
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="losses, ood, label-noise, stages, caption-length, text-encoder or content.",
+            show_default=False,
+        ),
+    ],
     output: Output,
-    fast: Annotated[bool, typer.Option("--fast", help="A smaller version.")] = False,
+    fast: Annotated[
+        bool, typer.Option("--fast", help="Minutes instead of hours; the numbers say nothing.")
+    ] = False,
+    data: Annotated[
+        str | None, typer.Option(help="Output of pack, or painted; runs/shards by default.")
+    ] = None,
+    overrides: Overrides = [],  # noqa: B006
     dry_run: DryRun = False,
 ) -> None:
-    """Not built yet: repeat a published experiment."""
+    """One of the papers' own questions: arms trained alike and judged side by side.
+
+    The same command goes on with an experiment that was stopped.
+    """
     from crafts import experiments
 
-    experiments.run(name, output, fast=fast)
+    config = experiments.configure(name, overrides, fast=fast, data=data)
+    if not _shown(config, dry_run):
+        _done(experiments.run(config, output), output)
 
 
 @app.command()

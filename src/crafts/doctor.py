@@ -20,6 +20,7 @@ WEIGHTS = Path(__file__).parent / "weights"
 # a source tree on PYTHONPATH has no installed metadata to ask.
 CORE = (
     "accelerate>=1.15,<2",
+    "contourpy>=1.2",
     "diffusers~=0.42.1",
     "h5py>=3.11",
     "huggingface_hub>=2.4,<3",

@@ -167,6 +167,18 @@ def test_the_same_images_twice_are_refused(folders, plain_features, tmp_path):
             run(config_of(folders, **values), None, tmp_path / "audit", build=plain_features)
 
 
+def test_a_patient_on_both_sides_is_refused_before_any_work(folders, plain_features, tmp_path):
+    table = folders[1] / "metadata.csv"
+    table.write_text(table.read_text().replace(",q7,heldout", ",p7,heldout"))
+    with pytest.raises(DataError, match="--heldout and --train: 1 patients in both, .* 'p7'"):
+        run(config_of(folders), None, tmp_path / "audit", build=plain_features)
+    assert not (tmp_path / "audit").exists()
+    table.write_text(table.read_text().replace(",p3,train", ",,train"))
+    run(config_of(folders), None, tmp_path / "audit", build=plain_features)
+    notes = read(tmp_path / "audit")[0].notes
+    assert any(note.startswith("Patients are not named in both real sets") for note in notes)
+
+
 def test_folders_that_are_not_there_are_refused(folders, plain_features, tmp_path):
     with pytest.raises(ConfigError, match="no such file or folder"):
         run(config_of((tmp_path / "no", folders[1])), None, tmp_path / "a", build=plain_features)

@@ -44,6 +44,16 @@ def copies(**changes):
     return found.Copies(**{**values, **changes})
 
 
+def test_what_was_not_judged_is_not_shown_as_none_found(tmp_path):
+    results = build(copies=copies(near=None))
+    write_report(results, tmp_path / "a.html")
+    text = Page((tmp_path / "a.html").read_text()).text
+    assert "Near a training tile" not in text and "Near in the features" not in text
+    write_report(build(), tmp_path / "b.html")
+    text = Page((tmp_path / "b.html").read_text()).text
+    assert "Near a training tile" in text and "Near in the features only" in text
+
+
 def attack(name, low, high):
     return found.Attack(
         name=name,

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from captions.painted_findings import Painted, Plant
-from crafts.captions.fields import Fields
+from crafts.captions.findings.fields import Fields
 from crafts.captions.privacy import Scrubbed
 
 PRESENCE = ("lymphovascular_invasion", "perineural_invasion", "necrosis")

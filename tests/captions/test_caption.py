@@ -133,6 +133,19 @@ def test_computed_scores(tiles, tmp_path):
     assert rejects_of(output) == {"tiles/S3/0.png": "an image that does not open"}
 
 
+def test_nothing_is_computed_of_fluorescence(tiles, tmp_path):
+    rows = rows_of(tiles)
+    for number, row in enumerate(rows):
+        row["imaging"] = "brightfield" if number else "fluorescence"
+    with (tiles / "metadata.csv").open("w", newline="") as handle:
+        writer = csv.DictWriter(handle, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    config = CaptionConfig(**LOOSE, compute=True)
+    run(config, Sources(tiles), tmp_path / "out", count_tokens=count)
+    assert rejects_of(tmp_path / "out") == {rows[0]["file_name"]: "no score of til, stroma, fat"}
+
+
 def test_the_budget_takes_sentences_then_scores():
     said, summary = ["high tumor;", "low til;"], "Adenocarcinoma, colon. Grade 2. Necrosis."
     found = {n: join_caption(said, summary, tokens=n, count=count) for n in (11, 10, 8, 7, 6, 4, 3)}

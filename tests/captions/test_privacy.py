@@ -18,8 +18,8 @@ from captions.painted_reports import (
 )
 from captions.painted_truth import find_leaks, lost_words
 from crafts.captions import privacy
-from crafts.captions.cleaning import TracedText
 from crafts.captions.privacy import disallowed, scrub
+from crafts.captions.scrubbing.cleaning import TracedText
 
 NUMBER = 120
 
@@ -194,7 +194,8 @@ def test_hostile_text_takes_no_time(text):
 
 
 def test_the_scrubber_knows_no_list_of_names():
-    for name in ("cleaning", "identifiers", "instructions", "privacy", "quantities", "vocabulary"):
+    parts = ("cleaning", "identifiers", "instructions", "quantities")
+    for name in ("privacy", "vocabulary", *(f"scrubbing.{part}" for part in parts)):
         module = sys.modules[f"crafts.captions.{name}"]
         assert "faker" not in open(module.__file__, encoding="utf-8").read().lower()
     assert privacy.scrub is scrub

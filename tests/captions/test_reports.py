@@ -142,6 +142,10 @@ def test_listing_leaves_the_count_of_use_to_the_taker(tmp_path):
 def test_messages(tmp_path):
     with pytest.raises(ConfigError, match="no such file or folder; expected a folder of .txt"):
         list(iter_reports(tmp_path / "none", Ledger("x")))
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / ".hidden.txt").write_text("Carcinoma.")
+    with pytest.raises(DataError, match="no report in it; expected files ending in .txt"):
+        list(iter_reports(tmp_path / "empty", Ledger("x")))
     (tmp_path / "r.docx").write_bytes(b"PK")
     with pytest.raises(ConfigError, match="a .docx file; expected .txt.*Convert the reports"):
         list(iter_reports(tmp_path / "r.docx", Ledger("x")))

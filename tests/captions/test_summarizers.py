@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from captions.chat_server import Reply, Served, say, serve
-from crafts.captions.fields import extract_fields
+from crafts.captions.findings.fields import extract_fields
 from crafts.captions.privacy import disallowed, scrub
 from crafts.captions.summarizers import ServerConfig, ServerSummarizer, Summary
 from crafts.core.config import load_config

@@ -7,12 +7,13 @@ import json
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from crafts.core.errors import ConfigError, DataError
 from crafts.core.records import Ledger
-from crafts.data.corpora import import_corpus, list_corpus, write_requests, write_rows
-from crafts.data.importers import list_items
+from crafts.data.corpora import import_corpus, list_corpus, write_requests
 from crafts.data.pack import PackConfig, run
 from crafts.data.taxonomy import cancer_of
 
@@ -97,8 +98,10 @@ def test_one_position_with_two_captions_is_one_row(tmp_path):
     assert "same caption" in ledger.rejects[0]["reason"]
 
 
-@pytest.mark.parametrize("name", ["{slide}_{x}_{y}.png", "{slide}/{x}_{y}.jpg"])
-def test_pathgen_tiles_that_were_cut_are_found_under_either_name(tmp_path, make_image, name):
+@pytest.mark.parametrize(
+    "name", ["{slide}_{x}_{y}.png", "{slide}/{x}_{y}.jpg", "tiles/{slide}/x{x:07d}-y{y:07d}.png"]
+)
+def test_pathgen_tiles_that_were_cut_are_found_under_each_name(tmp_path, make_image, name):
     listed = [{"wsi_id": SLIDE, "position": [x, 7], "caption": f"tile at {x}"} for x in (1, 2, 3)]
     source = pathgen(tmp_path, listed)
     file = tmp_path / "images" / name.format(slide=SLIDE, x=2, y=7)
@@ -115,44 +118,32 @@ def test_pathgen_tiles_that_were_cut_are_found_under_either_name(tmp_path, make_
     assert request["size"] == "672" and request["text"] == "tile at 2"
 
 
-def test_pathgen_from_the_list_over_the_slide_to_shards(tmp_path):
+def test_pathgen_from_the_list_over_the_slides_to_shards(tmp_path):
     """The way that the documentation shows, with a painted slide."""
-    import numpy as np
-    from PIL import Image
+    from crafts.slides.tile import TileConfig
+    from crafts.slides.tile import run as tile
 
-    from crafts.slides.reader import open_slide
-
-    slides, tiles = tmp_path / "slides", tmp_path / "tiles"
-    slides.mkdir(), tiles.mkdir()
+    folder, slides = tmp_path / "pathgen", tmp_path / "slides"
+    folder.mkdir(), slides.mkdir()
     pixels = np.random.default_rng(0).integers(0, 256, (700, 900, 3), dtype=np.uint8)
-    Image.fromarray(pixels).save(slides / f"{SLIDE}.png")
+    Image.fromarray(pixels).save(slides / f"{SLIDE}.png", dpi=(101_600, 101_600))  # 0.25 µm
     listed = [
         {"wsi_id": SLIDE, "position": [str(x), "20"], "caption": f"tile at {x}"} for x in (30, 228)
     ]
-    source = pathgen(tiles, listed)
-    write_requests(collect("pathgen", source)[0], tmp_path / "requests.csv")
-    with (tmp_path / "requests.csv").open() as handle:
-        requests = list(csv.DictReader(handle))
-    with open_slide(slides / f"{SLIDE}.png", mpp=0.25) as slide:
-        for request in requests:
-            x, y, size = (int(request[name]) for name in ("x", "y", "size"))
-            region = slide.read(x, y, 0, width=size, height=size)
-            Image.fromarray(region.pixels).save(tiles / request["file_name"])
-    manifest = run(PackConfig(corpus="pathgen"), tiles, tmp_path / "shards")
-    assert manifest.counts["used"] == 2
-    item = list_corpus("pathgen", tiles)[0]
-    assert item.text == "tile at 228" and item.fields["label"] == "breast invasive carcinoma"
-    with Image.open(item.path) as tile:
-        assert (np.asarray(tile) == pixels[20:692, 228:900]).all()
-
-
-def test_a_tile_cut_as_requested_is_found(tmp_path, make_image):
-    source = pathgen(tmp_path, [{"wsi_id": SLIDE, "position": [1, 2], "caption": "a"}])
-    write_requests(collect("pathgen", source)[0], tmp_path / "requests.csv")
-    with (tmp_path / "requests.csv").open() as handle:
-        name = next(csv.DictReader(handle))["file_name"]
-    (tmp_path / name).write_bytes(make_image(0))
-    assert len(collect("pathgen", source, images=tmp_path)[0]) == 1
+    pathgen(folder, listed)
+    config = PackConfig(corpus="pathgen")
+    with pytest.raises(DataError, match="no usable item of 2.*no image of this name"):
+        run(config, folder, tmp_path / "shards")
+    asked = tmp_path / "shards.requests.csv"
+    with asked.open() as handle:
+        assert [row["size"] for row in csv.DictReader(handle)] == ["672", "672"]
+    every = {"tissue": {"method": "none"}, "gates": {"blank": 1, "pen": 1, "fold": 1}}
+    tile(TileConfig(size=672, coordinates=asked, **every), slides, folder / "cut")
+    assert run(config, folder, tmp_path / "shards").counts["used"] == 2
+    item = list_corpus("pathgen", folder)[1]
+    assert item.text == "tile at 30" and item.fields["label"] == "breast invasive carcinoma"
+    with Image.open(item.path) as found:
+        assert (np.asarray(found) == pixels[20:692, 30:702]).all()
 
 
 def test_all_captions_of_the_public_sample_import(shared_data):
@@ -301,16 +292,6 @@ def test_pack_labels_tcga_tiles_by_a_table(tmp_path, make_image):
     manifest = run(PackConfig(corpus="tcga", studies=table), source, tmp_path / "shards")
     assert manifest.inputs["studies"] and "studies" not in manifest.config
     assert list_corpus("tcga", source)[0].fields["label"] == "breast invasive carcinoma"
-
-
-def test_written_rows_are_a_source_for_pack(tmp_path, make_image):
-    source = quilt(tmp_path, [{"image_path": "a_image_1.png", "caption": "fat"}])
-    (tmp_path / "a_image_1.png").write_bytes(make_image(1))
-    rows, _ = collect("quilt", source)
-    source.unlink()
-    assert write_rows(rows, tmp_path / "metadata.jsonl") == 1
-    item = list_items(tmp_path)[0]
-    assert item.text == "fat" and item.fields["patient"] == "quilt:a"
 
 
 def test_what_is_no_corpus_is_refused(tmp_path):

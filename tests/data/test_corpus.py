@@ -9,14 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFont
-from pydantic import ValidationError
 
 from crafts.core.artifacts import sha256_file, verify
+from crafts.core.config import load_config
 from crafts.core.errors import ConfigError, DataError
-from crafts.data.corpus import CleanConfig, run
-from crafts.data.importers import list_items
+from crafts.data.corpus import CleanConfig
+from crafts.data.loader import ShardReader
+from crafts.data.pack import PackConfig, run
 from crafts.data.painter import paint_tile
 
+ALL = PackConfig(clean=CleanConfig(), max_reject_fraction=0.2)
 TEXT = "Glands in a loose stroma with a few lymphocytes"
 
 
@@ -68,46 +70,58 @@ REASONS = {
 }
 
 
+def count_words(text: str) -> int:
+    return len(text.split())
+
+
 def test_every_figure_is_used_or_has_its_reason(tmp_path):
-    source, output = build_source(tmp_path / "source"), tmp_path / "clean"
-    manifest = run(CleanConfig(), source, output, count_tokens={"words": lambda t: len(t.split())})
+    source, output = build_source(tmp_path / "source"), tmp_path / "shards"
+    manifest = run(ALL, source, output, count_tokens={"words": count_words})
     rejects = {
         row["item"]: row["reason"]
         for row in map(json.loads, (output / "rejects.jsonl").read_text().splitlines())
     }
     assert rejects.pop("k-broken.png").startswith("not an image")
     assert rejects == REASONS
-    assert manifest.counts == {"listed": 12, "used": 4, "rejected": 8}
+    counts = {name: manifest.counts[name] for name in ("listed", "used", "rejected")}
+    assert counts == {"listed": 12, "used": 4, "rejected": 8}
     assert sum(manifest.extra["reasons"].values()) == 8
     assert manifest.extra["reasons"]["near copy of an image"] == 1
     verify(output)
     card = json.loads((output / "card.json").read_text())
     assert card["images"] == 4 and card["rejects"] == manifest.extra["reasons"]
+    assert card["title"] == "source" and card["tokens"]["words"]["max"] == 9
     assert (output / "card.html").is_file()
+    assert not (output / ".panels").exists()
 
 
-def test_what_is_left_is_a_source_for_pack(tmp_path):
-    source, output = build_source(tmp_path / "source"), tmp_path / "clean"
-    run(CleanConfig(), source, output)
-    items = {item.name: item for item in list_items(output)}
-    assert list(items) == [
-        "images/a-first.png", "images/b-second.png", "images/f-panels-1.png",
-        "images/f-panels-2.png",
-    ]  # fmt: skip
-    assert len(list((output / "images").iterdir())) == 4
-    assert (output / "images/a-first.png").read_bytes() == (source / "a-first.png").read_bytes()
-    panel = items["images/f-panels-2.png"]
-    assert panel.text == "Gut. More glands." and panel.fields["panel"] == 2
-    assert panel.fields["patient"] == items["images/f-panels-1.png"].fields["patient"]
-    with Image.open(panel.path) as image:
-        assert (np.asarray(image) == tissue(8)).all()
+def test_what_is_left_lies_in_the_shards(tmp_path):
+    source, output = build_source(tmp_path / "source"), tmp_path / "shards"
+    run(ALL, source, output)
+    reader = ShardReader(output)
+    rows = {row["key"]: row for row in reader.rows}
+    assert list(rows) == ["a-first", "b-second", "f-panels-1", "f-panels-2"]
+    assert np.array_equal(reader.image(0), tissue(0)) and np.array_equal(reader.image(3), tissue(8))
+    panel = rows["f-panels-2"]
+    assert panel["text"] == "Gut. More glands." and (panel["panel"], panel["panels"]) == (2, 2)
+    assert panel["patient"] == rows["f-panels-1"]["patient"] == "figure:f-panels"
+
+
+def test_panels_of_a_figure_stay_in_one_split(tmp_path):
+    source = build_source(tmp_path / "source")
+    halves = ALL.model_copy(update={"heldout": 0.5, "min_heldout": 1})
+    for seed in range(4):
+        run(halves.model_copy(update={"seed": seed}), source, tmp_path / "shards")
+        rows = {row["key"]: row["split"] for row in ShardReader(tmp_path / "shards").rows}
+        assert rows["f-panels-1"] == rows["f-panels-2"]
+        assert set(rows.values()) == {"train", "heldout"}
 
 
 def test_the_same_source_gives_the_same_bytes(tmp_path):
     source = build_source(tmp_path / "source")
     sums = []
     for name in ("one", "two"):
-        run(CleanConfig(), source, tmp_path / name)
+        run(ALL, source, tmp_path / name, count_tokens={"words": count_words})
         files = sorted(path for path in (tmp_path / name).rglob("*") if path.is_file())
         sums.append({path.relative_to(tmp_path / name): sha256_file(path) for path in files})
     assert sums[0] == sums[1]
@@ -115,14 +129,25 @@ def test_the_same_source_gives_the_same_bytes(tmp_path):
 
 def test_every_rule_can_be_switched_off(tmp_path):
     source = build_source(tmp_path / "source")
-    config = CleanConfig.model_validate(
+    config = PackConfig.model_validate(
         {
-            "min_side": 64, "panels": False, "histology": False, "letters": False,
-            "duplicates": False, "wording": {"english": False, "min_words": 1},
+            "clean": {
+                "min_side": 64, "panels": False, "histology": False, "letters": False,
+                "duplicates": False, "wording": {"english": False, "min_words": 1},
+            }
         }
     )  # fmt: skip
-    manifest = run(config, source, tmp_path / "clean")
-    assert manifest.counts == {"listed": 11, "used": 10, "rejected": 1}
+    counts = run(config, source, tmp_path / "shards").counts
+    assert (counts["listed"], counts["used"], counts["rejected"]) == (11, 10, 1)
+
+
+@pytest.mark.parametrize(
+    ("given", "panels"), [(["clean=true"], True), (["clean=true", "clean.panels=false"], False)]
+)
+def test_cleaning_is_switched_on_by_one_word(given, panels):
+    config = load_config(PackConfig, None, given)
+    assert config.clean is not None and config.clean.panels is panels and config.clean.histology
+    assert load_config(PackConfig, None, ["clean=false"]) == PackConfig()
 
 
 def test_a_caption_beside_many_images_is_capped(tmp_path):
@@ -133,9 +158,9 @@ def test_a_caption_beside_many_images_is_capped(tmp_path):
         Image.fromarray(tissue(index)).save(source / f"{index}.png")
         rows.append({"file_name": f"{index}.png", "text": "A case of fat necrosis."})
     (source / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    config = CleanConfig.model_validate({"wording": {"max_repeats": 2}, "histology": False})
-    run(config, source, tmp_path / "clean")
-    lines = (tmp_path / "clean/rejects.jsonl").read_text().splitlines()
+    rules = {"wording": {"max_repeats": 2}, "histology": False}
+    run(PackConfig.model_validate({"clean": rules}), source, tmp_path / "shards")
+    lines = (tmp_path / "shards/rejects.jsonl").read_text().splitlines()
     tally = Counter(json.loads(line)["reason"] for line in lines)
     assert tally == {"caption that comes more than 2 times": 3}
 
@@ -149,10 +174,11 @@ def test_a_published_corpus_is_read(tmp_path):
         listing[str(index)] = {"uuid": f"u{index}", "caption": f"A gland, number {index}."}
     listing["3"] = {"uuid": "gone", "caption": "A gland."}
     (source / "captions.json").write_text(json.dumps(listing))
-    manifest = run(CleanConfig(corpus="arch"), source, tmp_path / "clean")
-    assert manifest.counts == {"listed": 4, "used": 3, "rejected": 1}
+    config = PackConfig(corpus="arch", clean=CleanConfig(), max_reject_fraction=0.25)
+    manifest = run(config, source, tmp_path / "shards")
+    assert (manifest.counts["listed"], manifest.counts["used"]) == (4, 3)
     assert manifest.extra["reasons"] == {"no image of this name": 1}
-    row = json.loads((tmp_path / "clean/metadata.jsonl").read_text().splitlines()[0])
+    row = ShardReader(tmp_path / "shards").rows[0]
     assert row["set"] == "arch" and row["licence"].startswith("CC BY-NC-SA")
 
 
@@ -161,27 +187,39 @@ def test_a_table_of_projects_is_named_by_its_hash(tmp_path):
     source.mkdir()
     Image.fromarray(tissue(0)).save(source / "TCGA-BH-A0AU_1.png")
     table.write_text("patient,project\nTCGA-BH-A0AU,LUAD\n")
-    config = CleanConfig.model_validate(
-        {"corpus": "tcga", "studies": table, "wording": {"min_words": 1}}
-    )
+    rules = {"wording": {"min_words": 1}}
+    config = PackConfig.model_validate({"corpus": "tcga", "studies": table, "clean": rules})
     with pytest.raises(DataError, match="no usable item of 1.*fewer than 1 words"):
-        run(config, source, tmp_path / "clean")
+        run(config, source, tmp_path / "shards")
+    assert "fewer than 1" in (tmp_path / "shards.rejects.jsonl").read_text()
     rows = {"file_name": "TCGA-BH-A0AU_1.png", "text": "a gland"}
     (source / "metadata.jsonl").write_text(json.dumps(rows))
-    manifest = run(config, source, tmp_path / "clean")
+    manifest = run(config, source, tmp_path / "shards")
     assert manifest.inputs["studies"] == sha256_file(table)
-    assert json.loads((tmp_path / "clean/metadata.jsonl").read_text())["cancer"] == "LUAD"
+    assert ShardReader(tmp_path / "shards").rows[0]["cancer"] == "LUAD"
 
 
-def test_a_run_that_loses_too_much_fails(tmp_path):
+def test_faults_count_towards_failing_and_what_the_rules_drop_does_not(tmp_path):
     source = build_source(tmp_path / "source")
-    with pytest.raises(DataError, match="8 of 12 items rejected"):
-        run(CleanConfig(max_reject_fraction=0.5), source, tmp_path / "clean")
-    assert not (tmp_path / "clean").exists()
+    config = ALL.model_copy(update={"max_reject_fraction": 0.1})
+    with pytest.raises(DataError, match="1 of 5 items rejected.*k-broken"):
+        run(config, source, tmp_path / "shards")
+    assert not (tmp_path / "shards").exists()
+    (source / "k-broken.png").unlink()
+    lines = (source / "metadata.jsonl").read_text().splitlines()[:-1]
+    (source / "metadata.jsonl").write_text("\n".join(lines))
+    assert run(config, source, tmp_path / "shards").counts["rejected"] == 7
 
 
-def test_what_is_not_there_and_what_cannot_be_meant_is_refused(tmp_path):
-    with pytest.raises(ConfigError, match="no such file or folder"):
-        run(CleanConfig(), tmp_path / "nowhere", tmp_path / "clean")
-    with pytest.raises(ValidationError):
-        CleanConfig(corpus="laion")
+def test_a_panel_with_the_name_of_another_image_is_refused(tmp_path):
+    source = build_source(tmp_path / "source")
+    Image.fromarray(tissue(7)).save(source / "f-panels-1.png")
+    with (source / "metadata.jsonl").open("a") as handle:
+        handle.write(json.dumps({"file_name": "f-panels-1.png", "text": TEXT}) + "\n")
+    with pytest.raises(DataError, match="key 'f-panels-1'"):
+        run(ALL, source, tmp_path / "shards")
+
+
+def test_what_cannot_be_meant_is_refused():
+    with pytest.raises(ConfigError, match="clean"):
+        load_config(PackConfig, None, ["clean.photographs=true"])

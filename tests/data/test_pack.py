@@ -8,8 +8,11 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -18,6 +21,8 @@ from crafts.core.config import load_config
 from crafts.core.errors import ConfigError, DataError, RetryError
 from crafts.data.loader import ShardReader
 from crafts.data.pack import PackConfig, read_splits, run
+from crafts.data.painter import paint_tile
+from killed_runs import finish_after_kills
 
 
 def hashes(folder: Path) -> dict[str, str]:
@@ -49,7 +54,8 @@ def test_the_manifest_says_what_was_done(packed):
         "duplicates": 0,
         "duplicates_across_splits": 0,
     }
-    assert manifest.extra == {"splits": {"heldout": 4, "train": 4, "validation": 4}}
+    splits = {"heldout": 4, "train": 4, "validation": 4}
+    assert manifest.extra == {"splits": splits, "reasons": {}}
     assert "num_workers" not in manifest.config
     assert str(packed.parent) not in (packed / "manifest.json").read_text()
 
@@ -71,17 +77,54 @@ if __name__ == "__main__":
 """
 
 
-def test_killed_and_run_again_gives_the_same_bytes(tiles, packed, tmp_path):
+def test_killed_while_writing_and_run_again_gives_the_same_bytes(tiles, packed, tmp_path):
     output = tmp_path / "killed"
     (tmp_path / "killed.py").write_text(KILLED)
     command = [sys.executable, str(tmp_path / "killed.py"), str(tiles), str(output)]
-    for at in ("2", "11"):
-        done = subprocess.run([*command, at], env=environment(), timeout=60)
-        assert done.returncode == -signal.SIGKILL
-        assert not output.exists()
+    at = "11"
+    done = subprocess.run([*command, at], env=environment(), timeout=60)
+    assert done.returncode == -signal.SIGKILL
+    assert not output.exists()
     run(PackConfig(samples_per_shard=5), tiles, output)
     assert hashes(output) == hashes(packed)
     assert not [path.name for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+def pack_command(source: Path, output: Path, more: Sequence[str] = ()) -> subprocess.Popen:
+    """The real command; ``--set`` options may follow."""
+    command = [sys.executable, "-m", "crafts.cli", "pack", str(source), "--output", str(output)]
+    settings = ["--set", "samples_per_shard=5", *more]
+    return subprocess.Popen(
+        [*command, *settings], env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
+
+
+def test_killed_at_random_moments_and_run_again_gives_the_same_bytes(tiles, tmp_path):
+    """Without tokens for the data card, which take the most time to load."""
+    start = partial(pack_command, tiles, more=["--set=tokenizers=[]"])
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    finish_after_kills(start, whole, killed, kills=3, seed=0)
+    assert hashes(killed) == hashes(whole)
+
+
+@pytest.mark.soak
+def test_fifty_kills(tmp_path):
+    """Figures that are cleaned and cut, two workers, a data card: all that pack can do."""
+    source = tmp_path / "figures"
+    source.mkdir()
+    rows = []
+    for index in range(40):
+        halves = [paint_tile(seed=index, index=part, size=160).image for part in (0, 1)]
+        gutter = np.full((160, 8, 3), 255, np.uint8)
+        Image.fromarray(np.hstack([halves[0], gutter, halves[1]])).save(source / f"{index}.png")
+        text = f"Tissue {index}. (A) Glands in stroma. (B) More glands."
+        rows.append({"file_name": f"{index}.png", "text": text})
+    (source / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    start = partial(pack_command, source, more=("--set=clean=true", "--set=num_workers=2"))
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    finish_after_kills(start, whole, killed, kills=50, seed=1)
+    assert hashes(killed) == hashes(whole) and (whole / "card.html").exists()
+    assert len(ShardReader(whole)) > 20
 
 
 def test_workers_end_when_their_parent_is_killed(tmp_path):
@@ -253,9 +296,10 @@ def test_tiles_without_split_among_others_are_rejected(tiles, tmp_path):
     [
         ("", "columns none"),
         ("a,b\n1,2\n", "columns"),
+        ("patient,split\n,train\n", "no patient and no key"),
         ("patient,split\np,maybe\n", "row 1: split 'maybe'"),
         ("patient,split\np,train\np,test\n", "row 2: patient 'p' in two splits"),
-        ("patient,split\np\n", "row 1: split None"),
+        ("patient,split\np\n", "row 1: split ''"),
     ],
 )
 def test_unusable_splits_files_are_refused(tmp_path, text, message):

@@ -24,6 +24,7 @@ from crafts.evaluation.distances import (
     moments,
     normalised_frechet_distance,
 )
+from crafts.evaluation.rows import Generated
 from reference.frechet import gaussian, root_frechet, root_frechet_infinity
 from reference.kernels import naive_cmmd
 
@@ -114,7 +115,7 @@ def broken(**parts):
         (broken(covariance=np.full((2, 2), np.nan)), r"finite numbers, \[D\] and \[D, D\]"),
         (broken(covariance=np.array([[1.0, 0.5], [0, 1]])), "a covariance that is not symmetric"),
         (broken(covariance=np.diag([1.0, -0.1])), "a covariance with an eigenvalue of -0.1"),
-        (Moments(np.zeros(3), np.eye(3)), "moments: width 3 for real and 2 for generated"),
+        (Moments(np.zeros(3), np.eye(3)), "features: width 3 for real and 2 for generated"),
     ],
 )
 def test_moments_that_are_none_are_refused(wrong, message):
@@ -158,6 +159,16 @@ def test_frechet_infinity_is_the_line_at_zero():
     assert found == pytest.approx(root_frechet_infinity(real, generated, 5, 3), rel=1e-9)
     assert found == frechet_infinity(real, generated, num_points=5, seed=3)
     assert found != frechet_infinity(real, generated, num_points=5, seed=4)
+
+
+def test_frechet_infinity_needs_no_more_of_the_real_rows_than_their_moments():
+    real, generated = two_sets(rows=400, width=6)
+    found = frechet_infinity(moments(real), generated, num_points=5)
+    assert found == pytest.approx(frechet_infinity(real, generated, num_points=5), rel=1e-9)
+    with pytest.raises(DataError, match="width 6 for real and 3 for generated"):
+        frechet_infinity(moments(real), generated[:, :3])
+    with pytest.raises(ConfigError, match="Swap the arguments"):
+        frechet_infinity(Generated(moments(real)), generated)
 
 
 def test_frechet_infinity_takes_most_of_the_bias_away():

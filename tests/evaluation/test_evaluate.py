@@ -13,7 +13,7 @@ import yaml
 from PIL import Image
 
 from crafts import cli
-from crafts.core.artifacts import MANIFEST, verify
+from crafts.core.artifacts import MANIFEST, sha256_file, verify
 from crafts.core.config import load_config
 from crafts.core.errors import ConfigError, DataError
 from crafts.data.painter import paint_tile
@@ -88,7 +88,8 @@ def config(base: Path, **values) -> EvaluateConfig:
 @pytest.fixture(scope="module")
 def evaluated(folders, encoder, tmp_path_factory) -> Path:
     output = tmp_path_factory.mktemp("out") / "evaluation"
-    run(config(folders, train=folders / "real", filter=True), None, output, encoder=encoder)
+    given = config(folders, train=folders / "real", filter=True, save_statistics=True)
+    run(given, None, output, encoder=encoder)
     return output
 
 
@@ -128,8 +129,76 @@ def test_all_rows_have_one_number_and_the_floor_lies_below(results):
     assert results.lead == "kernel_distance" and results.width == 128
     assert rows["heldout"].measures["frechet_distance"].value is None
     scopes = {(row.scope, row.name) for row in results.rows}
-    assert scopes == {("all", ""), *(("class", name) for name in LABELS)}
+    assert {("all", ""), *(("class", name) for name in LABELS)} <= scopes
     assert "power" not in {row.scope for row in results.rows}, "prompts do not tell it"
+
+
+def test_stains_are_clustered_where_no_column_names_them(results):
+    assert len(results.stain_clusters) == 3
+    for name in ("generated", "heldout", "train"):
+        total = sum(one.shares[name] for one in results.stain_clusters)
+        assert total == pytest.approx(1)
+    names = {one.name for one in results.stain_clusters}
+    rows = {row.name for row in results.rows if row.scope == "stain_cluster"}
+    left = {key.partition(": ")[2] for key in results.left_out if key.startswith("stain_cluster")}
+    assert rows | left == names and not rows & left, "a row, or the reason why not"
+
+
+def test_the_diagnosis_says_that_it_was_made(results):
+    found = results.diagnosed
+    assert (found.done, found.generated, found.heldout) == (True, 36, 60)
+    assert found.detail and found.why == ""
+    assert {one["cause"] for one in results.diagnosis} <= {"blur", "compression"}
+    assert results.diagnosis
+
+
+def test_statistics_stand_in_for_the_folder_they_were_made_of(
+    evaluated, folders, encoder, tmp_path
+):
+    path = evaluated / "statistics.npz"
+    given = config(folders, real=path, train=folders / "real")
+    manifest = run(given, None, tmp_path / "out", encoder=encoder)
+    found = Results.model_validate_json((tmp_path / "out/metrics.json").read_text())
+    assert manifest.inputs["statistics"] == found.statistics["sha256"] == sha256_file(path)
+    assert (found.statistics["num_images"], found.statistics["split"]) == (72, "heldout")
+    assert set(one.name for one in found.sets) == {"generated", "train"}
+    rows = {row.key: row.measures for row in found.rows}
+    assert list(rows) == ["heldout", "nearest", "train", "heldout_train"]
+    assert rows["heldout"]["kernel_distance"].value > rows["nearest"]["kernel_distance"].value
+    assert "statistics of 72 images, fewer than twice" in rows["heldout"]["frechet_distance"].why
+    assert (found.repetition, found.repetitions, found.generations) == ("none", 1, [])
+    assert found.diagnosed.why == "no held-out tiles to hold them against"
+    assert not found.stains and not found.stain_clusters
+    assert {mark.code for mark in found.marks if mark.loud} >= {"statistics"}
+    assert {one.key for one in found.alignment} == {"generated", "shuffled", "nearest"}
+    page = (tmp_path / "out/report.html").read_text()
+    assert "there is no floor" in page and "<img" in page
+    assert not (tmp_path / "out/features/heldout.npz").exists()
+
+
+def test_statistics_that_do_not_fit_are_refused(evaluated, folders, encoder, tmp_path):
+    path, output = evaluated / "statistics.npz", tmp_path / "out"
+    with pytest.raises(ConfigError, match="--filter: statistics .* for --real; expected a folder"):
+        run(config(folders, real=path, filter=True), None, output, encoder=encoder)
+    np.savez(tmp_path / "fid.npz", mu=np.zeros(2048), sigma=np.eye(2048))
+    with pytest.raises(ConfigError, match="statistics of pytorch-fid .* expected of mini"):
+        run(config(folders, real=tmp_path / "fid.npz"), None, output, encoder=encoder)
+    with pytest.raises(ConfigError, match="no such file; expected a .npz of statistics"):
+        run(config(folders, real=tmp_path / "absent.npz"), None, output, encoder=encoder)
+    assert not output.exists()
+
+
+def test_tiles_of_another_size_are_marked_and_not_judged_for_blur(folders, encoder, tmp_path):
+    base = shutil.copytree(folders / "generated", tmp_path / "generated")
+    for path in (base / "images").iterdir():
+        Image.open(path).resize((2 * SIZE, 2 * SIZE)).save(path)
+    run(config(folders, generated=base), None, tmp_path / "out", encoder=encoder)
+    found = Results.model_validate_json((tmp_path / "out/metrics.json").read_text())
+    loud = {mark.code: mark.text for mark in found.marks if mark.loud}
+    assert "64 px at unknown µm a pixel, held-out tiles 32 px" in loud["scales_differ_heldout"]
+    assert found.diagnosed.done and not found.diagnosed.detail
+    assert "cannot be compared between two scales" in found.diagnosed.why
+    assert not {"blur", "compression"} & {one["cause"] for one in found.diagnosis}
 
 
 def test_marks_tell_what_misleads(results):
@@ -198,7 +267,7 @@ def _only(folder: Path, count: int) -> Path:
 
 def test_one_image_is_too_few_and_leaves_nothing(folders, encoder, tmp_path):
     base = _only(shutil.copytree(folders / "generated", tmp_path / "generated"), 1)
-    with pytest.raises(DataError, match="1 images that every side has"):
+    with pytest.raises(DataError, match="1 generated images; expected at least 10"):
         run(config(folders, generated=base), None, tmp_path / "out", encoder=encoder)
     assert not (tmp_path / "out").exists()
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from skimage.metrics import structural_similarity
 from sklearn.decomposition import PCA
 from sklearn.metrics import roc_auc_score
 
@@ -16,11 +17,11 @@ RECIPES = Path(__file__).resolve().parents[2] / "recipes" / "mini"
 sys.path.insert(0, str(RECIPES))
 
 import classifier  # noqa: E402
-import controls  # noqa: E402
 import model_check  # noqa: E402
 import score  # noqa: E402
 import score_codec  # noqa: E402
 
+import controls  # noqa: E402
 from crafts.core.errors import IntegrityError  # noqa: E402
 from crafts.model.bundle import load_bundle  # noqa: E402
 from crafts.model.encoders import (  # noqa: E402
@@ -285,6 +286,13 @@ def test_the_linear_code_is_a_principal_component_analysis():
     expected = np.mean(10 * np.log10(255**2 / error.reshape(3, -1).mean(1)))
     assert score_codec.linear_psnr(held, 8, mean, basis) == pytest.approx(expected, rel=1e-6)
     assert score_codec.psnr(held, held) > 100
+    other = np.clip(held.astype(int) + rng.integers(-30, 30, held.shape), 0, 255).astype(np.uint8)
+    options = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
+    similar = [
+        structural_similarity(a.mean(2), b.mean(2), data_range=255, **options)
+        for a, b in zip(held, other, strict=True)
+    ]
+    assert score_codec.ssim(held, other) == pytest.approx(np.mean(similar), rel=1e-6)
     assert score_codec.laplacian_ratio(held, held) == pytest.approx(1)
     patch = held[1, 8:16, 16:24].reshape(-1)
     assert (score_codec.patches_of(held, 8)[16 + 4 + 2] == patch).all()

@@ -16,6 +16,7 @@ from crafts.evaluation.statistics import (
     import_pytorch_fid,
     kernel_from_statistics,
     load_statistics,
+    open_statistics,
     save_statistics,
     supports_frechet,
 )
@@ -100,7 +101,8 @@ def test_files_of_pytorch_fid_are_read_and_ours_are_read_by_it(tmp_path: Path) -
     rows = real.features.astype(np.float64)
     np.savez(tmp_path / "theirs.npz", mu=rows.mean(0), sigma=np.cov(rows, rowvar=False))
     bare = import_pytorch_fid(tmp_path / "theirs.npz")
-    assert bare.num_images is None and not supports_frechet(bare)
+    assert bare.num_images is None and supports_frechet(bare), "their N is not known"
+    assert not supports_frechet(import_pytorch_fid(tmp_path / "theirs.npz", num_images=11))
     with pytest.raises(DataError, match="encoder unknown .pytorch-fid. for real"):
         frechet_from_statistics(bare, compute_statistics(generated))
     with pytest.raises(DataError, match="one known encoder"):
@@ -115,6 +117,22 @@ def test_files_of_pytorch_fid_are_read_and_ours_are_read_by_it(tmp_path: Path) -
     with np.load(tmp_path / "ours.npz") as file:
         np.testing.assert_allclose(file["mu"][:], rows.mean(0))
         np.testing.assert_allclose(file["sigma"][:], np.cov(rows, rowvar=False))
+
+
+def test_statistics_are_opened_for_their_own_encoder_only(tmp_path: Path) -> None:
+    real = feature_set()
+    save_statistics(compute_statistics(real), tmp_path / "ours.npz")
+    facts = {**real.encoder, "kind": "dual", "width": 6}
+    assert open_statistics(tmp_path / "ours.npz", facts).num_images == 60
+    with pytest.raises(ConfigError, match=r"statistics of mini \(abab.*of other \(cd"):
+        open_statistics(tmp_path / "ours.npz", {**facts, "name": "other", "fingerprint": "cd" * 32})
+    np.savez(tmp_path / "theirs.npz", mu=np.zeros(6), sigma=np.eye(6))
+    with pytest.raises(ConfigError, match="statistics of pytorch-fid .*weights file of its Incep"):
+        open_statistics(tmp_path / "theirs.npz", facts)
+    found = open_statistics(tmp_path / "theirs.npz", {**facts, "kind": "inception"})
+    assert found.num_images is None and found.fingerprint == facts["fingerprint"]
+    with pytest.raises(ConfigError, match="width 6.*width 2048"):
+        open_statistics(tmp_path / "theirs.npz", {**facts, "kind": "inception", "width": 2048})
 
 
 def test_damaged_files_are_refused(tmp_path: Path) -> None:

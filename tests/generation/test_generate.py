@@ -321,6 +321,9 @@ def test_keep_takes_the_first_that_pass(bundle, tiny_model, tmp_path):
             f"{row}-{k}.png" for k in range(12) if everything[f"{row}-{k}.png"].mean() > threshold
         ]
         assert passing[:2] == [name for name in kept if name.startswith(row)]
+        last = int(passing[1].removesuffix(".png").rpartition("-")[2])
+        told = manifest.extra["yield"][row]
+        assert told["kept"] == 2 and told["listed"] >= last + 1, "all up to the last were tried"
     with pytest.raises(DataError, match="0 of 20 images pass the quality gate; expected 1 to keep"):
         given = config(tiny_model, prompts=("colon",), keep=1, num_steps=1)
         run(given, None, tmp_path / "none", bundle=bundle, accept=lambda image, prompt: False)

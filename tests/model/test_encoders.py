@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -18,10 +19,14 @@ from crafts.model.encoders import (
     ResNetVision,
     ViTVision,
     build_dual_encoder,
+    identify_clip,
     load_dual_encoder,
+    load_text_conditioner,
+    read_text_config,
     save_dual_encoder,
 )
 from fixtures_model import SENTENCES, TINY_TEXT, tiny_tokenizer
+from fixtures_papers import write_clip
 
 VISION = {
     "resnet": ResNetVision(embedding_size=8, hidden_sizes=(8, 16), depths=(1, 1)),
@@ -177,3 +182,33 @@ def test_loading_refuses(tokenizer, tmp_path: Path) -> None:
 def test_configuration_refuses(vision: dict, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         load_config(DualEncoderConfig, {"vision": vision})
+
+
+@torch.no_grad()
+def test_the_text_half_of_a_clip_of_transformers(tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "clip")
+    text = load_text_conditioner(tmp_path / "clip")
+    ids = torch.tensor(text.token_ids("benign glands")[0])
+    output = clip.text_model(input_ids=ids)
+    features = text.encode(["benign glands"])
+    assert torch.equal(features.tokens, output.last_hidden_state)
+    assert torch.equal(features.pooled, output.pooler_output)
+    assert read_text_config(tmp_path / "clip") == TINY_TEXT
+    # as older repositories hold it: a pickle of tensors, under other names of files
+    old = tmp_path / "old"
+    shutil.copytree(tmp_path / "clip", old, ignore=shutil.ignore_patterns("*.safetensors"))
+    torch.save(clip.state_dict(), old / "pytorch_model.bin")
+    assert torch.equal(load_text_conditioner(old).encode(["benign glands"]).tokens, features.tokens)
+    assert identify_clip(tmp_path / "clip") != identify_clip(old)
+    assert identify_clip(old) == identify_clip(shutil.copytree(old, tmp_path / "copy"))
+
+
+def test_the_text_half_of_our_own_clip(tokenizer, tmp_path: Path) -> None:
+    encoder = small(tokenizer).eval()
+    save_dual_encoder(encoder, tmp_path)
+    ours = load_text_conditioner(tmp_path).encode(["benign"])
+    assert torch.equal(ours.tokens, encoder.text_conditioner().encode(["benign"]).tokens)
+    assert read_text_config(tmp_path) == encoder.config.text
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert"}))
+    with pytest.raises(ConfigError, match="or for text alone a CLIP of transformers"):
+        read_text_config(tmp_path)

@@ -208,3 +208,33 @@ def test_files_are_plain_clip(folder: Path) -> None:
     }
     config = json.loads((folder / "tokenizer_config.json").read_text())
     assert config["model_max_length"] == 77 and config["pad_token"] == "<|endoftext|>"
+
+
+@torch.no_grad()
+def test_without_padding_a_prompt_has_its_own_tokens_only(folder: Path) -> None:
+    torch.manual_seed(0)
+    tokenizer = load_tokenizer(folder)
+    encoder = build_text_encoder(TINY_TEXT, tokenizer).eval()
+    bare = TextConditioner(tokenizer, encoder, padded=False)
+    texts = ["", words(5), words(80)]
+    features = bare.encode(texts)
+    assert features.lengths == [2, 7, 77 + 7]
+    for text, row, length in zip(texts[:2], features.tokens, features.lengths, strict=False):
+        ids = tokenizer(text, return_tensors="pt").input_ids  # begin, content, end, no padding
+        assert ids.shape[1] == length
+        torch.testing.assert_close(row[:length], encoder(ids).last_hidden_state[0])
+    padded = TextConditioner(tokenizer, encoder).encode(texts)
+    assert torch.equal(padded.tokens, features.tokens) and padded.lengths == [154] * 3
+
+
+@pytest.mark.parametrize(
+    ("max_tokens", "kept"), [(20, 18), (77, 75), (78, 75), (79, 75), (80, 76), (154, 150)]
+)
+def test_a_limit_of_tokens_counts_begin_and_end_of_each_chunk(
+    conditioner: TextConditioner, max_tokens: int, kept: int
+) -> None:
+    chunks, cut = conditioner.token_ids(words(200), 4, max_tokens)
+    content = [piece[1 : piece.index(conditioner.tokenizer.eos_token_id)] for piece in chunks]
+    assert sum(map(len, content)) == kept and cut == words(200 - kept)
+    assert sum(len(piece) + 2 for piece in content) <= max_tokens
+    assert conditioner.token_ids(words(kept), 4, max_tokens)[1] == ""

@@ -75,3 +75,15 @@ def test_what_is_cut_is_told(text):
     found = encode_draws(text, [Draw("glands " * 2000, guidance_scale=2.0), Draw("colon")])
     assert found[0].cut.startswith("glands")
     assert found[0].negative_cut == found[1].cut == ""
+
+
+def test_without_padding_each_text_keeps_its_own_length(tiny_model):
+    text = load_bundle(tiny_model).text
+    text.padded = False
+    draws = [Draw("colon", guidance_scale=2.0), Draw("colon colon", guidance_scale=2.0)]
+    found = encode_draws(text, [*draws, Draw("colon", negative_prompt="a b", guidance_scale=2.0)])
+    assert [len(item.tokens) for item in found] == [
+        text.count_tokens(prompt) for prompt in ("colon", "colon colon", "colon")
+    ]
+    assert [len(item.unconditional) for item in found] == [2, 2, text.count_tokens("a b")]
+    assert group_draws([*draws, draws[0]], [found[0], found[1], found[2]]) == [[0], [1], [2]]

@@ -25,6 +25,13 @@ def test_guidance_is_u_plus_scale_times_difference():
     assert denoiser.batches == [4]
 
 
+def test_texts_of_other_lengths_are_told_one_after_the_other():
+    denoiser, x_t = Counting(), torch.randn(2, 1, 2, 2)
+    prediction = guided(denoiser, TOKENS, UNCONDITIONAL[:, :1], 7.5)(x_t, torch.tensor(5))
+    torch.testing.assert_close(prediction, x_t + 7.5)
+    assert denoiser.batches == [2, 2]
+
+
 def test_scale_one_is_off_and_needs_no_unconditional():
     denoiser, x_t = Counting(), torch.randn(2, 1, 2, 2)
     prediction = guided(denoiser, TOKENS, None, 1.0)(x_t, torch.tensor(5))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import random
-import shutil
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from PIL import Image
 
 from crafts.core.errors import DataError
 from crafts.slides.tile import run
+from killed_runs import finish_after_kills
 from painted_slide import paint_slide
 
 HEADER = 4096  # bytes that hold the first tags of a painted slide
@@ -103,9 +104,9 @@ def test_an_unreadable_region_is_dropped_and_counted_never_white(tmp_path, confi
 
 CRASHING = """
 import os, signal, sys, time
-from crafts.slides import reader
+from crafts.slides.reading import libraries
 
-real = reader._OpenSlide.read
+real = libraries._OpenSlide.read
 def read(self, x, y, level, width, height):
     name = os.environ.get("BAD_SLIDE")
     if name and name in str(self.path):
@@ -114,12 +115,12 @@ def read(self, x, y, level, width, height):
         os.kill(os.getpid(), signal.SIGSEGV)
     return real(self, x, y, level, width, height)
 
-class OpenSlide(reader._OpenSlide):
+class OpenSlide(libraries._OpenSlide):
     def __init__(self, path):
         super().__init__(path)
         self.path = path
 OpenSlide.read = read
-reader._OPENERS["openslide"] = OpenSlide
+libraries.OPENERS["openslide"] = OpenSlide
 """
 
 
@@ -163,27 +164,10 @@ def kill_and_repeat(tmp_path: Path, hashes, kills: int, seed: int) -> None:
     slides.mkdir()
     for number in range(3):
         paint_slide(slides / f"s{number}.tif", side=512, seed=number)
-    start = time.monotonic()
-    _, errors = tile_command(slides, tmp_path / "whole").communicate(timeout=120)
-    assert (tmp_path / "whole" / "manifest.json").exists(), errors
-    longest = time.monotonic() - start
-    rng = random.Random(seed)
-    killed = 0
-    for number in range(kills):
-        output = tmp_path / "killed"
-        if number % 3 == 0:
-            shutil.rmtree(output, ignore_errors=True)
-        process = tile_command(slides, output)
-        try:
-            process.communicate(timeout=rng.uniform(0.2, 1.0) * longest)
-        except subprocess.TimeoutExpired:
-            process.kill()  # only the parent: its processes have to notice
-            process.communicate()
-            killed += 1
-    _, errors = tile_command(slides, output).communicate(timeout=120)
-    assert (output / "manifest.json").exists(), errors
-    assert hashes(output) == hashes(tmp_path / "whole")
-    assert killed >= kills // 3
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    start = partial(tile_command, slides)
+    finish_after_kills(start, whole, killed, kills=kills, seed=seed)
+    assert hashes(killed) == hashes(whole)
 
 
 def test_killed_and_run_again_gives_the_same_bytes(tmp_path, hashes):

@@ -8,8 +8,9 @@ import tifffile
 from PIL import Image
 
 from crafts.core.errors import ConfigError, DataError
-from crafts.slides.reader import MAX_SIDE, Slide, open_slide
-from crafts.slides.resolution import SlideReadError
+from crafts.slides.reader import MAX_SIDE, open_slide
+from crafts.slides.reading.libraries import OPENERS
+from crafts.slides.reading.resolution import SlideReadError
 from painted_slide import paint_slide
 
 SVS, NO_MPP = "CMU-1-Small-Region.svs", "TCGA-CR-7395-01A-01-TS1.svs"
@@ -77,6 +78,20 @@ def test_the_real_fluorescence_slide_is_read_as_channels(wsi):
         found = slide.read(300, 200, 0, width=400, height=350).pixels
     whole = tifffile.imread(wsi / QPTIFF, series=0)
     assert np.array_equal(found, whole[:, 200:550, 300:700].transpose(1, 2, 0))
+
+
+def test_every_level_of_an_ome_tiff_is_read(tmp_path):
+    array = np.arange(2 * 256 * 256, dtype=np.uint16).reshape(2, 256, 256)
+    with tifffile.TiffWriter(tmp_path / "a.ome.tif", ome=True) as file:
+        options = {"tile": (64, 64), "photometric": "minisblack"}
+        place = {"PhysicalSizeX": 0.5, "PhysicalSizeXUnit": "µm"}
+        place |= {"PhysicalSizeY": 0.5, "PhysicalSizeYUnit": "µm"}
+        file.write(array, subifds=1, metadata={"axes": "CYX", **place}, **options)
+        file.write(array[:, ::2, ::2], subfiletype=1, **options)
+    with open_slide(tmp_path / "a.ome.tif") as slide:
+        for level, step in ((0, 1), (1, 2)):
+            found = slide.read(0, 0, level, width=64, height=64).pixels
+            assert np.array_equal(found, array[:, ::step, ::step][:, :64, :64].transpose(1, 2, 0))
 
 
 def test_an_ome_tiff_of_16_bits_is_read_as_channels(tmp_path):
@@ -161,7 +176,7 @@ class Endless:
 
 def test_absurd_sizes_are_refused(tmp_path, monkeypatch):
     (tmp_path / "a.svs").write_bytes(b"x")
-    monkeypatch.setitem(Slide.__init__.__globals__["_OPENERS"], "openslide", Endless)
+    monkeypatch.setitem(OPENERS, "openslide", Endless)
     with pytest.raises(SlideReadError, match=r"levels of 2000001 x 10 px; expected sides of 1 to"):
         open_slide(tmp_path / "a.svs")
 

@@ -94,6 +94,19 @@ def test_degenerate_tiles_are_refused(pixels, reason):
         fit_stain(pixels, "macenko")
 
 
+@pytest.mark.parametrize(
+    ("pixels", "reason"),
+    [
+        (tile((255, 255, 255)), "tissue"),
+        (tile((200, 120, 180)), "spread"),
+        (tile((200, 120, 180), 1), "spread"),
+    ],
+)
+def test_reinhard_refuses_what_it_would_have_to_blow_up(pixels, reason):
+    with pytest.raises(StainRefusedError, match=reason):
+        fit_stain(pixels, "reinhard")
+
+
 def test_one_dye_with_noise_and_too_little_dye_are_refused():
     rng = np.random.default_rng(0)
     weak = stained(HE / np.linalg.norm(HE, axis=0), rng.uniform(0.16, 0.3, (2, 9000)))

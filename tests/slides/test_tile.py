@@ -11,7 +11,7 @@ from PIL import Image
 
 from crafts.core.artifacts import load_manifest, verify
 from crafts.core.errors import ConfigError, DataError, RetryError
-from crafts.slides.coordinates import read_coordinates
+from crafts.slides.placing.coordinates import read_coordinates
 from crafts.slides.tile import TileConfig, run
 from painted_slide import paint_slide
 
@@ -111,6 +111,49 @@ def test_coordinates_for_trident_and_clam(tiled):
             assert [tuple(place) for place in found.coords] == expected
             assert (found.layout, found.extent) == (layout, 256)
         assert trident.attributes["level0_magnification"] == 20
+
+
+def test_masks_and_outlines_of_tissue_confine_tiles_to_it(painted, tiled, tmp_path, config):
+    """What is written as mask and GeoJSON is read back as regions, through the same command."""
+    found = set()
+    for end in (".png", ".geojson"):
+        folder = tmp_path / end[1:]
+        folder.mkdir()
+        for path in (tiled / "tissue").glob(f"*{end}"):
+            (folder / path.name).write_bytes(path.read_bytes())
+        settings = {"tissue": {"method": "none"}, "gates": {"blank": 1, "blur": 0}}
+        regions = {"folder": folder, "min_fraction": 0.5}
+        run(config(regions=regions, **settings), painted[0], tmp_path / f"by-{end[1:]}")
+        rows = rows_of(tmp_path / f"by-{end[1:]}")
+        found.add(frozenset((row["slide"], row["x"], row["y"]) for row in rows))
+        assert {row["region"] for row in rows} == {"" if end == ".png" else "Tissue"}
+        for row in rows:
+            truth = painted[1][row["slide"]]
+            assert truth.share(int(row["x"]), int(row["y"]), 256) > 0.35
+    half = {
+        (row["slide"], row["x"], row["y"]) for row in rows_of(tiled) if float(row["tissue"]) > 0.52
+    }
+    assert all(half <= tiles for tiles in found)
+
+
+def test_the_patient_of_a_slide_is_said_by_a_table(painted, tiled, tmp_path, config, hashes):
+    table = tmp_path / "patients.csv"
+    table.write_text("slide,patient\nother,P1\n")
+    manifest = run(config(patients=table), painted[0], tmp_path / "out")
+    patients = {row["slide"]: row["patient"] for row in rows_of(tmp_path / "out")}
+    assert patients == {"TCGA-AB-1234-01A-01-TS1": "TCGA-AB-1234", "other": "P1"}
+    assert "patients" in manifest.inputs and str(table) not in str(manifest.config)
+    # another patient is another table and not another tile
+    kept = {path.stat().st_ino for path in (tmp_path / "out").glob("tiles/*/*.png")}
+    table.write_text("slide,patient\nother,P2\n")
+    run(config(patients=table), painted[0], tmp_path / "out")
+    assert kept == {path.stat().st_ino for path in (tmp_path / "out").glob("tiles/*/*.png")}
+    assert {"P2"} == {r["patient"] for r in rows_of(tmp_path / "out") if r["slide"] == "other"}
+    table.write_text("slide,patient\nanother,P2\n")
+    run(config(patients=table), painted[0], tmp_path / "out")
+    assert [r["item"] for r in rejects_of(tmp_path / "out") if "no patient" in r["reason"]] == [
+        "other"
+    ]
 
 
 def test_the_same_bytes_however_it_is_run(painted, tiled, tmp_path, config, hashes):

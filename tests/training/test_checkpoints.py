@@ -19,11 +19,15 @@ from crafts.training.checkpoints import (
 )
 
 
-def write(checkpoints: Path, step: int) -> Path:
+def write(checkpoints: Path, step: int, objective: dict[str, torch.Tensor] | None = None) -> Path:
     folder = checkpoints / f"step-{step:07d}"
     tensors = {"a": torch.full((64,), float(step))}
     state = State(
-        Progress(step=step, skipped=1), tensors, tensors, {"a/step": torch.tensor(float(step))}
+        Progress(step=step, skipped=1),
+        tensors,
+        tensors,
+        {"a/step": torch.tensor(float(step))},
+        objective or {},
     )
     save_checkpoint(
         folder,
@@ -45,6 +49,13 @@ def test_round_trip(tmp_path: Path) -> None:
     state = load_checkpoint(write(tmp_path, 3))
     assert state.progress == Progress(step=3, skipped=1) and state.inputs == {"data": "abc"}
     assert torch.equal(state.weights["a"], torch.full((64,), 3.0))
+
+
+def test_what_the_losses_keep_goes_along_where_there_is_any(tmp_path: Path) -> None:
+    assert load_checkpoint(write(tmp_path, 1)).objective == {}
+    kept = {"queue.text": torch.ones(3, 2), "queue.filled": torch.tensor(2)}
+    state = load_checkpoint(write(tmp_path, 2, objective=kept))
+    assert all(torch.equal(state.objective[name], value) for name, value in kept.items())
 
 
 @pytest.mark.parametrize("name", ["weights", "average", "optimizer"])

@@ -12,6 +12,7 @@ from crafts.model.count import Passes, count_training
 from crafts.model.text import SD15_TEXT
 from crafts.training.estimate import describe_cost
 from crafts.training.train import TrainConfig
+from fixtures_papers import write_clip, write_f4_vae
 
 DATA = {"kind": "painted", "count": 8, "size": 32}
 
@@ -69,3 +70,38 @@ def test_an_autoencoder_and_its_decoder_alone() -> None:
 
 def test_clip_names_its_parameters() -> None:
     assert lines({"kind": "clip"})[0].startswith("clip: at most 2.84 M parameters with 3000 tokens")
+
+
+def test_measuring_gradient_norms_is_counted(tiny_model: Path) -> None:
+    stage = {"kind": "denoiser", "init_from": str(tiny_model)}
+    off = tflop(lines(stage))
+    on = {**stage, "weights": {"semantic": 0.1, "category": 0.1}}
+    assert tflop(lines(on)) == off  # the relations themselves are too small to count
+    every = {**on, "strength": {"kind": "ratio", "every": 2}}
+    cost = count_training(tiny_model / "unet", Passes(batch_size=6))
+    once = cost.forward_flops + 3 * (cost.step_flops - cost.forward_flops)
+    assert tflop(lines(every)) == pytest.approx(off + once / 2 / 1e12, rel=0.01)
+
+
+DENOISER = {
+    "sample_size": 8,
+    "channels": 3,
+    "block_out_channels": [16, 32],
+    "attention": [False, True],
+    "num_heads": 1,
+    "cross_attention_dim": 16,
+    "norm_num_groups": 8,
+}
+
+
+def test_parts_that_are_not_there_are_named_and_the_rest_is_counted(tmp_path: Path) -> None:
+    parts = {"codec_from": str(tmp_path / "codec"), "text_from": str(tmp_path / "clip")}
+    stage = {"kind": "denoiser", "init_from": None, "denoiser": DENOISER, **parts}
+    without = lines({**stage, "max_tokens": 43}, micro_batch_size=2)
+    assert "not on this disk and not counted: codec_from" in without[0]
+    assert "text_from" in without[0] and "caption of 43 tokens" in without[1]
+    assert tflop(lines({**stage, "max_tokens": 400}, micro_batch_size=2)) > tflop(without)
+    write_clip(tmp_path / "clip")
+    write_f4_vae(tmp_path / "codec")
+    whole = lines({**stage, "max_tokens": 43}, micro_batch_size=2)
+    assert "not on this disk" not in whole[0] and tflop(whole) > tflop(without)

@@ -21,7 +21,7 @@ from tests.training.conftest import configure
 from crafts.core.artifacts import load_manifest, lock
 from crafts.core.errors import ConfigError, DataError, InterruptedRunError, RetryError
 from crafts.testing import write_tiny_model
-from crafts.training import train
+from crafts.training import passes, train
 from crafts.training.stages import build_task
 
 SMALL_CLIP = {
@@ -93,10 +93,15 @@ def test_stopped_and_resumed_equals_undisturbed(recipe: dict[str, Any], tmp_path
     assert losses_of(tmp_path / "whole") == losses_of(stopped)
 
 
+@pytest.mark.parametrize("objective", [False, True])
 def test_killed_at_random_moments_and_resumed_equals_undisturbed(
-    recipe: dict[str, Any], tmp_path: Path
+    recipe: dict[str, Any], tmp_path: Path, objective: bool
 ) -> None:
-    killed_and_resumed_equals_undisturbed(recipe, tmp_path, kills=3, seed=0)
+    if objective:
+        recipe["stage"] |= with_both_losses(tmp_path)
+        recipe["data"] |= {"balance": 0.5, "spread_groups": True}
+    kills = 1 if objective else 3
+    killed_and_resumed_equals_undisturbed(recipe, tmp_path, kills=kills, seed=0)
 
 
 def killed_and_resumed_equals_undisturbed(
@@ -154,7 +159,7 @@ def test_accumulation_gives_the_same_gradients(
     for size in (4, micro):
         config = configure(recipe, f"micro_batch_size={size}")
         run = begin(config, tmp_path / f"{micro}-{size}")
-        train._accumulate(run, 0)
+        passes.accumulate(run, 0)
         gradients.append({name: p.grad for name, p in run.parameters.items()})
     assert all(torch.allclose(gradients[0][n], gradients[1][n], atol=1e-12) for n in gradients[0])
 
@@ -168,7 +173,7 @@ def test_frozen_parts_get_no_gradient_and_do_not_move(
     before = [
         p.clone() for part in (bundle.codec.module, bundle.text.encoder) for p in part.parameters()
     ]
-    train._accumulate(run, 0)
+    passes.accumulate(run, 0)
     frozen = [p for part in (bundle.codec.module, bundle.text.encoder) for p in part.parameters()]
     assert all(p.grad is None for p in frozen)
     assert all(torch.equal(a, b) for a, b in zip(before, frozen, strict=True))
@@ -255,7 +260,7 @@ def test_a_shorter_last_micro_batch_weighs_less(recipe: dict[str, Any], tmp_path
     gradients = []
     for size in (4, 3):
         run = begin(configure(recipe, f"micro_batch_size={size}"), tmp_path / str(size))
-        train._accumulate(run, 0)
+        passes.accumulate(run, 0)
         gradients.append({name: p.grad for name, p in run.parameters.items()})
     assert all(torch.allclose(gradients[0][n], gradients[1][n], atol=1e-12) for n in gradients[0])
 
@@ -283,7 +288,8 @@ def test_cut_captions_are_said(recipe: dict[str, Any], capsys: pytest.CaptureFix
         config.stage, config.data, seed=0, device=torch.device("cpu"), dtype=torch.float32
     )
     task.captions.say_what_is_cut(["short", "lung " * 100 + "the end"])
-    assert "1 of 2 captions looked at are longer than 1 chunks" in capsys.readouterr().err
+    said = "1 of 2 captions looked at are longer than stage.max_chunks = 1"
+    assert said in capsys.readouterr().err
 
 
 def test_another_artifact_is_no_output(recipe: dict[str, Any], tiny_model: Path) -> None:
@@ -391,32 +397,57 @@ def test_low_rank_additions_train_alone_and_are_merged(
     assert moved and all(".attn" in name for name in moved)
 
 
-def test_two_processes_equal_one(recipe: dict[str, Any], tmp_path: Path) -> None:
+@pytest.mark.parametrize("objective", [False, True])
+def test_two_processes_equal_one(recipe: dict[str, Any], tmp_path: Path, objective: bool) -> None:
     """Same samples, noise and timesteps; the gradients differ by summation order only."""
     pytest.importorskip("torch.distributed")
     recipe |= {"num_steps": 2, "checkpoint_every": 2}
+    if objective:  # the second step compares with the first, and steers by its own ratios
+        recipe["stage"] |= with_both_losses(tmp_path)
     for precision, tolerance in (("fp64", 1e-10), ("fp32", 1e-4)):
         values = recipe | {"precision": precision}
         train.run(configure(values), {}, tmp_path / f"one-{precision}")
         output = tmp_path / f"two-{precision}"
-        launch = [
-            sys.executable,
-            "-m",
-            "torch.distributed.run",
-            "--nproc_per_node",
-            "2",
-            "--standalone",
-        ]
-        done = subprocess.run(
-            [*launch, *command(values, tmp_path, output)[1:]],
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
-        assert done.returncode == 0, done.stderr[-2000:]
+        in_two_processes(command(values, tmp_path, output))
         one, two = weights_of(tmp_path / f"one-{precision}"), weights_of(output)
         moments = [name for name in one if name.endswith("exp_avg")]
         for name in moments:  # exp_avg is a fixed combination of the two gradients
             scale = one[name].abs().max().clamp(min=1e-30)
             assert float((one[name] - two[name]).abs().max() / scale) < tolerance, (precision, name)
-        assert [s for s, _ in losses_of(output)] == [0, 1]
+        rows = [rows_of(tmp_path / f"one-{precision}"), rows_of(output)]
+        numbers = ("loss", "semantic", "category", "ratio_category", "likeness", "effective_pairs")
+        for a, b in zip(*rows, strict=True):
+            found = [name for name in numbers if name in a]
+            assert found == ([*numbers] if objective else ["loss"])
+            assert [a[name] for name in found] == pytest.approx(
+                [b[name] for name in found], rel=tolerance
+            )
+        assert [row["step"] for row in rows[1]] == [0, 1]
+
+
+def with_both_losses(folder: Path) -> dict[str, Any]:
+    """Sections of the denoiser stage: both losses, steered, with a queue."""
+    classes = folder / "classes.json"
+    names = ("glands", "stroma", "fat")
+    classes.write_text(json.dumps({name: {"prompts": [f"{name}, H&E", name]} for name in names}))
+    return {
+        "weights": {"semantic": 0.5, "category": 0.5},
+        "category": {"classes": str(classes)},
+        "relations": {"queue": 6, "noise": "alpha"},
+        "strength": {"kind": "ratio", "every": 1},
+    }
+
+
+def rows_of(output: Path) -> list[dict[str, Any]]:
+    """Rows of the steps in metrics.jsonl."""
+    rows = [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
+    return [row for row in rows if "loss" in row]
+
+
+def in_two_processes(arguments: list[str]) -> None:
+    """Run a command of ours under torchrun with two processes."""
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"]
+    done = subprocess.run(
+        [*launch, "--standalone", *arguments[1:]], capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr[-2000:]

@@ -22,7 +22,6 @@ from crafts.auditing.sets import (
     ImageSet,
     open_set,
     read_features,
-    refuse_equal,
 )
 from crafts.core.artifacts import Manifest, finish, staging, write_bytes
 from crafts.core.config import Config
@@ -30,7 +29,7 @@ from crafts.core.errors import DataError
 from crafts.core.protocols import BuildExtractor
 from crafts.core.records import Ledger
 from crafts.core.runtime import say
-from crafts.data.collection import AUTO
+from crafts.data.collection import AUTO, refuse_same_images, refuse_shared_groups
 
 
 class AuditConfig(Config):
@@ -86,8 +85,8 @@ def run(
 
     Raises:
         ConfigError: no such folder or split, or sets that are the same.
-        DataError: unusable images; or, after everything was written, a share of copies above
-            ``config.fail_above``.
+        DataError: unusable images, or patients in both real sets; or, after everything was
+            written, a share of copies above ``config.fail_above``.
         RetryError: the disk is full, or another run holds the output folder.
     """
     config = config.model_copy(update=dict(inputs or {}))
@@ -126,7 +125,11 @@ def _open(config: AuditConfig) -> dict[SetName, ImageSet]:
         sets["heldout"] = open_set(
             "heldout", config.heldout, split=config.heldout_split, wanted="heldout"
         )
-    refuse_equal(sets)
+    flags = {"generated": "--generated", "train": "--train", "heldout": "--heldout"}
+    refuse_same_images("audit", {flags[name]: (one.path, one.split) for name, one in sets.items()})
+    if "heldout" in sets:
+        heldout, train = sets["heldout"].images, sets["train"].images
+        refuse_shared_groups("audit: --heldout and --train", heldout, train)
     for one in sets.values():
         rows = f"split {one.split}" if one.split else "all rows"
         say(f"audit: {one.name}: {len(one.images)} tiles ({rows} of {one.path})")

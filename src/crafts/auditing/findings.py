@@ -167,7 +167,7 @@ def _copies(
     leaks.sort(key=lambda verdict: -(verdict.correlation or 0.0))
     return Copies(
         copies=share_of(words.count("copy"), used),
-        near=share_of(words.count("near"), used),
+        near=share_of(words.count("near"), used) if near is not None else None,
         plain=words.count("plain"),
         kinds=dict(count_kinds(verdicts)),
         correlation_threshold=limits.part,

@@ -106,6 +106,7 @@ def report_values(
         "near": near_pairs(near[:MAX_PAIRS], tile),
         "num_near": len(near),
         "calibration": calibration(results, verdicts, heldout),
+        "heldout_shown": bool(heldout),
         "thresholds": tables.thresholds_table(results),
         "membership": tables.membership_table(results),
         "strips": membership_strips(results),

@@ -135,7 +135,7 @@ class Copies(Config):
 
     Attributes:
         copies: share of the usable generated tiles that are copies.
-        near: share that is near in the features only.
+        near: share that is near in the features only; None without held-out tiles.
         plain: tiles with too little structure to be judged.
         kinds: kind of copy -> tiles.
         correlation_threshold: above it a part of a tile is copied.
@@ -148,7 +148,7 @@ class Copies(Config):
     """
 
     copies: Share
-    near: Share
+    near: Share | None = None
     plain: int
     kinds: dict[str, int]
     correlation_threshold: Threshold

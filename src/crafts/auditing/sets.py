@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crafts.auditing.results import SetFacts, SetName
-from crafts.core.errors import ConfigError, DataError
+from crafts.core.errors import DataError
 from crafts.core.protocols import BuildExtractor
 from crafts.core.records import FeatureSet
 from crafts.data.collection import Collection, choose_split
@@ -62,22 +62,6 @@ def open_set(name: SetName, path: Path, *, split: str, wanted: str) -> ImageSet:
     """
     chosen = choose_split(path, split, wanted)
     return ImageSet(name, path, chosen, Collection(path, split=chosen or None))
-
-
-def refuse_equal(sets: Mapping[SetName, ImageSet]) -> None:
-    """Refuse to hold a set against itself.
-
-    Raises:
-        ConfigError: two sets are the same rows of the same folder.
-    """
-    places = {(one.path.resolve(), one.split) for one in sets.values()}
-    if len(places) < len(sets):
-        raise ConfigError(
-            "audit",
-            came="the same images for two of --generated, --train and --heldout",
-            allowed="different folders, or one folder whose rows name their split",
-            do="Correct the paths, or add a column `split` (train, heldout).",
-        )
 
 
 @dataclass(frozen=True)

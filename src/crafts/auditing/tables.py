@@ -17,8 +17,9 @@ def kinds_table(results: found.Results) -> Table:
             Row(f"– {kind}", (Cell(number(count)), Cell(_part(count, judged)), Cell("")))
             for kind, count in part.kinds.items()
         ),
-        Row("Near in the features only", _counts(part.near)),
     ]
+    if part.near:
+        rows.append(Row("Near in the features only", _counts(part.near)))
     if part.plain:
         blank = (Cell(number(part.plain)), Cell(_part(part.plain, judged)), Cell(""))
         rows.append(Row("Too plain to be judged", blank))

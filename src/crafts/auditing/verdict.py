@@ -46,8 +46,9 @@ def compose_stats(results: found.Results) -> list[Stat]:
     copies = results.copies
     stats = [
         Stat("Copies of training tiles", share(copies.copies), _range(copies.copies)),
-        Stat("Near a training tile", share(copies.near), _range(copies.near)),
     ]
+    if copies.near:
+        stats.append(Stat("Near a training tile", share(copies.near), _range(copies.near)))
     if copies.heldout:
         note = f"of {copies.heldout.of:,} real tiles of other patients, the same search"
         stats.append(Stat("Control", share(copies.heldout), note))
@@ -120,7 +121,7 @@ def _copies(results: found.Results) -> Iterator[Sentence]:
 
 def _near(results: found.Results) -> Iterator[Sentence]:
     near = results.copies.near
-    if results.copies.ratio_threshold is None:
+    if near is None:
         return
     more = (near.low or 0.0) > NEAR_EXPECTED
     yield (

@@ -60,7 +60,7 @@ class CaptionConfig(Config):
             fat where they are computed.
         levels: words of a score: 2, 3 or 4 bins of equal width, 1.0 in the top one.
         compute: estimate scores that no file gives from colours and nuclei; rough, see
-            :mod:`crafts.captions.estimates`.
+            :mod:`crafts.captions.scoring.estimates`.
         missing_scores: what becomes of a tile that lacks one of ``kinds``: "reject" or "omit" (it
             is captioned without). Not asked where scores are neither given nor computed.
         place: how images come to the output: "link" (hard link, copied across disks), "copy", or
@@ -165,7 +165,7 @@ def _prepare(config: CaptionConfig, inputs: Sources, count: CountTokens) -> _Wor
     reports = Reports(load_summaries(inputs.summaries)) if inputs.summaries else None
     table = None
     if inputs.scores is not None:
-        from crafts.captions.score_files import load_scores
+        from crafts.captions.scoring.score_files import load_scores
 
         table = load_scores(inputs.scores)
     default = (READ_KINDS if table else ()) or (COMPUTED_KINDS if config.compute else ())
@@ -305,7 +305,9 @@ def _scores(work: _Work, row: Mapping[str, str], image: Path) -> dict[str, float
         name = row["file_name"]
         names = [name, Path(name).name, Path(name).stem, row.get("key", "")]
         scores = work.scores.of(names, row.get("slide", ""), _box(row))
-    if work.config.compute and any(kind not in scores for kind in work.kinds):
+    wanting = any(kind not in scores for kind in work.kinds)
+    # fluorescence has no dyes that absorb: what is computed of it would be invented
+    if work.config.compute and wanting and row.get("imaging") != "fluorescence":
         computed = _compute(image, row.get("mpp", ""))
         if isinstance(computed, str):
             return computed
@@ -326,7 +328,7 @@ def _compute(image: Path, mpp: str) -> dict[str, float] | str:
     import numpy as np
     from PIL import Image
 
-    from crafts.captions.estimates import estimate_scores
+    from crafts.captions.scoring.estimates import estimate_scores
 
     try:
         with Image.open(image) as opened:

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from crafts.captions.cleaning import (
+from crafts.captions.scrubbing.cleaning import (
     ANY_GAP,
     GAP,
     HOLE,
@@ -23,9 +23,9 @@ from crafts.captions.cleaning import (
     iter_sentences,
     tidy_spaces,
 )
-from crafts.captions.identifiers import PATTERNS, find_names, is_shouted
-from crafts.captions.instructions import find_instructions
-from crafts.captions.quantities import find_quantities
+from crafts.captions.scrubbing.identifiers import PATTERNS, find_names, is_shouted
+from crafts.captions.scrubbing.instructions import find_instructions
+from crafts.captions.scrubbing.quantities import find_quantities
 from crafts.captions.vocabulary import load_lexicon
 
 
@@ -52,8 +52,8 @@ def scrub(report: str | TracedText) -> Scrubbed:
     """Take everything out of a report that may identify someone or that addresses a machine.
 
     Args:
-        report: source text, cleaned first, or a text that :func:`crafts.captions.cleaning.clean`
-            returned.
+        report: source text, cleaned first, or a text that
+            :func:`crafts.captions.scrubbing.cleaning.clean` returned.
     """
     traced = clean(report) if isinstance(report, str) else report
     traced = traced.replace(_LABELS, " ")

@@ -75,7 +75,7 @@ def list_reports(path: Path, ledger: Ledger) -> Iterator[Report]:
 
     Raises:
         ConfigError: nothing there, or a file of another kind.
-        DataError: a table without a column of texts.
+        DataError: a folder without a file, or a table without a column of texts.
     """
     seen: dict[str, str] = {}
     for entry in _iter_entries(path):
@@ -106,13 +106,25 @@ def _repeat_fault(entry: _Entry, seen: dict[str, str]) -> str:
     return f"id {entry.name!r} was seen before, with {same} text"
 
 
+def _iter_folder(folder: Path) -> Iterator[_Entry]:
+    found = False
+    for file in sorted(file for file in folder.rglob("*") if file.is_file()):
+        relative = file.relative_to(folder)
+        if not any(part.startswith(".") for part in relative.parts):
+            found = True
+            yield from _iter_file(file, relative.as_posix())
+    if not found:
+        raise DataError(
+            str(folder),
+            came="no report in it",
+            allowed=f"files ending in {', '.join(TEXT_SUFFIXES + TABLE_SUFFIXES)}",
+            do="Check the path.",
+        )
+
+
 def _iter_entries(path: Path) -> Iterator[_Entry]:
     if path.is_dir():
-        for file in sorted(file for file in path.rglob("*") if file.is_file()):
-            relative = file.relative_to(path)
-            if any(part.startswith(".") for part in relative.parts):
-                continue
-            yield from _iter_file(file, relative.as_posix())
+        yield from _iter_folder(path)
         return
     if not path.is_file():
         raise ConfigError(

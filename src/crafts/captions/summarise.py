@@ -12,8 +12,8 @@ from typing import Any, Literal, TextIO
 
 from pydantic import Field
 
-from crafts.captions.fields import extract_fields
-from crafts.captions.phrases import MIN_TOKENS
+from crafts.captions.findings.fields import extract_fields
+from crafts.captions.findings.phrases import MIN_TOKENS
 from crafts.captions.privacy import disallowed, scrub
 from crafts.captions.reports import Report, list_reports
 from crafts.captions.summarizers import (

@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from pydantic import Field, field_validator
 
-from crafts.captions.fields import Fields
-from crafts.captions.phrases import extract_summary
+from crafts.captions.findings.fields import Fields
+from crafts.captions.findings.phrases import extract_summary
+from crafts.captions.findings.support import find_unsupported
 from crafts.captions.privacy import Scrubbed, disallowed
-from crafts.captions.support import find_unsupported
 from crafts.core.artifacts import sha256_bytes, write_bytes
 from crafts.core.config import Config
 from crafts.core.errors import ConfigError
@@ -138,7 +138,7 @@ class Summarizer(Protocol):
 
 @dataclass
 class ExtractiveSummarizer:
-    """The rules alone; see :mod:`crafts.captions.phrases`."""
+    """The rules alone; see :mod:`crafts.captions.findings.phrases`."""
 
     tokens: int
     count: CountTokens

@@ -31,6 +31,28 @@ MakeImages = Callable[[str, int], Sequence["Image.Image"]]
 """A prompt and a number -> so many RGB images, each of another seed."""
 
 
+
+class Nuclei(Protocol):
+    """Nuclei of one field; :class:`crafts.controls.nuclei.NucleiMask` is one."""
+
+    @property
+    def classes(self) -> NDArray[np.uint8]:
+        """Class numbers [H, W]; 0 is background."""
+        ...
+
+    @property
+    def instances(self) -> NDArray[np.int32] | None:
+        """A number for each nucleus [H, W]; None where only classes are known."""
+        ...
+
+
+LoadMask = Callable[[Path], Nuclei]
+"""A mask file -> its nuclei; raises a DataError for one that cannot be used."""
+
+SegmentNuclei = Callable[["NDArray[np.uint8]"], Nuclei]
+"""An RGB image [H, W, 3] -> its nuclei on the same pixels; ours, or InstanSeg, StarDist, ..."""
+
+
 BuildExtractor = Callable[[str | None], ExtractFeatures]
 """Split, or None for all rows -> what turns a folder into features."""
 

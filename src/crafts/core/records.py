@@ -59,6 +59,11 @@ class Ledger:
         """Record one item that did not, with the reason in words."""
         self.rejects.append({"item": item, "reason": reason})
 
+    def withdraw(self, item: str, reason: str) -> None:
+        """Reject an item that was counted as used: it proved unusable later."""
+        self.num_used -= 1
+        self.reject(item, reason)
+
     def counts(self) -> dict[str, int]:
         """``{"listed", "used", "rejected"}`` for the manifest."""
         return {"listed": self.num_listed, "used": self.num_used, "rejected": len(self.rejects)}

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crafts.core.artifacts import MANIFEST, load_manifest, sha256_bytes
-from crafts.core.errors import ConfigError
+from crafts.core.errors import ConfigError, DataError
 from crafts.data.images import MAX_PIXELS, decode_rgb
 from crafts.data.importers import Item, list_items, load_item
 from crafts.data.loader import ShardReader
@@ -19,6 +19,9 @@ from crafts.data.tables import Columns
 
 AUTO = "auto"
 """As the split of a folder: the one that is wanted, where its rows name splits."""
+
+GROUP_FIELDS = ("patient", "group", "case", "slide")
+"""Fields that may name the unit of a split, the most trusted first."""
 
 
 @dataclass(frozen=True)
@@ -64,13 +67,15 @@ class Collection:
         self.source = source
         self._shards = ShardReader(source) if _is_packed(source) else None
         self._items: list[Item] = [] if self._shards else list_items(source, columns)
-        fields = self._shards.rows if self._shards else [dict(item.fields) for item in self._items]
-        self.splits = sorted({str(row["split"]) for row in fields if row.get("split")})
+        every: list[Mapping[str, Any]] = (
+            list(self._shards.rows) if self._shards else [item.fields for item in self._items]
+        )
+        self.splits = sorted({str(row["split"]) for row in every if row.get("split")})
         self._order = [
-            i for i, row in enumerate(fields) if split is None or row.get("split") == split
+            i for i, row in enumerate(every) if split is None or row.get("split") == split
         ]
         if not self._order:
-            found = sorted({str(row.get("split") or "none") for row in fields})
+            found = sorted({str(row.get("split") or "none") for row in every})
             raise ConfigError(
                 f"{source}: split",
                 came=f"no image of split {split!r}",
@@ -87,6 +92,12 @@ class Collection:
         where = self._order[index]
         return str(self._shards.rows[where]["key"] if self._shards else self._items[where].name)
 
+    def groups(self) -> list[str]:
+        """Patient (or group, case, slide) of each image, "" where none is named."""
+        if self._shards:
+            return [group_of(self._shards.rows[where]) for where in self._order]
+        return [group_of(self._items[where].fields) for where in self._order]
+
     def load(self, index: int) -> Tile | str:
         """Open one image: the tile, or the reason in words why it cannot be used."""
         where = self._order[index]
@@ -101,6 +112,53 @@ class Collection:
         sample = found.sample
         pixels = decode_rgb(sample.image)
         return Tile(item.name, pixels, sha256_bytes(sample.image), sample.text, sample.fields)
+
+
+def group_of(fields: Mapping[str, Any]) -> str:
+    """What a row names as the unit of a split; "" for none."""
+    named = (fields.get(name) for name in GROUP_FIELDS)
+    return next((str(value) for value in named if value not in (None, "", "unknown")), "")
+
+
+def refuse_same_images(stage: str, places: Mapping[str, tuple[Path, str]]) -> None:
+    """Refuse to hold a set against itself.
+
+    Args:
+        stage: for the message.
+        places: flag -> folder and split of each set.
+
+    Raises:
+        ConfigError: two sets are the same rows of the same folder.
+    """
+    if len({(path.resolve(), split) for path, split in places.values()}) < len(places):
+        raise ConfigError(
+            stage,
+            came=f"the same images for two of {', '.join(places)}",
+            allowed="different folders, or one folder whose rows name their split",
+            do="Correct the paths, or add a column `split` (train, heldout).",
+        )
+
+
+def refuse_shared_groups(where: str, heldout: Collection, train: Collection) -> None:
+    """Refuse held-out patients that were trained on; nothing is opened for it.
+
+    Args:
+        where: for the message.
+        heldout: passes where an image names no patient.
+        train: likewise.
+
+    Raises:
+        DataError: a patient (or group, case, slide) stands in both.
+    """
+    held, seen = set(heldout.groups()), set(train.groups())
+    shared = sorted(held & seen)
+    if shared and "" not in held | seen:
+        raise DataError(
+            where,
+            came=f"{len(shared)} patients in both, the first is {shared[0]!r}",
+            allowed="sets without a common patient",
+            do="Split by patient; name the splits in a column `split`.",
+        )
 
 
 def choose_split(source: Path, split: str, wanted: str) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -39,7 +38,7 @@ LICENCES: Mapping[Kind, str] = {
 PATHGEN_SIZE = 672
 """Edge in pixels of a PathGen tile at level 0, whatever the resolution of the slide."""
 
-REQUEST_COLUMNS = ("slide", "x", "y", "size", "level", "file_name", "file_id", "text")
+REQUEST_COLUMNS = ("slide", "x", "y", "size", "level", "file_id", "text")
 _LISTINGS: Mapping[Kind, str] = {
     "pathgen": "*.json", "quilt": "*.csv", "pathcap": "*.json", "arch": "**/captions.json",
 }  # fmt: skip
@@ -141,10 +140,12 @@ def list_corpus(
 
 
 def write_requests(rows: Iterable[Row], path: Path) -> int:
-    """Write what has to be cut from slides: a csv with the columns :data:`REQUEST_COLUMNS`.
+    """Write what has to be cut from slides, for ``crafts tile --coordinates``.
 
-    ``file_name`` is the name under which :func:`import_corpus` will look for the tile. Rows that
-    have an image, or no position, are left out.
+    Args:
+        rows: of :func:`import_corpus`; those that have an image, or no position, are left out.
+        path: csv with the columns :data:`REQUEST_COLUMNS`; positions and size are in pixels of
+            level 0.
 
     Returns:
         Number of tiles to cut.
@@ -155,25 +156,10 @@ def write_requests(rows: Iterable[Row], path: Path) -> int:
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, REQUEST_COLUMNS, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
-    number = 0
-    for row in rows:
-        if "file_name" not in row and "x" in row:
-            name = f"{row['slide']}_{row['x']}_{row['y']}.png"
-            writer.writerow({"file_name": name, **row})
-            number += 1
+    wanted = [row for row in rows if "file_name" not in row and "x" in row]
+    writer.writerows(wanted)
     write_bytes(path, buffer.getvalue().encode())
-    return number
-
-
-def write_rows(rows: Iterable[Row], path: Path) -> int:
-    """Write rows as ``metadata.jsonl`` beside their images, for ``pack``; returns their number.
-
-    Raises:
-        RetryError: the disk is full.
-    """
-    lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
-    write_bytes(path, "".join(lines).encode())
-    return len(lines)
+    return len(wanted)
 
 
 def _add(rows: dict[str, Row], pair: _Pair, kind: Kind, index: Mapping[str, str] | None) -> str:
@@ -259,7 +245,8 @@ def _pathgen_pair(name: str, row: Mapping[str, Any], label: _Label) -> _Pair:
     known = label(patient)[0] if patient else {}
     fields = {"patient": patient, "slide": slide, "x": x, "y": y, "size": PATHGEN_SIZE, "level": 0}
     fields |= {key: row[key] for key in ("file_id",) if row.get(key)}
-    names = (f"{slide}_{x}_{y}", f"{slide}/{x}_{y}")
+    # as its authors' code, other tools, and `crafts tile` call the tile of a position
+    names = (f"{slide}_{x}_{y}", f"{slide}/{x}_{y}", f"{slide}/x{x:07d}-y{y:07d}")
     return _Pair(name, names, text.strip(), {k: v for k, v in fields.items() if v != ""} | known)
 
 

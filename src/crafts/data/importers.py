@@ -10,15 +10,18 @@ import json
 import re
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from crafts.core.errors import ConfigError, DataError
+from crafts.core.protocols import LoadMask
 from crafts.core.records import Ledger, Sample
 from crafts.data.images import MAX_PIXELS, RefusedImageError, check_image, stays_jpeg
+from crafts.data.masks import MASK_SUFFIX, read_mask
 from crafts.data.tables import (
     IMAGE_COLUMNS,
+    MASK_COLUMNS,
     SPLIT_NAMES,
     TEXT_COLUMNS,
     Columns,
@@ -52,6 +55,9 @@ class Item:
         text: caption.
         fields: further columns.
         fault: reason for which the listing itself already rejects the row.
+        mask: file of its nuclei, or the tar that holds it; "" for none.
+        mask_offset: position of the mask in the tar, -1 for a file of its own.
+        mask_size: bytes of the mask in the tar.
     """
 
     name: str
@@ -62,15 +68,19 @@ class Item:
     text: str = ""
     fields: dict[str, Any] = field(default_factory=dict)
     fault: str = ""
+    mask: str = ""
+    mask_offset: int = -1
+    mask_size: int = 0
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A tile that decodes: the sample and its size in pixels."""
+    """A tile that decodes: the sample, its size in pixels, and its nuclei as shards hold them."""
 
     sample: Sample
     width: int
     height: int
+    mask: bytes = b""
 
 
 def clean_key(text: str) -> str:
@@ -134,11 +144,17 @@ def list_items(source: Path, columns: Columns | None = None) -> list[Item]:
             allowed="images in class folders, metadata.csv|jsonl|parquet, one csv, or .tar files",
             do="Check the path and the layout.",
         )
-    return _refuse_collisions(items)
+    return refuse_collisions(items)
 
 
-def load_item(item: Item, max_pixels: int = MAX_PIXELS, *, as_png: bool = False) -> Loaded | str:
-    """Open, check and decode one tile.
+def load_item(
+    item: Item,
+    max_pixels: int = MAX_PIXELS,
+    *,
+    as_png: bool = False,
+    load_mask: LoadMask | None = None,
+) -> Loaded | str:
+    """Open, check and decode one tile; its mask, too, where something to load it with is given.
 
     Returns:
         The sample with its size, or the reason for rejecting it.
@@ -146,8 +162,13 @@ def load_item(item: Item, max_pixels: int = MAX_PIXELS, *, as_png: bool = False)
     if item.fault:
         return item.fault
     try:
-        data = _read(item)
+        data = _read(item.path, item.offset, item.size)
         image = check_image(data, max_pixels, as_png=as_png)
+        mask = b""
+        if item.mask and load_mask is not None:
+            packed = _read(item.mask, item.mask_offset, item.mask_size) if item.mask_size else None
+            size = (image.height, image.width)
+            mask = read_mask(Path(item.mask), packed, load=load_mask, size=size)
     except RefusedImageError as refused:
         return str(refused)
     except FileNotFoundError:
@@ -155,7 +176,7 @@ def load_item(item: Item, max_pixels: int = MAX_PIXELS, *, as_png: bool = False)
     except OSError as error:
         return f"unreadable ({error.strerror or error})"
     sample = Sample(item.key, image.data, image.suffix, item.text, dict(item.fields))
-    return Loaded(sample, image.width, image.height)
+    return Loaded(sample, image.width, image.height, mask)
 
 
 def all_stay_jpeg(items: Iterable[Item]) -> bool:
@@ -165,18 +186,15 @@ def all_stay_jpeg(items: Iterable[Item]) -> bool:
 
 def _stays_jpeg(item: Item) -> bool:
     try:
-        return stays_jpeg(_read(item))
+        return stays_jpeg(_read(item.path, item.offset, item.size))
     except OSError:
         return True  # rejected later, with its reason
 
 
-def _read(item: Item) -> bytes:
-    path = Path(item.path)
-    if item.offset < 0:
-        return path.read_bytes()
-    with path.open("rb") as handle:
-        handle.seek(item.offset)
-        return handle.read(item.size)
+def _read(path: str, offset: int, size: int) -> bytes:
+    with Path(path).open("rb") as handle:
+        handle.seek(max(offset, 0))
+        return handle.read(size if offset >= 0 else -1)
 
 
 def _detect(source: Path, columns: Columns) -> Iterator[Item]:
@@ -267,9 +285,11 @@ def _list_table(
             yield Item(where, clean_key(where), "", fault="no image path")
             continue
         name = prefix + image
-        yield _make_item(
+        item = _make_item(
             name, _key_of(row, columns, name), path.parent / image, row, columns, split
         )
+        mask = pick(row, columns.mask, MASK_COLUMNS)
+        yield item if mask is None else replace(item, mask=str(path.parent / as_text(mask)))
 
 
 def _make_item(
@@ -279,6 +299,7 @@ def _make_item(
         pick_name(row, columns.image, IMAGE_COLUMNS),
         pick_name(row, columns.text, TEXT_COLUMNS),
         columns.key,
+        pick_name(row, columns.mask, MASK_COLUMNS),
     }
     ours = {theirs: our for our, theirs in columns.rename.items()}
     raw = {ours.get(name, name): value for name, value in row.items() if name not in taken}
@@ -298,8 +319,15 @@ def _key_of(row: Mapping[str, Any], columns: Columns, name: str) -> str:
     return clean_key(name.rsplit(".", 1)[0] if is_missing(chosen) else as_text(chosen))
 
 
-def _refuse_collisions(items: list[Item]) -> list[Item]:
-    """Two tiles of one key: refused; one file listed twice: the second row is rejected."""
+def refuse_collisions(items: list[Item]) -> list[Item]:
+    """Reject the second row of a file that is listed twice.
+
+    Args:
+        items: sorted by key and name.
+
+    Raises:
+        DataError: two tiles of one key.
+    """
     unique: list[Item] = []
     for item in items:
         last = unique[-1] if unique else None
@@ -373,7 +401,11 @@ def _tar_item(path: Path, name: str, group: list[tarfile.TarInfo], handle: Binar
     except ValueError as error:  # also bad JSON and bad UTF-8
         return Item(shown, key, str(path), fault=str(error))
     text = caption_of(text, fields)
-    return Item(shown, key, str(path), image.offset_data, image.size, text, fields)
+    item = Item(shown, key, str(path), image.offset_data, image.size, text, fields)
+    mask = members.get(MASK_SUFFIX)
+    if mask is None:
+        return item
+    return replace(item, mask=str(path), mask_offset=mask.offset_data, mask_size=mask.size)
 
 
 def _tar_bytes(handle: BinaryIO, member: tarfile.TarInfo) -> bytes:

@@ -10,6 +10,7 @@ import numpy as np
 from crafts.core.artifacts import Manifest, load_manifest, sha256_bytes, verify
 from crafts.core.errors import DataError, IntegrityError
 from crafts.data.images import decode_rgb
+from crafts.data.masks import MaskArrays, decode_mask
 from crafts.data.shards import INDEX, read_index
 
 if TYPE_CHECKING:
@@ -63,6 +64,21 @@ class ShardReader:
     def image(self, index: int) -> np.ndarray:
         """Pixels, uint8 [H, W, 3]."""
         return decode_rgb(self.image_bytes(index))
+
+    def mask(self, index: int) -> MaskArrays | None:
+        """Nuclei of a tile, or None where it was packed without a mask.
+
+        Raises:
+            IntegrityError: names the shard and the key whose mask has changed.
+        """
+        row = self.rows[index]
+        if not row.get("mask_size"):
+            return None
+        path = self.folder / row["shard"]
+        where = f"{path}: mask {row['key']!r}"
+        data = _read_part(path, row["mask_offset"], row["mask_size"])
+        _require_hash(data, row["mask_sha256"], where)
+        return decode_mask(data, where)
 
 
 class LatentReader:

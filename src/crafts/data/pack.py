@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 import multiprocessing
+import shutil
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from crafts.core.artifacts import (
     MANIFEST,
@@ -25,10 +25,14 @@ from crafts.core.artifacts import (
     staging,
 )
 from crafts.core.config import Config
-from crafts.core.errors import DataError, RetryError
+from crafts.core.errors import ConfigError, DataError, RetryError
+from crafts.core.protocols import CountTokens, LoadMask
 from crafts.core.records import Ledger
 from crafts.core.runtime import end_with_parent, say
-from crafts.data.corpora import Kind, list_corpus
+from crafts.core.tables import read_columns
+from crafts.data.card import count_reasons, write_card
+from crafts.data.corpora import Kind, import_corpus, list_corpus, write_requests
+from crafts.data.corpus import CleanConfig, clean_items
 from crafts.data.images import MAX_PIXELS
 from crafts.data.importers import (
     Columns,
@@ -51,6 +55,7 @@ from crafts.data.splits import assign_splits, check_splits
 from crafts.data.tables import SPLIT_NAMES
 from crafts.data.tcga import load_studies
 
+_PANELS = ".panels"  # folder of what cleaning cut; gone before the end
 _CHUNK = 16  # items a worker takes at once
 _SAY_EVERY = 5000
 
@@ -64,17 +69,23 @@ class PackConfig(Config):
         corpus: published corpus that the source is (pathgen, quilt, pathcap, arch), or "tcga" for
             tiles that get their label from TCGA barcodes; none for other layouts.
         studies: csv of TCGA patients and their projects; without it the barcode's site tells.
+        clean: rules that a corpus is cleaned by; ``true`` is all of them, none (the default) keeps
+            what can be opened.
+        tokenizers: whose tokens the data card counts: ``mini``, a folder, or a hub id.
         heldout: fraction of the patients of a label that is never trained on, in [0, 1). Used, like
             ``validation``, when neither a splits file nor the source says where a tile belongs.
         validation: fraction kept for choosing settings, in [0, 1).
         min_heldout: smallest number of held-out patients of a label that has twice as many.
         seed: decides which patients are held out.
         max_pixels: largest width x height of an image.
+        mask_values: what the numbers of masks mean; none where their files tell (docs/control.md).
+        mask_table: classes of the masks' source: lizard, pannuke, ...
         image_format: "auto" keeps a source of JPEG files and makes one of PNG of any other, since
             `datasets` reads shards of one format only; "keep" keeps the bytes of both; "png".
         duplicates: what happens to an image file whose bytes came before under another name.
             Either way the manifest counts them, and those among them that cross splits.
-        max_reject_fraction: share of rejected tiles above which the run fails, in [0, 1].
+        max_reject_fraction: share of rejected tiles above which the run fails, in [0, 1]; what
+            ``clean`` drops does not count.
         num_workers: processes that decode; the output does not depend on it.
     """
 
@@ -82,48 +93,73 @@ class PackConfig(Config):
     columns: Columns = Columns()
     corpus: Kind | None = None
     studies: Path | None = None
+    clean: CleanConfig | None = None
+    tokenizers: tuple[str, ...] = ("mini",)
     heldout: float = Field(0.0, ge=0, lt=1)
     validation: float = Field(0.0, ge=0, lt=1)
     min_heldout: int = Field(5, ge=1)
     seed: int = 0
     max_pixels: int = Field(MAX_PIXELS, ge=1)
+    mask_values: Literal["instances", "classes", "foreground"] | None = None
+    mask_table: str | None = None
     image_format: Literal["auto", "keep", "png"] = "auto"
     duplicates: Literal["keep", "reject"] = "keep"
     max_reject_fraction: float = Field(0.1, ge=0, le=1)
     num_workers: int = Field(1, ge=1)
 
+    @field_validator("clean", mode="before")
+    @classmethod
+    def _all_rules(cls, value: Any) -> Any:
+        return {True: {}, False: None}[value] if isinstance(value, bool) else value
 
-def run(config: PackConfig, inputs: Path, output: Path, *, splits: Path | None = None) -> Manifest:
+
+def run(
+    config: PackConfig,
+    inputs: Path,
+    output: Path,
+    *,
+    splits: Path | None = None,
+    count_tokens: Mapping[str, CountTokens] | None = None,
+    load_mask: LoadMask | None = None,
+) -> Manifest:
     """Pack a source of tiles into shards with an index.
 
     Args:
         config: configuration.
-        inputs: source, see :func:`crafts.data.importers.list_items`.
+        inputs: source, see :func:`crafts.data.importers.list_items`; with ``config.corpus`` what
+            :func:`crafts.data.corpora.import_corpus` reads.
         output: folder of the shards; an earlier artifact there is replaced.
         splits: csv with the columns ``split`` and ``patient`` (or ``key``).
+        count_tokens: name of a tokenizer -> its counter, for the data card (``card.json`` and
+            ``card.html``); without it no card is written.
+        load_mask: reads the files that a column ``mask`` names; a module-level function (or a
+            partial of one), since workers get it, too.
 
     Raises:
-        ConfigError: a path or column does not exist.
+        ConfigError: a path or column does not exist, or there are masks and nothing to read them.
         DataError: a patient in two splits, two tiles of one key, too many rejects.
         RetryError: the disk is full, or a worker process was killed.
     """
-    items = assign_item_splits(_list_source(config, inputs), config, splits)
-    plan = plan_columns(rename_reserved(item.fields) for item in items)
-    ledger = Ledger("pack")
-    ledger.listed(len(items))
+    items = _list_source(config, inputs)
     source = fingerprint(inputs) if (inputs / MANIFEST).is_file() else ""
+    ledger, dropped = Ledger("pack"), Ledger("clean")
     with staging(output) as folder:
+        items = _cleaned(items, config, dropped, folder / _PANELS)
+        items = assign_item_splits(items, config, splits)
+        plan = plan_columns(rename_reserved(item.fields) for item in items)
+        ledger.listed(len(items))
         counts = {"duplicates": 0, "duplicates_across_splits": 0}
-        loaded = _keep_usable(items, config, ledger, counts)
-        rows = write_shards(loaded, folder, plan=plan, samples_per_shard=config.samples_per_shard)
-        _settle(ledger, config, output)
+        masks = _has_masks(items, load_mask, inputs)
+        loaded = _keep_usable(items, config, ledger, counts, load_mask)
+        size = config.samples_per_shard
+        rows = write_shards(loaded, folder, plan=plan, samples_per_shard=size, masks=masks)
+        shutil.rmtree(folder / _PANELS, ignore_errors=True)
+        _settle(ledger, dropped, config, inputs, output)
         ledger.write(folder / "rejects.jsonl")
         write_index(rows, plan, folder / INDEX)
-        tally = Counter(row["split"] for row in rows)
-        say(f"pack: {ledger.counts()}, splits {dict(sorted(tally.items()))}")
-        silent = sum(not row["text"] and not row.get("captions") for row in rows)
-        if silent:
-            say(f"pack: {silent} of {len(rows)} tiles have no text; metadata.csv gives it")
+        reasons = count_reasons(ledger)
+        if count_tokens is not None:
+            write_card(rows, count_tokens, folder, rejects=reasons, title=inputs.stem)
         return finish(
             folder,
             stage="pack",
@@ -132,8 +168,37 @@ def run(config: PackConfig, inputs: Path, output: Path, *, splits: Path | None =
             | _file_hash("splits", splits)
             | _file_hash("studies", config.studies),
             counts=ledger.counts() | counts,
-            extra={"splits": dict(sorted(tally.items()))},
+            extra={"splits": _count_splits(rows, ledger), "reasons": reasons},
         )
+
+
+def _has_masks(items: Sequence[Item], load_mask: LoadMask | None, inputs: Path) -> bool:
+    masks = any(item.mask for item in items)
+    if masks and load_mask is None:
+        raise ConfigError(
+            f"{inputs}: mask",
+            came="tiles with masks",
+            allowed="a way to read them",
+            do="Pass load_mask, as crafts.pack does.",
+        )
+    return masks
+
+
+def _count_splits(rows: Sequence[Mapping[str, Any]], ledger: Ledger) -> dict[str, int]:
+    """Tiles of each split, told to the user too."""
+    tally = dict(sorted(Counter(row["split"] for row in rows).items()))
+    say(f"pack: {ledger.counts()}, splits {tally}")
+    silent = sum(not row["text"] and not row.get("captions") for row in rows)
+    if silent:
+        say(f"pack: {silent} of {len(rows)} tiles have no text; metadata.csv gives it")
+    return tally
+
+
+def _cleaned(items: list[Item], config: PackConfig, dropped: Ledger, folder: Path) -> list[Item]:
+    if config.clean is None:
+        return items
+    folder.mkdir()
+    return clean_items(items, config.clean, dropped, folder=folder, max_pixels=config.max_pixels)
 
 
 def _list_source(config: PackConfig, inputs: Path) -> list[Item]:
@@ -184,29 +249,25 @@ def read_splits(path: Path) -> tuple[str, dict[str, str]]:
     Raises:
         DataError: missing file or columns, an unknown split, or one name with two splits.
     """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as handle:
-            rows = list(csv.DictReader(handle))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise _bad_splits(path, f"unreadable ({error})") from None
-    names = set(rows[0]) if rows else set()
-    column = next((name for name in ("patient", "key") if name in names), "")
-    if not column or "split" not in names:
-        raise _bad_splits(path, f"columns {', '.join(map(str, names)) or 'none'}")
+    columns = {"split": ("split",), "patient": ("patient",), "key": ("key",)}
+    rows = read_columns(path, columns, _bad_splits, optional=("patient", "key"))
+    column = next((name for name in ("patient", "key") if any(row[name] for _, row in rows)), "")
+    if not column:
+        raise _bad_splits(str(path), "no patient and no key")
     table: dict[str, str] = {}
-    for number, row in enumerate(rows, 1):
-        split = SPLIT_NAMES.get((row["split"] or "").strip().lower())
+    for where, row in rows:
+        split = SPLIT_NAMES.get(row["split"].lower())
         if split is None:
-            raise _bad_splits(f"{path}: row {number}", f"split {row['split']!r}")
+            raise _bad_splits(where, f"split {row['split']!r}")
         name = clean_key(row[column]) if column == "key" else row[column]
         if table.setdefault(name, split) != split:
-            raise _bad_splits(f"{path}: row {number}", f"{column} {name!r} in two splits")
+            raise _bad_splits(where, f"{column} {name!r} in two splits")
     return column, table
 
 
-def _bad_splits(where: Path | str, came: str) -> DataError:
+def _bad_splits(where: str, came: str) -> DataError:
     return DataError(
-        str(where),
+        where,
         came=came,
         allowed="columns patient (or key) and split; splits train, validation, heldout",
         do="Correct the splits file.",
@@ -232,10 +293,15 @@ def _by_fractions(items: Sequence[Item], config: PackConfig) -> list[str]:
 
 
 def _keep_usable(
-    items: Sequence[Item], config: PackConfig, ledger: Ledger, counts: dict[str, int]
+    items: Sequence[Item],
+    config: PackConfig,
+    ledger: Ledger,
+    counts: dict[str, int],
+    load_mask: LoadMask | None,
 ) -> Iterator[Loaded]:
     first: dict[str, Item] = {}
-    for number, (item, found) in enumerate(zip(items, _load_all(items, config), strict=True), 1):
+    tiles = _load_all(items, config, load_mask)
+    for number, (item, found) in enumerate(zip(items, tiles, strict=True), 1):
         if number % _SAY_EVERY == 0:
             say(f"pack: {number} of {len(items)} tiles")
         if isinstance(found, str):
@@ -252,9 +318,16 @@ def _keep_usable(
         yield found
 
 
-def _load_all(items: Sequence[Item], config: PackConfig) -> Iterator[Loaded | str]:
+def _load_all(
+    items: Sequence[Item], config: PackConfig, load_mask: LoadMask | None
+) -> Iterator[Loaded | str]:
     """Decode in order, in this process or in workers."""
-    work = partial(_load_chunk, max_pixels=config.max_pixels, as_png=_wants_png(items, config))
+    work = partial(
+        _load_chunk,
+        max_pixels=config.max_pixels,
+        as_png=_wants_png(items, config),
+        load_mask=load_mask,
+    )
     chunks = ([items[i] for i in part] for part in iter_batches(len(items), _CHUNK))
     if config.num_workers == 1:
         for chunk in chunks:
@@ -293,18 +366,34 @@ def _wants_png(items: Sequence[Item], config: PackConfig) -> bool:
     return config.image_format == "png"
 
 
-def _load_chunk(items: Sequence[Item], max_pixels: int, as_png: bool) -> list[Loaded | str]:
-    return [load_item(item, max_pixels, as_png=as_png) for item in items]
+def _load_chunk(
+    items: Sequence[Item], max_pixels: int, as_png: bool, load_mask: LoadMask | None
+) -> list[Loaded | str]:
+    return [load_item(item, max_pixels, as_png=as_png, load_mask=load_mask) for item in items]
 
 
-def _settle(ledger: Ledger, config: PackConfig, output: Path) -> None:
-    """Check the ledger; a run that fails here leaves its rejects beside the output."""
+def _settle(
+    ledger: Ledger, dropped: Ledger, config: PackConfig, inputs: Path, output: Path
+) -> None:
+    """Check the ledger and add what cleaning dropped.
+
+    A run that fails here leaves its rejects beside the output, and of PathGen the list of tiles
+    that have to be cut from slides.
+    """
     try:
-        ledger.check(config.max_reject_fraction)
+        if ledger.num_listed:
+            ledger.check(config.max_reject_fraction)
+        ledger.listed(dropped.num_listed)
+        ledger.rejects += dropped.rejects
+        ledger.check(1.0)
     except DataError:
         path = output.parent / f"{output.name}.rejects.jsonl"
         ledger.write(path)
         say(f"pack: rejects written to {path}")
+        if config.corpus == "pathgen":
+            path = output.parent / f"{output.name}.requests.csv"
+            write_requests(import_corpus("pathgen", inputs, Ledger("requests")), path)
+            say(f"pack: tiles to be cut from slides: {path} (crafts tile --coordinates FILE)")
         raise
 
 

@@ -11,10 +11,12 @@ from typing import Any, BinaryIO
 from crafts.core.artifacts import sha256_bytes
 from crafts.core.errors import IntegrityError
 from crafts.data.importers import Loaded
+from crafts.data.masks import MASK_SUFFIX
 from crafts.data.tables import TEXT_FIELDS, as_text, is_missing, parse_mpp
 
 INDEX = "index.parquet"
 ROW_FIELDS = ("key", "shard", "offset", "size", "suffix", "width", "height", "sha256", "text")
+MASK_FIELDS = ("mask_offset", "mask_size", "mask_sha256")  # where a tile of the source has a mask
 _RECORD = 10_240  # tar pads its end to 20 blocks
 _JSON_MARK = {b"crafts": b"json"}
 
@@ -59,11 +61,17 @@ def conform(fields: Mapping[str, Any], plan: Mapping[str, str]) -> dict[str, Any
 
 def rename_reserved(fields: Mapping[str, Any]) -> dict[str, Any]:
     """Fields whose names the index itself uses get ``source_`` in front."""
-    return {f"source_{name}" if name in ROW_FIELDS else name: fields[name] for name in fields}
+    reserved = (*ROW_FIELDS, *MASK_FIELDS)
+    return {f"source_{name}" if name in reserved else name: fields[name] for name in fields}
 
 
 def write_shards(
-    loaded: Iterable[Loaded], folder: Path, *, plan: Mapping[str, str], samples_per_shard: int
+    loaded: Iterable[Loaded],
+    folder: Path,
+    *,
+    plan: Mapping[str, str],
+    samples_per_shard: int,
+    masks: bool = False,
 ) -> list[dict[str, Any]]:
     """Write ``shard-00000.tar``, ... in the order given.
 
@@ -72,6 +80,7 @@ def write_shards(
         folder: existing folder.
         plan: kinds of the fields, see :func:`plan_columns`.
         samples_per_shard: samples in each shard but the last.
+        masks: the rows tell where the mask of a tile is; ``mask_size`` 0 for one without.
 
     Returns:
         Index rows.
@@ -85,7 +94,8 @@ def write_shards(
                 shard = f"shard-{len(rows) // samples_per_shard:05d}.tar"
                 handle = (folder / shard).open("wb")
             assert handle is not None
-            rows.append(_write_sample(handle, shard, found, plan))
+            row = _write_sample(handle, shard, found, plan)
+            rows.append(row | (_write_mask(handle, found) if masks else {}))
         _close_tar(handle)
     finally:
         if handle is not None:
@@ -176,6 +186,15 @@ def _write_sample(
         sample.text,
     )
     return dict(zip(ROW_FIELDS, own, strict=True)) | fields
+
+
+def _write_mask(handle: BinaryIO, found: Loaded) -> dict[str, Any]:
+    """Append the mask of a sample, if it has one; returns its index fields."""
+    own: tuple[Any, ...] = (-1, 0, "")
+    if found.mask:
+        offset = _write_member(handle, f"{found.sample.key}.{MASK_SUFFIX}", found.mask)
+        own = (offset, len(found.mask), sha256_bytes(found.mask))
+    return dict(zip(MASK_FIELDS, own, strict=True))
 
 
 def _write_member(handle: BinaryIO, name: str, data: bytes) -> int:

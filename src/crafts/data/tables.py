@@ -25,6 +25,7 @@ SPLIT_NAMES = {
     "test": "heldout",
 }
 IMAGE_COLUMNS = ("file_name", "filename", "image", "path", "file")
+MASK_COLUMNS = ("mask",)
 TEXT_COLUMNS = ("text", "caption")
 
 
@@ -35,12 +36,14 @@ class Columns(Config):
         image: path of the image (usual: file_name, filename, image, path, file).
         text: caption (usual: text, caption).
         key: unique name of the row (by default the path of the image).
+        mask: file with the nuclei of the tile (usual: mask).
         rename: our name of a field -> name of the column, e.g. ``{"patient": "case_id"}``.
     """
 
     image: str = ""
     text: str = ""
     key: str = ""
+    mask: str = ""
     rename: dict[str, str] = {}
 
 
@@ -182,7 +185,7 @@ def require_columns(path: Path, columns: Columns, row: Mapping[str, Any]) -> Non
     """
     if path.suffix == ".jsonl":
         return
-    wanted = [columns.image, columns.text, columns.key, *columns.rename.values()]
+    wanted = [columns.image, columns.text, columns.key, columns.mask, *columns.rename.values()]
     missing = [name for name in wanted if name and name not in row]
     if missing:
         raise ConfigError(

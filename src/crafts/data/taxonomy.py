@@ -1,12 +1,14 @@
 """The thirty cancers of the TCGA text sets: code, name, organ, and the words that name them.
 
 Thirty-one TCGA studies, of which colon (COAD) and rectum (READ) count as one cancer. A further
-cancer is a row in a file, not code: see ``load_cancers``.
+cancer is a row in a file, not code: see ``load_cancers``. ``load_categories`` gives the categories
+of the category guidance loss, the cancers or others, with prompts and the labels that mean them.
 """
 
 from __future__ import annotations
 
 import csv
+import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -48,6 +50,13 @@ UCEC; uterine corpus endometrial carcinoma; uterus; endometrial carcinoma|endome
 UCS; uterine carcinosarcoma; uterus; carcinosarcoma of the uterus
 UVM; uveal melanoma; eye; choroidal melanoma
 """  # noqa: E501
+PROMPT_TEMPLATES = (
+    "an H&E image of {name}",
+    "a histology slide of {name}, H&E stain",
+    "{organ}, {name}, H&E",
+    "{organ} tissue showing {name}, hematoxylin and eosin",
+)
+UNKNOWN_CATEGORY = -1
 _COLUMNS = ("code", "name", "organ", "synonyms", "studies")
 
 
@@ -68,6 +77,21 @@ class Cancer:
     organ: str
     synonyms: tuple[str, ...] = ()
     studies: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Category:
+    """One category of the category guidance loss.
+
+    Attributes:
+        name: code of a cancer, or name of a class.
+        prompts: texts whose mean direction embeds it, at least one.
+        labels: what the label of a row may say to mean it, the name among them.
+    """
+
+    name: str
+    prompts: tuple[str, ...]
+    labels: tuple[str, ...]
 
 
 def _read_table(text: str) -> tuple[Cancer, ...]:
@@ -107,19 +131,108 @@ def cancer_of(text_or_code: str, cancers: Sequence[Cancer] = CANCERS) -> Cancer 
     return next((c for c in cancers if best == {c.code}), None)
 
 
+def cancer_category(cancer: Cancer) -> Category:
+    """The category of a cancer: prompts of ``PROMPT_TEMPLATES``; codes, name and synonyms mean it.
+
+    A TCGA study may be written with or without ``TCGA-``.
+    """
+    studies = [f"{prefix}{study}" for study in cancer.studies for prefix in ("", "TCGA-")]
+    prompts = [text.format(name=cancer.name, organ=cancer.organ) for text in PROMPT_TEMPLATES]
+    labels = dict.fromkeys([cancer.code, *studies, cancer.name, *cancer.synonyms])
+    return Category(cancer.code, tuple(prompts), tuple(labels))
+
+
+def load_categories(path: Path | None = None) -> tuple[Category, ...]:
+    """The categories that a recipe names.
+
+    Args:
+        path: None: the thirty cancers. ``.yaml`` or ``.csv``: these and the file's, see
+            :func:`load_cancers`. ``.json``: the classes of the file and no others, as a mapping
+            of names to mappings with ``prompts``, a list of texts; other keys are not read.
+
+    Raises:
+        DataError: the file is unusable, or two categories go by the same label.
+    """
+    if path is not None and path.suffix.lower() == ".json":
+        categories = _read_classes(path)
+    else:
+        cancers = CANCERS if path is None else load_cancers(path)
+        categories = tuple(cancer_category(cancer) for cancer in cancers)
+    _label_index(categories, str(path or "taxonomy"))
+    return categories
+
+
+def category_numbers(labels: Iterable[Any], categories: Sequence[Category]) -> list[int]:
+    """Place of each row's category in ``categories``; -1 where the label means none of them.
+
+    A label must be a name of the category as a whole, without regard to case and punctuation: one
+    that only mentions it ("no prostate cancer") does not count, and captions are never read.
+    """
+    index = _label_index(categories, "categories")
+    return [index.get(_plain(str(label or "")), UNKNOWN_CATEGORY) for label in labels]
+
+
+def _label_index(categories: Sequence[Category], where: str) -> dict[str, int]:
+    index: dict[str, int] = {}
+    for number, category in enumerate(categories):
+        for label in category.labels:
+            first = index.setdefault(_plain(label), number)
+            if first != number:
+                raise DataError(
+                    where,
+                    came=f"{label!r} for {categories[first].name} and for {category.name}",
+                    allowed="labels that mean one category",
+                    do="Take the label from one of the two.",
+                )
+    return index
+
+
+def _read_classes(path: Path) -> tuple[Category, ...]:
+    """Classes with prompts from a JSON file."""
+    try:
+        classes = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError) as error:  # of which a fault of the encoding is one
+        raise _refusal_of_classes(str(path), " ".join(str(error).split())) from error
+    if not isinstance(classes, dict) or not classes:
+        came = "no classes" if classes == {} else f"a {type(classes).__name__}"
+        raise _refusal_of_classes(str(path), came)
+    categories = []
+    for name, values in classes.items():
+        prompts = values.get("prompts") if isinstance(values, dict) else None
+        texts = prompts if isinstance(prompts, list) else []
+        if not texts or not all(isinstance(text, str) and text.strip() for text in texts):
+            raise _refusal_of_classes(f"{path}: {name}", f"prompts {prompts!r}"[:80])
+        categories.append(Category(name, tuple(texts), (name,)))
+    return tuple(categories)
+
+
+def _refusal_of_classes(where: str, came: str) -> DataError:
+    return DataError(
+        where,
+        came=came,
+        allowed='{"name": {"prompts": ["text", ...]}, ...}',
+        do="Correct the file of classes.",
+    )
+
+
 def load_cancers(path: Path, cancers: Sequence[Cancer] = CANCERS) -> tuple[Cancer, ...]:
     """Add the cancers of a file; one whose code is known replaces the known one.
 
     Args:
-        path: ``.yaml`` (a list of mappings) or ``.csv``, with code, name, organ and, optional,
-            synonyms and studies (a list in YAML, ``a|b`` in csv).
+        path: ``.yaml`` (a list of mappings) or ``.csv`` with a first line of names, between commas
+            or semicolons: code, name, organ and, optional, synonyms and studies (a list in YAML,
+            ``a|b`` in csv).
         cancers: those to begin with.
 
     Raises:
-        DataError: the file is no such table, or a row lacks a field or has an unknown one.
+        DataError: the file is no such table or has no rows, or a row lacks a field or has an
+            unknown one.
     """
     merged = {cancer.code: cancer for cancer in cancers}
-    for number, row in enumerate(_read_rows(path), start=1):
+    rows = list(_read_rows(path))
+    if not rows:
+        raise _refusal(str(path), "no rows")
+    for number, row in enumerate(rows, start=1):
         cancer = _cancer_from(row, f"{path}: row {number}")
         merged[cancer.code] = cancer
     return tuple(merged.values())
@@ -127,11 +240,15 @@ def load_cancers(path: Path, cancers: Sequence[Cancer] = CANCERS) -> tuple[Cance
 
 def _read_rows(path: Path) -> Iterable[Any]:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # tables of office programs begin with a mark
     except (OSError, UnicodeDecodeError) as error:
         raise _refusal(str(path), str(error)) from error
+    if not text.strip():
+        raise _refusal(str(path), "an empty file")
+    lines = text.splitlines()
     if path.suffix.lower() == ".csv":
-        return list(csv.DictReader(text.splitlines()))
+        delimiter = ";" if ";" in lines[0] else ","
+        return list(csv.DictReader(lines, delimiter=delimiter, restkey="more than the columns"))
     import yaml
 
     try:

@@ -7,13 +7,13 @@ patients and projects decides where it is given. Captions are never asked.
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
 from crafts.core.errors import DataError
+from crafts.core.tables import read_columns
 from crafts.data.taxonomy import CANCERS, Cancer, cancer_of
 
 PATIENT_COLUMNS = (
@@ -63,25 +63,15 @@ def load_studies(path: Path) -> dict[str, str]:
         DataError: unreadable, a column is missing, a row has no barcode or code, or a patient has
             two projects.
     """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as handle:
-            rows = list(csv.DictReader(handle, delimiter="\t" if path.suffix == ".tsv" else ","))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise _bad_table(str(path), f"unreadable ({error})") from None
-    names = set(rows[0]) if rows else set()
-    patient_column = next((name for name in PATIENT_COLUMNS if name in names), None)
-    study_column = next((name for name in STUDY_COLUMNS if name in names), None)
-    if patient_column is None or study_column is None:
-        raise _bad_table(str(path), f"columns {', '.join(map(str, names)) or 'none'}")
+    columns = {"patient": PATIENT_COLUMNS, "study": STUDY_COLUMNS}
     table: dict[str, str] = {}
-    for number, row in enumerate(rows, 1):
-        patient = patient_of(row[patient_column] or "")
-        found = _STUDY.fullmatch((row[study_column] or "").strip())
+    for where, row in read_columns(path, columns, _bad_table):
+        patient = patient_of(row["patient"])
+        found = _STUDY.fullmatch(row["study"])
         if not patient or not found:
-            came = f"patient {row[patient_column]!r}, project {row[study_column]!r}"
-            raise _bad_table(f"{path}: row {number}", came)
+            raise _bad_table(where, f"patient {row['patient']!r}, project {row['study']!r}")
         if table.setdefault(patient, found[1].upper()) != found[1].upper():
-            raise _bad_table(f"{path}: row {number}", f"a second project of {patient}")
+            raise _bad_table(where, f"a second project of {patient}")
     return table
 
 

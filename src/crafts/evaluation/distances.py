@@ -8,7 +8,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from crafts.core.errors import ConfigError, DataError
-from crafts.evaluation.rows import Array, check_features, check_pair, unit_rows, unmark
+from crafts.evaluation.rows import (
+    Array,
+    check_features,
+    check_pair,
+    require_one_width,
+    unit_rows,
+    unmark,
+)
 
 _BLOCK = 1024
 _PAIRS_UP_TO = 5_000  # rows of a set: beyond, CMMD takes the power series instead of all pairs
@@ -95,13 +102,7 @@ def frechet_from_moments(real: Moments, generated: Moments) -> float:
         ConfigError: as :func:`frechet_distance`.
     """
     first, second = _check_moments(real, "real"), _check_moments(generated, "generated")
-    if first.mean.shape != second.mean.shape:
-        raise DataError(
-            "moments",
-            came=f"width {len(first.mean)} for real and {len(second.mean)} for generated",
-            allowed="one width for both",
-            do="Extract both sets with the same encoder.",
-        )
+    require_one_width(len(first.mean), len(second.mean))
     roots = _root_of(first.covariance, "real"), _root_of(second.covariance, "generated")
     return _frechet(first.mean, roots[0], second.mean, roots[1])
 
@@ -115,7 +116,7 @@ def frechet_infinity(real: Any, generated: Any, *, num_points: int = 15, seed: i
     and equal between models); noise may bring a value slightly below zero.
 
     Args:
-        real: features [N, D].
+        real: features [N, D], or their :class:`Moments`.
         generated: features [M, D], M of at least 4 D, so that sizes differ enough for a line.
         num_points: sizes.
         seed: of the draws.
@@ -124,8 +125,10 @@ def frechet_infinity(real: Any, generated: Any, *, num_points: int = 15, seed: i
         DataError: as :func:`frechet_distance`, or M is below 4 D.
         ConfigError: as :func:`frechet_distance`, or ``num_points`` < 3.
     """
-    first, second = check_pair(real, generated)
+    reference = unmark(real, "real")  # of two swapped sets the first is named
+    second = check_features(generated, "generated")
     num, width = second.shape
+    mean, root = _gaussian(reference, width)
     if num_points < 3:
         raise ConfigError(
             "frechet_infinity: num_points",
@@ -140,7 +143,6 @@ def frechet_infinity(real: Any, generated: Any, *, num_points: int = 15, seed: i
             allowed=f"at least {4 * width} rows (4 times the width)",
             do="Generate more images, or report the kernel distance.",
         )
-    mean, root = first.mean(axis=0), _root(first)
     rng = np.random.default_rng(seed)
     sizes = np.linspace(max(2 * width, num // 10), num, num_points).astype(int)
     draws = (second[rng.choice(num, size, replace=False)] for size in sizes)
@@ -224,6 +226,18 @@ def _frechet(mean: Array, root: Array, other_mean: Array, other_root: Array) -> 
     cross = np.linalg.svd(root.T @ other_root, compute_uv=False).sum()
     trace = (root**2).sum() + (other_root**2).sum()
     return float(gap @ gap + max(trace - 2 * cross, 0.0))
+
+
+def _gaussian(real: Any, width: int) -> tuple[Array, Array]:
+    """Mean [D] and covariance root [D, r] of features or moments of this width."""
+    if isinstance(real, Moments):
+        known = _check_moments(real, "real")
+        mean, root = known.mean, _root_of(known.covariance, "real")
+    else:
+        rows = check_features(real, "real")
+        mean, root = rows.mean(axis=0), _root(rows)
+    require_one_width(len(mean), width)
+    return mean, root
 
 
 def _root(rows: Array) -> Array:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,42 +16,40 @@ from pydantic import Field
 
 from crafts.core.artifacts import Manifest, finish, staging, write_bytes
 from crafts.core.config import Config
-from crafts.core.errors import ConfigError, DataError
 from crafts.core.protocols import BuildExtractor, ExtractFeatures
 from crafts.core.records import Ledger
 from crafts.core.runtime import say
 from crafts.data.collection import AUTO
 from crafts.evaluation.comparing.comparison import (
     LEAST,
+    Compared,
     Plan,
     Sets,
     compare,
     compare_scopes,
     generations_of,
     missing_classes,
-    nearest_in,
 )
 from crafts.evaluation.comparing.draws import Rows, Sides, find_generations, halve, share_out
 from crafts.evaluation.comparing.following import alignment_rows
 from crafts.evaluation.comparing.gallery import build_gallery
 from crafts.evaluation.comparing.marks import find_marks
-from crafts.evaluation.comparing.slices import (
-    Described,
-    caption_fields,
-    describe,
-    prompt_source,
-    shared_groups,
+from crafts.evaluation.comparing.opening import (
+    Opened,
+    open_sets,
+    open_sources,
+    statistics_facts,
 )
-from crafts.evaluation.comparing.sources import (
-    Source,
-    open_source,
-    set_fingerprint,
-)
-from crafts.evaluation.diagnosing.pixels import find_causes, look, stain_report
+from crafts.evaluation.comparing.reference import NOT_COMPARED, compare_with_statistics
+from crafts.evaluation.comparing.slices import Described, prompt_source
+from crafts.evaluation.comparing.sources import Source, set_fingerprint
+from crafts.evaluation.diagnosing.pixels import find_causes, look, stain_clusters, stain_report
+from crafts.evaluation.faithfulness import Faithfulness, judge_masks, list_pairs
 from crafts.evaluation.gating.filtering import calibrate_on, filter_tiles
 from crafts.evaluation.gating.gate import GateTails
-from crafts.evaluation.results import Gallery, GateYield, Measured, Results, SetFacts, SetName
-from crafts.evaluation.separation import separation
+from crafts.evaluation.results import Gallery, GateYield, Results, Separated, SetFacts, SetName
+from crafts.evaluation.separation import separation_by_class
+from crafts.evaluation.statistics import UNKNOWN, compute_statistics, save_statistics
 from crafts.evaluation.storage.feature_files import write_features
 
 if TYPE_CHECKING:
@@ -69,9 +66,11 @@ class EvaluateConfig(Config):
     """What ``crafts evaluate`` takes."""
 
     generated: Path = Field(description="folder of generated tiles, or of several generations")
-    real: Path = Field(description="held-out real tiles: a folder, or shards")
+    real: Path = Field(description="held-out real tiles: a folder, shards, or .npz statistics")
     train: Path | None = Field(None, description="tiles that the model was trained on")
-    encoder: str = Field("mini", min_length=1, description="mini, a folder, or a hub id")
+    encoder: str = Field(
+        "mini", min_length=1, description="mini, a folder, a hub id, or a file of FID Inception"
+    )
     filter: bool = Field(False, description="also keep what the quality gate passes, in kept/")
     real_split: str = Field(AUTO, description="auto: heldout, where rows name splits; '' for all")
     train_split: str = Field(AUTO, description="auto: train, where rows name splits; '' for all")
@@ -81,29 +80,25 @@ class EvaluateConfig(Config):
     pixel_images: int = Field(
         1000, ge=20, description="tiles of a set opened for stains and thresholds at most"
     )
+    segmenter: str = Field(
+        "mini",
+        min_length=1,
+        description="mini or a folder: finds the nuclei of tiles that have a mask beside them",
+    )
     seed: int = Field(0, ge=0, lt=2**63, description="of every draw")
     batch_size: int = Field(32, ge=1, le=4096, description="images encoded at once")
     device: str = Field("auto", description="auto, cpu, cuda")
     cache: Path | None = Field(None, description="folder where features are kept between runs")
+    save_statistics: bool = Field(
+        False, description="also write statistics.npz of the held-out tiles, for others' --real"
+    )
+    kept_features: int = Field(
+        1000, ge=0, description="features stored in statistics.npz beside mean and covariance"
+    )
     tails: GateTails = GateTails()
     max_reject_fraction: float = Field(
         0.5, ge=0, le=1, description="share of unusable images of a set that ends the run"
     )
-
-
-@dataclass(frozen=True)
-class Opened:
-    """The sets with the folders they came from.
-
-    Attributes:
-        sets: features and what is known of every row.
-        sources: folders by the name of their set.
-        cosine: of each generated tile with its nearest training tile; empty without training.
-    """
-
-    sets: Sets
-    sources: Mapping[SetName, Source]
-    cosine: NDArray[np.float32]
 
 
 def run(
@@ -128,146 +123,143 @@ def run(
         RetryError: the disk is full, or another run holds the output folder.
     """
     config = config.model_copy(update=dict(inputs or {}))
-    sources = _open(config)
+    sources = open_sources(config)
+    found = encoder or _open_encoder(config)
     with staging(output) as folder:
         ledger = Ledger("evaluate")
-        opened = _extract(config, sources, _builder(config, encoder), ledger)
+        build = _builder(config, found)
+        opened = open_sets(config, sources, build, ledger, encoder=found.facts)
         ledger.write(folder / "rejects.jsonl")
         results, gallery = _measure(config, opened)
         if config.filter:
             results = results.model_copy(update={"gate": _filter(config, opened, folder)})
+        if (judged := _judge_masks(config, sources)) is not None:
+            results = results.model_copy(update={"faithfulness": judged})
+        if config.save_statistics:
+            _save_statistics(config, opened, folder)
         _write(folder, opened, results, gallery)
         values = config.model_dump(mode="json")
         for name in ("generated", "real", "train", "cache"):
             if values[name]:  # as absolute paths, which the manifest writes relative to itself
                 values[name] = str(Path(values[name]).resolve())
+        used: dict[str, str] = {facts.name: facts.fingerprint for facts in results.sets}
+        if results.statistics:
+            used["statistics"] = results.statistics["sha256"]
         return finish(
             folder,
             stage="evaluate",
             config=values,
-            inputs={facts.name: facts.fingerprint for facts in results.sets},
+            inputs=used,
             counts={**ledger.counts(), "compared": results.n},
             extra={"encoder": results.encoder},
         )
 
 
-def _open(config: EvaluateConfig) -> dict[SetName, Source]:
-    """The folders; looked at before any work, so that mistakes show at once."""
-    sources: dict[SetName, Source] = {
-        "generated": open_source("generated", config.generated, split="", wanted=""),
-        "heldout": open_source("heldout", config.real, split=config.real_split, wanted="heldout"),
-    }
-    if config.train is not None:
-        sources["train"] = open_source(
-            "train", config.train, split=config.train_split, wanted="train"
-        )
-    paths = {name: (one.path.resolve(), one.split) for name, one in sources.items()}
-    if len(set(paths.values())) < len(paths):
-        raise ConfigError(
-            "evaluate",
-            came="the same images for two of --generated, --real and --train",
-            allowed="different folders, or one folder whose rows name their split",
-            do="Correct the paths, or add a column `split` (train, heldout).",
-        )
-    return sources
-
-
-def _builder(config: EvaluateConfig, encoder: ImageEncoder | None) -> BuildExtractor:
-    from crafts.evaluation.features import build_extractor
+def _open_encoder(config: EvaluateConfig) -> ImageEncoder:
     from crafts.model.image_encoders import open_encoder
 
-    found = encoder or open_encoder(config.encoder, device=config.device)
+    return open_encoder(config.encoder, device=config.device)
+
+
+def _builder(config: EvaluateConfig, encoder: ImageEncoder) -> BuildExtractor:
+    from crafts.evaluation.features import build_extractor
 
     def build(split: str | None) -> ExtractFeatures:
-        return build_extractor(found, cache=config.cache, batch_size=config.batch_size, split=split)
+        return build_extractor(
+            encoder, cache=config.cache, batch_size=config.batch_size, split=split
+        )
 
     return build
 
 
-def _extract(
-    config: EvaluateConfig,
-    sources: Mapping[SetName, Source],
-    build: BuildExtractor,
-    ledger: Ledger,
-) -> Opened:
-    found = {}
-    for name, source in sources.items():
-        say(f"evaluate: features of {name} tiles")
-        found[name] = source.features(build)
-        mine = Ledger(f"evaluate: {name}")
-        for one in (ledger, mine):
-            one.listed(len(found[name]) + len(found[name].rejected))
-            for row in found[name].rows:
-                one.use(str(row["name"]))
-            for item, reason in found[name].rejected:
-                one.reject(f"{name}: {item}", reason)
-        mine.check(config.max_reject_fraction)
-    real = [found[name] for name in ("heldout", "train") if name in found]
-    heldout = describe(found["heldout"], {})
-    train = describe(found["train"], {}) if "train" in found else None
-    if train is not None:
-        _refuse_shared(heldout, train)
-    generated = describe(found["generated"], caption_fields(real))
-    nearest, cosine = np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32)
-    if train is not None:
-        nearest, cosine = nearest_in(generated.set.features, train.set.features)
-    return Opened(Sets(generated, heldout, train, nearest), sources, cosine)
-
-
-def _refuse_shared(heldout: Described, train: Described) -> None:
-    """Held-out groups that were trained on are no held-out groups.
-
-    Raises:
-        DataError: names the first.
-    """
-    shared = shared_groups(heldout, train)
-    if shared:
-        what = "patients" if heldout.named_groups and train.named_groups else "images"
-        raise DataError(
-            "evaluate: --real and --train",
-            came=f"{len(shared)} {what} in both, the first is {shared[0]!r}",
-            allowed="sets without a common patient or image",
-            do="Split by patient; name the splits in a column `split`.",
-        )
+def _save_statistics(config: EvaluateConfig, opened: Opened, folder: Path) -> None:
+    heldout = opened.sets.heldout.set
+    found = compute_statistics(
+        heldout,
+        split=opened.sources["heldout"].split or UNKNOWN,
+        prompts="captions of these tiles" if heldout.texts is not None else UNKNOWN,
+        num_kept=config.kept_features,
+        seed=config.seed,
+    )
+    save_statistics(found, folder / "statistics.npz")
 
 
 def _measure(config: EvaluateConfig, opened: Opened) -> tuple[Results, Gallery]:
-    sets = opened.sets
-    generations = find_generations(sets.generated.set.rows)
-    plan = _plan(config, sets, generations)
-    overall = compare(sets, plan)
-    rows, left = compare_scopes(sets, plan)
-    say("evaluate: stains and diagnosis")
+    plan, statistics = _plan(config, opened), opened.statistics
+    if statistics is None:
+        overall = compare(opened.sets, plan)
+    else:
+        overall = compare_with_statistics(opened.sets, statistics, plan)
+    say("evaluate: stains")
     looked = {
         name: look(opened.sources[name], one, most=config.pixel_images, seed=config.seed)
-        for name, one in _named(sets)
+        for name, one in opened.named()
     }
+    clusters, sets = stain_clusters(opened.sets, looked)
+    rows, left = compare_scopes(sets, plan) if statistics is None else ([], dict(NOT_COMPARED))
+    say("evaluate: diagnosis")
+    diagnosed, causes = find_causes(sets, looked, opened.sources.get("heldout"), seed=config.seed)
     say("evaluate: alignment and the map")
     gallery, shown = build_gallery(sets, opened.cosine, most=config.map_images, seed=config.seed)
-    width = sets.generated.set.features.shape[1]
     results = Results(
-        lead="kernel_distance" if overall.n < 2 * width else "frechet_distance",
-        n=overall.n,
-        width=width,
-        seed=config.seed,
-        repetitions=plan.repetitions,
-        repetition=plan.kind,
-        matching="class" if plan.matched else "none",
+        **_settings(config, opened, plan, overall),
         left_out={**missing_classes(sets, plan, overall.numbers), **left},
-        encoder=dict(sets.generated.set.encoder),
-        sets=[_facts(name, one, opened.sources[name]) for name, one in _named(sets)],
-        prompts=prompt_source(
-            sets.generated.set, sets.heldout.set, sets.train.set if sets.train else None
-        ),
         rows=overall.rows + rows,
+        generations=generations_of(plan, overall),
         alignment=alignment_rows(sets, seed=config.seed),
         separation=_separation(sets, shown, config.seed),
-        generations=generations_of(plan, overall),
         stains=stain_report(sets, looked),
-        diagnosis=find_causes(sets, looked, opened.sources["heldout"], seed=config.seed),
+        stain_clusters=clusters,
+        diagnosed=diagnosed,
+        diagnosis=causes,
     )
-    marks = find_marks(results, sets, num_generations=len(generations))
+    number = len(find_generations(sets.generated.set.rows))
+    marks = find_marks(results, sets, num_generations=number)
     return results.model_copy(update={"marks": marks}), gallery
+
+
+def _judge_masks(config: EvaluateConfig, sources: Mapping[SetName, Source]) -> Faithfulness | None:
+    """Whether generated tiles obey the masks beside them; None where they have none."""
+    from crafts.model.segmenter import has_shipped, open_segmenter
+
+    generated, heldout = sources["generated"], sources.get("heldout")
+    items = [item for path in generated.parts.values() for item in list_pairs(path)]
+    if not items:
+        return None
+    if config.segmenter == "mini" and not has_shipped():
+        say("evaluate: masks beside the tiles are not judged: no segmenter is installed")
+        return None
+    say("evaluate: masks")
+    return judge_masks(
+        items,
+        open_segmenter(config.segmenter),
+        real=list_pairs(heldout.path, heldout.split) if heldout else (),
+        most=config.pixel_images,
+        seed=config.seed,
+    )
+
+
+def _settings(
+    config: EvaluateConfig, opened: Opened, plan: Plan, overall: Compared
+) -> dict[str, Any]:
+    """The fields of the results that say what was compared."""
+    sets = opened.sets
+    width = sets.generated.set.features.shape[1]
+    return {
+        "lead": "kernel_distance" if overall.n < 2 * width else "frechet_distance",
+        "n": overall.n,
+        "width": width,
+        "seed": config.seed,
+        "repetitions": plan.repetitions,
+        "repetition": plan.kind,
+        "matching": "class" if plan.matched else "none",
+        "encoder": dict(sets.generated.set.encoder),
+        "statistics": statistics_facts(config.real, opened.statistics),
+        "sets": [_facts(name, one, opened.sources[name]) for name, one in opened.named()],
+        "prompts": prompt_source(
+            sets.generated.set, sets.heldout.set, sets.train.set if sets.train else None
+        ),
+    }
 
 
 def _filter(config: EvaluateConfig, opened: Opened, folder: Path) -> GateYield:
@@ -284,19 +276,20 @@ def _filter(config: EvaluateConfig, opened: Opened, folder: Path) -> GateYield:
     return filter_tiles(sets, opened.sources, opened.cosine, folder, reference=reference)
 
 
-def _plan(config: EvaluateConfig, sets: Sets, generations: list[tuple[str, Rows]]) -> Plan:
+def _plan(config: EvaluateConfig, opened: Opened) -> Plan:
+    sets = opened.sets
+    generations = find_generations(sets.generated.set.rows)
     named = "generation" in sets.generated.set.rows[0]  # folders: somebody meant them as such
     shares = share_out(generations, config.repetitions, least=LEAST if named else _LEAST_GENERATED)
-    every = np.arange(len(sets.generated))
-    made = [rows for _, rows in shares] or [every] * config.repetitions
-    held = sets.heldout
-    halves = [halve(held.groups, held.classes, config.seed + k) for k in range(config.repetitions)]
+    held, every = sets.heldout, np.arange(len(sets.generated))
+    number = config.repetitions if opened.statistics is None else 0
+    halves = [halve(held.groups, held.classes, config.seed + k) for k in range(number)]
+    made = [rows for _, rows in shares] or [every] * max(number, 1)
     known = float((sets.generated.classes != "").mean())
-    sides = Sides(made, halves, None if sets.train is None else np.arange(len(sets.train)))
     return Plan(
-        sides=sides,
-        matched=known >= _KNOWN_CLASSES,
-        kind="generations" if shares else "halvings",
+        sides=Sides(made, halves, None if sets.train is None else np.arange(len(sets.train))),
+        matched=opened.statistics is None and known >= _KNOWN_CLASSES,
+        kind="generations" if shares else "halvings" if halves else "none",
         most=config.max_images,
         seed=config.seed,
         names=[name for name, _ in shares],
@@ -306,25 +299,27 @@ def _plan(config: EvaluateConfig, sets: Sets, generations: list[tuple[str, Rows]
 
 def _separation(
     sets: Sets, shown: Mapping[str, tuple[Rows, Any]], seed: int
-) -> dict[str, dict[str, Measured]]:
+) -> dict[SetName, dict[str, Separated]]:
     """Silhouettes of the tiles on the map whose class is known."""
-    found: dict[str, dict[str, Measured]] = {}
+    found: dict[SetName, dict[str, Separated]] = {}
     spaces: tuple[Literal["embedding", "tsne"], ...] = ("embedding", "tsne")
-    for name, side in (("generated", sets.generated), ("heldout", sets.heldout)):
+    for name, side in sets.named().items():
+        if name not in shown:
+            continue
         rows = shown[name][0]
         rows = rows[side.classes[rows] != ""]
         classes = side.classes[rows]
         if not 2 <= len(np.unique(classes)) < len(rows):
             why = "fewer than two classes are known"
-            found[name] = {space: Measured(why=why) for space in spaces}
+            found[name] = {space: Separated(why=why) for space in spaces}
             continue
-        features = side.set.features[rows]
-        found[name] = {
-            space: Measured(
-                value=separation(features, classes.tolist(), on=space, seed=seed % 2**32)
+        features, labels = side.set.features[rows], classes.tolist()
+        found[name] = {}
+        for space in spaces:
+            one = separation_by_class(features, labels, on=space, seed=seed % 2**32)
+            found[name][space] = Separated(
+                value=one.overall, per_class=dict(one.per_class), floor=one.floor
             )
-            for space in spaces
-        }
     return found
 
 
@@ -344,14 +339,10 @@ def _facts(name: SetName, side: Described, source: Source) -> SetFacts:
     )
 
 
-def _named(sets: Sets) -> list[tuple[SetName, Described]]:
-    return list(sets.named().items())  # type: ignore[arg-type]
-
-
 def _write(folder: Path, opened: Opened, results: Results, gallery: Gallery) -> None:
     from crafts.evaluation.reporting.report import write_report
 
-    for name, side in _named(opened.sets):
+    for name, side in opened.named():
         for suffix in ("npz", "h5"):
             write_features(side.set, folder / "features" / f"{name}.{suffix}", name=name)
     write_bytes(folder / "features" / "map.json", gallery.to_json().encode())

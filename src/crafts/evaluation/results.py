@@ -36,6 +36,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 
 from crafts.core.config import Config
+from crafts.evaluation.faithfulness import Faithfulness
 
 SetName = Literal["generated", "heldout", "train"]
 
@@ -65,6 +66,13 @@ class Measured(Config):
     spread: Number = None
     kind: Literal["generations", "halvings", "groups", "none"] = "none"
     why: str = ""
+
+
+class Separated(Measured):
+    """A silhouette in percent, with that of each class and the floor (mean of shuffled labels)."""
+
+    per_class: dict[str, Number] = {}
+    floor: Number = None
 
 
 class SetFacts(Config):
@@ -234,6 +242,36 @@ class GateYield(Config):
     real_pass: Number = None
 
 
+class Diagnosed(Config):
+    """Whether the causes of failure were looked for; without alarm ``diagnosis`` is then empty.
+
+    Attributes:
+        done: they were, in so many of the ``generated`` and ``heldout`` tiles (seeded samples).
+        detail: blur and block edges were judged too, which needs both sets at one scale.
+        why: reason of what was not done.
+    """
+
+    done: bool = False
+    generated: int = 0
+    heldout: int = 0
+    detail: bool = False
+    why: str = ""
+
+
+class StainCluster(Config):
+    """Tiles of one look: a cluster of the held-out tiles by their densities of both stains.
+
+    Attributes:
+        name: also of its rows in the scope ``stain_cluster``; then its centre.
+        shares: set -> share of the looked-at tiles that are nearest to this centre.
+    """
+
+    name: str
+    haematoxylin: float
+    eosin: float
+    shares: dict[SetName, float]
+
+
 class Results(Config):
     """All of ``metrics.json``.
 
@@ -246,14 +284,18 @@ class Results(Config):
         seed: of every draw.
         repetitions: how often sets were drawn.
         repetition: what differs between repetitions: "generations" (k-th image of each prompt,
-            against a new halving of the held-out groups) or "halvings" (the same generated images,
-            new halvings and subsamples: the spread over generations is then unknown).
+            against a new halving of the held-out groups), "halvings" (the same generated images,
+            new halvings and subsamples: the spread over generations is then unknown) or "none"
+            (one generation against reference statistics: no spread at all).
         matching: "class" when all sides have the class mix of the generated tiles, else "none".
         left_out: classes that stand in no row over all, with the reason.
         separation: silhouette in percent by set and space, e.g. ``{"generated": {"embedding":
             ...}}``.
-        diagnosis: findings in the order of their weight; see
-            :mod:`crafts.evaluation.diagnosing.diagnosis`.
+        statistics: origin of the reference statistics that stood in for held-out tiles (file,
+            sha256, num_images, encoder, split, prompts, images_sha256, kept_features); {} for none.
+        stain_clusters: of the held-out tiles, where no column names their stain.
+        faithfulness: whether images obey the masks beside them; None where they have none.
+        diagnosis: findings, the heaviest first (:mod:`crafts.evaluation.diagnosing.diagnosis`).
     """
 
     version: Literal[1] = 1
@@ -262,7 +304,7 @@ class Results(Config):
     width: int
     seed: int
     repetitions: int
-    repetition: Literal["generations", "halvings"]
+    repetition: Literal["generations", "halvings", "none"]
     matching: Literal["class", "none"]
     left_out: dict[str, str] = {}
     encoder: dict[str, Any]
@@ -271,10 +313,14 @@ class Results(Config):
     marks: list[Mark] = []
     rows: list[Row]
     alignment: list[AlignmentRow] = []
-    separation: dict[str, dict[str, Measured]] = {}
+    separation: dict[SetName, dict[str, Separated]] = {}
     generations: list[Generation] = []
     stains: list[StainRow] = []
+    stain_clusters: list[StainCluster] = []
+    statistics: dict[str, Any] = {}
     gate: GateYield | None = None
+    faithfulness: Faithfulness | None = None
+    diagnosed: Diagnosed = Diagnosed()
     diagnosis: list[dict[str, Any]] = []
 
     def to_json(self) -> str:

@@ -71,14 +71,23 @@ def check_pair(real: Any, generated: Any) -> tuple[Array, Array]:
         ConfigError: sets marked as real and generated were swapped.
     """
     first, second = check_features(real, "real"), check_features(generated, "generated")
-    if first.shape[1] != second.shape[1]:
+    require_one_width(first.shape[1], second.shape[1])
+    return first, second
+
+
+def require_one_width(real: int, generated: int) -> None:
+    """Refuse to compare the features of two encoders.
+
+    Raises:
+        DataError: the widths differ.
+    """
+    if real != generated:
         raise DataError(
             "features",
-            came=f"width {first.shape[1]} for real and {second.shape[1]} for generated",
+            came=f"width {real} for real and {generated} for generated",
             allowed="one width for both",
             do="Extract both sets with the same encoder.",
         )
-    return first, second
 
 
 def check_features(features: Any, name: str, *, min_rows: int = 2) -> Array:

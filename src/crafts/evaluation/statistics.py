@@ -172,6 +172,41 @@ def load_statistics(path: Path) -> ReferenceStatistics:
         raise _damaged(path, error) from None
 
 
+def open_statistics(path: Path, encoder: Mapping[str, Any]) -> ReferenceStatistics:
+    """Statistics of either origin, if they belong to an encoder.
+
+    Files of pytorch-fid do not name their encoder; they are taken for those of its Inception, and
+    so compared with nothing else.
+
+    Args:
+        path: a file of :func:`save_statistics` or of pytorch-fid.
+        encoder: facts of the one that is used now.
+
+    Raises:
+        ConfigError: no such file, or statistics of another encoder.
+        IntegrityError: the file is damaged.
+    """
+    if "facts" in _read(path):
+        found = load_statistics(path)
+    else:
+        found = import_pytorch_fid(path, encoder=encoder if _is_inception(encoder) else None)
+    if len(found.mean) != encoder["width"] or found.fingerprint != encoder["fingerprint"]:
+        raise ConfigError(
+            str(path),
+            came=f"statistics of {found.encoder.get('name')} "
+            f"({found.fingerprint[:12]}, width {len(found.mean)})",
+            allowed=f"of {encoder['name']} ({encoder['fingerprint'][:12]}, "
+            f"width {encoder['width']})",
+            do="Name the encoder that made them with --encoder; for files of pytorch-fid that is "
+            "the weights file of its Inception.",
+        )
+    return found
+
+
+def _is_inception(encoder: Mapping[str, Any]) -> bool:
+    return encoder.get("kind") == "inception"
+
+
 def import_pytorch_fid(
     path: Path, *, encoder: Mapping[str, Any] | None = None, num_images: int | None = None
 ) -> ReferenceStatistics:
@@ -223,9 +258,9 @@ def kernel_from_statistics(
 
 
 def supports_frechet(statistics: ReferenceStatistics) -> bool:
-    """Whether a Fréchet distance against these may be reported: N is known and at least 2 D."""
+    """Whether a Fréchet distance against these may be reported: N, where known, is at least 2 D."""
     number = statistics.num_images
-    return number is not None and frechet_is_meaningful(number, len(statistics.mean))
+    return number is None or frechet_is_meaningful(number, len(statistics.mean))
 
 
 def _same_encoder(real: ReferenceStatistics, generated: ReferenceStatistics) -> None:

@@ -64,6 +64,7 @@ class Provenance:
         software: program and version.
         request: hash of all that decides the pixels; equal requests need not be made twice.
         cut: end of the prompt that the text encoder did not see.
+        control: JSON that tells what steered the image beside the prompt; "" = nothing did.
     """
 
     prompt: str
@@ -80,6 +81,7 @@ class Provenance:
     software: str
     request: str = ""
     cut: str = ""
+    control: str = ""
 
 
 def save_png(image: Image.Image, path: Path, provenance: Provenance) -> str:
@@ -176,7 +178,7 @@ def _texts(provenance: Provenance) -> dict[str, str]:
         "request": provenance.request,
         "cut": provenance.cut,
     }
-    return texts
+    return texts | ({"control": provenance.control} if provenance.control else {})
 
 
 def _provenance(texts: dict[str, str]) -> Provenance:
@@ -195,6 +197,7 @@ def _provenance(texts: dict[str, str]) -> Provenance:
         software=str(texts["Software"]),
         request=str(texts["request"]),
         cut=str(texts["cut"]),
+        control=str(texts.get("control", "")),  # absent where nothing steered
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,8 +13,10 @@ from PIL import Image
 from crafts.core.artifacts import sha256_file, write_bytes
 from crafts.core.errors import ConfigError, DataError
 from crafts.core.runtime import say
+from crafts.generation.controls import Steering
 from crafts.generation.export import Provenance, contact_sheet, read_provenance, save_png
 from crafts.generation.plan import Item
+from crafts.sampling.control import render_map
 
 GRID_IMAGES = 48
 
@@ -81,30 +83,50 @@ def remove_stale(output: Path, names: set[str]) -> None:
         say(f"generate: {len(stale)} files of earlier requests removed from {output / 'images'}")
 
 
-def write_metadata(path: Path, made: Sequence[Made]) -> None:
-    """One row a file; ``file_name`` and ``text`` make it a Hugging Face imagefolder."""
+def write_metadata(path: Path, made: Sequence[Made], masks: Mapping[str, str]) -> None:
+    """One row a file; ``file_name`` and ``text`` make it a Hugging Face imagefolder.
+
+    Args:
+        path: of the table.
+        made: its rows.
+        masks: image -> its mask; the column ``mask``, which ``pack`` reads, is there with any.
+    """
     buffer = io.StringIO(newline="")
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(COLUMNS)
+    writer.writerow([*COLUMNS, "mask"] if masks else COLUMNS)
     for entry in made:
         item, draw, facts = entry.item, entry.item.draw, entry.item.provenance
         writer.writerow(
             [item.name, draw.prompt, item.row_id, draw.seed, draw.k, draw.negative_prompt,
-             draw.guidance_scale, facts.num_steps, facts.preset, entry.cut, entry.sha256]
+             draw.guidance_scale, facts.num_steps, facts.preset, entry.cut, entry.sha256,
+             *([masks.get(item.name, "")] if masks else [])]
         )  # fmt: skip
     write_bytes(path, buffer.getvalue().encode())
 
 
-def write_grid(output: Path, made: Sequence[Made], common: Provenance) -> None:
-    """The contact sheet of the first images, with their prompts as captions."""
+def write_grid(output: Path, made: Sequence[Made], steering: Steering, common: Provenance) -> None:
+    """The contact sheet of the first images, each after its control maps, with prompts below.
+
+    Args:
+        output: folder with ``images/``.
+        made: images of the run.
+        steering: knows the maps.
+        common: what all images share.
+    """
     shown = made[:GRID_IMAGES]
     if not shown:
         (output / "grid.png").unlink(missing_ok=True)  # of an earlier request
         return
-    images = []
+    images: list[Image.Image] = []
+    captions: list[str] = []
     for entry in shown:
+        for use in entry.item.draw.controls:
+            images.append(Image.fromarray(render_map(steering.map(use))))
+            captions.append(f"{use.kind} ({Path(use.source).name})")
         with Image.open(output / entry.item.name) as image:
             images.append(image.convert("RGB"))
-    sheet = contact_sheet(images, [entry.item.draw.prompt for entry in shown])
+        captions.append(entry.item.draw.prompt)
+    cells = 1 + max(len(entry.item.draw.controls) for entry in shown)
+    sheet = contact_sheet(images, captions, columns=cells * max(1, 4 // cells))
     prompts = dict.fromkeys(entry.item.draw.prompt for entry in shown)
     save_png(sheet, output / "grid.png", replace(common, prompt="\n".join(prompts), mpp=None))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from crafts.core.config import validate
 from crafts.core.errors import ConfigError, DataError, NotYetError
 from crafts.core.records import Ledger
 from crafts.core.runtime import pick_device, say
+from crafts.generation.controls import write_masks
 from crafts.generation.export import save_png
 from crafts.generation.folder import (
     Made,
@@ -59,19 +61,19 @@ def run(
     Args:
         config: see :class:`crafts.generation.plan.GenerateConfig`.
         inputs: prompt manifest; ``config.manifest`` when None.
-        output: gets ``images/<id>-<k>.png``, ``metadata.csv``, ``grid.png``, ``rejects.jsonl`` and
-            last ``manifest.json``.
+        output: gets ``images/<id>-<k>.png``, ``masks/<id>-<k>.png`` where nuclei control,
+            ``metadata.csv``, ``grid.png``, ``rejects.jsonl`` and last ``manifest.json``.
         bundle: the model; loaded from ``config.model`` when None.
         accept: quality gate of ``config.keep``.
 
     Raises:
         ConfigError: no prompts, a foreign output folder, ``keep`` without a gate, or a wish that
             the model cannot meet.
-        NotYetError: control, or other sizes.
+        NotYetError: other sizes.
         DataError: an unusable manifest, or too many bad rows.
         RetryError: another run holds the output folder, or the disk is full.
     """
-    _refuse_later(config, accept)
+    _refuse_no_gate(config, accept)
     source = inputs or config.manifest
     ledger = Ledger("generate")
     rows = _read_rows(config, source, ledger)
@@ -83,17 +85,24 @@ def run(
         guidance_scale=config.guidance_scale,
         extra=bundle.extra,
     )
-    plan = Plan(config, bundle, preset)
-    fingerprints = {"model": bundle.fingerprint}
+    plan = Plan(config, bundle, preset, source)
+    usable = plan.steering.prepare(rows, ledger)
+    if len(usable) < len(rows):
+        ledger.check(config.max_reject_fraction)
+    fingerprints = {"model": bundle.fingerprint} | {
+        f"control-{kind}": control.fingerprint for kind, control in plan.steering.networks.items()
+    }
     if source:
         fingerprints["manifest"] = sha256_file(source)
     with lock(output):
         (output / MANIFEST).unlink(missing_ok=True)
         (output / "images").mkdir(exist_ok=True)
-        made = _make_all(plan, rows, output, accept)
+        made, tried = _make_all(plan, usable, output, accept)
         ledger.write(output / "rejects.jsonl")
-        write_metadata(output / "metadata.csv", made)
-        write_grid(output, made, plan.common)
+        steered = {entry.item.name: entry.item.draw.controls for entry in made}
+        masks = write_masks(output, plan.steering, steered)
+        write_metadata(output / "metadata.csv", made, masks)
+        write_grid(output, made, plan.steering, plan.common)
         return finish(
             output,
             stage="generate",
@@ -101,7 +110,7 @@ def run(
             config=config.model_copy(update={"model": plan.common.model}),
             inputs=fingerprints,
             counts={**ledger.counts(), "images": len(made)},
-            extra=_facts(plan, made),
+            extra={**_facts(plan, made), **_yield(made, tried)},
         )
 
 
@@ -171,7 +180,12 @@ def make(plan: Plan, items: Sequence[Item], output: Path) -> list[Made]:
     start, before, told = time.monotonic(), len(made), set()
     draws = [item.draw for item in items]
     batches = iter_images(
-        plan.bundle, draws, plan.preset, batch_size=plan.config.batch_size, done=set(made)
+        plan.bundle,
+        draws,
+        plan.preset,
+        batch_size=plan.config.batch_size,
+        done=set(made),
+        controls=plan.steering.controls,
     )
     for batch in batches:
         for index, conditioning, pixels in batch:
@@ -189,7 +203,7 @@ def make(plan: Plan, items: Sequence[Item], output: Path) -> list[Made]:
 
 def keep_accepted(
     plan: Plan, rows: Sequence[PromptRow], output: Path, accept: Accept
-) -> list[Made]:
+) -> tuple[list[Made], dict[str, int]]:
     """For every row the first ``config.keep`` images that pass, tried in the order of ``k``.
 
     Args:
@@ -197,6 +211,9 @@ def keep_accepted(
         rows: usable rows.
         output: folder with ``images/``.
         accept: the gate.
+
+    Returns:
+        The images that pass, and how many were tried for each row.
 
     Raises:
         DataError: a row has fewer after ``TRIES`` images for each one wanted.
@@ -222,17 +239,10 @@ def keep_accepted(
                 if accept(image.convert("RGB"), entry.item.draw.prompt):
                     kept[entry.item.row_id].append(entry)
         say(f"generate: the gate passes {sum(map(len, kept.values()))} of {sum(tried.values())}")
-    return [entry for row in rows for entry in kept[row.id]]
+    return [entry for row in rows for entry in kept[row.id]], tried
 
 
-def _refuse_later(config: GenerateConfig, accept: Accept | None) -> None:
-    if config.control:
-        raise NotYetError(
-            "--control",
-            came=config.control[0],
-            allowed="no control for now",
-            do="Control by nuclei or fluorescence comes later; leave the option out.",
-        )
+def _refuse_no_gate(config: GenerateConfig, accept: Accept | None) -> None:
     if config.keep is not None and accept is None:
         raise ConfigError(
             "generate: keep",
@@ -297,15 +307,22 @@ def _open(config: GenerateConfig, bundle: Bundle | None) -> Bundle:
 
 def _make_all(
     plan: Plan, rows: Sequence[PromptRow], output: Path, accept: Accept | None
-) -> list[Made]:
-    """All images of the run; files of earlier requests are taken away."""
+) -> tuple[list[Made], dict[str, int]]:
+    """All images of the run, and how many the gate saw; files of earlier requests are removed."""
     if accept and plan.config.keep:
-        made = keep_accepted(plan, rows, output, accept)
+        made, tried = keep_accepted(plan, rows, output, accept)
         remove_stale(output, {entry.item.name for entry in made})
-        return made
+        return made, tried
     items = [item for row in rows for item in plan.items(row, range(plan.number(row)))]
     remove_stale(output, {item.name for item in items})  # before hours of work, as it may refuse
-    return make(plan, items, output)
+    return make(plan, items, output), {}
+
+
+def _yield(made: Sequence[Made], tried: Mapping[str, int]) -> dict[str, Any]:
+    """What the gate let pass of each row's images; nothing without a gate."""
+    kept = Counter(entry.item.row_id for entry in made)
+    rows = {name: {"listed": number, "kept": kept[name]} for name, number in tried.items()}
+    return {"yield": rows} if rows else {}
 
 
 def _facts(plan: Plan, made: Sequence[Made]) -> dict[str, Any]:

@@ -12,12 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from crafts.core.errors import DataError, NotYetError
+from crafts.core.errors import DataError
 from crafts.core.records import Ledger
 
 REQUIRED = ("id", "prompt")
-OPTIONAL = ("negative_prompt", "seed", "num_images", "guidance_scale")
-LATER = ("nuclei", "fluorescence")
+OPTIONAL = (
+    *("negative_prompt", "seed", "num_images", "guidance_scale"),
+    *("nuclei", "fluorescence"),
+)
 MAX_PROMPT = 20_000
 MAX_IMAGES = 100_000
 
@@ -34,6 +36,8 @@ class PromptRow:
     seed: int | None = None
     num_images: int | None = None
     guidance_scale: float | None = None
+    nuclei: str | None = None
+    fluorescence: str | None = None
 
 
 def prompt_rows(prompts: Sequence[str]) -> list[dict[str, Any]]:
@@ -64,7 +68,7 @@ def load_rows(path: Path) -> list[Any]:
 
 def unknown_columns(rows: Sequence[Any]) -> list[str]:
     """Columns that mean nothing here, so that a misspelt one can be named."""
-    known = {*REQUIRED, *OPTIONAL, *LATER}
+    known = {*REQUIRED, *OPTIONAL}
     return sorted({str(key) for row in rows if isinstance(row, dict) for key in row} - known)
 
 
@@ -78,9 +82,6 @@ def check_rows(
         ledger: counts the rows of this shard.
         shard: (K, N): rows whose index modulo N is K - 1.
         num_prompts: so many rows, the first, come from prompts and not from a manifest.
-
-    Raises:
-        NotYetError: a row asks for control by nuclei or fluorescence.
     """
     usable, taken = [], set()
     for index, raw in enumerate(rows):
@@ -118,21 +119,15 @@ def _name(raw: Any, row: int, prompt: int) -> str:
 def _check_row(raw: Any) -> PromptRow:
     if isinstance(raw, str):
         raise ValueError(raw)
-    for column in LATER:
-        if not _missing(raw.get(column)):
-            raise NotYetError(
-                f"manifest column {column}",
-                came=repr(raw[column])[:80],
-                allowed="an empty column for now",
-                do="Control of nuclei and fluorescence comes later; remove the column.",
-            )
     return PromptRow(
         id=_id(raw.get("id")),
         prompt=check_prompt(raw.get("prompt")),
-        negative_prompt=_negative(raw.get("negative_prompt")),
+        negative_prompt=_optional_text("negative_prompt", raw.get("negative_prompt")),
         seed=_integer("seed", raw.get("seed"), 0, 2**63 - 1),
         num_images=_integer("num_images", raw.get("num_images"), 1, MAX_IMAGES),
         guidance_scale=_scale(raw.get("guidance_scale")),
+        nuclei=_optional_text("nuclei", raw.get("nuclei")),
+        fluorescence=_optional_text("fluorescence", raw.get("fluorescence")),
     )
 
 
@@ -170,8 +165,8 @@ def check_prompt(value: Any) -> str:
     return check_text("prompt", value)
 
 
-def _negative(value: Any) -> str | None:
-    return None if _missing(value) else check_text("negative_prompt", value)
+def _optional_text(column: str, value: Any) -> str | None:
+    return None if _missing(value) else check_text(column, value)
 
 
 def check_text(column: str, value: Any) -> str:

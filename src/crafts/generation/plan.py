@@ -12,6 +12,13 @@ from pydantic import Field, field_validator
 
 from crafts.core.artifacts import sha256_bytes, tool_versions
 from crafts.core.config import Config
+from crafts.generation.controls import (
+    ControlFolders,
+    FluorescenceOptions,
+    MaskOptions,
+    Steering,
+    parse_options,
+)
 from crafts.generation.export import Provenance
 from crafts.generation.manifest import PromptRow, check_prompt, check_text
 from crafts.sampling.conditioning import Draw
@@ -46,7 +53,14 @@ class GenerateConfig(Config):
         None, pattern=r"^[1-9]\d*(x[1-9]\d*)?$", description="pixels, PX or WxH"
     )
     batch_size: int = Field(4, ge=1, le=4096, description="images a pass; never changes an image")
-    control: tuple[str, ...] = Field((), description="KIND=IMAGE (comes later)")
+    control: tuple[str, ...] = Field(
+        (),
+        description="KIND=IMAGE[@WEIGHT[,START-STOP]]; KIND is nuclei or fluorescence, START and "
+        "STOP are shares of the steps",
+    )
+    controls: ControlFolders = ControlFolders()
+    masks: MaskOptions = MaskOptions()
+    fluorescence: FluorescenceOptions = FluorescenceOptions()
     shard: str | None = Field(
         None,
         pattern=r"^[1-9]\d*/[1-9]\d*$",
@@ -104,10 +118,21 @@ class Plan:
         config: of the run.
         bundle: the model.
         preset: resolved.
+        source: manifest of prompts; paths in it start from its folder.
     """
 
-    def __init__(self, config: GenerateConfig, bundle: Bundle, preset: Preset) -> None:
+    def __init__(
+        self, config: GenerateConfig, bundle: Bundle, preset: Preset, source: Path | None = None
+    ) -> None:
         self.config, self.bundle, self.preset = config, bundle, preset
+        self.steering = Steering(
+            bundle,
+            parse_options(config.control),
+            Path() if source is None else source.parent,
+            folders=config.controls,
+            masks=config.masks,
+            fluorescence=config.fluorescence,
+        )
         mpp = bundle.mpp
         self.common = Provenance(
             prompt="", negative_prompt="", seed=None, k=None, model=_model_name(config.model),
@@ -133,6 +158,7 @@ class Plan:
                 if row.negative_prompt is None
                 else row.negative_prompt,
                 guidance_scale=self.preset.guidance_scale if scale is None else scale,
+                controls=self.steering.uses(row),
             )
             yield Item(row.id, draw, self.provenance(draw))
 
@@ -146,6 +172,7 @@ class Plan:
             k=draw.k,
             guidance_scale=draw.guidance_scale,
             request=self._request(draw),
+            control=self.steering.describe(draw.controls),
         )
 
     def _request(self, draw: Draw) -> str:
@@ -163,6 +190,8 @@ class Plan:
             draw.k,
             draw.guidance_scale,
         ]
+        if draw.controls:
+            decides += self.steering.identity(draw.controls)
         return sha256_bytes(json.dumps(decides, ensure_ascii=False).encode())
 
 

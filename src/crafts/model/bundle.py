@@ -91,12 +91,14 @@ def load_bundle(source: str | Path, *, network: bool = False) -> Bundle:
     manifest = artifacts.verify(folder) if ours else None
     _check_index(folder)
     codec = load_codec(folder / "vae")
+    extra = manifest.extra if manifest else {}
     text = TextConditioner(
-        load_tokenizer(folder / "tokenizer"), load_module(folder / "text_encoder", CLIPTextModel)
+        load_tokenizer(folder / "tokenizer"),
+        load_module(folder / "text_encoder", CLIPTextModel),
+        padded=bool(extra.get("padded_text", True)),
     )
     denoiser = load_diffusers_module(folder / "unet", (UNet2DConditionModel,))
     _check_fit(folder, codec, text, denoiser)
-    extra = manifest.extra if manifest else {}
     return Bundle(
         codec=codec,
         text=text,
@@ -107,7 +109,7 @@ def load_bundle(source: str | Path, *, network: bool = False) -> Bundle:
         extra={
             key: value
             for key, value in extra.items()
-            if key not in ("licence", "mpp", "native_size")
+            if key not in ("licence", "mpp", "native_size", "padded_text")
         },
         fingerprint=artifacts.fingerprint(folder) if ours else _hash_folder(folder),
     )
@@ -169,6 +171,8 @@ def save_bundle(
         "mpp": bundle.mpp,
         "native_size": bundle.native_size,
     }
+    if not bundle.text.padded:
+        extra["padded_text"] = False
     with artifacts.staging(folder) as temporary:
         save_codec(bundle.codec, temporary / "vae", half=half)
         save_module(bundle.text.encoder, temporary / "text_encoder", half=half)

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from crafts.core import artifacts
 from crafts.core.config import Config
 from crafts.core.errors import ConfigError, DataError
-from crafts.model.folders import load_diffusers_module, save_module
+from crafts.model.folders import check_safetensors, load_diffusers_module, save_module
 
 _VOLATILE_KEYS = ("_diffusers_version", "_name_or_path", "_class_name", "_use_default_values")
 _MARGIN = 0.2  # room above zero for tiles unlike those of the initialisation, in feature units
@@ -175,18 +175,39 @@ def save_codec(codec: Codec, folder: Path, *, half: bool = False) -> None:
 
 
 def load_codec(folder: Path) -> Codec:
-    """Read a folder of :func:`save_codec`, or the ``vae`` folder of a pipeline, in float32.
+    """Read a folder of :func:`save_codec`, or the ``vae`` of a pipeline, in float32.
 
     A manifest, where there is one, is checked first.
+
+    Args:
+        folder: as :func:`codec_folder` takes it.
 
     Raises:
         ConfigError: no such folder, not one of the two classes, or no safetensors in it.
         IntegrityError: a file differs from the manifest.
         DataError: the weights do not fit the configuration.
     """
+    folder = codec_folder(folder)
     if (folder / artifacts.MANIFEST).is_file():
         artifacts.verify(folder)
     return Codec(load_diffusers_module(folder, (AutoencoderKL, AutoencoderTiny)))
+
+
+def codec_folder(folder: Path) -> Path:
+    """An autoencoder's own folder, or that of the whole pipeline which the folder is."""
+    return folder / "vae" if (folder / "model_index.json").is_file() else folder
+
+
+def weights_file(folder: Path) -> Path:
+    """The file that :func:`load_codec` reads the weights of a folder from.
+
+    Raises:
+        ConfigError: the folder holds no safetensors.
+    """
+    folder = codec_folder(folder)
+    variant = check_safetensors(folder)
+    middle = f".{variant}" if variant else ""
+    return folder / f"diffusion_pytorch_model{middle}.safetensors"
 
 
 def fold_normalisation(codec: Codec, mean: Tensor, std: Tensor) -> Codec:

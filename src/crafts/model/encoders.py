@@ -16,6 +16,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import (
+    CLIPModel,
+    CLIPTextConfig,
     CLIPTokenizer,
     RegNetConfig,
     RegNetModel,
@@ -28,7 +30,7 @@ from transformers import (
 from crafts.core import artifacts
 from crafts.core.config import Config, validate
 from crafts.core.errors import ConfigError, DataError
-from crafts.model.folders import read_json
+from crafts.model.folders import load_with_report, read_json
 from crafts.model.text import (
     TextConditioner,
     TextConfig,
@@ -249,6 +251,58 @@ def load_dual_encoder(folder: Path) -> DualEncoder:
     return encoder.eval()
 
 
+def load_text_conditioner(folder: Path) -> TextConditioner:
+    """Tokenizer and text half of a CLIP folder; its image half is left aside.
+
+    Args:
+        folder: of :func:`save_dual_encoder`, or in the layout of transformers (OpenAI's CLIP,
+            PLIP, QuiltNet), where ``pytorch_model.bin`` is read for its tensors if nothing better
+            is there.
+
+    Raises:
+        ConfigError: no such folder, or another model.
+        IntegrityError: a file differs from the manifest.
+        DataError: the weights are damaged or do not fit the configuration.
+    """
+    values = read_json(folder / "config.json")
+    if values.get("model_type") != "clip":
+        return load_dual_encoder(folder).text_conditioner()
+    both = load_with_report(folder, CLIPModel, allow_bin=True)[0]
+    return TextConditioner(load_tokenizer(folder), both.text_model)
+
+
+def identify_clip(folder: Path) -> str:
+    """Identity of a folder of :func:`load_text_conditioner`: its manifest's, or its files'.
+
+    Raises:
+        IntegrityError: the manifest cannot be read.
+    """
+    if (folder / artifacts.MANIFEST).is_file():
+        return artifacts.fingerprint(folder)
+    kinds = {".safetensors", ".bin", ".json", ".txt"}
+    names = sorted(path.name for path in folder.iterdir() if path.suffix in kinds)
+    lines = "".join(f"{name} {artifacts.sha256_file(folder / name)}\n" for name in names)
+    return artifacts.sha256_bytes(lines.encode())
+
+
+def read_text_config(folder: Path) -> TextConfig:
+    """Sizes of the text half of a folder of :func:`load_text_conditioner`, which says what fails.
+
+    Raises:
+        ConfigError: no such folder, or another model.
+    """
+    values = read_json(folder / "config.json")
+    if values.get("model_type") != "clip":
+        return read_dual_encoder_config(folder).text
+    sizes = CLIPTextConfig(**(values.get("text_config") or {}))
+    return TextConfig(
+        width=sizes.hidden_size,
+        num_layers=sizes.num_hidden_layers,
+        num_heads=sizes.num_attention_heads,
+        intermediate=sizes.intermediate_size,
+    )
+
+
 def read_dual_encoder_config(folder: Path) -> DualEncoderConfig:
     """The sizes of a dual encoder that was saved.
 
@@ -260,7 +314,7 @@ def read_dual_encoder_config(folder: Path) -> DualEncoderConfig:
         raise ConfigError(
             f"{folder / 'config.json'}: _class_name",
             came="another model",
-            allowed="'DualEncoder'",
+            allowed="'DualEncoder', or for text alone a CLIP of transformers",
             do="Pass an image-text encoder that crafts trained.",
         )
     return validate(DualEncoderConfig, values, str(folder / "config.json"))

@@ -8,6 +8,7 @@ import pickle
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import torch
@@ -165,7 +166,7 @@ def load_with_report(
         pickle.UnpicklingError,
         SafetensorError,
     ) as error:
-        reason = " ".join(str(error).split())[:160]
+        reason = shorten(str(error), 160, placeholder=" ...")
         raise DataError(
             str(folder),
             came=f"unreadable weights ({reason})",
@@ -247,7 +248,7 @@ def fetch_snapshot(
         )
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
         reason = (
-            " ".join(str(error).split())[:160]
+            shorten(str(error), 160, placeholder=" ...")
             if network
             else "no such folder, and no downloaded copy"
         )

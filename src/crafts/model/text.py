@@ -51,12 +51,15 @@ class TextFeatures:
 
     Attributes:
         tokens: [B, T, D], T = 77 times the largest number of chunks of the call.
+        lengths: how many of the T tokens each prompt is told by, from the first: T where padding
+            counts, else those up to its own last end token.
         pooled: [B, D], at the end-of-text token of the first chunk.
         chunks: chunks that each prompt fills by itself, >= 1.
         cut: the end of each prompt that did not fit, verbatim; "" where all was used.
     """
 
     tokens: Tensor
+    lengths: list[int]
     pooled: Tensor
     chunks: list[int]
     cut: list[str]
@@ -68,12 +71,17 @@ class TextConditioner:
     Args:
         tokenizer: a CLIP tokenizer; its length is pinned to that of the encoder.
         encoder: the text model.
+        padded: whether the padding up to 77 is part of what a denoiser is told, as SD-1.5 has it;
+            without it, a short prompt has few tokens. The encoder is causal, so that the features
+            of a prompt's own tokens are the same either way.
 
     Raises:
         ConfigError: the encoder has fewer embeddings than the tokenizer has tokens.
     """
 
-    def __init__(self, tokenizer: CLIPTokenizer, encoder: CLIPTextModel) -> None:
+    def __init__(
+        self, tokenizer: CLIPTokenizer, encoder: CLIPTextModel, *, padded: bool = True
+    ) -> None:
         if len(tokenizer) > encoder.config.vocab_size:
             raise ConfigError(
                 "text_encoder/config.json: vocab_size",
@@ -81,7 +89,7 @@ class TextConditioner:
                 allowed=f"at least the {len(tokenizer)} tokens of the tokenizer",
                 do="Pair the text encoder with its own tokenizer.",
             )
-        self.tokenizer, self.encoder = tokenizer, encoder
+        self.tokenizer, self.encoder, self.padded = tokenizer, encoder, padded
         self.chunk_length = int(encoder.config.max_position_embeddings)
         self.width = int(encoder.config.hidden_size)
         tokenizer.model_max_length = (
@@ -92,16 +100,30 @@ class TextConditioner:
         """Number of tokens of a text with the begin and end token, not limited to one chunk."""
         return len(self._split(text)[0]) + 2
 
-    def token_ids(self, text: str, max_chunks: int = 4) -> tuple[list[list[int]], str]:
-        """Chunks of ids, each begin + content + end + padding, and the text that did not fit."""
+    def token_ids(
+        self, text: str, max_chunks: int = 4, max_tokens: int | None = None
+    ) -> tuple[list[list[int]], str]:
+        """Chunks of ids, each begin + content + end + padding, and the text that did not fit.
+
+        Args:
+            text: one prompt.
+            max_chunks: chunks that are kept, >= 1.
+            max_tokens: tokens that are kept, begin and end of every chunk included, >= 3.
+        """
         ids, starts = self._split(text)
         content = self.chunk_length - 2
         limit = max_chunks * content
-        pieces = [ids[i : i + content] for i in range(0, min(len(ids), limit), content)] or [[]]
+        if max_tokens is not None:
+            whole, rest = divmod(max_tokens, self.chunk_length)
+            limit = min(limit, whole * content + max(0, rest - 2))
+        kept = ids[:limit]
+        pieces = [kept[i : i + content] for i in range(0, len(kept), content)] or [[]]
         cut = text[starts[limit] :] if len(ids) > limit else ""
         return [self._close(piece) for piece in pieces], cut
 
-    def encode(self, prompts: Sequence[str], max_chunks: int = 4) -> TextFeatures:
+    def encode(
+        self, prompts: Sequence[str], max_chunks: int = 4, max_tokens: int | None = None
+    ) -> TextFeatures:
         """Encode prompts together; up to 75 content tokens give what diffusers' pipeline computes.
 
         A longer prompt is split into chunks which are encoded one by one and joined along T.
@@ -110,6 +132,7 @@ class TextConditioner:
         Args:
             prompts: B texts.
             max_chunks: text beyond so many chunks is left out and returned in ``cut``.
+            max_tokens: likewise, see :meth:`token_ids`.
 
         Raises:
             ConfigError: no prompt, or ``max_chunks`` below 1.
@@ -121,7 +144,7 @@ class TextConditioner:
                 allowed="at least one of each",
                 do="Pass a prompt.",
             )
-        split = [self.token_ids(prompt, max_chunks) for prompt in prompts]
+        split = [self.token_ids(prompt, max_chunks, max_tokens) for prompt in prompts]
         chunks = [len(pieces) for pieces, _ in split]
         longest = max(chunks)
         empty = self._close([])
@@ -133,7 +156,10 @@ class TextConditioner:
             len(prompts), longest * self.chunk_length, self.width
         )
         pooled = output.pooler_output.reshape(len(prompts), longest, self.width)[:, 0]
-        return TextFeatures(tokens, pooled, chunks, [cut for _, cut in split])
+        lengths = [self._length(pieces) for pieces, _ in split]
+        if self.padded:
+            lengths = [tokens.shape[1]] * len(prompts)
+        return TextFeatures(tokens, lengths, pooled, chunks, [cut for _, cut in split])
 
     def to(self, *args: Any, **kwargs: Any) -> TextConditioner:
         """Move or cast the encoder in place, as ``torch.nn.Module.to``."""
@@ -150,6 +176,11 @@ class TextConditioner:
             verbose=False,
         )
         return encoded["input_ids"], [start for start, _ in encoded["offset_mapping"]]
+
+    def _length(self, pieces: list[list[int]]) -> int:
+        """Tokens up to the first end token of the last chunk, which it includes."""
+        before = self.chunk_length * (len(pieces) - 1)
+        return before + pieces[-1].index(self.tokenizer.eos_token_id) + 1
 
     def _close(self, content: list[int]) -> list[int]:
         ids = [self.tokenizer.bos_token_id, *content, self.tokenizer.eos_token_id]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
+
+from crafts.sampling.control import ControlUse
 
 
 @dataclass(frozen=True)
@@ -19,6 +21,7 @@ class Draw:
         k: index of the image among those of its row, from 0.
         negative_prompt: text that takes the place of the unconditional; "" is the unconditional.
         guidance_scale: 1.0 = off.
+        controls: what steers the image beside the prompt.
     """
 
     prompt: str
@@ -26,6 +29,7 @@ class Draw:
     k: int = 0
     negative_prompt: str = ""
     guidance_scale: float = 1.0
+    controls: tuple[ControlUse, ...] = ()
 
     @property
     def guided(self) -> bool:
@@ -39,7 +43,8 @@ class Conditioning:
 
     Attributes:
         tokens: [T, D] text features of the prompt.
-        unconditional: [T, D] text features of the negative prompt; None without guidance.
+        unconditional: [U, D] text features of the negative prompt, U = T where padding counts;
+            None without guidance.
         cut: end of the prompt that did not fit into the text encoder's limit, "" when all did.
         negative_cut: the same of the negative prompt.
     """
@@ -54,7 +59,7 @@ class EncodesText(Protocol):
     """The part of the text conditioner that is needed here."""
 
     def encode(self, prompts: Sequence[str]) -> Any:
-        """Prompts -> features with ``tokens`` [B, T, D] and ``cut``, one string a prompt."""
+        """Prompts -> ``tokens`` [B, T, D], and for each prompt ``lengths`` and ``cut``."""
         ...
 
 
@@ -79,16 +84,24 @@ def encode_draws(text: EncodesText, draws: Sequence[Draw]) -> list[Conditioning]
 
 
 def group_draws(draws: Sequence[Draw], conditionings: Sequence[Conditioning]) -> list[list[int]]:
-    """Indices of draws that may share a batch: same number of text tokens, same guidance scale."""
-    groups: dict[tuple[int, float], list[int]] = {}
-    for index, (draw, conditioning) in enumerate(zip(draws, conditionings, strict=True)):
-        groups.setdefault((conditioning.tokens.shape[0], draw.guidance_scale), []).append(index)
+    """Indices of draws that may share a batch.
+
+    They have the same numbers of text tokens, the same guidance scale, and controls of the same
+    kinds and weights.
+    """
+    groups: dict[Hashable, list[int]] = {}
+    for index, (draw, item) in enumerate(zip(draws, conditionings, strict=True)):
+        without = 0 if item.unconditional is None else len(item.unconditional)
+        steered = tuple((use.kind, use.weight, use.start, use.stop) for use in draw.controls)
+        key = (len(item.tokens), without, draw.guidance_scale, steered)
+        groups.setdefault(key, []).append(index)
     return list(groups.values())
 
 
 def _encode(text: EncodesText, prompt: str, negative_prompt: str | None) -> Conditioning:
+    prompts = [prompt] if negative_prompt is None else [prompt, negative_prompt]
+    features = text.encode(prompts)
+    own = [row[:length] for row, length in zip(features.tokens, features.lengths, strict=True)]
     if negative_prompt is None:
-        features = text.encode([prompt])
-        return Conditioning(features.tokens[0], None, features.cut[0])
-    features = text.encode([prompt, negative_prompt])
-    return Conditioning(features.tokens[0], features.tokens[1], features.cut[0], features.cut[1])
+        return Conditioning(own[0], None, features.cut[0])
+    return Conditioning(own[0], own[1], *features.cut)

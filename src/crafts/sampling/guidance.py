@@ -31,7 +31,8 @@ def guided(
     Args:
         denoiser: the network.
         tokens: [B, T, D] features of the prompts.
-        unconditional: [B, T, D] features of the empty or negative prompts; may be None at scale 1.
+        unconditional: [B, U, D] features of the empty or negative prompts; may be None at scale 1.
+            Where U is not T, the denoiser is called for each by itself.
         scale: 1.0 = off, and then the denoiser is called once, without the unconditional.
 
     Raises:
@@ -46,10 +47,14 @@ def guided(
             allowed="1.0, or both",
             do="Encode the negative (or empty) prompt as well.",
         )
-    both = torch.cat([unconditional, tokens])
+    together = unconditional.shape == tokens.shape
+    both = torch.cat([unconditional, tokens]) if together else tokens
 
     def denoise(x_t: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
-        without, with_text = denoiser(torch.cat([x_t, x_t]), t, both).chunk(2)
+        if together:
+            without, with_text = denoiser(torch.cat([x_t, x_t]), t, both).chunk(2)
+        else:
+            without, with_text = denoiser(x_t, t, unconditional), denoiser(x_t, t, tokens)
         return without + scale * (with_text - without)
 
     return denoise

@@ -11,6 +11,7 @@ import torch
 from crafts.core.errors import ConfigError
 from crafts.core.runtime import generator_for
 from crafts.sampling.conditioning import Conditioning, Draw, encode_draws, group_draws
+from crafts.sampling.control import BoundControl, Controls, additions, bind_controls
 from crafts.sampling.guidance import Denoise, TextDenoiser, conditioned, guided, within
 
 if TYPE_CHECKING:
@@ -155,8 +156,13 @@ def sample(denoise: Denoise, noise: torch.Tensor, scheduler: Any) -> torch.Tenso
     return x_t
 
 
-def network_denoiser(network: torch.nn.Module) -> TextDenoiser:
-    """A diffusers U-Net as a plain function; works in its type, answers in the caller's."""
+def network_denoiser(network: torch.nn.Module, bound: Sequence[BoundControl] = ()) -> TextDenoiser:
+    """A diffusers U-Net as a plain function; works in its type, answers in the caller's.
+
+    Args:
+        network: the U-Net.
+        bound: ControlNets that steer it, with the maps of the batch to come.
+    """
     parameter = next(network.parameters())
     dtype, on_cpu = parameter.dtype, parameter.device.type == "cpu"
     layout = torch.channels_last if on_cpu else torch.preserve_format
@@ -165,7 +171,9 @@ def network_denoiser(network: torch.nn.Module) -> TextDenoiser:
 
     def denoiser(x_t: torch.Tensor, t: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
         inputs = x_t.to(dtype=dtype, memory_format=layout)
-        answer = network(inputs, t, encoder_hidden_states=tokens.to(dtype), return_dict=False)
+        tokens = tokens.to(dtype)
+        steered = additions(bound, inputs, t, tokens)
+        answer = network(inputs, t, encoder_hidden_states=tokens, return_dict=False, **steered)
         return answer[0].to(x_t.dtype)
 
     return denoiser
@@ -217,6 +225,7 @@ def iter_images(
     *,
     batch_size: int = 4,
     done: Collection[int] = (),
+    controls: Controls | None = None,
 ) -> Iterator[list[tuple[int, Conditioning, np.ndarray]]]:
     """Make the images of many draws, batch by batch.
 
@@ -229,6 +238,7 @@ def iter_images(
         preset: solver and steps.
         batch_size: images a call of the denoiser (twice as many under guidance).
         done: indices of draws that need not be made.
+        controls: ControlNets and maps of the draws that are controlled.
 
     Yields:
         For every batch those not in ``done``: (index, conditioning, image [H, W, 3] uint8).
@@ -245,20 +255,30 @@ def iter_images(
                 if all(start + i in done for i in batch):
                     continue
                 chosen = [conditionings[i] for i in batch]
-                images = _make(bundle, [window[i] for i in batch], chosen, preset)
+                asked = [window[i] for i in batch]
+                images = _make(bundle, asked, chosen, preset, controls=controls)
                 rows = zip(batch, chosen, images, strict=True)
                 yield [(start + i, item, image) for i, item, image in rows if start + i not in done]
 
 
 def _make(
-    bundle: Bundle, draws: Sequence[Draw], conditionings: Sequence[Conditioning], preset: Preset
+    bundle: Bundle,
+    draws: Sequence[Draw],
+    conditionings: Sequence[Conditioning],
+    preset: Preset,
+    *,
+    controls: Controls | None,
 ) -> np.ndarray:
-    """Images [B, H, W, 3] uint8 of one batch with one guidance scale."""
+    """Images [B, H, W, 3] uint8 of one batch with one guidance scale and controls of one kind."""
     side = bundle.native_size // bundle.codec.factor
     noise = draw_noise(draws, (bundle.codec.channels, side, side))
-    denoiser = network_denoiser(bundle.denoiser)
     device = next(bundle.denoiser.parameters()).device
     preset = replace(preset, guidance_scale=draws[0].guidance_scale)
+    bound: list[BoundControl] = []
+    if controls is not None:
+        timesteps = build_scheduler(bundle.schedule.config, preset).timesteps
+        bound = bind_controls(controls, [draw.controls for draw in draws], timesteps, device)
+    denoiser = network_denoiser(bundle.denoiser, bound)
     latents = sample_latents(
         denoiser, conditionings, noise.to(device), preset, bundle.schedule.config
     )

@@ -7,9 +7,9 @@ level that is at least as fine; a level within 0.9 % of that resolution is taken
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -38,6 +38,12 @@ class View:
     downsample: tuple[float, float]
     scale: tuple[float, float]
     mpp: tuple[float, float]
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> View:
+        """The view that ``dataclasses.asdict`` and JSON made lists of."""
+        pairs = {name: tuple(values[name]) for name in ("downsample", "scale", "mpp")}
+        return cls(level=values["level"], **pairs)
 
     @property
     def is_exact(self) -> bool:

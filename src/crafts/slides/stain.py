@@ -25,7 +25,7 @@ _BETA = 0.15  # optical density below which a pixel is glass
 _IO = 240.0  # brightness of glass
 _MIN_TISSUE, _MIN_PIXELS = 0.1, 1000
 _ANGLES = 10.0, 80.0  # degrees between the dyes
-_DYE_RATIO = 0.2, 5.0  # to the reference
+_RATIO = 0.2, 5.0  # of dye, or of spread, to the reference
 _RANK = 1e-3  # second eigenvalue to the first
 # reference of Macenko's published code: columns are hematoxylin and eosin
 _REFERENCE = np.array([[0.5626, 0.2159], [0.7201, 0.8012], [0.4062, 0.5581]])
@@ -74,22 +74,21 @@ def fit_stain(pixels: NDArray[np.uint8], method: Literal["macenko", "reinhard"])
         method: which.
 
     Raises:
-        StainRefusedError: "tissue" (under 10 %), "rank" (one dye), "angle" (of the dyes outside of
-            10 to 80 degrees), "dye" (not 0.2 to 5 times the reference).
+        StainRefusedError: "tissue" (under 10 %); Macenko: "rank" (one dye), "angle" (of the dyes
+            outside of 10 to 80 degrees), "dye" (not 0.2 to 5 times the reference); Reinhard:
+            "spread" (not 0.2 to 5 times the reference).
     """
     flat = pixels.reshape(-1, 3)
     density = _density(flat)
     tissue = _find_tissue(density, method)
     if method == "reinhard":
         lab = _lab(flat[tissue])
+        if not _within(lab.std(0) / _REFERENCE_LAB[1]):
+            raise StainRefusedError("spread")
         return StainFit("reinhard", _as_tuples(np.stack([lab.mean(0), lab.std(0)])))
     dyes = _find_dyes(density[tissue])
     most = np.percentile(_amounts(density, dyes), 99, axis=1)
-    ratio = most / _REFERENCE_DYE
-    if (
-        not (np.isfinite(ratio).all() and (ratio >= _DYE_RATIO[0]).all())
-        or (ratio > _DYE_RATIO[1]).any()
-    ):
+    if not _within(most / _REFERENCE_DYE):
         raise StainRefusedError("dye")
     return StainFit("macenko", _as_tuples(np.vstack([dyes, most])))
 
@@ -113,6 +112,11 @@ def normalise_stain(pixels: NDArray[np.uint8], fit: StainFit) -> NDArray[np.uint
     amounts = _amounts(density, values[:3]) * (_REFERENCE_DYE / values[3])[:, None]
     colours = _IO * np.exp(-_REFERENCE @ amounts)
     return np.clip(colours.T, 0, 255).astype(np.uint8).reshape(pixels.shape)
+
+
+def _within(ratio: Floats) -> bool:
+    """Whether the reference lies near enough to be reached without inventing colour."""
+    return bool(((ratio >= _RATIO[0]) & (ratio <= _RATIO[1])).all())  # no NaN passes
 
 
 def _density(flat: NDArray[np.uint8]) -> Floats:

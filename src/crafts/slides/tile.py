@@ -28,8 +28,14 @@ from crafts.core.errors import DataError
 from crafts.core.records import Ledger
 from crafts.core.runtime import say
 from crafts.slides.options import TileConfig
-from crafts.slides.processes import Crew, Task
-from crafts.slides.publish import (
+from crafts.slides.placing.places import FindPlaces, Places, load_places, require_places
+from crafts.slides.placing.regions import find_region_file
+from crafts.slides.reading.resolution import SlideReadError, find_row, load_overrides
+from crafts.slides.reading.sources import Source, identity, list_sources, load_patients, patient_of
+from crafts.slides.running.cluster import RayCrew
+from crafts.slides.running.processes import Crew, Task
+from crafts.slides.running.publish import (
+    FOLDERS,
     TILES,
     Finished,
     collect,
@@ -38,8 +44,6 @@ from crafts.slides.publish import (
     read_plan,
     write_listing,
 )
-from crafts.slides.resolution import SlideReadError, load_overrides, override_for
-from crafts.slides.sources import Source, identity, list_sources
 from crafts.slides.work import Job, cut_block, plan_slide
 
 __all__ = ["TileConfig", "run"]
@@ -57,17 +61,27 @@ class _Progress:
     starts: tuple[int, ...] = ()
 
 
+@dataclass(frozen=True)
+class _Tables:
+    """What the user says of slides: resolution, patient (None: nothing), and places to cut."""
+
+    mpp: dict[str, float]
+    patients: dict[str, str] | None
+    places: FindPlaces | None
+
+
 @dataclass
 class _Run:
     """What is done and what is to do: slides that wait, tasks that are ready, slides half done."""
 
     config: TileConfig
-    overrides: dict[str, float]
+    tables: _Tables
     output: Path
     waiting: deque[Source]
     ready: deque[Task] = field(default_factory=deque)
     busy: dict[str, _Progress] = field(default_factory=dict)
     found: dict[str, Finished] = field(default_factory=dict)
+    patients: dict[str, str] = field(default_factory=dict)
     faults: dict[str, str] = field(default_factory=dict)
 
     def next_task(self) -> Task | None:
@@ -78,6 +92,9 @@ class _Run:
             source = self.waiting.popleft()
             try:
                 progress = self._begin(source)
+            except DataError as error:
+                self._reject(source.name, str(error))
+                continue
             except OSError as error:
                 raise_disk_full(error, self.output)
                 self._reject(source.name, f"{source.path}: {error.strerror or error}")
@@ -104,8 +121,10 @@ class _Run:
 
     def _begin(self, source: Source) -> _Progress | None:
         """Take over a finished slide, or prepare a folder to work in."""
-        mpp = override_for(source.path, self.overrides)
-        key = _key(source, mpp, self.config)
+        self.patients[source.name] = patient_of(source, self.tables.patients)
+        mpp = find_row(source.path, self.tables.mpp)
+        places = require_places(self.tables.places, source.path, self.config.coordinates)
+        key = _key(source, mpp, places, self.config)
         finished = find_finished(self.output / TILES / source.name, key)
         if finished:
             self.found[source.name] = finished
@@ -114,7 +133,7 @@ class _Run:
         # a name of its own: a process of a run that was killed may still write into its old folder
         folder = self.output / _WORK / f"{os.getpid()}-{source.name}"
         folder.mkdir()
-        return _Progress(Job(source.name, source.path, mpp, self.config, folder), key)
+        return _Progress(Job(source.name, source.path, mpp, self.config, folder, places), key)
 
     def _plan_blocks(self, progress: _Progress) -> str:
         job = progress.job
@@ -155,25 +174,30 @@ def run(config: TileConfig, inputs: Path, output: Path) -> Manifest:
         config: see :class:`TileConfig`.
         inputs: folder of slides, or one slide.
         output: gets ``tiles/<slide>/``, ``metadata.csv``, ``slides.jsonl``, ``trident/`` and
-            ``clam/`` (coordinates), ``rejects.jsonl`` and last ``manifest.json``. What an earlier
-            run finished there for the same slides and configuration is kept.
+            ``clam/`` (coordinates), ``tissue/`` (masks and outlines), ``rejects.jsonl`` and last
+            ``manifest.json``. What an earlier run finished there for the same slides and
+            configuration is kept.
 
     Raises:
-        ConfigError: a path does not exist, the csv is unusable, or ``output`` is foreign.
+        ConfigError: a path does not exist, a csv is unusable, or ``output`` is foreign.
         DataError: no slide could be used, or too many were rejected; the others stay in ``output``.
         RetryError: the disk is full, or another run holds ``output``.
     """
     sources = _share(list_sources(inputs), config.shard)
-    overrides = load_overrides(config.mpp_csv) if config.mpp_csv else {}
+    tables = _Tables(
+        load_overrides(config.mpp_csv) if config.mpp_csv else {},
+        load_patients(config.patients) if config.patients else None,
+        load_places(config.coordinates) if config.coordinates else None,
+    )
     refuse_other_run(output, "tile", begun=_WORK)
     with lock(output / _WORK), retry_when_full(output):
         _clear_work(output)
         (output / MANIFEST).unlink(missing_ok=True)
         _remove_stale(output, {source.name for source in sources})
-        work = _Run(config, overrides, output, deque(sources))
+        work = _Run(config, tables, output, deque(sources))
         _tile_all(work)
         found = work.found
-        ledger = _settle(sources, found, work.faults, output)
+        ledger = _settle(sources, work)
         if sources:  # a shard beyond the last slide is empty and fine
             ledger.check(config.max_reject_fraction)
         manifest = finish(
@@ -211,7 +235,7 @@ def _remove_stale(output: Path, names: set[str]) -> None:
 
 def _tile_all(work: _Run) -> None:
     """Finish every slide, or learn why not."""
-    crew = Crew(work.config.num_workers or len(os.sched_getaffinity(0)), work.config.seconds)
+    crew = _open_crew(work.config)
     try:
         while True:
             while crew.has_room and (task := work.next_task()):
@@ -223,39 +247,42 @@ def _tile_all(work: _Run) -> None:
         crew.close()
 
 
-def _key(source: Source, mpp: float | None, config: TileConfig) -> str:
+def _open_crew(config: TileConfig) -> Crew | RayCrew:
+    if config.runner == "ray":
+        return RayCrew(config.num_workers, config.seconds)
+    return Crew(config.num_workers or len(os.sched_getaffinity(0)), config.seconds)
+
+
+def _key(source: Source, mpp: float | None, places: Places | None, config: TileConfig) -> str:
     """What a finished slide must agree in to be kept."""
     regions = ""
     if config.regions.folder is not None:
-        from crafts.slides.regions import find_region_file
-
         file = find_region_file(config.regions.folder, source.name)
         regions = sha256_file(file) if file else ""
     resolved = {k: v for k, v in config.resolved().items() if k != "regions"}
     areas = config.regions.model_dump(mode="json", exclude={"folder"})
-    return sha256_bytes(repr((identity(source.path), mpp, resolved, areas, regions)).encode())
+    parts = identity(source.path), mpp, resolved, areas, regions, places
+    return sha256_bytes(repr(parts).encode())
 
 
-def _settle(
-    sources: list[Source], found: dict[str, Finished], faults: dict[str, str], output: Path
-) -> Ledger:
+def _settle(sources: list[Source], work: _Run) -> Ledger:
     """Account for every slide, and write what lists the tiles."""
     slides = Ledger("tile")
     slides.listed(len(sources))
     for source in sources:
-        if source.name in found:
+        if source.name in work.found:
             slides.use(source.name)
         else:
-            slides.reject(source.name, faults[source.name])
-    finished = [found[source.name] for source in sources if source.name in found]
-    write_listing(output, finished, {source.name: source.patient for source in sources})
+            slides.reject(source.name, work.faults[source.name])
+    finished = [work.found[source.name] for source in sources if source.name in work.found]
+    write_listing(work.output, finished, work.patients)
     tiles = Ledger("tile")
     tiles.rejects = slides.rejects + [
         {"item": f"{slide.name} {x},{y}", "reason": reason}
         for slide in finished
         for x, y, reason in slide.rejects
     ]
-    tiles.write(output / "rejects.jsonl")
+    tiles.write(work.output / "rejects.jsonl")
     return slides
 
 
@@ -288,14 +315,16 @@ def _fingerprints(
 ) -> dict[str, str]:
     keys = "".join(f"{s.name} {found[s.name].key if s.name in found else ''}\n" for s in sources)
     inputs = {"slides": sha256_bytes(keys.encode())}
-    if config.mpp_csv:
-        inputs["mpp_csv"] = sha256_file(config.mpp_csv)
+    for name in ("mpp_csv", "patients", "coordinates"):
+        path = getattr(config, name)
+        if path is not None and path.is_file():  # a folder is in the keys of its slides
+            inputs[name] = sha256_file(path)
     return inputs
 
 
 def _listed_files(output: Path) -> list[str]:
-    """Tables and coordinates; the tables of the slides hold the hashes of the tiles."""
-    paths = [*output.glob("*.*"), *output.glob("trident/*.h5"), *output.glob("clam/*.h5")]
+    """Tables, coordinates, tissue; the tables of the slides hold the hashes of the tiles."""
+    paths = [*output.glob("*.*"), *(path for name in FOLDERS for path in output.glob(f"{name}/*"))]
     paths += output.glob(f"{TILES}/*/slide.json")
     names = (path.relative_to(output).as_posix() for path in paths if path.is_file())
     return sorted(name for name in names if not name.startswith(".") and name != MANIFEST)

@@ -7,6 +7,7 @@ therefore kept within fixed bounds.
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from pydantic import Field
 from scipy import ndimage
 
 from crafts.core.config import Config
-from crafts.slides.resolution import SlideReadError
+from crafts.slides.reading.resolution import SlideReadError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -88,6 +89,12 @@ class TissueMap:
         share = _box_means(self.mask, x, y, extent, self.pixel)
         doubt = _box_means(self.unknown, x, y, extent, self.pixel)
         return np.where(doubt > 0, np.nan, share)
+
+    def to_png(self) -> bytes:
+        """The mask as an image of one bit a pixel."""
+        buffer = io.BytesIO()
+        Image.fromarray(self.mask).save(buffer, "PNG", optimize=True)
+        return buffer.getvalue()
 
 
 def map_tissue(slide: Slide, config: TissueConfig) -> TissueMap:

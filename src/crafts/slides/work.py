@@ -6,6 +6,7 @@ thing they write.
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 from collections.abc import Sequence
@@ -18,12 +19,13 @@ from PIL import Image
 
 from crafts.core.artifacts import sha256_bytes, write_bytes
 from crafts.core.errors import DataError
-from crafts.slides.grid import Grid, TooCoarseError, View, choose_view, crop_of, plan_grid
+from crafts.slides.grid import TooCoarseError, View, crop_of
 from crafts.slides.options import TileConfig
+from crafts.slides.placing.places import Layout, Places, lay_out
+from crafts.slides.placing.regions import find_region_file, map_regions
 from crafts.slides.quality import find_fault
 from crafts.slides.reader import Slide, open_slide
-from crafts.slides.regions import find_region_file, map_regions
-from crafts.slides.resolution import SlideReadError
+from crafts.slides.reading.resolution import SlideReadError
 from crafts.slides.stain import StainFit, StainRefusedError, fit_stain, normalise_stain
 from crafts.slides.tissue import TissueMap, map_tissue, saturation_of
 
@@ -32,9 +34,11 @@ if TYPE_CHECKING:
 
 PLAN, UNREADABLE = "plan.json", "unreadable region"
 _PERCENTILES = 0.1, 99.9  # of a fluorescence channel of more than 8 bits
-_MAX_TILES = 20_000_000
 # zlib's run-length strategy: on tissue as small as the default, in a third of the time
 PNG_OPTIONS = {"compress_type": 3}
+
+Tile = tuple[int, int, float | None, str]
+"""x, y, share of tissue (None where nobody looked) and region of a planned tile."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,7 @@ class Job:
         mpp: microns per pixel from the csv.
         config: of the stage.
         folder: where results go; it exists.
+        places: what is asked for on it; None lays out a grid.
     """
 
     name: str
@@ -54,6 +59,7 @@ class Job:
     mpp: float | None
     config: TileConfig
     folder: Path
+    places: Places | None = None
 
 
 def plan_slide(job: Job) -> None:
@@ -73,7 +79,7 @@ def cut_block(job: Job, start: int, stop: int) -> None:
     rows, rejects = [], []
     refused: dict[str, int] = {}
     with _open(job) as slide:
-        view = _view_of(slide, job.config)
+        view = View.from_json(plan["slide"]["view"])
         for x, y, fraction, region in plan["tiles"][start:stop]:
             try:
                 pixels = read_tile(slide, x, y, view, job.config.size)
@@ -148,56 +154,54 @@ def _open(job: Job) -> Slide:
     return open_slide(job.path, mpp=job.mpp, reader=job.config.reader)
 
 
-def _view_of(slide: Slide, config: TileConfig) -> View:
-    own = slide.resolution.x, slide.resolution.y
-    return choose_view(slide.sizes, own, config.mpp, max_upsampling=config.max_upsampling)
-
-
 def _plan(job: Job) -> dict[str, Any]:
     config = job.config
     with _open(job) as slide:
-        view = _view_of(slide, config)
-        grid = plan_grid(slide.sizes[0], view, size=config.size, overlap=config.overlap)
-        _refuse_endless(job, grid)
-        x, y = grid.positions()
-        names = _regions(job, slide, grid, x, y)
+        own = slide.resolution.x, slide.resolution.y
+        layout = lay_out(slide.sizes, own, config, job.places)
         gated = config.tissue.method != "none" and not slide.is_fluorescence
         tissue = map_tissue(slide, config.tissue) if gated else None
-        share = np.ones(len(x)) if tissue is None else tissue.fractions(x, y, grid.extent)
-        inside = np.array([name is not None for name in names], bool)
-        listed = inside & ~(share <= 0)  # an unknown share is listed
-        few = listed & (share < config.tissue.min_fraction)
-        chosen = np.flatnonzero(listed & ~few)
-        if tissue is None:
-            share = np.full(len(x), np.nan)
-        tiles = [(int(x[i]), int(y[i]), _number(share[i]), names[int(i)]) for i in chosen]
-        limit = config.tissue.min_fraction
+        tiles, rejects = _sift(job, slide, layout, tissue)
         return {
             "fault": "",
-            "slide": _facts(slide, view, grid, tissue),
+            "slide": _facts(slide, layout, tissue),
             "threshold": tissue.threshold if tissue else 0.0,
             "tiles": tiles,
-            "rejects": [
-                (int(x[i]), int(y[i]), f"little tissue: share {share[i]:.3f}, below {limit:g}")
-                for i in np.flatnonzero(few)
-            ],
+            "rejects": rejects,
+            "mask": base64.b64encode(tissue.to_png()).decode() if tissue else "",
             "mapping": _mapping(slide) if slide.is_fluorescence else None,
-            **_fit(slide, view, tiles, config),
+            **_fit(slide, layout.view, tiles, config),
         }
 
 
-def _refuse_endless(job: Job, grid: Grid) -> None:
-    if len(grid) > _MAX_TILES:
-        raise SlideReadError(
-            str(job.path),
-            came=f"a grid of {grid.columns} x {grid.rows} tiles",
-            allowed=f"at most {_MAX_TILES}",
-            do="Check mpp and size of the tiles, and the resolution of the slide.",
-        )
+def _sift(
+    job: Job, slide: Slide, layout: Layout, tissue: TissueMap | None
+) -> tuple[list[Tile], list[tuple[int, int, str]]]:
+    """Tiles to cut, and the others that are listed: with tissue on a grid, all that are named."""
+    x, y, limit = layout.x, layout.y, job.config.tissue.min_fraction
+    names = _regions(job, slide, layout)
+    share = np.full(len(x), np.nan) if tissue is None else tissue.fractions(x, y, layout.extent)
+    beyond = np.array([name is None for name in names], bool)
+    few = share < limit  # an unknown share is asked of the tile itself
+    listed = ~(beyond | (share <= 0)) if layout.grid else np.ones(len(x), bool)
+    chosen = listed & layout.inside & ~beyond & ~few
+    tiles = [
+        (int(x[i]), int(y[i]), _number(share[i]), names[i] or "") for i in np.flatnonzero(chosen)
+    ]
+    rejects = []
+    for i in np.flatnonzero(listed & ~chosen):
+        reason = f"little tissue: share {share[i]:.3f}, below {limit:g}"
+        if not layout.inside[i]:
+            reason = "outside of the slide"
+        elif beyond[i]:
+            reason = "outside of the regions"
+        rejects.append((int(x[i]), int(y[i]), reason))
+    return tiles, rejects
 
 
-def _facts(slide: Slide, view: View, grid: Grid, tissue: TissueMap | None) -> dict[str, Any]:
+def _facts(slide: Slide, layout: Layout, tissue: TissueMap | None) -> dict[str, Any]:
     notes = [*slide.resolution.warnings, slide.properties.get("crafts.note", "")]
+    columns, rows = layout.grid or (None, None)
     return {
         "reader": slide.reader,
         "width": slide.sizes[0][0],
@@ -206,24 +210,23 @@ def _facts(slide: Slide, view: View, grid: Grid, tissue: TissueMap | None) -> di
         "mpp_x": slide.resolution.x,
         "mpp_y": slide.resolution.y,
         "mpp_source": slide.resolution.source,
+        "icc_profile": slide.has_profile,
         "channels": slide.channels,
         "imaging": "fluorescence" if slide.is_fluorescence else "brightfield",
         "notes": [note for note in notes if note],
-        "view": asdict(view),
-        "grid": {"columns": grid.columns, "rows": grid.rows, "extent": grid.extent},
+        "view": asdict(layout.view),
+        "grid": {"columns": columns, "rows": rows, "extent": layout.extent},
         "tissue": None
         if tissue is None
         else {"threshold": tissue.threshold, "share": round(float(tissue.mask.mean()), 6)},
     }
 
 
-def _regions(
-    job: Job, slide: Slide, grid: Grid, x: NDArray[Any], y: NDArray[Any]
-) -> list[str | None]:
+def _regions(job: Job, slide: Slide, layout: Layout) -> list[str | None]:
     """For each tile the class of the area that covers most of it; None outside of all."""
     config = job.config.regions
-    if config.folder is None or len(x) == 0:
-        return [""] * len(x)
+    if config.folder is None or len(layout.x) == 0:
+        return [""] * len(layout.x)
     path = find_region_file(config.folder, job.name)
     if path is None:
         raise SlideReadError(
@@ -232,11 +235,11 @@ def _regions(
             allowed=f"{job.name}.geojson, .geojson.gz or .png",
             do="Add it, or leave the slide out.",
         )
-    maps = map_regions(path, config, slide.sizes[0], min(grid.extent) / 32)
+    maps = map_regions(path, config, slide.sizes[0], min(layout.extent) / 32)
     if not maps:
-        return [None] * len(x)
+        return [None] * len(layout.x)
     names = list(maps)
-    shares = np.stack([maps[name].fractions(x, y, grid.extent) for name in names])
+    shares = np.stack([maps[name].fractions(layout.x, layout.y, layout.extent) for name in names])
     best = shares.argmax(0)
     covered = np.minimum(shares.sum(0), 1) >= config.min_fraction
     return [names[i] if inside else None for i, inside in zip(best, covered, strict=True)]
@@ -261,9 +264,7 @@ def _mapping(slide: Slide) -> list[tuple[float, float]] | None:
     return [(float(a), float(max(b, a + 1))) for a, b in zip(low, high, strict=True)]
 
 
-def _fit(
-    slide: Slide, view: View, tiles: Sequence[tuple[int, int, Any, Any]], config: TileConfig
-) -> dict[str, Any]:
+def _fit(slide: Slide, view: View, tiles: Sequence[Tile], config: TileConfig) -> dict[str, Any]:
     """The stain of a slide from evenly spread tiles, or why there is none."""
     none = {"stain": None, "stain_refused": ""}
     if config.stain.method == "none" or slide.is_fluorescence or not tiles:
@@ -326,7 +327,7 @@ def _colour(
 
 def _save(
     pixels: NDArray[np.uint8],
-    tile: tuple[int, int, float | None, str],
+    tile: Tile,
     view: View,
     job: Job,
 ) -> dict[str, Any]:

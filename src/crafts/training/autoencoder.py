@@ -33,6 +33,7 @@ from crafts.model.codec import (
     initialise_linear,
     load_codec,
     save_codec,
+    weights_file,
 )
 from crafts.model.discriminator import DiscriminatorConfig, build_discriminator, freeze
 from crafts.model.encoders import load_dual_encoder
@@ -67,7 +68,9 @@ class AutoencoderStage(Config):
 
     kind: Literal["autoencoder"] = "autoencoder"
     codec: CodecConfig = TinyCodecConfig()
-    init_from: str | None = Field(None, description="codec folder to start from")
+    init_from: str | None = Field(
+        None, description="codec folder, or model folder with one, to start from"
+    )
     train: Literal["all", "decoder"] = "all"
     crop: int = Field(64, gt=0, description="edge of the random training crop in pixels")
     stain_jitter: float = Field(0.05, ge=0, lt=1, description="spread of the stain strengths")
@@ -154,14 +157,13 @@ class AutoencoderTask:
             self.inputs["features_from"] = encoder.fingerprint
             features = encoder.feature_maps
         if stage.init_from:
-            self.inputs["init_from"] = sha256_file(
-                Path(stage.init_from) / "diffusion_pytorch_model.safetensors"
-            )
+            self.inputs["init_from"] = sha256_file(weights_file(Path(stage.init_from)))
         judge: Any = build_discriminator(stage.discriminator) if stage.discriminator else None
         if judge is not None:
             judge.to(device=device, dtype=dtype, memory_format=torch.channels_last)
         self.network: nn.Module = AutoencoderNetwork(self.codec, features, judge)
-        self.weights = stage.weights.model_dump()
+        self.weights = stage.weights.model_dump() | {"discriminator": 1.0}
+        self.objective = None  # every sample has its loss for itself
 
     def _fresh(self) -> Codec:
         codec = build_codec(self.stage.codec)
@@ -205,10 +207,10 @@ class AutoencoderTask:
             scores.setdefault(str(self.source.rows[index].get("set", "")), []).append(
                 float(-10 * torch.log10(error))
             )
-        means = {f"psnr/{name}": sum(values) / len(values) for name, values in scores.items()}
+        means = {name: sum(values) / len(values) for name, values in scores.items()}
         if not means:
             return {}
-        return means | {
+        return {f"psnr/{name}": value for name, value in means.items() if name} | {
             "psnr": sum(means.values()) / len(means),
             "grain_ratio": float(torch.tensor(grains).median()),
         }

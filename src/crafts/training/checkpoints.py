@@ -16,6 +16,9 @@ from crafts.core import artifacts
 from crafts.core.errors import CraftsError, DataError
 from crafts.core.runtime import say
 
+_ALWAYS = ("weights", "average", "optimizer")
+_OBJECTIVE = "objective"  # only of a run whose losses look across steps
+
 
 @dataclass
 class Progress:
@@ -34,6 +37,7 @@ class State:
     weights: dict[str, torch.Tensor]
     average: dict[str, torch.Tensor]
     optimizer: dict[str, torch.Tensor]
+    objective: dict[str, torch.Tensor] = field(default_factory=dict)
     inputs: dict[str, str] = field(default_factory=dict)
 
 
@@ -58,7 +62,7 @@ def save_checkpoint(
         write_model(temporary)
         training = temporary / "training"
         training.mkdir()
-        for name in ("weights", "average", "optimizer"):
+        for name in (*_ALWAYS, *([_OBJECTIVE] if state.objective else [])):
             tensors = {key: value.contiguous() for key, value in getattr(state, name).items()}
             artifacts.save_tensors(tensors, training / f"{name}.safetensors")
         (training / "progress.json").write_text(json.dumps(asdict(state.progress)))
@@ -76,9 +80,10 @@ def load_checkpoint(folder: Path) -> State:
     manifest = artifacts.verify(folder)
     training = folder / "training"
     progress = Progress(**json.loads((training / "progress.json").read_text()))
-    names = ("weights", "average", "optimizer")
-    weights, average, optimizer = (load_file(training / f"{name}.safetensors") for name in names)
-    return State(progress, weights, average, optimizer, manifest.inputs)
+    tensors = {name: load_file(training / f"{name}.safetensors") for name in _ALWAYS}
+    if (training / f"{_OBJECTIVE}.safetensors").exists():
+        tensors[_OBJECTIVE] = load_file(training / f"{_OBJECTIVE}.safetensors")
+    return State(progress, **tensors, inputs=manifest.inputs)
 
 
 def newest_checkpoint(checkpoints: Path) -> State | None:

@@ -122,6 +122,7 @@ class ClipTask:
         self.encoder.to(device=device, dtype=dtype).train()
         self.network: nn.Module = ClipNetwork(self.encoder)
         self.weights = stage.weights.model_dump()
+        self.objective = None  # the contrast is a loss of the network
         labels = sorted({self._group(i) for i in range(len(self.source.rows))})
         self._groups = {label: number for number, label in enumerate(labels)}
 

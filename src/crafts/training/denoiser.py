@@ -13,20 +13,27 @@ from PIL import Image
 from pydantic import Field
 from torch import Tensor, nn
 
-from crafts.core.artifacts import fingerprint
+from crafts.core.artifacts import fingerprint, sha256_file
 from crafts.core.config import Config
-from crafts.core.errors import ConfigError
 from crafts.core.runtime import generator_for, say
 from crafts.data.augment import dihedral
 from crafts.data.loader import LatentReader
 from crafts.losses.denoising import denoising_loss
-from crafts.model.bundle import UNKNOWN, Bundle, load_bundle, save_bundle
-from crafts.model.codec import load_codec
-from crafts.model.denoiser import DenoiserConfig, add_lora, build_denoiser, merge_lora
-from crafts.model.encoders import load_dual_encoder
-from crafts.model.schedule import Schedule, ScheduleConfig, build_schedule
+from crafts.model.bundle import UNKNOWN, save_bundle
+from crafts.model.denoiser import DenoiserConfig, add_lora, merge_lora
+from crafts.model.encoders import identify_clip
+from crafts.model.schedule import Schedule, ScheduleConfig
+from crafts.model.text import CHUNK_LENGTH
 from crafts.training.conditioning import CaptionEncoder
+from crafts.training.objective import (
+    Batches,
+    CategoryOptions,
+    Objective,
+    RelationOptions,
+    TextRelationOptions,
+)
 from crafts.training.order import choice, normal, uniform
+from crafts.training.parts import build_bundle, build_objective, describe
 from crafts.training.pictures import tile_rows
 from crafts.training.sources import (
     LatentData,
@@ -37,6 +44,7 @@ from crafts.training.sources import (
     random_crop,
     to_tensor,
 )
+from crafts.training.strength import FixedStrength, StrengthConfig
 
 
 class LoraOptions(Config):
@@ -50,6 +58,12 @@ class DenoiserWeights(Config):
     """Weight of each loss."""
 
     denoising: float = Field(1.0, ge=0)
+    semantic: float = Field(
+        0.0, ge=0, description="images alike as their texts are; 0: off, at no cost"
+    )
+    category: float = Field(
+        0.0, ge=0, description="images alike as their categories are; 0: off, at no cost"
+    )
 
 
 class DenoiserStage(Config):
@@ -61,7 +75,9 @@ class DenoiserStage(Config):
     )
     codec_from: str | None = Field(None, description="codec folder in place of init_from's")
     text_from: str | None = Field(
-        None, description="CLIP folder whose text half conditions, in place of init_from's"
+        None,
+        description="CLIP folder (ours, or one of transformers) whose text half conditions, in "
+        "place of init_from's",
     )
     denoiser: DenoiserConfig | None = Field(
         None, description="start from this network with random weights"
@@ -83,6 +99,14 @@ class DenoiserStage(Config):
     max_chunks: int = Field(
         1, ge=1, le=8, description="77-token chunks of a caption that are encoded"
     )
+    max_tokens: int | None = Field(
+        None,
+        ge=3,
+        le=8 * 77,
+        description="tokens of a caption that are kept, padded to the longest of the batch and not "
+        "to 77, in training and in use; None: max_chunks decides, and padding is told as SD-1.5 "
+        "has it",
+    )
     prompts: tuple[str, ...] = Field(
         (), description="fixed prompts of the pictures; empty: held-out captions"
     )
@@ -93,32 +117,65 @@ class DenoiserStage(Config):
         None, gt=0, description="microns per pixel of the tiles; None: unknown"
     )
     weights: DenoiserWeights = DenoiserWeights()
+    relations: RelationOptions = RelationOptions()
+    text_relations: TextRelationOptions = TextRelationOptions()
+    category: CategoryOptions = CategoryOptions()
+    strength: StrengthConfig = FixedStrength()
+
+    @property
+    def num_chunks(self) -> int:
+        """Chunks of the longest caption that is kept whole."""
+        return -(-self.max_tokens // CHUNK_LENGTH) if self.max_tokens else self.max_chunks
 
 
 class DenoiserNetwork(nn.Module):
     """Loss of a batch of noised latents."""
 
-    def __init__(self, unet: nn.Module, schedule: Schedule, gamma: float | None) -> None:
+    def __init__(
+        self,
+        unet: nn.Module,
+        schedule: Schedule,
+        gamma: float | None,
+        objective: Objective | None = None,
+    ) -> None:
         super().__init__()
-        self.unet = unet
+        self.unet, self.objective = unet, objective
         self._schedule, self._gamma = schedule, gamma
 
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """L_simple of CRAFTS (arXiv 2512.13164) with min-SNR weights, [], a mean over the batch."""
-        return {"denoising": self.per_sample(batch).mean()}
+        """Losses and numbers to record, [].
+
+        L_simple of CRAFTS (arXiv 2512.13164) with min-SNR weights is a mean over the batch; the
+        objective adds its losses, if it is on, from the same pass.
+        """
+        if self.objective is None:
+            return {"denoising": self.per_sample(batch).mean()}
+        with self.objective.watching(self.unet) as middle:
+            x_t, prediction = self._predict(batch)
+        wide = prediction.to(torch.promote_types(prediction.dtype, torch.float32))
+        estimate = self._schedule.x0_from(wide, x_t, batch["t"])
+        losses = {"denoising": self._errors(prediction, batch).mean()}
+        return losses | self.objective(estimate, batch, middle)
 
     def per_sample(self, batch: dict[str, Tensor]) -> Tensor:
-        """Loss of each sample, [B]."""
-        x0, noise, t = batch["x0"], batch["noise"], batch["t"]
-        x_t = self._schedule.add_noise(x0, noise, t)
-        tokens, mask = batch["tokens"], batch["mask"]
+        """Denoising loss of each sample, [B]."""
+        return self._errors(self._predict(batch)[1], batch)
+
+    def _predict(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Noised latents, and what the denoiser makes of them."""
+        t, mask = batch["t"], batch["mask"]
+        x_t = self._schedule.add_noise(batch["x0"], batch["noise"], t)
         prediction = self.unet(
             x_t,
             t,
-            encoder_hidden_states=tokens,
+            encoder_hidden_states=batch["tokens"],
             encoder_attention_mask=None if bool(mask.all()) else mask,
             return_dict=False,
         )[0]
+        return x_t, prediction
+
+    def _errors(self, prediction: Tensor, batch: dict[str, Tensor]) -> Tensor:
+        x0, noise, t = batch["x0"], batch["noise"], batch["t"]
         return denoising_loss(
             prediction,
             self._schedule.target(x0, noise, t),
@@ -139,10 +196,11 @@ class DenoiserTask:
         seed: int,
         device: torch.device,
         dtype: torch.dtype,
+        batches: Batches | None = None,
     ) -> None:
         self.stage, self.seed, self.device, self.dtype = stage, seed, device, dtype
         torch.manual_seed(seed)
-        self.bundle = _build_bundle(stage)
+        self.bundle = build_bundle(stage)
         for part in (self.bundle.codec.module, self.bundle.text.encoder, self.bundle.denoiser):
             part.to(device=device, dtype=dtype).requires_grad_(False)
         unet = self.bundle.denoiser
@@ -155,10 +213,34 @@ class DenoiserTask:
             unet.enable_gradient_checkpointing()
         unet.train()
         self._open(data)
-        self.network = DenoiserNetwork(unet, self.bundle.schedule, stage.min_snr_gamma)
-        self.weights = stage.weights.model_dump()
-        self.captions = CaptionEncoder(self.bundle.text, stage.max_chunks, device, dtype)
+        self.captions = CaptionEncoder(
+            self.bundle.text,
+            stage.num_chunks,
+            device=device,
+            dtype=dtype,
+            max_tokens=stage.max_tokens,
+        )
         self.captions.say_what_is_cut([str(self.rows[i].get("text", "")) for i in self.split.train])
+        self.objective = build_objective(
+            stage,
+            self.bundle.schedule,
+            self.captions,
+            rows=self.rows,
+            train=self.split.train,
+            batches=batches or Batches(),
+        )
+        if stage.weights.category and stage.category.classes:
+            self.inputs["classes"] = sha256_file(Path(stage.category.classes))
+        self.network = DenoiserNetwork(
+            unet, self.bundle.schedule, stage.min_snr_gamma, self.objective
+        )
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """By which the losses are added now."""
+        if self.objective is None:
+            return self.stage.weights.model_dump()
+        return self.objective.strength.weights
 
     def _open(self, data: PaintedData | ShardData | LatentData) -> None:
         """Cached latents, or images that the codec encodes as they come."""
@@ -177,7 +259,7 @@ class DenoiserTask:
         if self.stage.codec_from:
             self.inputs["codec_from"] = self.bundle.codec.fingerprint
         if self.stage.text_from:
-            self.inputs["text_from"] = fingerprint(Path(self.stage.text_from))
+            self.inputs["text_from"] = identify_clip(Path(self.stage.text_from))
         side, native = self._side(), self.bundle.denoiser.config.sample_size
         if self.stage.crop is None and side != native:
             say(
@@ -197,10 +279,13 @@ class DenoiserTask:
         """Clean latents, noise, timesteps and text of the given global sample indices."""
         rows = [self.split.row(g) for g in positions]
         x0 = torch.stack([self._latents(row, g) for row, g in zip(rows, positions, strict=True)])
-        captions = [self._caption(row, g) for row, g in zip(rows, positions, strict=True)]
-        return self._assemble(x0, captions, positions, self.seed) | {
-            "keys": [str(self.rows[r]["key"]) for r in rows]
-        }
+        own = [self._wording(row, g) for row, g in zip(rows, positions, strict=True)]
+        captions = ["" if self._drops(g) else text for text, g in zip(own, positions, strict=True)]
+        batch = self._assemble(x0, captions, positions, self.seed)
+        if self.objective is not None:
+            texts = self.captions.pooled(own)
+            batch |= self.objective.told(texts, rows, positions, seed=self.seed)
+        return batch | {"keys": [str(self.rows[r]["key"]) for r in rows]}
 
     def _assemble(
         self, x0: Tensor, captions: list[str], positions: Sequence[int], seed: int
@@ -242,9 +327,10 @@ class DenoiserTask:
             latents = latents + std[0].cpu() * normal(self.seed, "latent", position, latents.shape)
         return latents
 
-    def _caption(self, row: int, position: int) -> str:
-        if uniform(self.seed, "caption dropout", position) < self.stage.caption_dropout:
-            return ""
+    def _drops(self, position: int) -> bool:
+        return uniform(self.seed, "caption dropout", position) < self.stage.caption_dropout
+
+    def _wording(self, row: int, position: int) -> str:
         wordings = self.rows[row].get("captions") or [self.rows[row].get("text", "")]
         return str(wordings[choice(self.seed, "wording", position, len(wordings))])
 
@@ -259,8 +345,9 @@ class DenoiserTask:
             batch = self._assemble(x0, captions, part, seed=0)
             for row, loss in zip(part, self.network.per_sample(batch).tolist(), strict=True):
                 losses.setdefault(str(self.rows[row].get("set", "")), []).append(loss)
-        means = {f"denoising/{name}": sum(values) / len(values) for name, values in losses.items()}
-        return means | ({"denoising": sum(means.values()) / len(means)} if means else {})
+        means = {name: sum(values) / len(values) for name, values in losses.items()}
+        named = {f"denoising/{name}": value for name, value in means.items() if name}
+        return named | ({"denoising": sum(means.values()) / len(means)} if means else {})
 
     def _held_out_latents(self, row: int) -> Tensor:
         if self.latents is not None:
@@ -293,56 +380,8 @@ class DenoiserTask:
         save_bundle(
             bundle,
             folder,
-            card=_card(bundle, self.stage, self.inputs),
+            card=describe(bundle, self.stage, self.inputs, self.objective),
             stage="train",
             config=self.stage.model_dump(mode="json"),
             inputs=self.inputs,
         )
-
-
-def _build_bundle(stage: DenoiserStage) -> Bundle:
-    """Join the parts that the recipe names."""
-    parts: dict[str, Any] = {}
-    if stage.codec_from:
-        parts["codec"] = load_codec(Path(stage.codec_from))
-    if stage.text_from:
-        parts["text"] = load_dual_encoder(Path(stage.text_from)).text_conditioner()
-    if stage.denoiser:
-        parts["denoiser"] = build_denoiser(stage.denoiser)
-    if stage.schedule or stage.init_from is None:
-        parts["schedule"] = build_schedule(stage.schedule or ScheduleConfig())
-    # what init_from was allowed for, at which scale and with which guidance does not pass on
-    parts |= {"licence": stage.licence, "mpp": stage.mpp or UNKNOWN, "extra": {}}
-    if stage.init_from is None and not {"codec", "text", "denoiser"} <= set(parts):
-        raise ConfigError(
-            "train: stage.init_from",
-            came="null",
-            allowed="a checkpoint, or all of codec_from, text_from and denoiser",
-            do="Name the missing parts.",
-        )
-    bundle = replace(load_bundle(stage.init_from), **parts) if stage.init_from else Bundle(**parts)
-    needed, width = (
-        bundle.denoiser.config.cross_attention_dim,
-        bundle.text.encoder.config.hidden_size,
-    )
-    channels = bundle.denoiser.config.in_channels
-    if needed != width or channels != bundle.codec.channels:
-        raise ConfigError(
-            "train: stage.denoiser",
-            came=f"text width {needed} and {channels} latent channels",
-            allowed=f"{width} and {bundle.codec.channels}, as text encoder and codec give them",
-            do="Correct stage.denoiser, or choose other parts.",
-        )
-    return bundle
-
-
-def _card(bundle: Bundle, stage: DenoiserStage, inputs: dict[str, str]) -> str:
-    start = Path(stage.init_from).name if stage.init_from else "random weights"
-    return (
-        f"---\nlicense: other\nlicense_name: {bundle.licence}\n"
-        "tags: [pathology, text-to-image, crafts]\n---\n\n"
-        "# A checkpoint trained with crafts\n\n"
-        "Synthetic histology from text. Research use only; not a medical device.\n\n"
-        f"Started from `{start}`; data `{inputs.get('data', '')}`. "
-        "The resolved recipe is in `manifest.json`.\n"
-    )

@@ -31,18 +31,35 @@ def normal(seed: int, purpose: str, index: int, shape: Sequence[int]) -> torch.T
     return torch.randn(tuple(shape), generator=generator_for(seed, purpose, index))
 
 
-def balance_weights(labels: Sequence[str], power: float) -> np.ndarray:
-    """Sampling weights that soften the imbalance of classes.
+def balance_weights(
+    labels: Sequence[str], power: float, *, groups: Sequence[str] | None = None
+) -> np.ndarray:
+    """Sampling weights that soften the imbalance of classes, and of patients within a class.
 
     Args:
         labels: class of each row.
         power: 0 keeps the natural shares, 1 makes all classes equally frequent.
+        groups: patient of each row. Within a class every patient then has the same share, however
+            many rows it has; one with rows of two classes has its share in each. None: every row
+            of a class has the same share.
 
     Returns:
-        Weights [N] that sum to 1; a class of n rows has a share proportional to n ** (1 - power).
+        Weights [N] that sum to 1; a class of n rows has a share proportional to n ** (1 - power),
+        with groups or without.
     """
-    counts = Counter(labels)
-    weights = np.array([counts[label] ** -power for label in labels], dtype=np.float64)
+    rows_of = Counter(labels)
+    if groups is None:
+        weights = np.array([rows_of[label] ** -power for label in labels], dtype=np.float64)
+        return weights / weights.sum()
+    pairs = list(zip(labels, groups, strict=True))
+    rows_of_pair = Counter(pairs)
+    groups_of = Counter(label for label, _ in rows_of_pair)
+    weights = np.array(
+        [
+            rows_of[pair[0]] ** (1 - power) / groups_of[pair[0]] / rows_of_pair[pair]
+            for pair in pairs
+        ]
+    )
     return weights / weights.sum()
 
 

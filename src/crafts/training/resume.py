@@ -9,6 +9,7 @@ from typing import Any
 from crafts.core import artifacts
 from crafts.core.config import Config, load_config
 from crafts.core.errors import ConfigError
+from crafts.training.strength import STEERED
 
 CONFIG = "config.yaml"
 # Fields that may differ between the legs of one run without changing its numbers.
@@ -45,8 +46,8 @@ def refuse_foreign_output(output: Path) -> None:
 def refuse_other_recipe(config: Config, output: Path) -> None:
     """Refuse a recipe that differs from the begun one in a field that decides numbers.
 
-    The micro-batch decides no number of the denoiser; the losses of the other stages look at all
-    samples of a pass together, so there it does.
+    The micro-batch decides no number of the denoising loss; the other losses look at all samples of
+    a pass together, so there it does.
 
     Raises:
         ConfigError: names the first such field.
@@ -57,7 +58,10 @@ def refuse_other_recipe(config: Config, output: Path) -> None:
     # fields that this version has and the file has not take the value that means "as before"
     begun = load_config(type(config), path)
     before, now = _leaves(begun.model_dump(mode="json")), _leaves(config.model_dump(mode="json"))
-    free = FREE | ({"micro_batch_size"} if now["stage.kind"] == "denoiser" else set())
+    together = now["stage.kind"] not in ("control", "denoiser") or any(
+        now.get(f"stage.weights.{name}") for name in STEERED
+    )
+    free = FREE if together else FREE | {"micro_batch_size"}
     names = [name for name in {**before, **now} if name not in free]
     changed = [name for name in names if before.get(name) != now.get(name)]
     if changed:

@@ -27,6 +27,11 @@ class Balance(Config):
         0.0, ge=0, le=1, description="0: natural shares of the classes, 1: equal shares"
     )
     balance_by: str = Field("label", description="column whose values are balanced")
+    spread_groups: bool = Field(
+        False,
+        description="within a class every patient is drawn equally often, not every tile; a tile "
+        "without patient stands for itself",
+    )
     sets: tuple[str, ...] = Field(
         (), description="use only these values of the column `set`; empty: all"
     )
@@ -152,10 +157,7 @@ class Split:
                 allowed="at least one training row",
                 do="Check the splits of the shards and data.sets.",
             )
-        weights = None
-        if config.balance:
-            values = [str(rows[i].get(config.balance_by, "")) for i in self.train]
-            weights = balance_weights(values, config.balance)
+        weights = _weights([rows[i] for i in self.train], config)
         self._order = SampleOrder(len(self.train), seed, weights)
 
     def row(self, position: int) -> int:
@@ -172,6 +174,20 @@ class Split:
             picks = np.linspace(0, len(indices) - 1, min(per_set, len(indices))).round().astype(int)
             chosen += [indices[i] for i in picks]
         return chosen
+
+
+def _weights(rows: Sequence[Row], config: Balance) -> np.ndarray | None:
+    """Sampling weights of training rows; None where every row is shown once an epoch."""
+    if not config.balance and not config.spread_groups:
+        return None
+    labels = [str(row.get(config.balance_by, "")) for row in rows]
+    groups = None
+    if config.spread_groups:  # the prefixes keep names of patients and numbers of rows apart
+        groups = [
+            f"patient:{row['patient']}" if row.get("patient") else f"row:{number}"
+            for number, row in enumerate(rows)
+        ]
+    return balance_weights(labels, config.balance, groups=groups)
 
 
 def jitter_stains(

@@ -11,28 +11,46 @@ from PIL import Image
 from pydantic import Field
 from torch import nn
 
+from crafts.core.errors import ConfigError
 from crafts.training.autoencoder import AutoencoderStage, AutoencoderTask
 from crafts.training.clip import ClipStage, ClipTask
+from crafts.training.control import ControlStage, ControlTask
 from crafts.training.denoiser import DenoiserStage, DenoiserTask
+from crafts.training.objective import Batches, Objective
+from crafts.training.segmenter import SegmenterStage, SegmenterTask
 from crafts.training.sources import LatentData, PaintedData, ShardData
 
-StageConfig = Annotated[AutoencoderStage | ClipStage | DenoiserStage, Field(discriminator="kind")]
+StageConfig = Annotated[
+    AutoencoderStage | ClipStage | ControlStage | DenoiserStage | SegmenterStage,
+    Field(discriminator="kind"),
+]
 
 
 class Task(Protocol):
     """One stage, as the loop sees it.
 
     Attributes:
-        network: maps a batch to losses by name, each [] and a mean over the batch.
-        weights: by which the losses are added.
         device: where the batches are put.
         inputs: names of the inputs and their fingerprints, for the manifest.
     """
 
-    network: nn.Module
-    weights: dict[str, float]
     device: torch.device
     inputs: dict[str, str]
+
+    @property
+    def network(self) -> nn.Module:
+        """Maps a batch to numbers by name, each []: losses, and what is only recorded."""
+        ...
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """By which the losses are added in the present step."""
+        ...
+
+    @property
+    def objective(self) -> Objective | None:
+        """What looks at samples together and across steps; None: nothing does."""
+        ...
 
     def batch(self, positions: Sequence[int]) -> dict[str, Any]:
         """The samples of global indices ``positions``; ``keys`` names them."""
@@ -52,17 +70,41 @@ class Task(Protocol):
 
 
 def build_task(
-    stage: AutoencoderStage | ClipStage | DenoiserStage,
+    stage: StageConfig,
     data: PaintedData | ShardData | LatentData,
     *,
     seed: int,
     device: torch.device,
     dtype: torch.dtype,
+    batches: Batches | None = None,
 ) -> Task:
-    """The task of a stage configuration, with networks built or loaded and data opened."""
+    """The task of a stage configuration, with networks built or loaded and data opened.
+
+    Args:
+        stage: which task.
+        data: where samples come from.
+        seed: of the run.
+        device: where the batches are put.
+        dtype: of weights and batches.
+        batches: how many samples come together; None: each is alone.
+
+    Raises:
+        ConfigError: the stage needs other batches, or its parts do not fit.
+        DataError: unusable data.
+    """
+    if isinstance(stage, DenoiserStage):
+        return DenoiserTask(stage, data, seed=seed, device=device, dtype=dtype, batches=batches)
+    if isinstance(stage, ClipStage) and batches and batches.alone < batches.step:
+        raise ConfigError(
+            "train: stage.kind clip",
+            came=f"{batches.processes} processes, micro-batches of {batches.alone}",
+            allowed="one process and the whole batch in one pass",
+            do="Start it without torchrun and leave micro_batch_size out.",
+        )
     kinds: dict[type, Any] = {
         AutoencoderStage: AutoencoderTask,
         ClipStage: ClipTask,
-        DenoiserStage: DenoiserTask,
+        ControlStage: ControlTask,
+        SegmenterStage: SegmenterTask,
     }
     return kinds[type(stage)](stage, data, seed=seed, device=device, dtype=dtype)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -35,6 +34,7 @@ from crafts.training.checkpoints import (
 from crafts.training.ema import Ema, load_state, trained_state
 from crafts.training.interrupts import interrupts
 from crafts.training.metrics import Metrics
+from crafts.training.objective import Batches
 from crafts.training.optim import (
     OptimConfig,
     build_optimizer,
@@ -42,6 +42,7 @@ from crafts.training.optim import (
     load_optimizer_tensors,
     optimizer_tensors,
 )
+from crafts.training.passes import accumulate, autocast, measure, samples_of
 from crafts.training.processes import Processes, held, processes
 from crafts.training.resume import (
     CONFIG,
@@ -139,7 +140,7 @@ def _train(run: Run, interrupted: list[int]) -> None:
     """The loop."""
     config, progress, group = run.config, run.progress, run.processes
     meter = Meter(run.task.network, config.global_batch_size, config.num_steps)
-    meter.count(lambda: _accumulate(run, progress.step))
+    meter.count(lambda: accumulate(run, progress.step))
     metrics = Metrics(run.output, progress.step, config.tracker) if group.first else None
     while progress.step < config.num_steps:
         step, started = progress.step, time.perf_counter()
@@ -148,11 +149,12 @@ def _train(run: Run, interrupted: list[int]) -> None:
             parameters["lr"] = rate
 
         # forward and backward over this process's share of the global batch
+        ratios = measure(run, step)
         torch.manual_seed(
             seed_from(config.seed, "step", step, group.rank)
         )  # dropout, if there is any
         statistics = [buffer.clone() for buffer in run.task.network.buffers()]
-        losses, names = _accumulate(run, step)
+        losses, names = accumulate(run, step)
         norm = float(nn.utils.clip_grad_norm_(run.parameters.values(), config.optim.grad_clip))
 
         # update, or skip a step that would poison the weights
@@ -173,8 +175,10 @@ def _train(run: Run, interrupted: list[int]) -> None:
         progress.step = step + 1
 
         # record
-        shared = group.mean({**losses, "interrupted": float(bool(interrupted))})
+        shared = group.mean({**losses, **ratios, "interrupted": float(bool(interrupted))})
         stop = shared.pop("interrupted") > 0
+        if run.task.objective:
+            run.task.objective.end_step(shared, updated=math.isfinite(norm), loud=group.first)
         meter.update(time.perf_counter() - started)
         row = {
             "step": step,
@@ -206,30 +210,6 @@ def _train(run: Run, interrupted: list[int]) -> None:
             )
 
 
-def _accumulate(run: Run, step: int) -> tuple[dict[str, float], list[str]]:
-    """Gradients of the mean loss over this process's samples; returns losses and keys."""
-    config, group = run.config, run.processes
-    local = config.global_batch_size // group.count
-    micro = min(config.micro_batch_size or local, local)
-    start = step * config.global_batch_size + group.rank * local
-    totals: dict[str, float] = {}
-    names: list[str] = []
-    for offset in range(0, local, micro):
-        positions = range(start + offset, start + min(offset + micro, local))
-        share = len(positions) / local
-        batch = run.task.batch(positions)
-        names += batch.pop("keys")
-        last = offset + micro >= local
-        sync = nullcontext() if last or group.count == 1 else run.network.no_sync()
-        with sync, _autocast(config, run.task.device):
-            losses = run.network(batch)
-            total = sum(run.task.weights.get(name, 1.0) * value for name, value in losses.items())
-            (share * total).backward()
-        for name, value in {"loss": total, **losses}.items():
-            totals[name] = totals.get(name, 0.0) + share * float(value.detach())
-    return totals, names
-
-
 def _start(
     config: TrainConfig, output: Path, device: torch.device, group: Processes, resume: str
 ) -> Run:
@@ -241,9 +221,15 @@ def _start(
             allowed="the same number of samples for each process",
             do="Change global_batch_size or the number of processes.",
         )
-    _refuse_split_contrast(config, group)
     dtype = torch.float64 if config.precision == "fp64" else torch.float32
-    task = build_task(config.stage, config.data, seed=config.seed, device=device, dtype=dtype)
+    task = build_task(
+        config.stage,
+        config.data,
+        seed=config.seed,
+        device=device,
+        dtype=dtype,
+        batches=Batches(config.global_batch_size, samples_of(config, group, 0)[2], group.count),
+    )
     parameters = {name: p for name, p in task.network.named_parameters() if p.requires_grad}
     live = trained_state(task.network)
     optimizer, progress = build_optimizer(config.optim, parameters), Progress()
@@ -262,11 +248,15 @@ def _start(
         load_state(live, found.weights)
         load_state(ema.weights, found.average)
         load_optimizer_tensors(optimizer, parameters, found.optimizer)
+        if task.objective:
+            task.objective.load(found.objective, device)
         progress = found.progress
         if group.first:
             say(f"{output}: resumed after step {progress.step}")
     group.wait()  # all have read; now the first may write
     if group.first:
+        if task.objective:
+            say(task.objective.describe())
         set_aside_newer(output / "checkpoints", progress.step)
         artifacts.write_bytes(output / CONFIG, dump_config(config).encode())
     network = task.network
@@ -287,6 +277,7 @@ def _save(run: Run) -> None:
             },
             average=run.ema.weights,
             optimizer=optimizer_tensors(run.optimizer, run.parameters),
+            objective=run.task.objective.state() if run.task.objective else {},
         )
         save_checkpoint(
             folder,
@@ -324,7 +315,7 @@ def _finish(run: Run) -> artifacts.Manifest:
 def _validate(run: Run) -> dict[str, float]:
     """Held-out losses of the averaged weights, per set."""
     run.task.network.eval()
-    with run.ema.applied(), torch.no_grad(), _autocast(run.config, run.task.device):
+    with run.ema.applied(), torch.no_grad(), autocast(run.config, run.task.device):
         losses = run.task.validate()
     run.task.network.train()
     if losses:
@@ -365,18 +356,6 @@ def _put_back(network: nn.Module, statistics: list[torch.Tensor]) -> None:
             buffer.copy_(before)
 
 
-def _refuse_split_contrast(config: TrainConfig, group: Processes) -> None:
-    """A contrast sees the samples of one pass: a CLIP is trained in one pass and process."""
-    micro = config.micro_batch_size or config.global_batch_size
-    if config.stage.kind == "clip" and (group.count > 1 or micro < config.global_batch_size):
-        raise ConfigError(
-            "train: stage.kind clip",
-            came=f"{group.count} processes, micro-batches of {micro}",
-            allowed="one process and the whole batch in one pass",
-            do="Start it without torchrun and leave micro_batch_size out.",
-        )
-
-
 def _with_inputs(config: TrainConfig, inputs: Mapping[str, Path]) -> TrainConfig:
     values = config.model_dump()
     if "data" in inputs:
@@ -384,12 +363,6 @@ def _with_inputs(config: TrainConfig, inputs: Mapping[str, Path]) -> TrainConfig
     if "init_from" in inputs:
         values["stage"]["init_from"] = str(inputs["init_from"])
     return validate(TrainConfig, values, "train: inputs")
-
-
-def _autocast(config: TrainConfig, device: torch.device) -> AbstractContextManager[Any]:
-    if config.precision == "bf16":
-        return torch.autocast(device.type, dtype=torch.bfloat16)
-    return nullcontext()
 
 
 def _due(every: int, done: int, last: bool) -> bool:

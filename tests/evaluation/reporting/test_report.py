@@ -6,12 +6,8 @@ import pytest
 from crafts.core.page import CLASS_ROLES
 from crafts.data.painter import paint_tile
 from crafts.evaluation import results as found
-from crafts.evaluation.reporting.report import (
-    MAX_PICTURES,
-    build_montages,
-    map_classes,
-    write_report,
-)
+from crafts.evaluation.reporting.pictures import MAX_PICTURES, build_montages, map_classes
+from crafts.evaluation.reporting.report import write_report
 from crafts.evaluation.reporting.tables import (
     comparison_tables,
     measured_cell,
@@ -80,6 +76,7 @@ def build(**changes):
         prompts=found.PromptSource(heldout=100, checked=True),
         rows=rows(),
         alignment=alignment(),
+        diagnosed=found.Diagnosed(done=True, generated=90, heldout=80, detail=True),
     )
     return found.Results(**{**values, **changes})
 
@@ -91,7 +88,11 @@ def full():
         encoder={"name": HOSTILE},
         left_out={HOSTILE: HOSTILE},
         marks=[found.Mark(code="a", loud=loud, text=HOSTILE) for loud in (True, False)],
-        separation={"generated": {"embedding": measured(20.0)}},
+        separation={
+            "generated": {
+                "embedding": found.Separated(value=20.0, per_class={HOSTILE: 20.0}, floor=-3.0)
+            }
+        },
         generations=[
             found.Generation(name=HOSTILE, n=9, measures={"kernel_distance": measured(0.3)})
         ],
@@ -106,6 +107,12 @@ def full():
                 eosin_sd=0.1,
             )
         ],
+        stain_clusters=[
+            found.StainCluster(
+                name=HOSTILE, haematoxylin=0.3, eosin=0.2, shares={"generated": 0.25}
+            )
+        ],
+        statistics={"file": HOSTILE, "num_images": None},
         gate=found.GateYield(
             listed=9,
             kept=6,
@@ -151,7 +158,7 @@ def test_empty_sections_vanish(tmp_path):
     write_report(build(alignment=[]), tmp_path / "a.html")
     page = Page((tmp_path / "a.html").read_text())
     assert page.faults == [] and page.pictures == 0
-    wanted = ["comparison", "facts", "reading"]
+    wanted = ["comparison", "diagnosis", "facts", "reading"]
     assert [name for name in page.ids if name != "verdict"] == wanted
 
 
@@ -202,6 +209,17 @@ LOUD = [found.Mark(code="training_prompts", loud=True, text="Training prompts.")
         ({}, "warn", "would score 0.200, nearer to held-out tiles than the model"),
         ({"rows": rows(nearest=0.4)}, "warn", "would score 0.400, farther from held-out tiles"),
         ({"rows": rows(heldout_train=0.4)}, "warn", "nearer than new patients do"),
+        ({"rows": rows(heldout=0.11)}, "good", "The diagnosis names no cause."),
+        (
+            {"rows": rows(heldout=0.11), "diagnosed": found.Diagnosed(why="12 tiles are few")},
+            "warn",
+            "Causes of failure were not looked for: 12 tiles are few.",
+        ),
+        (
+            {"rows": rows(heldout=0.11), "diagnosed": found.Diagnosed(done=True, why="scales")},
+            "warn",
+            "Blur and block edges were not judged.",
+        ),
         ({"diagnosis": [{"title": "Blur", "alarm": True}]}, "bad", "names a cause: Blur."),
         ({"diagnosis": [{"title": "Blur", "alarm": False}]}, "warn", "lie 0.300 from"),
     ],

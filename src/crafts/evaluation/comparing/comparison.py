@@ -18,8 +18,8 @@ from crafts.core.errors import DataError
 from crafts.core.runtime import seed_from
 from crafts.evaluation.comparing.draws import Draw, Rows, Sides, draw, quotas
 from crafts.evaluation.comparing.measures import compute_measures, summarise
-from crafts.evaluation.comparing.slices import SLICE_FIELDS, Described, values_of
-from crafts.evaluation.results import Generation, Measured, Row
+from crafts.evaluation.comparing.slices import CLASS_FIELD, Described, values_of
+from crafts.evaluation.results import Generation, Measured, Row, SetName
 
 Features = NDArray[np.float32]
 RowKey = Literal["heldout", "floor", "nearest", "train", "heldout_train"]
@@ -41,7 +41,8 @@ class Sets:
 
     Attributes:
         generated: to be judged.
-        heldout: real tiles of groups that the model has not seen.
+        heldout: real tiles of groups that the model has not seen; without rows where a file of
+            statistics stands in for them.
         train: real tiles that it has seen, or None.
         nearest: for each generated row the nearest training row [N]; empty without a training set.
     """
@@ -51,10 +52,14 @@ class Sets:
     train: Described | None
     nearest: Rows
 
-    def named(self) -> dict[str, Described]:
-        """Sets by name; no training set, no entry."""
-        found = {"generated": self.generated, "heldout": self.heldout}
-        return found if self.train is None else {**found, "train": self.train}
+    def named(self) -> dict[SetName, Described]:
+        """Sets by name; those that are not there have no entry."""
+        found: dict[SetName, Described | None] = {
+            "generated": self.generated,
+            "heldout": self.heldout,
+            "train": self.train,
+        }
+        return {name: one for name, one in found.items() if one is not None and len(one)}
 
 
 @dataclass(frozen=True)
@@ -64,7 +69,7 @@ class Plan:
     Attributes:
         sides: rows that may be drawn in each repetition.
         matched: whether all sides get the class mix of the generated tiles.
-        kind: what a repetition is.
+        kind: what a repetition is; "none" for a single one.
         most: largest number of images on a side.
         seed: of all draws.
         names: of the repetitions where they are generations.
@@ -73,7 +78,7 @@ class Plan:
 
     sides: Sides
     matched: bool
-    kind: Literal["generations", "halvings"]
+    kind: Literal["generations", "halvings", "none"]
     most: int
     seed: int
     names: Sequence[str] = ()
@@ -82,7 +87,7 @@ class Plan:
     @property
     def repetitions(self) -> int:
         """How often sets are drawn."""
-        return len(self.sides.halves)
+        return len(self.sides.generated)
 
 
 @dataclass(frozen=True)
@@ -122,13 +127,7 @@ def compare(sets: Sets, plan: Plan, *, scope: str = "all", name: str = "") -> Co
         numbers = {key: n for key, n in quotas(plan.sides, classes, plan.most).items() if n}
     total = sum(numbers.values())
     if total < LEAST:
-        raise DataError(
-            f"evaluate: {name or 'sets'}",
-            came=f"{total} images that every side has, of equal number and class",
-            allowed=f"at least {LEAST} generated, {LEAST} in each half of the held-out groups "
-            "and as many for training",
-            do="Give more images, or more held-out patients.",
-        )
+        raise _too_few_images(sets, plan, numbers, name)
     found: dict[RowKey, list[dict[str, Measured]]] = {}
     groups = []
     for repetition in range(plan.repetitions):
@@ -160,14 +159,15 @@ def compare_scopes(sets: Sets, plan: Plan) -> tuple[list[Row], dict[str, str]]:
     left: dict[str, str] = {}
     named = sets.named()
     plan.say("classes and slices")
-    scopes = {"class": "label", **{name: name for name in SLICE_FIELDS}}
-    for scope, column in scopes.items():
+    slices = [name for name in sets.generated.fields if name != CLASS_FIELD]
+    for scope, column in [("class", CLASS_FIELD), *((name, name) for name in slices)]:
         values = values_of(list(named.values()), column)
         if scope != "class" and len(values) < 2:
             continue  # one value: that is the row over all
         for value in values:
-            masks = {side: one.fields[column] == value for side, one in named.items()}
-            part = plan.sides.narrowed(masks["generated"], masks["heldout"], masks.get("train"))
+            part = _narrowed(
+                plan, {side: one.fields[column] == value for side, one in named.items()}
+            )
             if part.most() < LEAST:
                 left[f"{scope}: {value}"] = _too_few(part)
                 continue
@@ -185,8 +185,7 @@ def missing_classes(sets: Sets, plan: Plan, numbers: Mapping[str, int]) -> dict[
         return found
     classes = {side: one.classes for side, one in sets.named().items()}
     for name in sorted(set(classes["generated"].tolist()) - {""} - set(numbers)):
-        masks = {side: values == name for side, values in classes.items()}
-        part = plan.sides.narrowed(masks["generated"], masks["heldout"], masks.get("train"))
+        part = _narrowed(plan, {side: values == name for side, values in classes.items()})
         found[name] = _too_few(part)
     unknown = int((classes["generated"] == "").sum())
     if unknown:
@@ -241,6 +240,24 @@ def _pairs(sets: Sets, drawn: Draw) -> dict[RowKey, tuple[Features, Features]]:
         found["train"] = (bank[drawn.train], generated)
         found["heldout_train"] = (bank[drawn.train], held[drawn.floor])
     return found
+
+
+def _too_few_images(sets: Sets, plan: Plan, numbers: Mapping[str, int], name: str) -> DataError:
+    """The refusal, with what every class lacks."""
+    missing = missing_classes(sets, plan, numbers).items()
+    short = "; ".join(f"{key or 'without class'}: {why}" for key, why in missing)
+    return DataError(
+        f"evaluate: {name or 'sets'}",
+        came=f"{sum(numbers.values())} images that every side has, of equal number and class"
+        + (f" ({short})" if short else ""),
+        allowed=f"at least {LEAST} generated, {LEAST} in each half of the held-out groups "
+        "and as many for training",
+        do="Give more images, or more held-out patients.",
+    )
+
+
+def _narrowed(plan: Plan, masks: Mapping[SetName, NDArray[np.bool_]]) -> Sides:
+    return plan.sides.narrowed(masks["generated"], masks["heldout"], masks.get("train"))
 
 
 def _count_groups(side: Described, rows: Rows) -> int:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crafts.core.runtime import seed_from
+from crafts.evaluation.results import SetName
 
 Rows = NDArray[np.int64]
 Names = NDArray[np.str_]
@@ -117,7 +118,7 @@ def find_generations(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, Rows]
     ]
 
 
-def quotas(sides: Sides, classes: Mapping[str, Names], most: int) -> dict[str, int]:
+def quotas(sides: Sides, classes: Mapping[SetName, Names], most: int) -> dict[str, int]:
     """Class -> rows to draw on every side: what the poorest side of any repetition has.
 
     Args:
@@ -141,7 +142,7 @@ def draw(
     sides: Sides,
     repetition: int,
     numbers: Mapping[str, int],
-    classes: Mapping[str, Names] | None,
+    classes: Mapping[SetName, Names] | None,
     *,
     seed: int,
 ) -> Draw:
@@ -155,7 +156,7 @@ def draw(
         seed: of the run.
     """
     one, two = sides.halves[repetition]
-    parts: dict[str, tuple[str, Rows]] = {
+    parts: dict[str, tuple[SetName, Rows]] = {
         "generated": ("generated", sides.generated[repetition]),
         "reference": ("heldout", one),
         "floor": ("heldout", two),

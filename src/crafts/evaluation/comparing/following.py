@@ -145,10 +145,11 @@ def _followers(sets: Sets, seed: int) -> dict[AlignmentKey, Followers]:
             images, other.texts, other.wordings, other.classes, made.groups, other.partners,
             other.same_caption,
         )  # fmt: skip
-    held = None if held_texts is None else unit(held_texts)
-    found["heldout"] = Followers(
-        unit(heldout.set.features), held, *_with_partners(heldout, heldout, seed)
-    )
+    if len(heldout):
+        held = None if held_texts is None else unit(held_texts)
+        found["heldout"] = Followers(
+            unit(heldout.set.features), held, *_with_partners(heldout, heldout, seed)
+        )
     if sets.train is not None:
         bank = unit(sets.train.set.features[sets.nearest])
         found["nearest"] = Followers(bank, texts, *own)
@@ -184,6 +185,8 @@ def _prompts(wordings: Names) -> Names:
 
 
 def _rows_by(values: Names) -> dict[str, Rows]:
+    if not len(values):
+        return {}
     order = np.argsort(values, kind="stable")
     names, start = np.unique(values[order], return_index=True)
     return dict(zip(names.tolist(), np.split(order, start[1:]), strict=True))

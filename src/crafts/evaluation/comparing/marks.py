@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from crafts.evaluation.comparing.comparison import Sets
+from crafts.evaluation.comparing.scales import same_fields, scale_of
 from crafts.evaluation.results import Mark, Results
 
 _LEAST_GROUPS = 10
@@ -22,7 +23,9 @@ def find_marks(results: Results, sets: Sets, *, num_generations: int) -> list[Ma
     """
     found = [
         *_prompts(results),
+        *_statistics(results),
         *_sets(results, sets),
+        *_scales(sets),
         *_numbers(results, sets, num_generations),
     ]
     return sorted(found, key=lambda mark: not mark.loud)
@@ -32,11 +35,13 @@ def _prompts(results: Results) -> Iterator[Mark]:
     source = results.prompts
     total = source.heldout + source.both + source.train + source.neither + source.empty
     if source.train:
+        unseen = "(those of held-out tiles are not known)" if results.statistics else ""
         yield Mark(
             code="training_prompts",
             loud=True,
-            text=f"{source.train} of {total} prompts are captions of training tiles and of no "
-            "held-out tile: the model may answer these from memory, which flatters every number.",
+            text=f"{source.train} of {total} prompts are captions of training tiles "
+            f"{unseen or 'and of no held-out tile'}: the model may answer these from memory, which "
+            "flatters every number.",
         )
     if source.both:
         yield Mark(
@@ -60,6 +65,46 @@ def _prompts(results: Results) -> Iterator[Mark]:
         )
 
 
+def _statistics(results: Results) -> Iterator[Mark]:
+    known = results.statistics
+    if not known:
+        return
+    number = known["num_images"]
+    yield Mark(
+        code="statistics",
+        loud=True,
+        text=f"A file of statistics ({known['file']}, of "
+        f"{'an unknown number of' if number is None else format(number, ',')} tiles, split "
+        f"{known['split']}) stands in for held-out tiles: there is no floor of real against real "
+        "patients, no row for a class or a slice, no stain report, no diagnosis and no picture of "
+        "real tiles. Whether patients of it were trained on cannot be seen.",
+    )
+    yield Mark(
+        code="unequal_numbers",
+        loud=False,
+        text=f"Fréchet distances compare {results.n:,} tiles with the statistics of all others; "
+        f"measures from single features take the {known['kept_features']:,} that the file keeps, "
+        "at most, and as many of the tiles.",
+    )
+
+
+def _scales(sets: Sets) -> Iterator[Mark]:
+    made = scale_of(sets.generated)
+    words = {"heldout": "held-out", "train": "training"}
+    for name, side in sets.named().items():
+        real = scale_of(side)
+        if name == "generated" or same_fields(made, real):
+            continue
+        assert made is not None and real is not None
+        yield Mark(
+            code=f"scales_differ_{name}",
+            loud=True,
+            text=f"Generated tiles have {made.words}, {words[name]} tiles {real.words}: as far as "
+            "is known they show fields of different size, the encoder sees them at different "
+            "scales, and every distance holds that too. Cut both to one scale and size.",
+        )
+
+
 def _sets(results: Results, sets: Sets) -> Iterator[Mark]:
     hashes = {str(row["sha256"]) for row in sets.generated.set.rows}
     for name, side in sets.named().items():
@@ -79,14 +124,14 @@ def _sets(results: Results, sets: Sets) -> Iterator[Mark]:
             text="The generated tiles do not say how they were made (no column `seed`): make sure "
             "that the folders are not swapped.",
         )
-    if not sets.heldout.named_groups:
+    if len(sets.heldout) and not sets.heldout.named_groups:
         yield Mark(
             code="no_groups",
             loud=True,
             text="The held-out tiles do not name their patients (column `patient`): halves are "
             "split by tile, patients stand on both sides, and the floor is too low.",
         )
-    elif (groups := len(np.unique(sets.heldout.groups))) < _LEAST_GROUPS:
+    elif 0 < (groups := len(np.unique(sets.heldout.groups))) < _LEAST_GROUPS:
         yield Mark(
             code="few_groups",
             loud=True,
@@ -111,13 +156,18 @@ def _numbers(results: Results, sets: Sets, num_generations: int) -> Iterator[Mar
             f"({results.width}): the Fréchet distance would measure noise and is left out; the "
             "kernel distance leads.",
         )
-    if results.repetition == "halvings":
+    if results.repetition != "generations":
+        instead = (
+            f"for {results.repetitions} repetitions: the spread is over draws of the held-out "
+            "groups, with the same generated tiles"
+            if results.repetition == "halvings"
+            else "for a spread"
+        )
         yield Mark(
             code="no_generations",
             loud=False,
-            text=f"{num_generations} generation(s) are too few, or too small, for "
-            f"{results.repetitions} repetitions: the spread is over draws of the held-out groups, "
-            "with the same generated tiles. The spread over generations is not known.",
+            text=f"{num_generations} generation(s) are too few, or too small, {instead}. "
+            "The spread over generations is not known.",
         )
     unknown = int((sets.generated.classes == "").sum())
     if results.matching == "none" and unknown < len(sets.generated):

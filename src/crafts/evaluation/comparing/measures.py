@@ -24,6 +24,17 @@ from crafts.evaluation.rows import Array, Generated, Real, check_pair
 NEIGHBOURS = (3, 5)
 """The k of precision, recall, density and coverage."""
 
+BY_FEATURES = (
+    *("kernel_distance", "cmmd"),
+    *(
+        f"{name}_k{k}"
+        for k in NEIGHBOURS
+        for name in ("precision", "recall", "density", "coverage")
+    ),
+    *("vendi", "vendi_reference"),
+)
+"""Measures that need the features of single tiles."""
+
 
 def compute_measures(
     reference: NDArray[np.float32], compared: NDArray[np.float32], *, seed: int
@@ -51,7 +62,8 @@ def compute_measures(
 
 
 def summarise(
-    repetitions: Sequence[dict[str, Measured]], kind: Literal["generations", "halvings"]
+    repetitions: Sequence[dict[str, Measured]],
+    kind: Literal["generations", "halvings", "none"],
 ) -> dict[str, Measured]:
     """Mean and (sample) standard deviation of each measure over repetitions.
 

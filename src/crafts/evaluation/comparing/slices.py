@@ -14,10 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crafts.core.records import FeatureSet
+from crafts.data.collection import group_of
 from crafts.evaluation.results import PromptSource
-
-GROUP_FIELDS = ("patient", "group", "case", "slide")
-"""Fields that may name the unit of a split, the most trusted first."""
 
 SLICE_FIELDS = ("organ", "set", "site", "scanner", "stain", "power")
 """Fields whose values are compared one by one, where they are known."""
@@ -68,7 +66,7 @@ def describe(found: FeatureSet, captions: Mapping[str, Mapping[str, str]]) -> De
         name: np.array([_known(row, name, captions) for row in found.rows], dtype=np.str_)
         for name in (CLASS_FIELD, *SLICE_FIELDS)
     }
-    groups = [_group(row) for row in found.rows]
+    groups = [group_of(row) for row in found.rows]
     alone = [group or f"tile {number}" for number, group in enumerate(groups)]
     return Described(found, np.array(alone, dtype=np.str_), all(groups), fields)
 
@@ -114,10 +112,8 @@ def prompt_source(
     return PromptSource(**counts, checked=train is not None)
 
 
-def shared_groups(first: Described, second: Described) -> list[str]:
-    """Groups that stand in both sets, sorted; of sets without groups, the tiles they share."""
-    if first.named_groups and second.named_groups:
-        return sorted(set(first.groups.tolist()) & set(second.groups.tolist()))
+def shared_files(first: Described, second: Described) -> list[str]:
+    """Hashes of the image files that stand in both sets, sorted."""
     hashes = [{str(row.get("sha256")) for row in side.set.rows} for side in (first, second)]
     return sorted(hashes[0] & hashes[1])
 
@@ -131,10 +127,6 @@ def values_of(sides: Sequence[Described], field: str) -> list[str]:
 def _known(row: Mapping[str, Any], name: str, captions: Mapping[str, Mapping[str, str]]) -> str:
     own = _text(row.get(name))
     return own or captions.get(even(str(row.get("text") or "")), {}).get(name, "")
-
-
-def _group(row: Mapping[str, Any]) -> str:
-    return next((_text(row[name]) for name in GROUP_FIELDS if _text(row.get(name))), "")
 
 
 def _text(value: Any) -> str:

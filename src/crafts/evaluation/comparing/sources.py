@@ -48,23 +48,33 @@ class Source:
         found = [_named(extract(path), prefix) for prefix, path in self.parts.items()]
         return drop_bad(join(found))
 
+    def images(self, prefix: str = "") -> Collection:
+        """The folder of a part, opened once."""
+        return self._opened(prefix)[0]
+
     def load(self, name: str) -> Tile | None:
         """The tile of a name, or None where it cannot be opened."""
-        prefix = next((one for one in self.parts if one and name.startswith(f"{one}/")), "")
-        if prefix not in self._open:
-            images = Collection(self.parts[prefix], split=self.split or None)
-            places = {images.name(index): index for index in range(len(images))}
-            self._open[prefix] = (images, places)
-        images, places = self._open[prefix]
+        prefix = self._prefix(name)
+        images, places = self._opened(prefix)
         index = places.get(name.removeprefix(f"{prefix}/") if prefix else name)
         tile = None if index is None else images.load(index)
         return tile if isinstance(tile, Tile) else None
 
     def file(self, name: str) -> Path | None:
         """The file of a name where it is one by itself (not so in shards)."""
-        prefix = next((one for one in self.parts if one and name.startswith(f"{one}/")), "")
+        prefix = self._prefix(name)
         path = self.parts[prefix] / (name.removeprefix(f"{prefix}/") if prefix else name)
         return path if path.is_file() else None
+
+    def _prefix(self, name: str) -> str:
+        return next((one for one in self.parts if one and name.startswith(f"{one}/")), "")
+
+    def _opened(self, prefix: str) -> tuple[Collection, dict[str, int]]:
+        if prefix not in self._open:
+            images = Collection(self.parts[prefix], split=self.split or None)
+            places = {images.name(index): index for index in range(len(images))}
+            self._open[prefix] = (images, places)
+        return self._open[prefix]
 
 
 def open_source(name: SetName, path: Path, *, split: str, wanted: str) -> Source:

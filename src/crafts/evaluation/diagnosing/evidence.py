@@ -7,8 +7,8 @@ stains do alone; :mod:`crafts.evaluation.diagnosing.diagnosis` judges the first 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,6 +82,17 @@ class Evidence:
     num_real: int
     num_generated: int
     labels: Names
+
+    def without(self, names: Collection[str]) -> Evidence:
+        """The same without some numbers."""
+        return replace(
+            self,
+            overall={name: one for name, one in self.overall.items() if name not in names},
+            classes={
+                key: {name: one for name, one in numbers.items() if name not in names}
+                for key, numbers in self.classes.items()
+            },
+        )
 
     def examples(self, name: str, scope: str, num: int) -> tuple[int, ...]:
         """Rows of the generated tiles that show a number best, of one class unless it is ""."""

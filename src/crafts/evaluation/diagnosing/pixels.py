@@ -3,26 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from crafts.evaluation.comparing.comparison import Sets
-from crafts.evaluation.comparing.draws import Rows
+from crafts.evaluation.comparing.draws import Names, Rows
+from crafts.evaluation.comparing.scales import Scale, same_pixels, scale_of
 from crafts.evaluation.comparing.slices import Described
 from crafts.evaluation.comparing.sources import Source
 from crafts.evaluation.diagnosing.appearance import appearance, stain_vectors
 from crafts.evaluation.diagnosing.diagnosis import diagnose
 from crafts.evaluation.diagnosing.evidence import compute_evidence
 from crafts.evaluation.diagnosing.sides import Observed
-from crafts.evaluation.diagnosing.stains import Stained, stain_densities, stain_rows
-from crafts.evaluation.results import SetName, StainRow
+from crafts.evaluation.diagnosing.stains import (
+    CLUSTER_FIELD,
+    Stained,
+    cluster_stains,
+    stain_densities,
+    stain_rows,
+)
+from crafts.evaluation.results import Diagnosed, SetName, StainCluster, StainRow
 
 _SMALLEST = 24  # pixels a side: below it sharpness means nothing
 _STAIN_TILES = 64
 _LEAST_DIAGNOSED = 16
+_DETAIL = ("sharpness", "blockiness")
 
 
 @dataclass(frozen=True)
@@ -57,8 +65,8 @@ def look(source: Source, side: Described, *, most: int, seed: int) -> Looked:
 
 
 def stain_report(sets: Sets, looked: Mapping[SetName, Looked]) -> list[StainRow]:
-    """Densities of every set; empty where the held-out tiles are too small to be looked at."""
-    if not len(looked["heldout"].rows):
+    """Densities of every set; empty without held-out tiles large enough to be looked at."""
+    if "heldout" not in looked or not len(looked["heldout"].rows):
         return []
     sides = sets.named()
     found = {
@@ -69,20 +77,47 @@ def stain_report(sets: Sets, looked: Mapping[SetName, Looked]) -> list[StainRow]
     return stain_rows(found)
 
 
+def stain_clusters(sets: Sets, looked: Mapping[SetName, Looked]) -> tuple[list[StainCluster], Sets]:
+    """Clusters of the held-out tiles by stain, and the sets with the field ``stain_cluster``.
+
+    None where a column names the stains, or where too few tiles were looked at.
+    """
+    held = looked.get("heldout")
+    if held is None or (sets.heldout.fields["stain"] != "").any():
+        return [], sets
+    clusters, names = cluster_stains({name: one.densities for name, one in looked.items()})
+    if not clusters:
+        return [], sets
+    sides = {
+        name: replace(
+            side,
+            fields={**side.fields, CLUSTER_FIELD: _spread(names[name], looked[name], len(side))},
+        )
+        for name, side in sets.named().items()
+    }
+    return clusters, Sets(sides["generated"], sides["heldout"], sides.get("train"), sets.nearest)
+
+
 def find_causes(
-    sets: Sets, looked: Mapping[SetName, Looked], source: Source, *, seed: int
-) -> list[dict[str, Any]]:
-    """Findings of the diagnosis on the sampled tiles, as rows for ``metrics.json``.
+    sets: Sets, looked: Mapping[SetName, Looked], source: Source | None, *, seed: int
+) -> tuple[Diagnosed, list[dict[str, Any]]]:
+    """What was judged on the sampled tiles, and the causes found, as rows for ``metrics.json``.
 
     Args:
         sets: the sets.
         looked: samples of ``generated`` and ``heldout``.
-        source: of the held-out tiles, whose stains are the reference.
+        source: of the held-out tiles, whose stains are the reference; None without them.
         seed: of halvings.
     """
-    made, held = looked["generated"], looked["heldout"]
-    if min(len(made.rows), len(held.rows)) < _LEAST_DIAGNOSED:
-        return []
+    made, held = looked["generated"], looked.get("heldout")
+    if held is None or source is None:
+        return Diagnosed(generated=len(made.rows), why="no held-out tiles to hold them against"), []
+    numbers = {"generated": len(made.rows), "heldout": len(held.rows)}
+    if min(numbers.values()) < _LEAST_DIAGNOSED:
+        least = f"at least {_LEAST_DIAGNOSED} tiles of {_SMALLEST} pixels a side are needed of each"
+        return Diagnosed(**numbers, why=least), []
+    scales = scale_of(sets.generated), scale_of(sets.heldout)
+    detail = same_pixels(*scales)
     stains = stain_vectors(_tiles(source, sets.heldout, held.rows), seed=seed % 2**32)
     evidence = compute_evidence(
         _observed(sets.heldout, held, grouped=True),
@@ -92,7 +127,22 @@ def find_causes(
     )
     rows = sets.generated.set.rows
     names = [str(rows[row]["name"]) for row in made.rows]
-    return [finding.as_row(names) for finding in diagnose(evidence)]
+    why = "" if detail else _other_scale(*scales)
+    found = diagnose(evidence if detail else evidence.without(_DETAIL))
+    judged = Diagnosed(done=True, **numbers, detail=detail, why=why)
+    return judged, [finding.as_row(names) for finding in found]
+
+
+def _other_scale(made: Scale | None, held: Scale | None) -> str:
+    sides = " and ".join(f"{one.words}" for one in (made, held) if one)
+    return f"blur and block edges cannot be compared between two scales ({sides})"
+
+
+def _spread(names: Names, one: Looked, number: int) -> Names:
+    """The cluster of every row of a set [N]; "" for rows that were not looked at."""
+    found = np.full(number, "", dtype=names.dtype)
+    found[one.rows] = names
+    return found
 
 
 def _observed(side: Described, one: Looked, *, grouped: bool) -> Observed:

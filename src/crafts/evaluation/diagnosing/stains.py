@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from crafts.evaluation.comparing.draws import Names, halve
 from crafts.evaluation.diagnosing.appearance import optical_density, stain_amounts
-from crafts.evaluation.results import StainRow
+from crafts.evaluation.results import SetName, StainCluster, StainRow
 
 # haematoxylin and eosin in optical density (Ruifrok and Johnston 2001): the same for every set
 _STAINS = np.array([[0.650, 0.704, 0.286], [0.072, 0.990, 0.105]])
@@ -20,9 +19,12 @@ _TISSUE_DENSITY = 0.05
 _LEAST_TISSUE = 0.01
 _CENTRAL = (0.01, 0.99)
 _LEAST = 10
+_CLUSTERS = 3
+
+CLUSTER_FIELD = "stain_cluster"
+"""Field of a tile that holds its cluster; a slice like ``site``."""
 
 Densities = NDArray[np.float64]
-SetName = Literal["generated", "heldout", "train"]
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,46 @@ def stain_rows(found: Mapping[SetName, Stained]) -> list[StainRow]:
                 )
             )  # fmt: skip
     return rows
+
+
+def cluster_stains(
+    found: Mapping[SetName, Densities],
+) -> tuple[list[StainCluster], dict[SetName, Names]]:
+    """Three clusters of held-out tiles by haematoxylin and eosin, and that of every tile.
+
+    k-means on densities divided by their deviation, seeded; clusters in the order of density. Other
+    sets take no part: their tiles belong to the nearest centre.
+
+    Args:
+        found: densities [N, 3] of each set; ``heldout`` makes the clusters.
+
+    Returns:
+        The clusters and their names of every tile [N]; nothing below 60 held-out tiles or where
+        they all look the same.
+    """
+    from sklearn.cluster import KMeans
+
+    held = found["heldout"][:, :2]
+    scale = held.std(axis=0)
+    if len(held) < 2 * _LEAST * _CLUSTERS or not (scale > 0).all():
+        return [], {}
+    fitted = KMeans(_CLUSTERS, n_init=10, random_state=0).fit(held / scale)
+    order = np.argsort(fitted.cluster_centers_.sum(axis=1))
+    centres = fitted.cluster_centers_[order] * scale
+    names = np.array([f"{k} (H {one:.2f}, E {two:.2f})" for k, (one, two) in enumerate(centres, 1)])
+    place = np.argsort(order)
+    numbers = {
+        name: place[fitted.predict(one[:, :2] / scale)] if len(one) else np.empty(0, dtype=np.int64)
+        for name, one in found.items()
+    }
+    clusters = [
+        StainCluster(
+            name=str(name), haematoxylin=float(one), eosin=float(two),
+            shares={key: float((mine == k).mean()) for key, mine in numbers.items() if len(mine)},
+        )
+        for k, (name, (one, two)) in enumerate(zip(names, centres, strict=True))
+    ]  # fmt: skip
+    return clusters, {key: names[mine] for key, mine in numbers.items()}
 
 
 def _range(densities: Densities) -> tuple[Densities, Densities]:

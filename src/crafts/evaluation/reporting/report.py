@@ -2,44 +2,38 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from crafts.core.artifacts import write_bytes
 from crafts.core.page import (
-    CLASS_ROLES,
-    INK,
-    Pair,
     Picture,
     Strip,
     build_strip,
-    chart,
     data_uri,
     fact_text,
     number,
     render_page,
 )
 from crafts.evaluation import results as found
+from crafts.evaluation.diagnosing.diagnosis import CAUSES
 from crafts.evaluation.reporting import tables
+from crafts.evaluation.reporting.masks import faithfulness_table
+from crafts.evaluation.reporting.pictures import (
+    PER_ROW,
+    OpenTile,
+    build_montages,
+    build_pairs,
+    draw_map,
+    map_classes,
+)
 from crafts.evaluation.reporting.verdict import compose_stats, compose_verdict, is_alarm
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    pass
 
-OpenTile = Callable[[found.SetName, str], NDArray[np.uint8] | None]
-"""Set and name of a tile -> its pixels uint8 [H, W, 3]; None where it cannot be opened."""
-
-MAX_PICTURES = 216
-"""Tiles in all montages together; with many classes each shows fewer."""
-
-_PER_ROW = 6
-_NUM_PAIRS = 12
 _STRIPS = (
     "frechet_distance kernel_distance precision_k5 recall_k5 coverage_k5 vendi prompt_alignment"
 ).split()
@@ -60,21 +54,13 @@ _SECTIONS = (
     ("generations", "Spread"),
     ("stains", "Stains"),
     ("gate", "Quality gate"),
+    ("masks", "Masks"),
     ("montages", "Tiles"),
     ("map", "Map"),
     ("nearest", "Nearest training tiles"),
     ("facts", "Facts"),
     ("reading", "How to read this page"),
 )
-
-
-@dataclass(frozen=True)
-class Montage:
-    """Tiles of one class: at most ``count`` to a group, pairs of a label and pictures."""
-
-    name: str
-    count: int
-    groups: tuple[tuple[str, tuple[Picture, ...]], ...]
 
 
 @dataclass(frozen=True)
@@ -116,16 +102,19 @@ def report_values(
     gallery = gallery or found.Gallery()
     tile = open_tile or (lambda *_: None)
     findings = [_finding(item, tile) for item in results.diagnosis]
+    strips = build_strips(results)
+    drawn = {mark.kind for strip in strips for mark in strip.marks}
     values = {
         "subject": _subject(results),
         "verdict": compose_verdict(results),
         "stats": compose_stats(results),
         "marks": [mark.text for mark in results.marks if not mark.loud],
-        "strips": build_strips(results),
-        "legend": LEGEND,
+        "strips": strips,
+        "legend": [entry for entry in LEGEND if entry[0] in drawn],
         "comparison": tables.comparison_tables(results),
         "alignment": tables.alignment_table(results),
         "separation": tables.separation_table(results),
+        "separated": tables.separation_class_table(results),
         "unmeasured": [
             (tables.label_of(name), why) for name, why in tables.missing_measures(results).items()
         ],
@@ -135,7 +124,9 @@ def report_values(
         "generations": tables.generation_table(results),
         "stains": tables.stain_tables(results),
         "gate": tables.gate_tables(results),
+        "masks": faithfulness_table(results.faithfulness),
         "findings": findings,
+        "diagnosed": describe_diagnosis(results),
         "montages": build_montages(gallery.picks, tile),
         "map": draw_map(gallery.points) if gallery.points else None,
         "map_legend": map_classes(gallery.points),
@@ -150,8 +141,8 @@ def report_values(
 
 def _is_there(section: str, values: Mapping[str, Any]) -> bool:
     needs = {
-        "classes": ("classes", "slices", "left_out"),
-        "diagnosis": ("findings",),
+        "classes": ("classes", "separated", "slices", "left_out"),
+        "diagnosis": ("diagnosed",),
         "nearest": ("pairs",),
     }
     always = section in ("comparison", "facts", "reading")
@@ -167,6 +158,8 @@ def _subject(results: found.Results) -> str:
     if heldout:
         groups = f" of {heldout.groups:,} groups" if heldout.groups else ""
         parts.append(f"{heldout.used:,} held-out real tiles{groups} ({heldout.folder})")
+    if results.statistics:
+        parts.append(f"statistics of held-out real tiles ({results.statistics['file']})")
     if train := sets.get("train"):
         parts.append(f"{train.used:,} training tiles ({train.folder})")
     return "; ".join(parts) + "."
@@ -206,69 +199,9 @@ def _strip_values(results: found.Results, name: str) -> dict[str, tuple[str, flo
     }
 
 
-def build_montages(picks: Sequence[found.ClassPicks], open_tile: OpenTile) -> list[Montage]:
-    """Real tiles of each class above its best, median and worst generated ones."""
-    shown = [pick for pick in picks if pick.best or pick.median or pick.worst or pick.real]
-    if not shown:
-        return []
-    count = next(n for n in (_PER_ROW, 3, 2) if n == 2 or 4 * n * len(shown) <= MAX_PICTURES)
-    edge = 176 if 4 * count * len(shown) <= 120 else 144
-    montages = []
-    for pick in shown:
-        groups = [("Real, held-out", _real_pictures(pick, count, edge, open_tile))]
-        for label, chosen in (
-            ("Generated, best aligned", pick.best),
-            ("Generated, median", pick.median),
-            ("Generated, worst aligned", pick.worst),
-        ):
-            groups.append((label, _pick_pictures(chosen[:count], edge, open_tile)))
-        montages.append(Montage(pick.name, count, tuple((k, v) for k, v in groups if v)))
-    return [montage for montage in montages if montage.groups]
-
-
-def _real_pictures(
-    pick: found.ClassPicks, count: int, edge: int, open_tile: OpenTile
-) -> tuple[Picture, ...]:
-    opened = (open_tile("heldout", name) for name in pick.real[:count])
-    alt = f"Real tile, {pick.name}" if pick.name else "Real tile"
-    return tuple(Picture(data_uri(px, edge=edge), alt) for px in opened if px is not None)
-
-
-def _pick_pictures(
-    picks: Sequence[found.Pick], edge: int, open_tile: OpenTile
-) -> tuple[Picture, ...]:
-    pictures = []
-    for pick in picks:
-        pixels = open_tile("generated", pick.name)
-        if pixels is not None:
-            score = number(pick.alignment, unit="%") if pick.alignment is not None else ""
-            alt = f"Generated tile for: {pick.text or 'no prompt'}"
-            pictures.append(Picture(data_uri(pixels, edge=edge), alt, score, pick.text))
-    return tuple(pictures)
-
-
-def build_pairs(nearest: Sequence[found.Pair], open_tile: OpenTile) -> list[Pair]:
-    """Generated tiles beside the training tile nearest to each, nearest pairs first."""
-    pairs = []
-    for pair in nearest[:_NUM_PAIRS]:
-        left, right = open_tile("generated", pair.generated), open_tile("train", pair.train)
-        if left is None or right is None:
-            continue
-        prompt = f"Prompt: {pair.text}" if pair.text else ""
-        pairs.append(
-            Pair(
-                Picture(data_uri(left, edge=224), "Generated tile", "generated", pair.generated),
-                Picture(data_uri(right, edge=224), "Training tile", "training", pair.train),
-                f"cosine {pair.cosine:.3f}",
-                prompt,
-            )
-        )
-    return pairs
-
-
 def _finding(item: Mapping[str, Any], open_tile: OpenTile) -> Finding:
     pictures = []
-    for name in item.get("examples", ())[:_PER_ROW]:
+    for name in item.get("examples", ())[:PER_ROW]:
         pixels = open_tile("generated", name)
         if pixels is not None:
             alt = f"Generated tile, example of: {item['title']}"
@@ -276,44 +209,16 @@ def _finding(item: Mapping[str, Any], open_tile: OpenTile) -> Finding:
     return Finding(str(item["title"]), str(item.get("text", "")), is_alarm(item), tuple(pictures))
 
 
-def map_classes(points: Sequence[found.Point]) -> list[tuple[str, str, int]]:
-    """Role of the colour, class and number of points: the most frequent classes, then the rest."""
-    counts = Counter(point.label for point in points).most_common()
-    named = [(name, count) for name, count in counts if name]
-    shown = named[: len(CLASS_ROLES)]
-    rest = len(points) - sum(count for _, count in shown)
-    legend = [(CLASS_ROLES[i], name, count) for i, (name, count) in enumerate(shown)]
-    return legend + ([("rest", "other or no class", rest)] if rest else [])
-
-
-def draw_map(points: Sequence[found.Point]) -> str:
-    """The t-SNE map: colour tells the class, a dot a real tile, a cross a generated one."""
-    roles = {name: role for role, name, _ in map_classes(points)}
-    area = min(36.0, max(8.0, 16_000 / len(points)))  # square points: smaller marks for many tiles
-
-    def draw(figure: Figure) -> None:
-        axes = figure.subplots()
-        for real, marker, size in ((True, "o", 0.6 * area), (False, "x", area)):
-            for role in dict.fromkeys([*roles.values(), "rest"]):
-                chosen = [
-                    (point.x, point.y)
-                    for point in points
-                    if (point.set != "generated") == real and roles.get(point.label, "rest") == role
-                ]
-                if chosen:
-                    x, y = np.array(chosen).T
-                    width = 0 if real else 1.1
-                    colour = INK[role]
-                    axes.scatter(x, y, s=size, c=colour, marker=marker, linewidths=width)
-        axes.set(xticks=[], yticks=[], aspect="equal")
-        axes.spines[:].set_visible(False)
-
-    generated = sum(point.set == "generated" for point in points)
-    alt = (
-        f"t-SNE map of {generated} generated tiles (crosses) and {len(points) - generated} real "
-        "tiles (dots), coloured by class."
-    )
-    return chart(draw, alt=alt, width=640, height=540, name="map")
+def describe_diagnosis(results: found.Results) -> str:
+    """What was judged, and what was not and why."""
+    judged = results.diagnosed
+    if not judged.done:
+        return f"Not done: {judged.why}." if judged.why else ""
+    numbers = f"{judged.generated:,} generated and {judged.heldout:,} held-out tiles"
+    causes = [name for name, _ in CAUSES.values()]
+    looked = f"{numbers} were judged for {', '.join(causes[:-1])}, and what is {causes[-1]}."
+    without = "" if results.diagnosis else " None of these was found."
+    return looked + without + (f" But {judged.why}." if judged.why else "")
 
 
 def _settings(settings: Mapping[str, Any]) -> str:
@@ -323,17 +228,15 @@ def _settings(settings: Mapping[str, Any]) -> str:
 def build_facts(results: found.Results) -> list[tuple[str, str]]:
     """What somebody needs to repeat the numbers."""
     facts = [(f"Encoder: {k.replace('_', ' ')}", fact_text(v)) for k, v in results.encoder.items()]
-    titles = {
-        "generated": "Generated tiles",
-        "heldout": "Held-out tiles",
-        "train": "Training tiles",
-    }
-    facts += [(titles[item.name], _set_fact(item)) for item in results.sets]
+    facts += [(_TITLES[item.name], _set_fact(item)) for item in results.sets]
+    facts += [
+        (f"Statistics: {k.replace('_', ' ')}", fact_text(v)) for k, v in results.statistics.items()
+    ]
     facts += [
         ("Prompts", _prompt_fact(results.prompts)),
         ("Texts cut by the encoder", _truncated(results)),
         ("Tiles on each side", f"{results.n:,} (features have {results.width:,} numbers)"),
-        ("Repetitions", f"{results.repetitions} {results.repetition}"),
+        ("Repetitions", _repetitions(results)),
         (
             "Class mix",
             {"class": "that of the generated tiles", "none": "as found"}[results.matching],
@@ -351,6 +254,11 @@ def _set_fact(item: found.SetFacts) -> str:
         parts.append(f"split “{item.split}”")
     parts += [f"folder {item.folder}", f"fingerprint {item.fingerprint[:16]}"]
     return "; ".join(parts)
+
+
+def _repetitions(results: found.Results) -> str:
+    one = "none: one generation, one file of statistics"
+    return one if results.repetition == "none" else f"{results.repetitions} {results.repetition}"
 
 
 def _prompt_fact(source: found.PromptSource) -> str:

@@ -30,7 +30,11 @@ _NEIGHBOURS = "precision_k5 recall_k5 density_k5 coverage_k5".split()
 _VARIETY = "vendi vendi_reference image_alignment".split()
 _KINDS = {"heldout": "generated", "train": "training", "floor": "real", "nearest": "baseline"}
 _ORDER = ("heldout", "train", "floor", "nearest", "heldout_train")
-_SETS = {"generated": "Generated", "heldout": "Held-out", "train": "Training"}
+_SETS: Mapping[found.SetName, str] = {
+    "generated": "Generated",
+    "heldout": "Held-out",
+    "train": "Training",
+}
 
 
 def measured_cell(measured: found.Measured | None, *, note: str = "") -> Cell:
@@ -150,9 +154,36 @@ def separation_table(results: found.Results) -> Table | None:
         "Are classes told apart? (silhouette)",
         tuple(Column({"tsne": "On the t-SNE map"}.get(s, f"On the {s}"), "%") for s in spaces),
         tuple(
-            Row(_SETS.get(name, name), tuple(measured_cell(values.get(s)) for s in spaces))
+            Row(_SETS[name], tuple(_separated_cell(values.get(space)) for space in spaces))
             for name, values in results.separation.items()
         ),
+        corner="Tiles",
+    )
+
+
+def _separated_cell(one: found.Separated | None) -> Cell:
+    note = f"shuffled classes: {number(one.floor)}" if one and one.floor is not None else ""
+    return measured_cell(one, note=note)
+
+
+def separation_class_table(results: found.Results) -> Table | None:
+    """The same for each class, in the space of the features."""
+    sides = {
+        name: by_space["embedding"].per_class
+        for name, by_space in results.separation.items()
+        if "embedding" in by_space
+    }
+    classes = sorted({label for one in sides.values() for label in one})
+    if not classes:
+        return None
+    return Table(
+        "How well is each class told apart? (silhouette on the embedding)",
+        tuple(Column(_SETS[name], "%") for name in sides),
+        tuple(
+            Row(label, tuple(Cell(number(one.get(label))) for one in sides.values()))
+            for label in classes
+        ),
+        corner="Class",
     )
 
 
@@ -270,7 +301,8 @@ def stain_tables(results: found.Results) -> list[Table]:
     rows = tuple(_stain_row(row) for row in results.stains if not row.name)
     whole = Table("Optical density of the stains", columns, rows)
     classes = _stain_class_table([row for row in results.stains if row.name])
-    return [table for table in (whole, classes) if table and table.rows]
+    clusters = _cluster_table(results.stain_clusters)
+    return [table for table in (whole, clusters, classes) if table and table.rows]
 
 
 def _stain_row(row: found.StainRow) -> Row:
@@ -284,6 +316,20 @@ def _stain_row(row: found.StainRow) -> Row:
         Cell(number(row.outside, percent=True), note),
     )
     return Row(_SETS[row.set], cells, kind=kinds[row.set])
+
+
+def _cluster_table(clusters: Sequence[found.StainCluster]) -> Table:
+    """Where the tiles of each set lie among the looks of held-out ones."""
+    sets = [name for name in _SETS if any(name in one.shares for one in clusters)]
+    return Table(
+        "Stain clusters of the held-out tiles",
+        tuple(Column(_SETS[name], "share of the tiles") for name in sets),
+        tuple(
+            Row(one.name, tuple(Cell(number(one.shares.get(n), percent=True)) for n in sets))
+            for one in clusters
+        ),
+        corner="Cluster (centre)",
+    )
 
 
 def _stain_class_table(rows: Sequence[found.StainRow]) -> Table | None:

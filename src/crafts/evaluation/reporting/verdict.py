@@ -15,11 +15,11 @@ def compose_verdict(results: found.Results) -> Verdict:
     """The first thing a reader sees.
 
     Alarm: the diagnosis found a cause, or prompts are followed no better than shuffled ones. Take
-    care: a loud mark, or a distance above the floor by more than both spreads. These are no
-    thresholds of fitness for a purpose; the page says what they are.
+    care: a loud mark, a distance above the floor by more than both spreads, or no diagnosis. These
+    are no thresholds of fitness for a purpose; the page says what they are.
     """
     sentences = [*_distance(results), *_alignment(results), *_baseline(results)]
-    sentences += [*_neighbours(results), *_training(results)]
+    sentences += [*_neighbours(results), *_training(results), *_diagnosis(results)]
     warnings = tuple(mark.text for mark in results.marks if mark.loud)
     alarms = [str(item["title"]) for item in results.diagnosis if is_alarm(item)]
     if alarms:
@@ -61,6 +61,8 @@ def compose_stats(results: found.Results) -> list[Stat]:
 
 
 def _repetitions(results: found.Results) -> str:
+    if results.repetition == "none":
+        return "one draw"
     what = {"generations": "generations", "halvings": "halvings of the held-out groups"}
     return f"{results.repetitions} {what[results.repetition]}"
 
@@ -184,3 +186,12 @@ def _training(results: found.Results) -> Iterator[Sentence]:
         f"{number(real.value)}"
         + (": nearer than new patients do, which is how memorised tiles look." if nearer else "."),
     )
+
+
+def _diagnosis(results: found.Results) -> Iterator[Sentence]:
+    judged = results.diagnosed
+    if not judged.done:
+        yield "warn", f"Causes of failure were not looked for: {judged.why or 'not asked for'}."
+    elif not results.diagnosis:
+        rest = "" if judged.detail else " Blur and block edges were not judged."
+        yield "plain" if judged.detail else "warn", f"The diagnosis names no cause.{rest}"

@@ -1,0 +1,1 @@
+"""What a report says, field by field, and in short statements."""

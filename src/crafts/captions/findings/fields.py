@@ -1,0 +1,396 @@
+"""Findings of a report as fields: what was found, what was ruled out, on which side, said where."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from crafts.captions.findings.concepts import (
+    ABBREVIATION,
+    HEAD,
+    PHRASE,
+    PROCEDURES,
+    SITES,
+    Diagnosis,
+    read_abbreviation,
+    read_phrase,
+)
+from crafts.captions.findings.measures import (
+    Hit,
+    find_grades,
+    find_ki67,
+    find_receptors,
+    find_sizes,
+    find_stages,
+)
+from crafts.captions.findings.tissue import find_margins, find_nodes, find_tissue
+from crafts.captions.scrubbing.cleaning import TracedText, clean, iter_sentences, line_around
+
+NAMES = (
+    "site",
+    "laterality",
+    "procedure",
+    "histology",
+    "in_situ",
+    "finding",
+    "grade",
+    "nuclear_grade",
+    "nottingham_score",
+    "t_stage",
+    "n_stage",
+    "m_stage",
+    "size",
+    "er",
+    "pr",
+    "her2",
+    "ki67",
+    "margins",
+    "nodes",
+    "lymphovascular_invasion",
+    "perineural_invasion",
+    "tils",
+    "necrosis",
+)
+"""Names of the fields, in the order in which a report is summarised."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that a report says.
+
+    Attributes:
+        name: one of :data:`NAMES`.
+        value: canonical wording, from closed lists and numbers; never a copy of free text.
+        negated: the report says that it is not there.
+        uncertain: a clinical question, a history or a differential, not a finding.
+        laterality: "left", "right", "bilateral" or "".
+        start: where it is said in the source text.
+        end: end of that span (exclusive).
+        sentence: the sentence that says it, as it reads after cleaning.
+        weight: how much it tells among findings of its name; more is better.
+    """
+
+    name: str
+    value: str
+    negated: bool
+    uncertain: bool
+    laterality: str
+    start: int
+    end: int
+    sentence: str
+    weight: int = 0
+
+
+@dataclass(frozen=True)
+class Fields:
+    """All findings of a report, in the order of the text."""
+
+    findings: tuple[Finding, ...]
+
+    def of(self, name: str) -> tuple[Finding, ...]:
+        """Findings of one name, those that are ruled out included."""
+        return tuple(finding for finding in self.findings if finding.name == name)
+
+    def best(self, name: str) -> Finding | None:
+        """The finding of a name that tells most and is neither ruled out nor uncertain.
+
+        Where a name is only ever ruled out (no necrosis), that is what is returned.
+        """
+        found = sorted(
+            self.of(name),
+            key=lambda one: (one.uncertain, one.negated, -one.weight, not one.laterality),
+        )
+        return found[0] if found else None
+
+    @property
+    def diagnosis(self) -> Finding | None:
+        """The main diagnosis: invasive before in situ before benign before other findings."""
+        found = {}
+        for name in ("histology", "in_situ", "finding"):
+            best = self.best(name)
+            if best is not None and not best.negated and not best.uncertain:
+                found[name] = best
+        # "carcinoma" alone is what a report of carcinoma in situ calls it in passing
+        if "in_situ" in found and found.get("histology", found["in_situ"]).value in _BARE:
+            return found["in_situ"]
+        if found:
+            return next(iter(found.values()))
+        # better a clinical diagnosis than none
+        return next((f for f in self.of("histology") if not f.negated), None)
+
+    def as_row(self) -> dict[str, Any]:
+        """Name -> value of the best finding, "no ..." where it is ruled out; for tables."""
+        row: dict[str, Any] = {}
+        for name in NAMES:
+            best = self.best(name)
+            if best is not None and not best.uncertain:
+                row[name] = f"no {best.value}" if best.negated else best.value
+        return row
+
+
+_BARE = frozenset({"carcinoma", "adenocarcinoma", "cancer", "malignancy", "melanoma"})
+
+
+@dataclass(frozen=True)
+class _Sentence:
+    """A sentence with what its heading says."""
+
+    start: int
+    text: str
+    side: str
+    in_node: bool
+    uncertain: bool
+
+
+def extract_fields(report: str | TracedText) -> Fields:
+    """Read the findings of a report.
+
+    Args:
+        report: source text, which is cleaned first, or the ``traced`` text of a scrubbed report;
+            spans are those of the source in either case.
+    """
+    traced = clean(report) if isinstance(report, str) else report
+    findings: list[Finding] = []
+    previous: _Sentence | None = None
+    for sentence in _iter_sentences(traced.text):
+        for hit in _hits(sentence, previous):
+            findings.append(_finding(traced, sentence, hit))
+        previous = sentence
+    findings.extend(_sides(traced, findings))
+    return Fields(tuple(sorted(set(findings), key=lambda f: (f.start, f.end, f.name, f.value))))
+
+
+def _sides(traced: TracedText, findings: list[Finding]) -> list[Finding]:
+    """Laterality of the report: the side of what weighs most, else the first side it names."""
+    sided = [f for f in findings if f.laterality and not f.negated and not f.uncertain]
+    sided.sort(key=lambda f: (_SIDE_ORDER.index(f.name) if f.name in _SIDE_ORDER else 9, -f.weight))
+    if sided and sided[0].name in _SIDE_ORDER:
+        best = sided[0]
+        side, span, sentence = best.laterality, (best.start, best.end), best.sentence
+    else:
+        match = _SIDE.search(traced.text)
+        if match is None:
+            return []
+        side, span = _SIDES[match.group()[0].lower()], traced.source_span(*match.span())
+        sentence = line_around(traced.text, match.start())
+    return [Finding("laterality", side, False, False, side, *span, sentence, 1)]
+
+
+_SIDE_ORDER = ("histology", "in_situ", "site", "size", "procedure", "finding")
+
+
+# ---- sentences and headings ------------------------------------------------------------------
+
+
+def _table(names: dict[str, str]) -> re.Pattern[str]:
+    """One group a name, for text in lower case: ignoring case would cost four times as much."""
+    words = (rf"(?P<n{i}>(?:{words.lower()})\b)" for i, words in enumerate(names.values()))
+    return re.compile(rf"\b(?:{'|'.join(words)})")
+
+
+_SITE, _PROCEDURE = _table(SITES), _table(PROCEDURES)
+_SITE_NAMES, _PROCEDURE_NAMES = tuple(SITES), tuple(PROCEDURES)
+_SIDE = re.compile(r"\b(left|right|bilateral|sinistr\w+|dextr\w+|lt|rt)\b", re.IGNORECASE)
+_SIDES = {"s": "left", "d": "right", "l": "left", "r": "right", "b": "bilateral"}
+_HEADING = re.compile(r"^(?P<title>[^:\n]{3,140}?)(?::|\s-\s|$)")
+_SECTION = re.compile(
+    r"^\W*(?:final |clinical |gross |microscopic |histopathological |pathologic(?:al)? )*"
+    r"(?:diagnos[ie]s|comments?|note|description|history|information|addendum|synop\w*)\b",
+    re.IGNORECASE,
+)
+_UNCERTAIN = re.compile(
+    r"differential diagnos|rule out|r/o\b|cannot (?:be )?exclude|\bhistory of|"
+    r"clinical (?:diagnosis|"
+    r"history|information|impression)|pre-?operative diagnosis|\bquery\b|\?|suspicio\w+|"
+    r"\bpossib(?:le|ly)|"
+    r"favou?r(?:ed|s)?\b|\bsuggest\w*|\bversus\b|\bvs\b|previous(?:ly)? (?:diagnos|biops)",
+    re.IGNORECASE,
+)
+
+
+def _iter_sentences(text: str) -> Iterator[_Sentence]:
+    side, in_node, clinical = "", False, False
+    for start, end in iter_sentences(text):
+        sentence = text[start:end]
+        title = _HEADING.match(sentence)
+        words = title["title"] if title else ""
+        if words and _SECTION.match(words):
+            clinical = bool(re.search(r"clinical|history", words, re.IGNORECASE))
+            side, in_node = ("", False) if sentence.endswith(":") else (side, in_node)
+        lower = words.lower()
+        if _SITE.search(lower) and (sentence.endswith(":") or _PROCEDURE.search(lower)):
+            side = _side_of(words)
+            in_node = bool(re.search(r"\bnodes?\b|axillary contents", words, re.IGNORECASE))
+            in_node = in_node and not re.search(r"breast", words, re.IGNORECASE)
+            clinical = False
+        yield _Sentence(start, sentence, side, in_node, clinical)
+
+
+def _side_of(text: str) -> str:
+    found = {_SIDES[match.group(1)[0].lower()] for match in _SIDE.finditer(text)}
+    if found == {"left", "right"} or "bilateral" in found:
+        return "bilateral"
+    return found.pop() if found else ""
+
+
+# ---- negation and side of one hit ------------------------------------------------------------
+
+_NEGATED_BEFORE = re.compile(
+    r"\b(?:no|not|without|negative for|free of|free from|absence of|absent|never|denies|lacks?|"
+    r"lacking|"
+    r"devoid of|neither|nor|rather than|uninvolved by|not involved by|exclud\w+|ruled out)\b",
+    re.IGNORECASE,
+)
+_NOT_NEGATING = re.compile(
+    r"\b(?:not only|no increase|no change|not (?:specified|certain|cause|applicable|excluded|"
+    r"ordered)|no longer|"
+    r"no significant pathologic)\b",
+    re.IGNORECASE,
+)
+_NEGATED_AFTER = re.compile(
+    r"^[^.;:\n]{0,45}?(?:\bcan ?not be (?:identified|seen|found|demonstrated|appreciated)|"
+    r"\b(?:is|are|was|were|has been|have been)\s+(?:\w+ )?(?:not|never|no longer)\b(?! only|"
+    r" otherwise)|"
+    r"\bnot (?:identified|seen|present|found|detected|demonstrated|noted|observed|evident|"
+    r"appreciated|recognized)|"
+    r"\b(?:is|are|was|were)\s+(?:\w+ )?(?:absent|lacking|excluded|ruled out)|,\s*absent\b)|"
+    r"^[^.;:\n]{0,30}(?:[:=-]\s*no\b|(?::|=|-|\s)\s*(?:none\b|absent|negative(?! for)|"
+    r"not (?:identified|seen|present|found|detected|noted)))",
+    re.IGNORECASE,
+)
+_BOUNDARY = re.compile(
+    r"[;\n]|\.\s|\b(?:but|however|although|though|except|whereas|while|yet)\b|,\s*(?:with|"
+    r"and (?:is|are|shows?)|is|are|was|were)\b|"
+    r"\bpresent\b|\bidentified\b|\bwith\b(?! (?:no|respect))|\)\s",
+    re.IGNORECASE,
+)
+_NEW_SUBJECT = re.compile(r",\s*$")
+_VERB_NEXT = re.compile(
+    r"^\s*(?:is|are|was|were|measur\w+|involv\w+|identified|present|shows?|extends?)\b",
+    re.IGNORECASE,
+)
+
+
+def is_negated(sentence: str, start: int, end: int) -> bool:
+    """Whether a sentence rules out what it names in [start, end)."""
+    before, after = sentence[:start], sentence[end:]
+    last = max(_NEGATED_BEFORE.finditer(before), key=lambda match: match.start(), default=None)
+    if last and not _NOT_NEGATING.search(
+        sentence, last.start(), min(last.end() + 25, len(sentence))
+    ):
+        between = before[last.end() :]
+        fresh = _NEW_SUBJECT.search(before) and _VERB_NEXT.match(after)
+        if not _BOUNDARY.search(between) and len(between.split()) <= 14 and not fresh:
+            return True
+    behind = _NEGATED_AFTER.match(after)
+    return behind is not None and not _BOUNDARY.search(after[: behind.end()][:-9])
+
+
+def _side_near(sentence: _Sentence, start: int, end: int) -> str:
+    """The side that is said nearest in the sentence, else that of the heading."""
+    best, distance = "", 10_000
+    for match in _SIDE.finditer(sentence.text):
+        gap = start - match.end() if match.end() <= start else (match.start() - end) + 5
+        if gap < distance:
+            best, distance = _SIDES[match.group(1)[0].lower()], gap
+    return best or sentence.side
+
+
+def _finding(traced: TracedText, sentence: _Sentence, hit: Hit) -> Finding:
+    text = sentence.text
+    negated = hit.negated if hit.negated is not None else is_negated(text, hit.start, hit.end)
+    uncertain = hit.uncertain or (
+        sentence.uncertain and hit.name in ("histology", "in_situ", "finding")
+    )
+    uncertain = uncertain or (hit.name in _OF_THIS and bool(_EARLIER.search(text)))
+    start, end = traced.source_span(sentence.start + hit.start, sentence.start + hit.end)
+    side = "" if hit.name in _SIDELESS else _side_near(sentence, hit.start, hit.end)
+    return Finding(hit.name, hit.value, negated, uncertain, side, start, end, text, hit.weight)
+
+
+_OF_THIS = frozenset(
+    {"lymphovascular_invasion", "perineural_invasion", "necrosis", "tils", "margins"}
+)
+_EARLIER = re.compile(
+    r"\b(?:previous|prior|earlier|outside) (?:\w+ )?(?:biops|specimen|resection)", re.IGNORECASE
+)
+_SIDELESS = frozenset({"er", "pr", "her2", "ki67", "t_stage", "n_stage", "m_stage"})
+
+
+# ---- what a sentence says --------------------------------------------------------------------
+
+
+def _hits(sentence: _Sentence, previous: _Sentence | None) -> Iterator[Hit]:
+    text = sentence.text
+    yield from _diagnoses(sentence)
+    yield from _named(text, "site", _SITE, _SITE_NAMES)
+    yield from _named(text, "procedure", _PROCEDURE, _PROCEDURE_NAMES)
+    finders: tuple[Callable[[str], Iterator[Hit]], ...] = (
+        find_grades,
+        find_stages,
+        find_sizes,
+        find_ki67,
+        find_margins,
+        find_nodes,
+        find_tissue,
+    )
+    for find in finders:
+        yield from find(text)
+    yield from find_receptors(text, previous.text if previous else "")
+
+
+# a lymph node is where a tumour went, the skin what lies over it
+_MINOR = frozenset(
+    ("lymph node", "soft tissue", "excision", "biopsy", "resection")
+    + ("sentinel node biopsy", "lymph node dissection")
+)
+
+
+_LEADING = re.compile(r"(?:^|[:.]\s)\W*(?:\w+ ){0,2}$")
+
+
+def _named(text: str, name: str, pattern: re.Pattern[str], names: tuple[str, ...]) -> Iterator[Hit]:
+    for match in pattern.finditer(text.lower()):
+        value = names[int((match.lastgroup or "n0")[1:])]
+        weight = 0 if value in _MINOR else 1 if value == "skin" else 2
+        weight += 1 if _LEADING.search(text[: match.start()]) else 0
+        yield Hit(name, value, match.start(), match.end(), weight, negated=False)
+
+
+def _diagnoses(sentence: _Sentence) -> Iterator[Hit]:
+    text = sentence.text
+    uncertain = bool(_UNCERTAIN.search(text))
+    for match in PHRASE.finditer(text.lower()) if HEAD.search(text) else ():
+        start, end = _trimmed(match)
+        for diagnosis in read_phrase(match):
+            yield _diagnosis_hit(diagnosis, (start, end), sentence, uncertain)
+    for match in ABBREVIATION.finditer(text):
+        if match.group().isupper():
+            yield _diagnosis_hit(
+                read_abbreviation(match.group()), match.span(), sentence, uncertain
+            )
+
+
+_IN_PASSING = re.compile(r"\bmargins?\b|\bnodes?\b|\binvasion\b", re.IGNORECASE)
+
+
+def _diagnosis_hit(
+    diagnosis: Diagnosis, span: tuple[int, int], sentence: _Sentence, uncertain: bool
+) -> Hit:
+    # what a node holds is the same tumour told less well
+    weight = diagnosis.weight + (20 if diagnosis.malignant else 0)
+    passing = diagnosis.weight == 0 and _IN_PASSING.search(sentence.text) is not None
+    weight -= 15 if diagnosis.metastatic or sentence.in_node or passing else 0
+    return Hit(diagnosis.field, diagnosis.value, *span, weight, uncertain=uncertain)
+
+
+def _trimmed(match: re.Match[str]) -> tuple[int, int]:
+    """The span of a phrase without the blanks and joining words at its rims."""
+    phrase = match.group()
+    lead = re.match(r"(?:\s|,|-|/|&|\b(?:and|or|to|of|the|an?|with|for)\b)*", phrase, re.IGNORECASE)
+    tail = re.search(r"(?:\s|,|\(|\b(?:and|with)\b)*$", phrase, re.IGNORECASE)
+    start = match.start() + (lead.end() if lead else 0)
+    end = match.end() - (len(tail.group()) if tail else 0)
+    return (start, end) if start < end else match.span()

@@ -1,0 +1,1 @@
+"""Scores of tiles from files, or estimated from the pixels."""

@@ -1,0 +1,1 @@
+"""Text without what identifies a person or talks to a machine."""

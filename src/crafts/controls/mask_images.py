@@ -1,0 +1,297 @@
+"""Masks that are images: label PNG and TIFF, class maps in grey or in colours, foreground."""
+
+from __future__ import annotations
+
+import struct
+import warnings
+import zlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from PIL import Image
+
+from crafts.controls.nuclei import (
+    UNKNOWN,
+    NucleiMask,
+    Table,
+    connected_nuclei,
+    label_classes,
+    resolve_table,
+)
+from crafts.core.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Values = Literal["instances", "classes", "foreground"]
+"""What the numbers of a mask mean: a nucleus each, a class each, or nucleus and not."""
+
+MAX_PIXELS = 64_000_000
+_FORMATS = ("PNG", "TIFF", "BMP", "GIF", "JPEG")
+_MODES = {"1", "L", "P", "RGB", "I", "I;16", "I;16B", "F"}
+_DAMAGE = (OSError, ValueError, SyntaxError, EOFError, struct.error, zlib.error, KeyError)
+_SHARE_OFF, _FAR = 0.1, 64  # of a coloured or lossy mask: pixels far from every level allowed
+
+
+def read_image_mask(
+    path: Path, *, values: Values | None, table: Table | None, mpp: float | None
+) -> NucleiMask:
+    """Read a mask from an image file.
+
+    Without ``values``: more than 8 bits are instances; 8 bits with a table are classes; two levels,
+    or JPEG, are foreground; anything else is refused, for it could mean either.
+
+    Raises:
+        DataError: no mask, damaged, too large, or ids that 8 bits or a lossy format cannot hold.
+        ConfigError: what the numbers mean is unclear, or classes come without a table.
+    """
+    pixels, lossy = read_pixels(path)
+    if values is None:
+        values = _guess(pixels, lossy, table is not None, path)
+    if values == "foreground":
+        return _foreground(pixels, path, mpp)
+    if values == "classes":
+        if table is None:
+            raise ConfigError(
+                f"{path}: table",
+                came="classes without a table",
+                allowed="the meaning of each number or colour",
+                do='Pass for example table="lizard" or table={"1": "lymphocyte"}.',
+            )
+        return NucleiMask(_classes(pixels, lossy, table, path), None, mpp, str(path))
+    ids = _instances(pixels, lossy, path)
+    return NucleiMask(np.where(ids > 0, UNKNOWN, 0).astype(np.uint8), ids, mpp, str(path))
+
+
+def read_pixels(path: Path) -> tuple[NDArray[np.integer], bool]:
+    """Pixels of an image [H, W] or [H, W, 3] without any conversion, and whether it is lossy.
+
+    Palette images give their indices; grey stored as RGB gives one channel.
+
+    Raises:
+        DataError: unreadable, larger than 64 Mpx by its header, several frames, a transparent or
+            16-bit colour image, or numbers that are not whole.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow warns about size; the check of the header decides
+        try:
+            with Image.open(path, formats=_FORMATS) as image:
+                _check_header(image, path)
+                return _to_array(image, path), image.format == "JPEG"
+        except Image.DecompressionBombError:
+            raise _too_large(path, "a picture of more than 178 Mpx") from None
+        except _DAMAGE as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise DataError(
+                str(path),
+                came=f"unreadable ({reason})",
+                allowed="an image in PNG, TIFF, BMP, GIF or JPEG",
+                do="Check the path, or write the mask again.",
+            ) from None
+
+
+def _check_header(image: Image.Image, path: Path) -> None:
+    if image.width * image.height > MAX_PIXELS:
+        raise _too_large(path, f"{image.width} x {image.height} px")
+    if (frames := getattr(image, "n_frames", 1)) > 1:
+        raise DataError(
+            str(path), came=f"{frames} frames", allowed="one", do="Save the mask as one image."
+        )
+    if image.mode not in _MODES or (image.mode == "RGB" and _is_16_bit(image, path)):
+        raise DataError(
+            str(path),
+            came=f"colour mode {image.mode!r}" + " of 16 bits" * (image.mode == "RGB"),
+            allowed="grey, palette or 8-bit RGB",
+            do="Save the label of each nucleus as 16-bit grey.",
+        )
+
+
+def _is_16_bit(image: Image.Image, path: Path) -> bool:
+    """Pillow shows a PNG of 3 x 16 bits as 8-bit RGB; the header tells."""
+    if image.format != "PNG":
+        return False
+    with path.open("rb") as handle:
+        return handle.read(25)[24:] == b"\x10"
+
+
+def _to_array(image: Image.Image, path: Path) -> NDArray[np.integer]:
+    pixels = np.array(image)
+    if pixels.dtype == bool:
+        pixels = pixels.astype(np.uint8)
+    if pixels.ndim == 3 and (pixels == pixels[..., :1]).all():
+        pixels = pixels[..., 0]
+    return whole_numbers(pixels, str(path))
+
+
+def whole_numbers(array: NDArray[np.generic], where: str) -> NDArray[np.integer]:
+    """The array as integers.
+
+    Raises:
+        DataError: it holds NaN, fractions, or no numbers.
+    """
+    if array.size == 0:
+        raise DataError(
+            where, came=f"an empty array {array.shape}", allowed="pixels", do="Check the file."
+        )
+    if np.issubdtype(array.dtype, np.integer):
+        return np.asarray(array)
+    if np.issubdtype(array.dtype, np.bool_):
+        return np.asarray(array).astype(np.uint8)
+    if not np.issubdtype(array.dtype, np.floating):
+        raise DataError(where, came=f"{array.dtype}", allowed="whole numbers", do="Check the file.")
+    if (wrong := int((~np.isfinite(array)).sum())) or (array != np.rint(array)).any():
+        raise DataError(
+            where,
+            came=f"{wrong} pixels NaN or infinite" if wrong else "numbers with fractions",
+            allowed="whole numbers",
+            do="Save labels, not probabilities or a picture of them.",
+        )
+    return np.asarray(array).astype(np.int64)
+
+
+def instance_ids(labels: NDArray[np.integer], where: str) -> NDArray[np.int32]:
+    """Labels as int32 [H, W].
+
+    Raises:
+        DataError: a negative label, or one that int32 cannot hold.
+    """
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or high > np.iinfo(np.int32).max:
+        raise DataError(
+            where,
+            came=f"labels {low} to {high}",
+            allowed="0 to 2147483647",
+            do="Renumber the nuclei from 1.",
+        )
+    return labels.astype(np.int32)
+
+
+def _guess(pixels: NDArray[np.integer], lossy: bool, has_table: bool, path: Path) -> Values:
+    if lossy:
+        return "foreground"
+    if pixels.ndim == 3 or (has_table and pixels.dtype.itemsize == 1):
+        return "classes"
+    if pixels.dtype.itemsize > 1:
+        return "instances"
+    if len(np.unique(pixels)) <= 2:
+        return "foreground"
+    raise ConfigError(
+        f"{path}: values",
+        came=f"8-bit grey with {len(np.unique(pixels))} different numbers",
+        allowed="instances, classes or foreground: these numbers could be ids or classes",
+        do='Pass values="instances", or values="classes" with a table.',
+    )
+
+
+def _foreground(pixels: NDArray[np.integer], path: Path, mpp: float | None) -> NucleiMask:
+    if pixels.ndim == 3:  # JPEG may tint grey a little
+        if int(np.ptp(pixels.astype(np.int16), axis=2).max()) > _FAR:
+            raise DataError(
+                str(path),
+                came="a coloured image",
+                allowed="black and white for a mask of foreground",
+                do='Pass values="classes" and a table with the colours.',
+            )
+        pixels = pixels.mean(axis=2).round().astype(np.uint8)
+    low, high = int(pixels.min()), int(pixels.max())
+    two = len(np.unique(pixels)) <= 2
+    middle = (pixels > low + _FAR) & (pixels < high - _FAR)
+    if not two and (middle.mean() > _SHARE_OFF or high - low < 2 * _FAR):
+        raise DataError(
+            str(path),
+            came=f"{100 * middle.mean():.0f} % of the pixels neither dark nor bright",
+            allowed="two levels",
+            do="This looks like a picture, not a mask; check the path.",
+        )
+    threshold = (low if high > low else 0) if two else 127
+    classes = np.where(pixels > threshold, UNKNOWN, 0).astype(np.uint8)
+    return NucleiMask(classes, None, mpp, str(path))
+
+
+def _classes(
+    pixels: NDArray[np.integer], lossy: bool, table: Table, path: Path
+) -> NDArray[np.uint8]:
+    if lossy:
+        raise _lossy(path)
+    if pixels.ndim == 2:
+        return label_classes(pixels, table, where=str(path))
+    known = resolve_table(table)
+    colours = {label: number for label, number in known.items() if label.startswith("#")}
+    if not colours:
+        raise DataError(
+            str(path),
+            came="a coloured mask",
+            allowed="a table with colours (#rrggbb), or one grey channel",
+            do="Save the label of each nucleus as 16-bit grey, or add the colours to the table.",
+        )
+    return _nearest_colour(pixels, {"#000000": 0, **colours}, path)
+
+
+def _nearest_colour(
+    pixels: NDArray[np.integer], colours: dict[str, int], path: Path
+) -> NDArray[np.uint8]:
+    """Class of the nearest colour: resampled masks have mixed colours along the edges."""
+    palette = np.array([tuple(bytes.fromhex(colour[1:])) for colour in colours], np.int64)
+    numbers = np.array(list(colours.values()), np.uint8)
+    packed = pixels.astype(np.int64) @ np.array([1 << 16, 1 << 8, 1])
+    codes, inverse = np.unique(packed, return_inverse=True)
+    flat = np.stack([codes >> 16, codes >> 8 & 255, codes & 255], axis=1)
+    distance = np.abs(flat[:, None] - palette[None]).max(axis=2)
+    off = distance.min(axis=1)[inverse.reshape(-1)] > _FAR
+    if off.mean() > _SHARE_OFF:
+        raise DataError(
+            str(path),
+            came=f"{100 * off.mean():.0f} % of the pixels in colours that the table lacks",
+            allowed=f"{', '.join(colours)}",
+            do="Save the label of each nucleus as 16-bit grey, or pass the table of this source.",
+        )
+    nearest = numbers[distance.argmin(axis=1)]
+    return np.asarray(nearest[inverse.reshape(-1)].reshape(pixels.shape[:2]), np.uint8)
+
+
+def _instances(pixels: NDArray[np.integer], lossy: bool, path: Path) -> NDArray[np.int32]:
+    if lossy:
+        raise _lossy(path)
+    if pixels.ndim == 3:
+        raise DataError(
+            str(path),
+            came="a coloured image",
+            allowed="one number for each nucleus",
+            do="Save the label of each nucleus as 16-bit grey.",
+        )
+    ids = instance_ids(pixels, str(path))
+    if pixels.dtype.itemsize <= 2:
+        _refuse_lost_ids(ids, np.iinfo(pixels.dtype).max, path)
+    return ids
+
+
+def _refuse_lost_ids(ids: NDArray[np.int32], limit: int, path: Path) -> None:
+    """An 8-bit file holds 255 nuclei: more are clipped to 255, or start again at 1."""
+    bits = 8 if limit <= 255 else 16
+    parts = int(connected_nuclei((ids > 0).astype(np.uint8)).max())
+    if int(ids.max()) >= (255 if bits == 8 else 65535) or parts > (1 << bits) - 1:
+        raise DataError(
+            str(path),
+            came=f"{bits}-bit labels up to {int(ids.max())} in {parts} separate parts",
+            allowed=f"fewer nuclei than {bits} bits can number",
+            do=f"Ids were lost; write the mask again with {2 * bits} bits.",
+        )
+
+
+def _too_large(path: Path, came: str) -> DataError:
+    return DataError(
+        str(path),
+        came=came,
+        allowed=f"at most {MAX_PIXELS // 10**6} Mpx",
+        do="Cut the mask into tiles first.",
+    )
+
+
+def _lossy(path: Path) -> DataError:
+    return DataError(
+        str(path),
+        came="labels in a JPEG",
+        allowed="a lossless format (PNG, TIFF) for labels; JPEG for foreground only",
+        do='Take the original labels, or pass values="foreground".',
+    )

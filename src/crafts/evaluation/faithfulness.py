@@ -1,0 +1,228 @@
+"""Whether images obey their nuclei masks: masks that were asked for beside masks found again.
+
+Nuclei are found by a segmenter, which errs, too. So its numbers are read between a ceiling (the
+same segmenter on real tiles against their true masks) and a floor (the nuclei of one image against
+the mask of another): ``(Dice - floor) / (ceiling - floor)``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from crafts.controls.hematoxylin import hematoxylin_density
+from crafts.controls.masks import load_mask
+from crafts.controls.nuclei import NucleiMask
+from crafts.core.config import Config
+from crafts.core.errors import DataError
+from crafts.core.protocols import Nuclei, SegmentNuclei
+from crafts.core.runtime import seed_from
+from crafts.data.images import decode_rgb
+from crafts.data.importers import Item, list_items, load_item
+from crafts.data.masks import decode_mask
+from crafts.evaluation.nuclei import Scores, compare_masks, correlation, dice
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from crafts.model.segmenter import Segmenter
+
+_SHUFFLES = 4
+
+
+class Faithfulness(Config):
+    """How far images obey their masks.
+
+    Attributes:
+        obeyed: nuclei of the images against their masks.
+        ceiling: nuclei of real tiles against their true masks; None without such tiles.
+        floor: nuclei of the images against masks of other images.
+        normalised: (Dice - floor) / (ceiling - floor); 1 is as good as real.
+        spread: half the width of the 95 % interval of the Dice, over images drawn again.
+        segmenter: fingerprint of what found the nuclei.
+        rejected: tiles with a mask that could not be used, with the reason.
+    """
+
+    obeyed: Scores
+    floor: Scores | None = None
+    ceiling: Scores | None = None
+    normalised: float | None = None
+    spread: float | None = None
+    segmenter: str = ""
+    rejected: list[str] = []
+
+
+@dataclass(frozen=True)
+class Pair:
+    """An image uint8 [H, W, 3] with the mask that it was made from, or that was drawn on it."""
+
+    name: str
+    image: NDArray[np.uint8]
+    mask: NucleiMask
+
+
+def measure_faithfulness(
+    pairs: Sequence[Pair],
+    segment: SegmentNuclei,
+    *,
+    real: Sequence[Pair] = (),
+    classes: Sequence[str] | None = None,
+    seed: int = 0,
+) -> Faithfulness:
+    """Segment images again and compare with their masks, between floor and ceiling.
+
+    Args:
+        pairs: images that were made from masks.
+        segment: finds nuclei; a :class:`crafts.model.segmenter.Segmenter` or any other.
+        real: real tiles with true masks that the segmenter was not trained on, for the ceiling.
+        classes: those that the segmenter tells apart; None: all that the masks name.
+        seed: of the shuffles and of the interval.
+
+    Raises:
+        DataError: no pair, or an image and its mask differ in size.
+    """
+    found = find_again(pairs, segment)
+    masks = [pair.mask for pair in pairs]
+    obeyed = compare_masks(masks, found, classes=classes)
+    floor = _shuffled(masks, found, seed)
+    ceiling = None
+    if real:
+        ceiling = compare_masks(
+            [pair.mask for pair in real], find_again(real, segment), classes=classes
+        )
+    return Faithfulness(
+        obeyed=obeyed,
+        floor=floor,
+        ceiling=ceiling,
+        normalised=normalise(obeyed, floor, ceiling),
+        spread=_spread(masks, found, seed),
+    )
+
+
+def judge_masks(
+    items: Sequence[Item],
+    segmenter: Segmenter,
+    *,
+    real: Sequence[Item] = (),
+    most: int = 1000,
+    seed: int = 0,
+) -> Faithfulness | None:
+    """Measure the faithfulness of listed images; None where none of them can be used.
+
+    Args:
+        items: images with masks, see :func:`list_pairs`.
+        segmenter: finds nuclei.
+        real: tiles with true masks that the segmenter was not trained on.
+        most: images on each side at most, evenly spread over the list.
+        seed: of the shuffles and of the interval.
+    """
+    rejected: list[str] = []
+    sides: list[list[Pair]] = []
+    for side in (items, real):
+        opened = list(iter_pairs(side[:: max(1, -(-len(side) // most))]))
+        rejected += [one for one in opened if isinstance(one, str)]
+        sides.append([one for one in opened if isinstance(one, Pair)])
+    if not sides[0]:
+        return None
+    classes = segmenter.network.config.classes
+    result = measure_faithfulness(sides[0], segmenter, real=sides[1], classes=classes, seed=seed)
+    return result.model_copy(update={"segmenter": segmenter.fingerprint, "rejected": rejected})
+
+
+def find_again(pairs: Sequence[Pair], segment: SegmentNuclei) -> list[Nuclei]:
+    """The nuclei of the images."""
+    return [segment(pair.image) for pair in pairs]
+
+
+def normalise(obeyed: Scores, floor: Scores | None, ceiling: Scores | None) -> float | None:
+    """Dice on a scale from the floor, 0, to the ceiling, 1; None where one of them is not known."""
+    values = [scores.dice if scores else None for scores in (obeyed, floor, ceiling)]
+    if any(value is None for value in values):
+        return None
+    dice, low, high = (float(value) for value in values if value is not None)
+    return (dice - low) / (high - low) if high > low else None
+
+
+def hematoxylin_correlation(
+    image: NDArray[np.uint8], control: NDArray[np.floating]
+) -> float | None:
+    """Pearson correlation of the hematoxylin of an image with the map it was made from.
+
+    Args:
+        image: RGB uint8 [H, W, 3].
+        control: [H, W], a nuclear fluorescence channel or the hematoxylin of a real tile.
+
+    Returns:
+        -1 to 1; None where one of them is constant.
+
+    Raises:
+        DataError: sizes differ, or the image is no such image.
+    """
+    density = hematoxylin_density(image)
+    if density.shape != control.shape:
+        raise DataError(
+            "faithfulness: control map",
+            came=f"shape {control.shape} for an image of {density.shape}",
+            allowed="one size",
+            do="Pass the map on the pixels of the image.",
+        )
+    return correlation(density.reshape(-1), np.asarray(control, float).reshape(-1))
+
+
+def list_pairs(source: Path, split: str = "") -> list[Item]:
+    """Tiles of a folder, table or shards that have a mask.
+
+    Args:
+        source: as ``crafts pack`` takes it; masks in a column ``mask``, or in the tars.
+        split: of the rows; "" for all.
+    """
+    items = [item for item in list_items(source) if item.mask and not item.fault]
+    return [item for item in items if not split or item.fields.get("split") == split]
+
+
+def iter_pairs(items: Sequence[Item]) -> Iterator[Pair | str]:
+    """Open tiles with their masks; one that cannot be used comes as its reason."""
+    for item in items:
+        loaded = load_item(item, load_mask=load_mask)
+        if isinstance(loaded, str):
+            yield f"{item.name}: {loaded}"
+            continue
+        arrays = decode_mask(loaded.mask)
+        mask = NucleiMask(arrays.classes, arrays.instances, source=item.name)
+        yield Pair(item.name, decode_rgb(loaded.sample.image), mask)
+
+
+def _shuffled(masks: Sequence[Nuclei], found: Sequence[Nuclei], seed: int) -> Scores | None:
+    """Each image against the mask of another of its size, over several shuffles."""
+    draws = np.random.default_rng(seed_from(seed, "faithfulness"))
+    sizes: dict[tuple[int, ...], list[int]] = {}
+    for number, mask in enumerate(masks):
+        sizes.setdefault(mask.classes.shape, []).append(number)
+    first: list[Nuclei] = []
+    second: list[Nuclei] = []
+    for members in sizes.values():
+        for _ in range(_SHUFFLES if len(members) > 1 else 0):
+            order = draws.permutation(members)
+            first += [masks[i] for i in np.roll(order, 1)]
+            second += [found[i] for i in order]
+    return compare_masks(first, second) if first else None
+
+
+def _spread(masks: Sequence[Nuclei], found: Sequence[Nuclei], seed: int) -> float | None:
+    dices = np.array(
+        [
+            dice(one.classes > 0, other.classes > 0)
+            for one, other in zip(found, masks, strict=True)
+            if other.classes.any()
+        ]
+    )
+    if len(dices) < 2:
+        return None
+    draws = np.random.default_rng(seed_from(seed, "interval"))
+    means = dices[draws.integers(len(dices), size=(1000, len(dices)))].mean(1)
+    low, high = np.quantile(means, (0.025, 0.975))
+    return float(high - low) / 2

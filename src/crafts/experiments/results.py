@@ -1,0 +1,232 @@
+"""``results.json``, ``table.md`` and ``montage.png`` of an experiment, and its last lines."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, ImageDraw, ImageFont
+
+from crafts.core import artifacts
+from crafts.experiments.catalogue import Experiment
+from crafts.experiments.cost import StepCost
+from crafts.experiments.measures import MEASURES, Measures
+from crafts.experiments.paired import Difference, compare_arms, find, say_finding
+from crafts.experiments.settings import ExperimentConfig
+from crafts.experiments.tiles import Tiles
+
+_COLUMNS, _NAMES, _TITLES = 8, 130, 26
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the runs gave.
+
+    Attributes:
+        tiles: of the experiment.
+        runs: arm -> one mapping a seed, with ``measures`` and ``training``.
+        references: real tiles, shuffled prompts, shared checkpoint.
+        files: arm -> its images with the first seed.
+        prompts: arm -> its prompts.
+        costs: of a step by the number of text tokens.
+    """
+
+    tiles: Tiles
+    runs: Mapping[str, list[dict[str, Any]]]
+    references: Mapping[str, Measures]
+    files: Mapping[str, list[Path]]
+    prompts: Mapping[str, list[str]]
+    costs: Sequence[StepCost]
+
+    def values(self) -> dict[str, dict[str, list[float | None]]]:
+        """Arm -> measure -> one value a seed."""
+        return {
+            arm: {name: [one["measures"][name] for one in seeds] for name in MEASURES}
+            for arm, seeds in self.runs.items()
+        }
+
+
+def write_results(
+    config: ExperimentConfig, experiment: Experiment, found: Found, output: Path
+) -> list[str]:
+    """Write table, picture and numbers.
+
+    Returns:
+        The verdicts, one plain sentence each.
+    """
+    differences = compare_arms(found.values(), experiment.baseline.name)
+    verdicts = compose_verdicts(config, experiment, differences)
+    values = {
+        "question": experiment.question,
+        "config": config.model_dump(mode="json"),
+        "baseline": experiment.baseline.name,
+        "judged_by": list(experiment.judged_by),
+        "left_out": list(found.tiles.left_out) if experiment.only_left_out else [],
+        "runs": found.runs,
+        "references": found.references,
+        "differences": {
+            arm: {name: asdict(one) | {"finding": find(name, one)} for name, one in rows.items()}
+            for arm, rows in differences.items()
+        },
+        "costs": [asdict(cost) for cost in found.costs],
+        "verdicts": verdicts,
+    }
+    text = json.dumps(values, indent=1, ensure_ascii=False)
+    artifacts.write_bytes(output / "results.json", text.encode())
+    table = compose_table(config, experiment, found, differences, verdicts)
+    artifacts.write_bytes(output / "table.md", table.encode())
+    draw_montage(experiment, found).save(output / "montage.png")
+    return verdicts
+
+
+def compose_verdicts(
+    config: ExperimentConfig,
+    experiment: Experiment,
+    differences: Mapping[str, Mapping[str, Difference]],
+) -> list[str]:
+    """A sentence for each arm and judging measure, and what chance alone would give."""
+    base = experiment.baseline.name
+    lines = [
+        say_finding(arm, base, name, rows[name])
+        for arm, rows in differences.items()
+        for name in experiment.judged_by
+        if name in rows
+    ]
+    expected = 0.05 * len(lines)
+    lines.append(
+        f"{len(lines)} comparisons over {len(config.seeds)} seeds: by chance alone about "
+        f"{expected:.1f} of such intervals would exclude zero."
+    )
+    return lines
+
+
+def compose_table(
+    config: ExperimentConfig,
+    experiment: Experiment,
+    found: Found,
+    differences: Mapping[str, Mapping[str, Difference]],
+    verdicts: Sequence[str],
+) -> str:
+    """The whole story as Markdown."""
+    tiles = found.tiles
+    parts = [
+        f"# {config.name}",
+        experiment.question,
+        f"{len(config.seeds)} seeds an arm, {config.num_steps} steps of {config.batch_size} crops "
+        f"of {tiles.size} px, {len(tiles.training)} training tiles, {len(tiles.prompts)} prompts "
+        f"of held-out patients in {len({row['label'] for row in tiles.rows(tiles.prompts)})} "
+        f"classes (of {len(tiles.classes)}). All arms begin with one checkpoint and see the same "
+        "crops, noise and prompts for a seed. Judge: "
+        f"{config.judge}. CRAFTS losses at {config.strength:g} of the gradient norm of the "
+        "denoising loss.",
+        "## Arms",
+        "\n".join(f"- **{arm.name}**: {arm.says}" for arm in experiment.arms),
+        "## Verdict",
+        "\n".join(f"- {line}" for line in verdicts),
+        "## Measures: mean and standard deviation over seeds",
+        _measures_table(experiment, found),
+        "\n".join(f"- {one.title}: {one.says}" for one in MEASURES.values()),
+        "## Differences to the baseline, paired by seed",
+        _differences_table(differences),
+        "A difference counts where its 95 % interval excludes zero. Detectable: the true effect "
+        "that so many seeds with this spread would find four times in five.",
+        *_training_part(found),
+        *_costs_part(found.costs),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def draw_montage(experiment: Experiment, found: Found) -> Image.Image:
+    """Real tiles and the images of each arm with the first seed, a column a prompt."""
+    tiles, size = found.tiles, found.tiles.size
+    count = min(_COLUMNS, len(tiles.prompts))
+    rows = [("real tile", [Image.fromarray(one) for one in tiles.images(tiles.prompts[:count])])]
+    for arm in experiment.arms:
+        opened = [Image.open(path).convert("RGB") for path in found.files[arm.name][:count]]
+        rows.append((arm.name, opened))
+    step = size + 4
+    sheet = Image.new("RGB", (_NAMES + count * step, _TITLES + len(rows) * step), "white")
+    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(12)
+    for column, row in enumerate(tiles.rows(tiles.prompts[:count])):
+        pen.text((_NAMES + column * step, 6), str(row["label"])[:20], fill="black", font=font)
+    for line, (name, images) in enumerate(rows):
+        top = _TITLES + line * step
+        pen.text((4, top + size // 2 - 8), name, fill="black", font=font)
+        for column, image in enumerate(images):
+            sheet.paste(image.resize((size, size)), (_NAMES + column * step, top))
+    return sheet
+
+
+def _measures_table(experiment: Experiment, found: Found) -> str:
+    values, arms = found.values(), [arm.name for arm in experiment.arms]
+    lines = [_row(("measure", "better", *arms, *found.references))]
+    lines.append(_row(["---"] * (2 + len(arms) + len(found.references))))
+    for name, known in MEASURES.items():
+        better = {True: "more", False: "less", None: ""}[known.higher]
+        cells = [_spread(values[arm][name], known.digits) for arm in arms]
+        cells += [_number(rows.get(name), known.digits) for rows in found.references.values()]
+        judged = "**" if name in experiment.judged_by else ""
+        lines.append(_row((f"{judged}{known.title}{judged}", better, *cells)))
+    return "\n".join(lines)
+
+
+def _differences_table(differences: Mapping[str, Mapping[str, Difference]]) -> str:
+    lines = [_row(("arm", "measure", "difference", "95 % interval", "detectable", ""))]
+    lines.append(_row(["---"] * 6))
+    for arm, rows in differences.items():
+        for name, one in rows.items():
+            known = MEASURES[name]
+            digits = known.digits
+            span = f"{one.low:+.{digits}f} to {one.high:+.{digits}f}"
+            told = find(name, one)
+            lines.append(
+                _row(
+                    (arm, known.title, f"{one.mean:+.{digits}f}", span,
+                     f"{one.detectable:.{digits}f}", "" if told.startswith("no") else told)
+                )
+            )  # fmt: skip
+    return "\n".join(lines)
+
+
+def _training_part(found: Found) -> list[str]:
+    """What training recorded: strength of the losses, tokens of the prompts."""
+    names = sorted({name for seeds in found.runs.values() for name in seeds[0]["training"]})
+    lines = [_row(("arm", *(name.replace("_", " ") for name in names)))]
+    lines.append(_row(["---"] * (1 + len(names))))
+    for arm, seeds in found.runs.items():
+        cells = [_spread([one["training"].get(name) for one in seeds], 3) for name in names]
+        lines.append(_row((arm, *cells)))
+    return ["## Recorded in training", "\n".join(lines)]
+
+
+def _costs_part(costs: Sequence[StepCost]) -> list[str]:
+    if not costs:
+        return []
+    lines = [_row(("text tokens", "kept activations, MB", "time of a step, ms"))]
+    lines.append(_row(["---"] * 3))
+    lines += [
+        _row((str(one.tokens), f"{one.saved_bytes / 1e6:.1f}", f"{1000 * one.seconds:.0f}"))
+        for one in costs
+    ]
+    note = "Every caption of the batch fills the budget; forward and backward pass of the denoiser."
+    return ["## Cost of a step", "\n".join(lines), note]
+
+
+def _spread(values: Sequence[float | None], digits: int) -> str:
+    known = [value for value in values if value is not None]
+    if not known or len(known) < len(values):
+        return "–"
+    deviation = f" ± {statistics.stdev(known):.{digits}f}" if len(known) > 1 else ""
+    return f"{statistics.fmean(known):.{digits}f}{deviation}"
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+def _row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"

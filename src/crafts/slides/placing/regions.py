@@ -1,0 +1,242 @@
+"""Regions of interest: QuPath's GeoJSON and mask images as filters of the grid."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import uuid
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image, ImageDraw
+from pydantic import Field
+
+from crafts.core.artifacts import write_bytes
+from crafts.core.config import Config
+from crafts.core.errors import DataError
+from crafts.slides.tissue import TissueMap
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+SUFFIXES = (".geojson", ".geojson.gz", ".json", ".png")
+_MAX_MASK = 8192  # px a side of the raster
+_COLOUR = (0, 128, 96)
+
+
+class RegionConfig(Config):
+    """Which part of slides is tiled.
+
+    Attributes:
+        folder: with ``<slide>.geojson``, ``.geojson.gz`` or ``.png`` (not 0 is inside, stretched
+            over the slide); a slide without a file is rejected. None tiles all tissue.
+        classes: names of classifications that count; empty takes all.
+        min_fraction: smallest share of a tile that lies inside, in (0, 1].
+    """
+
+    folder: Path | None = None
+    classes: tuple[str, ...] = ()
+    min_fraction: float = Field(0.5, gt=0, le=1)
+
+
+@dataclass(frozen=True)
+class Region:
+    """One annotated area.
+
+    Attributes:
+        name: of its classification, or "".
+        polygons: each a list of rings [(x, y), ...] in pixels of level 0: outline, then holes.
+    """
+
+    name: str
+    polygons: tuple[tuple[tuple[tuple[float, float], ...], ...], ...]
+
+
+def find_region_file(folder: Path, slide: str) -> Path | None:
+    """The file of a slide."""
+    return next((path for end in SUFFIXES if (path := folder / f"{slide}{end}").is_file()), None)
+
+
+def load_regions(path: Path) -> list[Region]:
+    """Areas of a GeoJSON file: a FeatureCollection, a list of features, or one; also gzipped.
+
+    Points and lines have no area and are left out.
+
+    Raises:
+        DataError: damaged, or no GeoJSON.
+    """
+    try:
+        data = path.read_bytes()
+        if path.suffix == ".gz":
+            data = gzip.decompress(data)
+        found = json.loads(data)
+        if isinstance(found, dict):
+            found = found["features"] if "features" in found else [found]
+        return [region for feature in found if (region := _region(feature))]
+    except (OSError, EOFError, zlib.error) as error:
+        raise _bad(path, f"unreadable ({error})") from None
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise _bad(path, f"no GeoJSON of areas ({reason})") from None
+
+
+def rasterise(
+    regions: Iterable[Region], slide: tuple[int, int], pixel: float
+) -> tuple[NDArray[np.bool_], tuple[float, float]]:
+    """Areas as a mask.
+
+    Args:
+        regions: to draw.
+        slide: (width, height) of level 0.
+        pixel: wanted pixel of the mask in pixels of level 0.
+
+    Returns:
+        bool [H, W], and the pixel (x, y) that it really has.
+    """
+    pixel = max(pixel, max(slide) / _MAX_MASK)
+    width, height = (max(1, round(side / pixel)) for side in slide)
+    scale = width / slide[0], height / slide[1]
+    mask = np.zeros((height, width), bool)
+    for region in regions:
+        for rings in region.polygons:
+            layer = Image.new("1", (width, height))
+            draw = ImageDraw.Draw(layer)
+            for number, ring in enumerate(rings):
+                points = [(x * scale[0] - 0.5, y * scale[1] - 0.5) for x, y in ring]
+                draw.polygon(points, fill=int(number == 0), outline=int(number == 0))
+            mask |= np.asarray(layer)
+    return mask, (1 / scale[0], 1 / scale[1])
+
+
+def map_regions(
+    path: Path, config: RegionConfig, slide: tuple[int, int], pixel: float
+) -> dict[str, TissueMap]:
+    """One mask for each class of a file; "" for areas without a name and for mask images.
+
+    Raises:
+        DataError: the file is unusable.
+    """
+    if path.suffix == ".png":
+        return {"": load_mask(path, slide)}
+    groups: dict[str, list[Region]] = {}
+    for region in load_regions(path):
+        if not config.classes or region.name in config.classes:
+            groups.setdefault(region.name, []).append(region)
+    maps = {}
+    for name, members in sorted(groups.items()):
+        mask, size = rasterise(members, slide, pixel)
+        maps[name] = TissueMap(mask, np.zeros_like(mask), 0.0, size)
+    return maps
+
+
+def load_mask(path: Path, slide: tuple[int, int]) -> TissueMap:
+    """A mask image that is stretched over a slide; what is not 0 is inside.
+
+    Args:
+        path: of the image.
+        slide: (width, height) of level 0.
+
+    Raises:
+        DataError: damaged.
+    """
+    try:
+        with Image.open(path) as image:
+            pixels = np.asarray(image.convert("L") if image.mode in ("P", "1") else image)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise _bad(path, f"unreadable ({error})") from None
+    mask: Any = pixels.any(-1) if pixels.ndim == 3 else pixels > 0
+    pixel = slide[0] / mask.shape[1], slide[1] / mask.shape[0]
+    return TissueMap(mask, np.zeros_like(mask), 0.0, pixel)
+
+
+def trace_areas(mask: NDArray[np.bool_], pixel: tuple[float, float], *, name: str) -> list[Region]:
+    """Outlines of the pieces of a mask, with their holes.
+
+    Args:
+        mask: bool [H, W].
+        pixel: (x, y) pixels of level 0 in one of the mask.
+        name: of the classification.
+    """
+    from contourpy import FillType, contour_generator
+
+    height, width = mask.shape
+    padded = np.pad(mask, 1).astype(np.float64)
+    tracer = contour_generator(z=padded, fill_type=FillType.OuterOffset)
+    regions = []
+    for points, offsets in zip(*tracer.filled(0.5, 2.0), strict=True):
+        # a pixel's value stands at its centre, and the padding is one pixel wide
+        places = np.clip(points - 0.5, 0, (width, height)) * pixel
+        rings = [places[a:b] for a, b in zip(offsets[:-1], offsets[1:], strict=True)]
+        rounded = tuple(tuple((round(x, 2), round(y, 2)) for x, y in ring) for ring in rings)
+        regions.append(Region(name, (rounded,)))
+    return regions
+
+
+def write_regions(path: Path, regions: Sequence[Region]) -> None:
+    """Write annotations that QuPath opens (File > Import objects), and :func:`load_regions` too.
+
+    Args:
+        path: of the GeoJSON file; its folder exists.
+        regions: one annotation each; their ids follow from their order.
+
+    Raises:
+        RetryError: the disk is full.
+    """
+    features = [
+        {
+            "type": "Feature",
+            "id": str(uuid.uuid5(uuid.NAMESPACE_OID, f"{region.name} {number}")),
+            "geometry": {"type": "MultiPolygon", "coordinates": region.polygons}
+            if len(region.polygons) > 1
+            else {"type": "Polygon", "coordinates": region.polygons[0]},
+            "properties": {
+                "objectType": "annotation",
+                "classification": {"name": region.name, "color": _COLOUR},
+            },
+        }
+        for number, region in enumerate(regions)
+    ]
+    text = json.dumps({"type": "FeatureCollection", "features": features})
+    write_bytes(path, text.encode())
+
+
+def _region(feature: Mapping[str, Any]) -> Region | None:
+    geometry = feature["geometry"] if "geometry" in feature else feature
+    kind = geometry["type"] if geometry else ""
+    shapes: Sequence[Any]
+    if kind == "Polygon":
+        shapes = [geometry["coordinates"]]
+    elif kind == "MultiPolygon":
+        shapes = geometry["coordinates"]
+    else:
+        return None
+    polygons = tuple(
+        tuple(tuple((float(x), float(y)) for x, y, *_ in ring) for ring in rings)
+        for rings in shapes
+    )
+    if any(len(ring) < 3 for rings in polygons for ring in rings):
+        raise ValueError("a ring of fewer than 3 points")
+    if not np.isfinite([v for rings in polygons for ring in rings for p in ring for v in p]).all():
+        raise ValueError("a coordinate that is no number")
+    return Region(_name(feature.get("properties") or {}), polygons)
+
+
+def _name(properties: Mapping[str, Any]) -> str:
+    """QuPath writes ``classification.name``, and ``names`` for derived classes since 0.6."""
+    kind = properties.get("classification") or {}
+    if isinstance(kind, str):
+        return kind
+    return str(kind.get("name") or ": ".join(kind.get("names") or ()))
+
+
+def _bad(path: Path, came: str) -> DataError:
+    return DataError(
+        str(path),
+        came=came,
+        allowed="GeoJSON of polygons in pixels of level 0, or a mask image",
+        do="Export it again (QuPath: File > Export objects as GeoJSON).",
+    )

@@ -1,0 +1,1 @@
+"""Slides opened: libraries, what headers say, resolution, and which files are slides."""

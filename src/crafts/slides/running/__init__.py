@@ -1,0 +1,1 @@
+"""The work spread over processes or machines, and its results published."""

@@ -1,0 +1,46 @@
+"""Tables that users write by hand: our names for their columns, and one error of the caller."""
+
+from __future__ import annotations
+
+import pytest
+
+from crafts.core.errors import ConfigError
+from crafts.core.tables import read_columns
+
+COLUMNS = {"slide": ("slide", "wsi"), "patient": ("patient",), "note": ("note",)}
+
+
+def fault(where: str, came: str) -> ConfigError:
+    return ConfigError(where, came=came, allowed="slide, patient", do="Mend it.")
+
+
+def test_columns_come_under_our_names(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("\ufeffpatient,wsi,more\n P1 ,a b,x\nP2\n", encoding="utf-8")
+    rows = read_columns(path, COLUMNS, fault, optional=("note",))
+    assert rows == [
+        (f"{path}: row 1", {"slide": "a b", "patient": "P1", "note": ""}),
+        (f"{path}: row 2", {"slide": "", "patient": "P2", "note": ""}),
+    ]
+
+
+def test_a_tsv_is_split_at_tabs_and_the_preferred_name_wins(tmp_path):
+    path = tmp_path / "a.tsv"
+    path.write_text("wsi\tslide\tpatient\tnote\nx\ty\t1,2\tn\n")
+    assert read_columns(path, COLUMNS, fault)[0][1] == {"slide": "y", "patient": "1,2", "note": "n"}
+
+
+@pytest.mark.parametrize(
+    ("data", "came"),
+    [
+        (b"", "columns none"),
+        (b"slide,note\na,b\n", "columns slide, note"),
+        (b"slide,patient\n\xff,1\n", "unreadable"),
+    ],
+)
+def test_what_is_no_such_table_is_the_error_of_the_caller(tmp_path, data, came):
+    (tmp_path / "a.csv").write_bytes(data)
+    with pytest.raises(ConfigError, match=f"a.csv: {came}.*expected slide, patient. Mend it."):
+        read_columns(tmp_path / "a.csv", COLUMNS, fault, optional=("note",))
+    with pytest.raises(ConfigError, match="none.csv: unreadable"):
+        read_columns(tmp_path / "none.csv", COLUMNS, fault)

@@ -1,0 +1,388 @@
+"""Masks and fluorescence steer images, through the command; what cannot steer is refused."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import crafts
+from crafts import cli
+from crafts.controls.masks import load_mask, save_mask
+from crafts.core.artifacts import verify
+from crafts.core.config import load_config
+from crafts.core.errors import ConfigError
+from crafts.data.loader import ShardReader
+from crafts.generation.controls import ControlInput, parse_input, parse_options
+from crafts.generation.export import read_provenance
+from crafts.generation.generate import GenerateConfig, run
+from crafts.model.bundle import Bundle, load_bundle
+from crafts.sampling.conditioning import Draw
+from crafts.sampling.control import mask_map
+from crafts.sampling.sampler import draw_noise
+from fixtures_steering import disc_mask, write_control
+
+PROMPT = "colon carcinoma"
+
+
+@pytest.fixture(scope="module")
+def bundle(tiny_model: Path) -> Bundle:
+    return load_bundle(tiny_model)
+
+
+@pytest.fixture(scope="module")
+def work(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two ControlNets, two masks, one fluorescence image."""
+    work = tmp_path_factory.mktemp("work")
+    write_control(tiny_model, work / "nuclei")
+    write_control(tiny_model, work / "fluorescence", "fluorescence", seed=1)
+    save_mask(work / "a.png", disc_mask(8, 8))
+    save_mask(work / "b.png", disc_mask(20, 22, radius=7))
+    values = np.random.default_rng(0).integers(0, 60000, (32, 32)).astype(np.uint16)
+    Image.fromarray(values).save(work / "dapi.png")
+    return work
+
+
+def config(tiny_model: Path, work: Path, **values: Any) -> GenerateConfig:
+    folders = {"nuclei": str(work / "nuclei"), "fluorescence": str(work / "fluorescence")}
+    given: dict[str, Any] = {"prompts": (PROMPT,), "model": str(tiny_model), "num_steps": 3}
+    given |= {"control": (f"nuclei={work / 'a.png'}",), "controls": folders}
+    return load_config(GenerateConfig, given | values)
+
+
+def pixels(folder: Path) -> dict[str, np.ndarray]:
+    paths = sorted((folder / "images").glob("*.png"))
+    return {path.name: np.asarray(Image.open(path)).astype(int) for path in paths}
+
+
+def metadata(folder: Path) -> list[dict[str, str]]:
+    with (folder / "metadata.csv").open(newline="", encoding="utf-8") as handle:
+        return list(csv.DictReader(handle))
+
+
+def assert_same(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> None:
+    assert found.keys() == expected.keys()
+    assert all(np.abs(found[name] - expected[name]).max() <= 2 for name in found)
+
+
+@pytest.fixture(scope="module")
+def finished(tiny_model: Path, work: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Rows with masks of their own, of the command, with weights, and with both kinds."""
+    lines = ["id,prompt,nuclei,fluorescence"]
+    lines += [f"own,{PROMPT},b.png,", f"common,{PROMPT},,", f'weak,{PROMPT},"a.png@0.5,0-0.7",']
+    lines += [f"both,{PROMPT},b.png,dapi.png@0.5", f"late,{PROMPT},,dapi.png"]
+    (work / "rows.csv").write_text("\n".join(lines) + "\n")
+    output = tmp_path_factory.mktemp("finished") / "out"
+    run(config(tiny_model, work, prompts=(), num_images=2), work / "rows.csv", output)
+    return output
+
+
+def test_every_image_has_its_mask_beside_it(finished: Path, work: Path) -> None:
+    verify(finished)
+    rows = metadata(finished)
+    assert len(rows) == 10
+    for row in rows:
+        assert row["mask"] == row["file_name"].replace("images/", "masks/")
+        mask = load_mask(finished / row["mask"])
+        expected = disc_mask(20, 22, radius=7) if row["id"] in ("own", "both") else disc_mask()
+        assert np.array_equal(mask.classes, expected.classes) and mask.num_nuclei == 1
+    with Image.open(finished / "grid.png") as grid:
+        assert grid.width == 3 * (256 + 10) + 10  # maps before each image
+
+
+def test_controls_change_the_image_and_the_file_tells_them(finished: Path) -> None:
+    images = pixels(finished)
+    names = [f"{row}-0.png" for row in ("own", "common", "weak", "both", "late")]
+    for place, name in enumerate(names):
+        for other in names[:place]:
+            assert np.abs(images[name] - images[other]).max() > 4, (name, other)
+    told = json.loads(read_provenance(finished / "images/both-0.png").control)
+    assert [use["kind"] for use in told] == ["nuclei", "fluorescence"]
+    assert told[0]["source"] == "b.png" and told[1]["source"] == "dapi.png"
+    assert told[1]["weight"] == 0.5 and told[1]["channels"][0]["high"] > 50000
+    assert len({use["network_sha256"] for use in told}) == 2
+    inputs = json.loads((finished / "manifest.json").read_text())["inputs"]
+    assert {"control-nuclei", "control-fluorescence"} <= set(inputs)
+    assert {use["network_sha256"] for use in told} == {
+        inputs["control-nuclei"],
+        inputs["control-fluorescence"],
+    }
+
+
+@pytest.mark.parametrize("values", [{"batch_size": 1}, {"shard": "2/2"}])
+def test_batch_and_shard_change_no_image(
+    finished: Path, tiny_model: Path, work: Path, tmp_path: Path, values: dict[str, Any]
+) -> None:
+    given = config(tiny_model, work, prompts=(), num_images=2, **values)
+    run(given, work / "rows.csv", tmp_path / "out")
+    found = pixels(tmp_path / "out")
+    assert len(found) == (4 if "shard" in values else 10)
+    assert_same(found, {name: pixels(finished)[name] for name in found})
+
+
+def test_what_is_there_is_not_made_again_unless_its_control_changed(
+    tiny_model: Path, work: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mask = tmp_path / "mask.png"
+    save_mask(mask, disc_mask())
+    given = config(tiny_model, work, control=(f"nuclei={mask}",))
+    run(given, None, tmp_path / "out")
+    first = pixels(tmp_path / "out")["000-0.png"]
+    (tmp_path / "out/masks/000-0.png").unlink()
+    (tmp_path / "out/masks/000-0.json").unlink()
+    run(given, None, tmp_path / "out")
+    assert "1 of 1 images are there already" in capsys.readouterr().err
+    assert (tmp_path / "out/masks/000-0.png").exists()
+    save_mask(mask, disc_mask(22, 22))
+    run(given, None, tmp_path / "out")
+    assert "there already" not in capsys.readouterr().err
+    assert np.abs(pixels(tmp_path / "out")["000-0.png"] - first).max() > 4
+    run(config(tiny_model, work, control=()), None, tmp_path / "out")
+    assert not (tmp_path / "out/masks").exists() and "mask" not in metadata(tmp_path / "out")[0]
+
+
+def test_the_output_packs_as_a_labelled_set(finished: Path, tmp_path: Path) -> None:
+    crafts.pack(None, finished, tmp_path / "shards")
+    reader = ShardReader(tmp_path / "shards")
+    found = [reader.mask(index) for index in range(len(reader))]
+    assert found and all(mask is not None and mask.classes.any() for mask in found)
+
+
+@pytest.mark.parametrize(
+    ("scale", "control", "stop"), [(1.0, 1.0, 1.0), (2.5, 0.7, 1.0), (2.5, 1.0, 0.6)]
+)
+def test_images_equal_those_of_diffusers(
+    tiny_model: Path,
+    bundle: Bundle,
+    work: Path,
+    tmp_path: Path,
+    scale: float,
+    control: float,
+    stop: float,
+) -> None:
+    from diffusers import ControlNetModel, DDIMScheduler, StableDiffusionControlNetPipeline
+
+    network = ControlNetModel.from_pretrained(work / "nuclei")
+    pipeline = StableDiffusionControlNetPipeline.from_pretrained(
+        tiny_model, controlnet=network, safety_checker=None
+    )
+    pipeline.set_progress_bar_config(disable=True)
+    pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config)
+    values = torch.from_numpy(mask_map(disc_mask()))[None]
+    theirs = pipeline(
+        PROMPT, image=values, latents=draw_noise([Draw(PROMPT, seed=3)], (4, 4, 4)),
+        num_inference_steps=5, guidance_scale=scale, controlnet_conditioning_scale=control,
+        control_guidance_end=stop, height=32, width=32, eta=0.0,
+    ).images[0]  # fmt: skip
+    wish = f"nuclei={work / 'a.png'}@{control},0-{stop}"
+    given = config(
+        tiny_model, work, control=(wish,), seed=3, preset="paper", num_steps=5,
+        guidance_scale=scale,
+    )  # fmt: skip
+    run(given, None, tmp_path / "out")
+    ours = pixels(tmp_path / "out")["000-0.png"]
+    assert np.abs(ours - np.asarray(theirs).astype(int)).max() <= 2
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("m.png", ("m.png", 1.0, 0.0, 1.0)),
+        ("m.png@0.8", ("m.png", 0.8, 0.0, 1.0)),
+        (" a/m@2x.png@1,.2-0.7", ("a/m@2x.png", 1.0, 0.2, 0.7)),
+        ("m@2x.png", ("m@2x.png", 1.0, 0.0, 1.0)),
+        ("/abs/m.png@0", ("/abs/m.png", 0.0, 0.0, 1.0)),
+    ],
+)
+def test_weight_and_shares_follow_the_file(text: str, expected: tuple[Any, ...]) -> None:
+    path, *rest = expected
+    where = Path(path) if path.startswith("/") else Path("base") / path
+    assert parse_input("nuclei", text, Path("base")) == ControlInput("nuclei", where, *rest)
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("depth=a.png", "--control depth=a.png: kind 'depth'; expected KIND=IMAGE"),
+        ("a.png", "--control a.png: kind 'a.png'; expected KIND=IMAGE"),
+        ("nuclei=", "names no file"),
+        ("nuclei=a.png@9", "weight 9; 0 .off. to 4 are allowed"),
+        ("nuclei=a.png@1,0.8-0.2", "acts from 0.8 to 0.2"),
+        ("nuclei=a.png@1,0-7", "acts from 0 to 7"),
+    ],
+)
+def test_wrong_options_are_refused(option: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        parse_options([option])
+    with pytest.raises(ConfigError, match="a second image of one kind"):
+        parse_options(["nuclei=a.png", "nuclei=b.png"])
+
+
+def noise(*shape: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 255, shape, dtype=np.uint8)
+
+
+def outline(points: list[list[int]]) -> str:
+    polygon = {"type": "Polygon", "coordinates": [points]}
+    feature = {"type": "Feature", "geometry": polygon, "properties": {}}
+    return json.dumps({"type": "FeatureCollection", "features": [feature]})
+
+
+def write_bad(folder: Path, name: str) -> Path:
+    """A control image that cannot be used."""
+    path = folder / name
+    pictures = {
+        "lost.png": np.arange(1024).reshape(32, 32).astype(np.uint8),  # ids beyond 255
+        "photo.png": noise(32, 32, 3),
+        "rgb.png": noise(32, 32, 3),
+        "constant.png": np.full((32, 32), 7, np.uint16),
+        "small.png": noise(16, 16),
+    }
+    if name in pictures:
+        Image.fromarray(pictures[name]).save(path)
+    elif name == "size.png":
+        save_mask(path, disc_mask(size=40))
+    elif name == "huge.png":
+        Image.new("1", (60000, 2000)).save(path)
+    elif name == "nan.npy":
+        np.save(path, np.full((32, 32), np.nan))
+    elif name == "nan.tif":
+        pytest.importorskip("tifffile").imwrite(path, np.full((32, 32), np.nan, np.float32))
+    elif name != "absent.png":
+        texts = {"empty.png": "", "text.txt": "no mask", "broken.geojson": outline([[0, 0]])}
+        path.write_text(texts[name])
+    return path
+
+
+BAD = [
+    ("nuclei", "size.png", "40 x 40 px for an image of 32 x 32 px"),
+    ("nuclei", "lost.png", "lost.png"),
+    ("nuclei", "empty.png", "an empty file"),
+    ("nuclei", "nan.npy", "nan.npy"),
+    ("nuclei", "text.txt", "a file that ends in .txt"),
+    ("nuclei", "photo.png", "photo.png"),
+    ("nuclei", "huge.png", "Mpx"),
+    ("nuclei", "broken.geojson", "broken.geojson"),
+    ("nuclei", "absent.png", "not there"),
+    ("fluorescence", "constant.png", "a constant channel"),
+    ("fluorescence", "rgb.png", "channels"),
+    ("fluorescence", "nan.tif", "NaN or infinite"),
+    ("fluorescence", "small.png", "16 x 16 px; expected 32 x 32 px"),
+    ("fluorescence", "absent.png", "absent.png"),
+]
+
+
+def command(tiny_model: Path, work: Path, output: Path, *more: str) -> list[str]:
+    sets = [f"controls.{kind}={work / kind}" for kind in ("nuclei", "fluorescence")]
+    options = [part for value in sets for part in ("--set", value)]
+    model = ["--model", str(tiny_model), "--num-steps", "2", "--output", str(output)]
+    return ["generate", *model, *options, *more]
+
+
+def spoken(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """Lines of the command, without the bars that libraries draw when they were imported before."""
+    lines = capsys.readouterr().err.strip().splitlines()
+    return [line for line in lines if not line.startswith("Loading weights")]
+
+
+@pytest.mark.parametrize(("kind", "name", "message"), BAD)
+def test_bad_images_are_refused_in_a_sentence(
+    tiny_model: Path,
+    work: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    kind: str,
+    name: str,
+    message: str,
+) -> None:
+    path = write_bad(tmp_path, name)
+    more = ["--prompt", PROMPT, "--control", f"{kind}={path}"]
+    if name == "broken.geojson":
+        more += ["--set", "masks.frame=[0, 0, 32, 32]"]
+    code = cli.run(command(tiny_model, work, tmp_path / "out", *more))
+    said = spoken(capsys)
+    assert code in (2, 3) and len(said) == 1, said
+    assert message in said[0] and "expected" in said[0]
+    assert not (tmp_path / "out").exists()
+
+
+def test_bad_rows_are_left_out_and_counted(
+    tiny_model: Path, work: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_bad(tmp_path, "size.png")
+    rows = [("good", work / "a.png"), ("bad", "size.png"), ("worse", f"{work / 'b.png'}@7")]
+    lines = [f"{name},{PROMPT},{path}" for name, path in rows]
+    (tmp_path / "rows.csv").write_text("\n".join(["id,prompt,nuclei", *lines]) + "\n")
+    more = ["--manifest", str(tmp_path / "rows.csv"), "--set", "max_reject_fraction=0.7"]
+    assert cli.run(command(tiny_model, work, tmp_path / "out", *more)) == 0
+    manifest = verify(tmp_path / "out")
+    assert manifest.counts == {"listed": 3, "used": 1, "rejected": 2, "images": 1}
+    rejects = (tmp_path / "out/rejects.jsonl").read_text()
+    assert "40 x 40 px" in rejects and "weight 7" in rejects
+    capsys.readouterr()
+    assert cli.run(command(tiny_model, work, tmp_path / "no", *more[:2])) == 3
+    assert "2 of 3 items rejected" in capsys.readouterr().err.strip().splitlines()[-1]
+
+
+def test_a_mask_of_another_size_may_be_brought_to_the_tile(
+    tiny_model: Path, work: Path, tmp_path: Path
+) -> None:
+    save_mask(tmp_path / "large.png", disc_mask(16, 16, size=64, radius=10))
+    more = ["--prompt", PROMPT, "--control", f"nuclei={tmp_path / 'large.png'}"]
+    more += ["--set", "masks.resize=true"]
+    assert cli.run(command(tiny_model, work, tmp_path / "out", *more)) == 0
+    mask = load_mask(tmp_path / "out/masks/000-0.png")
+    assert mask.size == (32, 32) and mask.num_nuclei == 1
+
+
+def test_an_empty_mask_is_a_mask(tiny_model: Path, work: Path, tmp_path: Path) -> None:
+    Image.fromarray(np.zeros((32, 32), np.uint16)).save(tmp_path / "none.png")
+    given = config(tiny_model, work, control=(f"nuclei={tmp_path / 'none.png'}",))
+    run(given, None, tmp_path / "out")
+    assert load_mask(tmp_path / "out/masks/000-0.png").num_nuclei == 0
+
+
+def test_without_a_controlnet_it_says_which_option_names_one(
+    tiny_model: Path,
+    work: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("crafts.generation.controls.SHIPPED", tmp_path)
+    base = ["generate", "--model", str(tiny_model), "--output", str(tmp_path / "out")]
+    base += ["--prompt", PROMPT, "--control", f"nuclei={work / 'a.png'}"]
+    assert cli.run(base) == 2
+    said = spoken(capsys)
+    assert len(said) == 1 and "Pass --set controls.nuclei=DIR." in said[0]
+    wrong = [*base, "--set", f"controls.nuclei={work / 'fluorescence'}"]
+    assert cli.run(wrong) == 2
+    assert "of kind 'fluorescence'; expected 'nuclei'" in capsys.readouterr().err
+    assert cli.run([*base, "--set", f"controls.nuclei={tiny_model}"]) == 2
+    assert "an artifact of another kind" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_shipped_one_is_taken_where_none_is_named(
+    tiny_model: Path, work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "control-nuclei").symlink_to(work / "nuclei")
+    monkeypatch.setattr("crafts.generation.controls.SHIPPED", tmp_path)
+    run(config(tiny_model, work, controls={}), None, tmp_path / "out")
+    assert len(pixels(tmp_path / "out")) == 1
+
+
+def test_foreign_files_among_the_masks_are_never_touched(
+    tiny_model: Path, work: Path, tmp_path: Path
+) -> None:
+    run(config(tiny_model, work), None, tmp_path / "out")
+    (tmp_path / "out/masks/notes.txt").write_text("mine")
+    with pytest.raises(ConfigError, match="a file that crafts did not make, among its masks"):
+        run(config(tiny_model, work), None, tmp_path / "out")
+    assert (tmp_path / "out/masks/000-0.png").exists()

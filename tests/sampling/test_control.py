@@ -1,0 +1,142 @@
+"""What ControlNets add: when they act, on which half of a batch, and how much."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from crafts.controls.hematoxylin import hematoxylin_map
+from crafts.controls.maps import CHANNELS, nuclei_map
+from crafts.controls.nuclei import NucleiMask, separate
+from crafts.data.painter import paint_tile
+from crafts.model.bundle import Bundle, load_bundle
+from crafts.sampling.conditioning import Conditioning, Draw, group_draws
+from crafts.sampling.control import (
+    Controls,
+    ControlUse,
+    additions,
+    bind_controls,
+    image_map,
+    mask_map,
+    render_map,
+)
+from crafts.sampling.sampler import iter_images, network_denoiser, resolve_preset
+from fixtures_steering import disc_mask, random_control
+
+MAPS = {"a": mask_map(disc_mask(8, 8)), "b": mask_map(disc_mask(20, 24))}
+STEPS = torch.tensor([900, 700, 500, 300, 100])
+
+
+@pytest.fixture(scope="module")
+def bundle(tiny_model: Path) -> Bundle:
+    return load_bundle(tiny_model)
+
+
+@pytest.fixture(scope="module")
+def controls(bundle: Bundle) -> Controls:
+    return Controls({"nuclei": random_control(bundle).module}, lambda use: MAPS[use.sha256])
+
+
+def active(controls: Controls, start: float, stop: float) -> list[int]:
+    use = ControlUse("nuclei", "a", 1.0, start, stop)
+    return sorted(bind_controls(controls, [[use]], STEPS, torch.device("cpu"))[0].active)
+
+
+def test_it_acts_between_start_and_stop_as_in_diffusers(controls: Controls) -> None:
+    assert active(controls, 0, 1) == [100, 300, 500, 700, 900]
+    assert active(controls, 0, 0.6) == [500, 700, 900]
+    assert active(controls, 0, 0.7) == [500, 700, 900]  # a step counts when it ends in time
+    assert active(controls, 0.5, 1) == [100, 300]
+    assert active(controls, 0.1, 0.15) == []
+
+
+@torch.no_grad()
+def test_both_halves_of_a_guided_batch_get_the_same_map(bundle: Bundle, controls: Controls) -> None:
+    uses = [[ControlUse("nuclei", "a")], [ControlUse("nuclei", "b")]]
+    bound = bind_controls(controls, uses, STEPS, torch.device("cpu"))
+    x_t, tokens = torch.randn(2, 4, 4, 4), torch.randn(2, 3, 16)
+    t = STEPS[0]
+    whole = additions(bound, torch.cat([x_t, x_t]), t, torch.cat([tokens, tokens]))
+    middle = whole["mid_block_additional_residual"]
+    assert torch.allclose(middle[:2], middle[2:], atol=1e-6)
+    alone = additions(bound, x_t, t, tokens)["mid_block_additional_residual"]
+    assert torch.allclose(middle[:2], alone, atol=1e-6)
+    swapped = bind_controls(controls, uses[::-1], STEPS, torch.device("cpu"))
+    other = additions(swapped, x_t, t, tokens)["mid_block_additional_residual"]
+    assert not torch.allclose(other, alone, atol=1e-2)
+
+
+@torch.no_grad()
+def test_weights_scale_and_several_add_up(controls: Controls) -> None:
+    x_t, tokens, t = torch.randn(1, 4, 4, 4), torch.randn(1, 3, 16), STEPS[1]
+
+    def middle(*uses: ControlUse) -> torch.Tensor:
+        bound = bind_controls(controls, [uses], STEPS, torch.device("cpu"))
+        found: torch.Tensor = additions(bound, x_t, t, tokens)["mid_block_additional_residual"]
+        return found
+
+    a, b = middle(ControlUse("nuclei", "a")), middle(ControlUse("nuclei", "b"))
+    half = middle(ControlUse("nuclei", "a", 0.5), ControlUse("nuclei", "b", 0.25))
+    assert torch.allclose(half, 0.5 * a + 0.25 * b, atol=1e-5)
+    off = bind_controls(controls, [[ControlUse("nuclei", "a", 0.0)]], STEPS, torch.device("cpu"))
+    assert additions(off, x_t, t, tokens) == {}
+
+
+@torch.no_grad()
+def test_without_an_active_control_the_denoiser_is_itself(
+    bundle: Bundle, controls: Controls
+) -> None:
+    use = ControlUse("nuclei", "a", 1.0, 0.0, 0.5)
+    bound = bind_controls(controls, [[use]], STEPS, torch.device("cpu"))
+    x_t, tokens = torch.randn(1, 4, 4, 4), torch.randn(1, 3, 16)
+    plain, steered = network_denoiser(bundle.denoiser), network_denoiser(bundle.denoiser, bound)
+    assert torch.equal(plain(x_t, STEPS[-1], tokens), steered(x_t, STEPS[-1], tokens))
+    assert not torch.allclose(plain(x_t, STEPS[0], tokens), steered(x_t, STEPS[0], tokens))
+
+
+def test_only_controls_of_one_kind_and_weight_share_a_batch() -> None:
+    uses = [(), (ControlUse("nuclei", "a"),), (ControlUse("nuclei", "b"),)]
+    uses += [(ControlUse("nuclei", "a", 0.5),), (ControlUse("fluorescence", "a"),)]
+    uses.append((ControlUse("nuclei", "a", stop=0.5),))
+    draws = [Draw("colon", controls=own) for own in uses]
+    told = [Conditioning(torch.zeros(3, 2), None)] * len(draws)
+    assert group_draws(draws, told) == [[0], [1, 2], [3], [4], [5]]
+
+
+def test_neighbours_in_a_batch_do_not_change_an_image(bundle: Bundle, controls: Controls) -> None:
+    draws = [Draw("colon", seed=s, guidance_scale=2.0) for s in range(2)]
+    for name in ("a", "b", "a"):
+        use = (ControlUse("nuclei", name),)
+        draws.append(Draw("colon", guidance_scale=2.0, controls=use))
+    preset = resolve_preset("fast", num_steps=3)
+
+    def images(batch_size: int) -> dict[int, np.ndarray]:
+        groups = iter_images(bundle, draws, preset, batch_size=batch_size, controls=controls)
+        return {index: image.astype(int) for group in groups for index, _, image in group}
+
+    together, alone = images(4), images(1)
+    assert all(np.abs(together[i] - alone[i]).max() <= 2 for i in range(5))
+    assert np.array_equal(together[2], together[4])
+    assert np.abs(together[2] - together[0]).max() > 8  # the same noise, steered
+    assert np.abs(together[2] - together[3]).max() > 8  # by another map
+
+
+def test_touching_nuclei_of_a_class_mask_are_told_apart() -> None:
+    tile = paint_tile(seed=0, index=0, size=128)
+    mask = NucleiMask((tile.classes > 0).astype(np.uint8))
+    assert np.array_equal(mask_map(mask), nuclei_map(separate(mask)))
+    boundary = CHANNELS.index("boundary")
+    assert mask_map(mask)[boundary].sum() > nuclei_map(mask)[boundary].sum()
+    assert np.array_equal(image_map(tile.image), hematoxylin_map(tile.image)[0])
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 12])
+def test_every_map_has_a_picture(channels: int) -> None:
+    values = np.random.default_rng(0).random((channels, 16, 24)).astype(np.float32)
+    picture = render_map(values)
+    assert picture.shape == (16, 24, 3) and picture.dtype == np.uint8 and picture.max() > 50
+    dark = render_map(np.zeros((channels, 16, 24), np.float32))
+    assert dark.max() == 0

@@ -1,0 +1,161 @@
+"""QuPath's GeoJSON in all the forms it comes in, against the areas of plain geometry."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import uuid
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy import ndimage
+
+from crafts.core.errors import DataError
+from crafts.slides.placing.regions import (
+    Region,
+    RegionConfig,
+    find_region_file,
+    load_regions,
+    map_regions,
+    rasterise,
+    trace_areas,
+    write_regions,
+)
+
+SQUARE = [[100, 100], [500, 100], [500, 500], [100, 500], [100, 100]]
+HOLE = [[200, 200], [300, 200], [300, 300], [200, 300], [200, 200]]
+FAR = [[600, 600], [700, 600], [700, 700], [600, 700], [600, 600]]
+
+
+def feature(geometry, name=None, **properties):
+    if name:
+        properties["classification"] = {"name": name, "color": [1, 2, 3]}
+    return {"type": "Feature", "geometry": geometry, "properties": properties}
+
+
+POLYGON = feature({"type": "Polygon", "coordinates": [SQUARE, HOLE]}, "Tumor")
+MULTI = feature(
+    {"type": "MultiPolygon", "coordinates": [[SQUARE, HOLE], [FAR]]},
+    classification={"names": ["Tumor", "Positive"]},
+)
+POINT = feature({"type": "Point", "coordinates": [1, 2]}, "Tumor")
+
+
+def write(path, value):
+    data = json.dumps(value).encode()
+    path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
+    return path
+
+
+@pytest.mark.parametrize("name", ["s.geojson", "s.geojson.gz"])
+@pytest.mark.parametrize("form", ["collection", "list", "one"])
+def test_forms_of_a_file(tmp_path, name, form):
+    values = {
+        "collection": {"type": "FeatureCollection", "features": [POLYGON, POINT]},
+        "list": [POLYGON, POINT],
+        "one": POLYGON,
+    }
+    path = write(tmp_path / name, values[form])
+    assert find_region_file(tmp_path, "s") == path
+    (region,) = load_regions(path)
+    assert region.name == "Tumor"
+    mask, pixel = rasterise([region], (1000, 800), 2.0)
+    assert (mask.shape, pixel) == ((400, 500), (2.0, 2.0))
+    assert mask.sum() * 4 == pytest.approx(400**2 - 100**2, rel=0.03)
+    assert not mask[110:140, 110:140].any()
+
+
+def test_several_polygons_and_derived_classes(tmp_path):
+    (region,) = load_regions(write(tmp_path / "a.json", [MULTI]))
+    assert region.name == "Tumor: Positive"
+    mask, _ = rasterise([region], (1000, 1000), 1.0)
+    assert mask.sum() == pytest.approx(400**2 - 100**2 + 100**2, rel=0.02)
+
+
+def test_classes_are_chosen_and_overlaps_counted_once(tmp_path):
+    stroma = feature({"type": "Polygon", "coordinates": [SQUARE]}, "Stroma")
+    path = write(tmp_path / "s.geojson", [POLYGON, POLYGON, stroma])
+    maps = map_regions(path, RegionConfig(), (1000, 1000), 1.0)
+    assert list(maps) == ["Stroma", "Tumor"]
+    x, y = np.array([100, 0]), np.array([100, 600])
+    assert maps["Stroma"].fractions(x, y, (100, 100))[0] == pytest.approx(1, abs=0.02)
+    assert maps["Tumor"].fractions(x, y, (400, 400))[0] == pytest.approx(15 / 16, abs=0.02)
+    chosen = map_regions(path, RegionConfig(classes=("Tumor",)), (1000, 1000), 1.0)
+    assert list(chosen) == ["Tumor"]
+    assert map_regions(path, RegionConfig(classes=("Fat",)), (1000, 1000), 1.0) == {}
+
+
+@pytest.mark.parametrize("mode", ["L", "1", "P", "RGB"])
+def test_a_mask_image_is_stretched_over_the_slide(tmp_path, mode):
+    mask = np.zeros((40, 50), np.uint8)
+    mask[10:20, 5:25] = 255
+    Image.fromarray(mask).convert(mode).save(tmp_path / "s.png")
+    found = map_regions(tmp_path / "s.png", RegionConfig(), (1000, 800), 1.0)[""]
+    assert found.fractions(np.array([100]), np.array([200]), (400, 200))[0] == 1
+    assert found.mask.sum() == 200
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"no json",
+        b"[1, 2]",
+        b'{"type": "FeatureCollection", "features": 3}',
+        json.dumps([feature({"type": "Polygon", "coordinates": [[[0, 0], [1, 1]]]})]).encode(),
+        json.dumps([feature({"type": "Polygon", "coordinates": [[[0], [1], [2]]]})]).encode(),
+        b'[{"geometry": {"type": "Polygon", "coordinates": [[[0,0],[NaN,1],[1,1]]]}}]',
+        b"[" * 100_000,
+    ],
+)
+def test_damage_is_refused(tmp_path, data):
+    path = tmp_path / "s.geojson"
+    path.write_bytes(data)
+    with pytest.raises(DataError, match=r"s.geojson: .*expected GeoJSON of polygons"):
+        load_regions(path)
+
+
+def test_damaged_gzip_and_masks_are_refused(tmp_path):
+    (tmp_path / "s.geojson.gz").write_bytes(gzip.compress(b"[]" * 500)[:20])
+    with pytest.raises(DataError, match="unreadable"):
+        load_regions(tmp_path / "s.geojson.gz")
+    (tmp_path / "s.png").write_bytes(b"no")
+    with pytest.raises(DataError, match="unreadable"):
+        map_regions(tmp_path / "s.png", RegionConfig(), (10, 10), 1.0)
+
+
+def test_outlines_of_a_mask_hold_its_pieces_and_holes(tmp_path):
+    rng = np.random.default_rng(0)
+    rough = ndimage.gaussian_filter(rng.normal(size=(90, 120)), 4) > 0.02
+    areas = trace_areas(rough, (8.0, 8.0), name="Tissue")
+    write_regions(tmp_path / "s.geojson", areas)
+    assert load_regions(tmp_path / "s.geojson") == areas
+    assert any(len(area.polygons[0]) > 1 for area in areas), "no hole in this mask"
+    back, pixel = rasterise(areas, (960, 720), 2.0)
+    assert pixel == (2.0, 2.0)
+    fine = rough.repeat(4, 0).repeat(4, 1)  # the corners of pixels are cut off, no more
+    assert (back & fine).sum() / (back | fine).sum() > 0.97
+    assert back.mean() == pytest.approx(rough.mean(), rel=0.02)
+
+
+def test_annotations_are_what_qupath_opens(tmp_path):
+    areas = trace_areas(np.pad(np.ones((3, 4), bool), 2), (8.0, 16.0), name="Tissue")
+    write_regions(tmp_path / "s.geojson", areas)
+    (found,) = json.loads((tmp_path / "s.geojson").read_text())["features"]
+    assert found["type"] == "Feature" and uuid.UUID(found["id"])
+    assert found["properties"]["objectType"] == "annotation"
+    assert found["properties"]["classification"]["name"] == "Tissue"
+    assert len(found["properties"]["classification"]["color"]) == 3
+    (ring,) = found["geometry"]["coordinates"]
+    assert found["geometry"]["type"] == "Polygon" and ring[0] == ring[-1]
+    x, y = np.array(ring).T
+    assert (x.min(), x.max(), y.min(), y.max()) == (16, 48, 32, 80)
+    write_regions(tmp_path / "two.geojson", [Region("a", areas[0].polygons * 2)])
+    (multi,) = load_regions(tmp_path / "two.geojson")
+    assert len(multi.polygons) == 2
+
+
+def test_a_mask_without_tissue_has_no_outline(tmp_path):
+    write_regions(tmp_path / "s.geojson", trace_areas(np.zeros((4, 4), bool), (1, 1), name="a"))
+    assert load_regions(tmp_path / "s.geojson") == []
