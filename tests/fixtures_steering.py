@@ -9,11 +9,21 @@ import torch
 
 from crafts.controls.nuclei import NucleiMask
 from crafts.core.artifacts import staging
-from crafts.model.bundle import Bundle, load_bundle
-from crafts.model.control import Control, build_control, save_control, zero_convolutions
+from crafts.model.bundle import Bundle, load_bundle, save_bundle
+from crafts.model.control import Control, build_control, save_control
 from crafts.sampling.control import MAP_CHANNELS, MAPPINGS
 
 WIDTHS = (4, 8, 8, 8)
+
+
+def write_vivid_model(model: Path, folder: Path) -> Path:
+    """A model like another, but for a decoder of more contrast: what steers moves many levels."""
+    bundle = load_bundle(model)
+    last = [layer for layer in bundle.codec.module.decoder.layers if hasattr(layer, "weight")][-1]
+    with torch.no_grad():
+        last.weight *= 20
+    save_bundle(bundle, folder, card="random\n")
+    return folder
 
 
 def random_control(bundle: Bundle, kind: str = "nuclei", seed: int = 0) -> Control:
@@ -28,9 +38,12 @@ def random_control(bundle: Bundle, kind: str = "nuclei", seed: int = 0) -> Contr
             factor=bundle.codec.factor,
             mapping=MAPPINGS[kind],
         )
-        embedding = control.module.controlnet_cond_embedding.conv_out
-        for parameter in [*zero_convolutions(control.module), *embedding.parameters()]:
+        for parameter in control.module.controlnet_cond_embedding.parameters():
             torch.nn.init.normal_(parameter, std=0.3)
+        ends = ("controlnet_down_blocks", "controlnet_mid_block")  # what training begins with zeros
+        for name, parameter in control.module.named_parameters():
+            if name.startswith(ends):
+                torch.nn.init.normal_(parameter, std=0.5)
     control.denoiser, control.licence = bundle.fingerprint, "Apache-2.0"
     control.module.eval()
     return control

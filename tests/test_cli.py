@@ -114,11 +114,12 @@ def test_what_is_not_built_says_so_in_one_line_and_exits_2(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("option", [["--control", "nuclei=mask.png"]], ids=" ".join)
-def test_what_generate_cannot_do_yet_exits_2(option, capsys, tmp_path):
-    assert cli.run(["generate", "--prompt", "p", "--output", str(tmp_path / "o"), *option]) == 2
-    line = capsys.readouterr().err.strip()
-    assert option[0] in line and "later" in line and "\n" not in line
+@pytest.mark.parametrize("option", ["depth=mask.png", "nuclei=mask.png@9", "mask.png"])
+def test_a_wrong_control_exits_2(option, capsys, tmp_path, tiny_model):
+    told = ["generate", "--prompt", "p", "--output", str(tmp_path / "o"), "--control", option]
+    assert cli.run([*told, "--model", str(tiny_model)]) == 2
+    line = capsys.readouterr().err.strip().splitlines()[-1]
+    assert f"--control {option}" in line and "expected" in line
     assert not (tmp_path / "o").exists()
 
 

@@ -21,6 +21,7 @@ from crafts.core.config import load_config
 from crafts.core.errors import ConfigError
 from crafts.model.bundle import load_bundle
 from crafts.model.codec import load_codec
+from crafts.model.control import check_control, load_control
 from crafts.model.encoders import load_text_conditioner
 from crafts.recipe import load_recipe, read_header
 from crafts.training.conditioning import CaptionEncoder
@@ -82,7 +83,7 @@ def small(work: Path, name: str, *more: str) -> TrainConfig:
     """A recipe of the papers as it stands, apart from sizes and folders."""
     path = ROOT / "recipes" / f"{name}.yaml"
     overrides = [*SMALL, f"data.folder={work / 'latents'}"]
-    if "codec" not in name and "decoder" not in name:
+    if not any(word in name for word in ("codec", "decoder", "control")):
         overrides.append("stage.prompts=[til]")  # one picture at the end is enough
     if name.startswith("summaries/tokens"):
         widths = "[8, 16, 24, 40]"  # 192, 384, 576, 960
@@ -136,6 +137,16 @@ def test_sd15_takes_two_steps(
     assert before.codec.fingerprint == after.codec.fingerprint
     for a, b in zip(before.text.encoder.parameters(), after.text.encoder.parameters(), strict=True):
         assert torch.equal(a, b)
+
+
+def test_a_controlnet_of_sd15_takes_two_steps(work: Path, tmp_path: Path) -> None:
+    folder = f"data.folder={work / 'shards'}"
+    crafts.train(small(work, "sd15/control-fluorescence", folder), tmp_path / "run")
+    assert [row["denoising"] > 0 for row in losses(tmp_path / "run")] == [True, True]
+    control, bundle = load_control(tmp_path / "run"), load_bundle(work / "sd15")
+    check_control(control, bundle, where="here")
+    assert (control.kind, control.factor) == ("fluorescence", 8)
+    assert any(bool(p.any()) for p in control.module.controlnet_mid_block.parameters())
 
 
 def test_summaries_take_two_steps_and_are_used_without_padding(work: Path, tmp_path: Path) -> None:

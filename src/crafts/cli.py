@@ -321,7 +321,7 @@ def train(
     ] = "auto",
     dry_run: DryRun = False,
 ) -> None:
-    """Train a recipe: autoencoder, CLIP or denoiser.
+    """Train a recipe: autoencoder, CLIP, denoiser, ControlNet or segmenter.
 
     --dry-run also counts parameters and, of denoiser and autoencoder, operations, memory and hours.
     """

@@ -47,3 +47,11 @@ def test_nothing_used_is_an_error_even_when_all_may_be_rejected():
 def test_a_lost_item_is_found():
     with pytest.raises(DataError, match=r"used \+ rejected = listed"):
         ledger(5, 0, lost=1).check(1.0)
+
+
+def test_what_proves_unusable_later_is_counted_once():
+    found = ledger(3, 1)
+    found.withdraw("u0", "no mask")
+    assert found.counts() == {"listed": 4, "used": 2, "rejected": 2}
+    assert found.rejects[-1] == {"item": "u0", "reason": "no mask"}
+    found.check(0.5)

@@ -26,22 +26,27 @@ from crafts.model.bundle import Bundle, load_bundle
 from crafts.sampling.conditioning import Draw
 from crafts.sampling.control import mask_map
 from crafts.sampling.sampler import draw_noise
-from fixtures_steering import disc_mask, write_control
+from fixtures_steering import disc_mask, write_control, write_vivid_model
 
 PROMPT = "colon carcinoma"
 
 
 @pytest.fixture(scope="module")
-def bundle(tiny_model: Path) -> Bundle:
-    return load_bundle(tiny_model)
+def model(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_vivid_model(tiny_model, tmp_path_factory.mktemp("vivid") / "model")
 
 
 @pytest.fixture(scope="module")
-def work(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def bundle(model: Path) -> Bundle:
+    return load_bundle(model)
+
+
+@pytest.fixture(scope="module")
+def work(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two ControlNets, two masks, one fluorescence image."""
     work = tmp_path_factory.mktemp("work")
-    write_control(tiny_model, work / "nuclei")
-    write_control(tiny_model, work / "fluorescence", "fluorescence", seed=1)
+    write_control(model, work / "nuclei")
+    write_control(model, work / "fluorescence", "fluorescence", seed=1)
     save_mask(work / "a.png", disc_mask(8, 8))
     save_mask(work / "b.png", disc_mask(20, 22, radius=7))
     values = np.random.default_rng(0).integers(0, 60000, (32, 32)).astype(np.uint16)
@@ -49,9 +54,9 @@ def work(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return work
 
 
-def config(tiny_model: Path, work: Path, **values: Any) -> GenerateConfig:
+def config(model: Path, work: Path, **values: Any) -> GenerateConfig:
     folders = {"nuclei": str(work / "nuclei"), "fluorescence": str(work / "fluorescence")}
-    given: dict[str, Any] = {"prompts": (PROMPT,), "model": str(tiny_model), "num_steps": 3}
+    given: dict[str, Any] = {"prompts": (PROMPT,), "model": str(model), "num_steps": 3}
     given |= {"control": (f"nuclei={work / 'a.png'}",), "controls": folders}
     return load_config(GenerateConfig, given | values)
 
@@ -72,14 +77,14 @@ def assert_same(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -
 
 
 @pytest.fixture(scope="module")
-def finished(tiny_model: Path, work: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def finished(model: Path, work: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Rows with masks of their own, of the command, with weights, and with both kinds."""
     lines = ["id,prompt,nuclei,fluorescence"]
     lines += [f"own,{PROMPT},b.png,", f"common,{PROMPT},,", f'weak,{PROMPT},"a.png@0.5,0-0.7",']
     lines += [f"both,{PROMPT},b.png,dapi.png@0.5", f"late,{PROMPT},,dapi.png"]
     (work / "rows.csv").write_text("\n".join(lines) + "\n")
     output = tmp_path_factory.mktemp("finished") / "out"
-    run(config(tiny_model, work, prompts=(), num_images=2), work / "rows.csv", output)
+    run(config(model, work, prompts=(), num_images=2), work / "rows.csv", output)
     return output
 
 
@@ -101,7 +106,7 @@ def test_controls_change_the_image_and_the_file_tells_them(finished: Path) -> No
     names = [f"{row}-0.png" for row in ("own", "common", "weak", "both", "late")]
     for place, name in enumerate(names):
         for other in names[:place]:
-            assert np.abs(images[name] - images[other]).max() > 4, (name, other)
+            assert np.abs(images[name] - images[other]).max() > 3, (name, other)
     told = json.loads(read_provenance(finished / "images/both-0.png").control)
     assert [use["kind"] for use in told] == ["nuclei", "fluorescence"]
     assert told[0]["source"] == "b.png" and told[1]["source"] == "dapi.png"
@@ -117,9 +122,9 @@ def test_controls_change_the_image_and_the_file_tells_them(finished: Path) -> No
 
 @pytest.mark.parametrize("values", [{"batch_size": 1}, {"shard": "2/2"}])
 def test_batch_and_shard_change_no_image(
-    finished: Path, tiny_model: Path, work: Path, tmp_path: Path, values: dict[str, Any]
+    finished: Path, model: Path, work: Path, tmp_path: Path, values: dict[str, Any]
 ) -> None:
-    given = config(tiny_model, work, prompts=(), num_images=2, **values)
+    given = config(model, work, prompts=(), num_images=2, **values)
     run(given, work / "rows.csv", tmp_path / "out")
     found = pixels(tmp_path / "out")
     assert len(found) == (4 if "shard" in values else 10)
@@ -127,11 +132,11 @@ def test_batch_and_shard_change_no_image(
 
 
 def test_what_is_there_is_not_made_again_unless_its_control_changed(
-    tiny_model: Path, work: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    model: Path, work: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     mask = tmp_path / "mask.png"
     save_mask(mask, disc_mask())
-    given = config(tiny_model, work, control=(f"nuclei={mask}",))
+    given = config(model, work, control=(f"nuclei={mask}",))
     run(given, None, tmp_path / "out")
     first = pixels(tmp_path / "out")["000-0.png"]
     (tmp_path / "out/masks/000-0.png").unlink()
@@ -142,8 +147,8 @@ def test_what_is_there_is_not_made_again_unless_its_control_changed(
     save_mask(mask, disc_mask(22, 22))
     run(given, None, tmp_path / "out")
     assert "there already" not in capsys.readouterr().err
-    assert np.abs(pixels(tmp_path / "out")["000-0.png"] - first).max() > 4
-    run(config(tiny_model, work, control=()), None, tmp_path / "out")
+    assert np.abs(pixels(tmp_path / "out")["000-0.png"] - first).max() > 10
+    run(config(model, work, control=()), None, tmp_path / "out")
     assert not (tmp_path / "out/masks").exists() and "mask" not in metadata(tmp_path / "out")[0]
 
 
@@ -158,7 +163,7 @@ def test_the_output_packs_as_a_labelled_set(finished: Path, tmp_path: Path) -> N
     ("scale", "control", "stop"), [(1.0, 1.0, 1.0), (2.5, 0.7, 1.0), (2.5, 1.0, 0.6)]
 )
 def test_images_equal_those_of_diffusers(
-    tiny_model: Path,
+    model: Path,
     bundle: Bundle,
     work: Path,
     tmp_path: Path,
@@ -170,7 +175,7 @@ def test_images_equal_those_of_diffusers(
 
     network = ControlNetModel.from_pretrained(work / "nuclei")
     pipeline = StableDiffusionControlNetPipeline.from_pretrained(
-        tiny_model, controlnet=network, safety_checker=None
+        model, controlnet=network, safety_checker=None
     )
     pipeline.set_progress_bar_config(disable=True)
     pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config)
@@ -182,7 +187,7 @@ def test_images_equal_those_of_diffusers(
     ).images[0]  # fmt: skip
     wish = f"nuclei={work / 'a.png'}@{control},0-{stop}"
     given = config(
-        tiny_model, work, control=(wish,), seed=3, preset="paper", num_steps=5,
+        model, work, control=(wish,), seed=3, preset="paper", num_steps=5,
         guidance_scale=scale,
     )  # fmt: skip
     run(given, None, tmp_path / "out")
@@ -278,11 +283,11 @@ BAD = [
 ]
 
 
-def command(tiny_model: Path, work: Path, output: Path, *more: str) -> list[str]:
+def command(model: Path, work: Path, output: Path, *more: str) -> list[str]:
     sets = [f"controls.{kind}={work / kind}" for kind in ("nuclei", "fluorescence")]
     options = [part for value in sets for part in ("--set", value)]
-    model = ["--model", str(tiny_model), "--num-steps", "2", "--output", str(output)]
-    return ["generate", *model, *options, *more]
+    base = ["--model", str(model), "--num-steps", "2", "--output", str(output)]
+    return ["generate", *base, *options, *more]
 
 
 def spoken(capsys: pytest.CaptureFixture[str]) -> list[str]:
@@ -293,7 +298,7 @@ def spoken(capsys: pytest.CaptureFixture[str]) -> list[str]:
 
 @pytest.mark.parametrize(("kind", "name", "message"), BAD)
 def test_bad_images_are_refused_in_a_sentence(
-    tiny_model: Path,
+    model: Path,
     work: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
@@ -305,7 +310,7 @@ def test_bad_images_are_refused_in_a_sentence(
     more = ["--prompt", PROMPT, "--control", f"{kind}={path}"]
     if name == "broken.geojson":
         more += ["--set", "masks.frame=[0, 0, 32, 32]"]
-    code = cli.run(command(tiny_model, work, tmp_path / "out", *more))
+    code = cli.run(command(model, work, tmp_path / "out", *more))
     said = spoken(capsys)
     assert code in (2, 3) and len(said) == 1, said
     assert message in said[0] and "expected" in said[0]
@@ -313,50 +318,50 @@ def test_bad_images_are_refused_in_a_sentence(
 
 
 def test_bad_rows_are_left_out_and_counted(
-    tiny_model: Path, work: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    model: Path, work: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_bad(tmp_path, "size.png")
     rows = [("good", work / "a.png"), ("bad", "size.png"), ("worse", f"{work / 'b.png'}@7")]
     lines = [f"{name},{PROMPT},{path}" for name, path in rows]
     (tmp_path / "rows.csv").write_text("\n".join(["id,prompt,nuclei", *lines]) + "\n")
     more = ["--manifest", str(tmp_path / "rows.csv"), "--set", "max_reject_fraction=0.7"]
-    assert cli.run(command(tiny_model, work, tmp_path / "out", *more)) == 0
+    assert cli.run(command(model, work, tmp_path / "out", *more)) == 0
     manifest = verify(tmp_path / "out")
     assert manifest.counts == {"listed": 3, "used": 1, "rejected": 2, "images": 1}
     rejects = (tmp_path / "out/rejects.jsonl").read_text()
     assert "40 x 40 px" in rejects and "weight 7" in rejects
     capsys.readouterr()
-    assert cli.run(command(tiny_model, work, tmp_path / "no", *more[:2])) == 3
+    assert cli.run(command(model, work, tmp_path / "no", *more[:2])) == 3
     assert "2 of 3 items rejected" in capsys.readouterr().err.strip().splitlines()[-1]
 
 
 def test_a_mask_of_another_size_may_be_brought_to_the_tile(
-    tiny_model: Path, work: Path, tmp_path: Path
+    model: Path, work: Path, tmp_path: Path
 ) -> None:
     save_mask(tmp_path / "large.png", disc_mask(16, 16, size=64, radius=10))
     more = ["--prompt", PROMPT, "--control", f"nuclei={tmp_path / 'large.png'}"]
     more += ["--set", "masks.resize=true"]
-    assert cli.run(command(tiny_model, work, tmp_path / "out", *more)) == 0
+    assert cli.run(command(model, work, tmp_path / "out", *more)) == 0
     mask = load_mask(tmp_path / "out/masks/000-0.png")
     assert mask.size == (32, 32) and mask.num_nuclei == 1
 
 
-def test_an_empty_mask_is_a_mask(tiny_model: Path, work: Path, tmp_path: Path) -> None:
+def test_an_empty_mask_is_a_mask(model: Path, work: Path, tmp_path: Path) -> None:
     Image.fromarray(np.zeros((32, 32), np.uint16)).save(tmp_path / "none.png")
-    given = config(tiny_model, work, control=(f"nuclei={tmp_path / 'none.png'}",))
+    given = config(model, work, control=(f"nuclei={tmp_path / 'none.png'}",))
     run(given, None, tmp_path / "out")
     assert load_mask(tmp_path / "out/masks/000-0.png").num_nuclei == 0
 
 
 def test_without_a_controlnet_it_says_which_option_names_one(
-    tiny_model: Path,
+    model: Path,
     work: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr("crafts.generation.controls.SHIPPED", tmp_path)
-    base = ["generate", "--model", str(tiny_model), "--output", str(tmp_path / "out")]
+    base = ["generate", "--model", str(model), "--output", str(tmp_path / "out")]
     base += ["--prompt", PROMPT, "--control", f"nuclei={work / 'a.png'}"]
     assert cli.run(base) == 2
     said = spoken(capsys)
@@ -364,25 +369,25 @@ def test_without_a_controlnet_it_says_which_option_names_one(
     wrong = [*base, "--set", f"controls.nuclei={work / 'fluorescence'}"]
     assert cli.run(wrong) == 2
     assert "of kind 'fluorescence'; expected 'nuclei'" in capsys.readouterr().err
-    assert cli.run([*base, "--set", f"controls.nuclei={tiny_model}"]) == 2
+    assert cli.run([*base, "--set", f"controls.nuclei={model}"]) == 2
     assert "an artifact of another kind" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
 def test_the_shipped_one_is_taken_where_none_is_named(
-    tiny_model: Path, work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model: Path, work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "control-nuclei").symlink_to(work / "nuclei")
     monkeypatch.setattr("crafts.generation.controls.SHIPPED", tmp_path)
-    run(config(tiny_model, work, controls={}), None, tmp_path / "out")
+    run(config(model, work, controls={}), None, tmp_path / "out")
     assert len(pixels(tmp_path / "out")) == 1
 
 
 def test_foreign_files_among_the_masks_are_never_touched(
-    tiny_model: Path, work: Path, tmp_path: Path
+    model: Path, work: Path, tmp_path: Path
 ) -> None:
-    run(config(tiny_model, work), None, tmp_path / "out")
+    run(config(model, work), None, tmp_path / "out")
     (tmp_path / "out/masks/notes.txt").write_text("mine")
     with pytest.raises(ConfigError, match="a file that crafts did not make, among its masks"):
-        run(config(tiny_model, work), None, tmp_path / "out")
+        run(config(model, work), None, tmp_path / "out")
     assert (tmp_path / "out/masks/000-0.png").exists()

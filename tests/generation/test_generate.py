@@ -261,7 +261,6 @@ def test_foreign_files_are_never_touched(finished, tiny_model, tmp_path):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"control": ("nuclei=a.png",)}, "--control: nuclei=a.png; .*comes later"),
         ({"size": "512"}, "--size: 512; expected 32, the tile of this model"),
         ({"size": "32x64"}, "--size: 32x64"),
     ],

@@ -1,5 +1,6 @@
 import json
 import math
+from dataclasses import replace
 
 import pyarrow
 import pyarrow.parquet
@@ -7,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crafts.core.errors import DataError, NotYetError
+from crafts.core.errors import DataError
 from crafts.core.records import Ledger
 from crafts.generation.manifest import (
     PromptRow,
@@ -133,10 +134,13 @@ def test_a_missing_file_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("column", ["nuclei", "fluorescence"])
-def test_control_comes_later(column):
-    with pytest.raises(NotYetError, match=f"manifest column {column}: 'mask.png'.*comes later"):
-        check_rows([{**GOOD, column: "mask.png"}], Ledger("generate"))
+def test_control_images_come_with_their_row(column):
+    ledger = Ledger("generate")
+    rows = check_rows([{**GOOD, column: "mask.png@0.8,0-0.7"}], ledger)
+    assert rows == [replace(EXPECTED[0], **{column: "mask.png@0.8,0-0.7"})]
     assert check_rows([{**GOOD, column: ""}], Ledger("generate")) == EXPECTED[:1]
+    assert check_rows([{**GOOD, column: 7}], ledger) == []
+    assert ledger.rejects[0]["reason"] == f"{column} is int, not text"
 
 
 def test_prompts_have_ids_and_come_before_the_manifest():

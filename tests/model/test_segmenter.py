@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from pydantic import ValidationError
 
 from crafts.controls.maps import CHANNELS, nuclei_map
+from crafts.controls.masks import load_mask
 from crafts.controls.nuclei import CLASSES, UNKNOWN
-from crafts.core.artifacts import finish
+from crafts.core.artifacts import finish, verify
 from crafts.core.errors import ConfigError, DataError, IntegrityError
 from crafts.model.segmenter import (
     Segmenter,
@@ -21,11 +23,17 @@ from crafts.model.segmenter import (
     build_segmenter,
     label_nuclei,
     load_segmenter,
+    open_segmenter,
     save_segmenter,
     split_nuclei,
 )
 from fixtures_controls import random_mask
 
+ROOT = Path(__file__).parents[2]
+SHIPPED = ROOT / "src/crafts/weights/segmenter"
+DATA = ROOT.parent / "shared/data/monuseg_NC"
+# a held-out patient
+FIELD = "TCGA-A7-A13F-01Z-00-DX1"
 TINY = SegmenterConfig(widths=(8, 16))
 
 
@@ -57,7 +65,7 @@ def test_company_does_not_matter(segmenter: Segmenter) -> None:
 def test_true_maps_give_the_true_nuclei() -> None:
     mask = random_mask(0, (128, 128), 30)
     depth = nuclei_map(mask)[CHANNELS.index("distance")]
-    found = split_nuclei(mask.classes > 0, depth, core=0.55, min_area=4)
+    found = split_nuclei(mask.classes > 0, depth, core=0.4, min_area=4)
     assert np.array_equal(found > 0, mask.classes > 0)
     assert found.max() == len(np.unique(found)) - 1
     kept = 0
@@ -78,6 +86,17 @@ def test_parts_without_a_middle_and_small_parts() -> None:
     assert found.max() == 2 and found[5, 5] != found[5, 25] > 0 and found[17, 35] == 0
     assert split_nuclei(np.zeros((5, 5), bool), np.zeros((5, 5)), core=0.5, min_area=1).max() == 0
     assert split_nuclei(np.ones((5, 5), bool), np.ones((5, 5)), core=0.5, min_area=1).min() == 1
+
+
+def test_pale_nuclei_have_no_hole_and_rings_of_nuclei_do() -> None:
+    inside = np.zeros((30, 60), bool)
+    inside[5:20, 5:20] = inside[5:20, 30:45] = True
+    inside[9:15, 9:15] = inside[9:15, 34:40] = False
+    depth = np.zeros((30, 60), np.float32)
+    depth[6:19, 31:33] = depth[6:19, 42:44] = 1  # the second is two nuclei about a lumen
+    found = split_nuclei(inside, depth, core=0.4, min_area=10)
+    assert found[12, 12] == found[6, 6] > 0
+    assert found[12, 37] == 0 and found[12, 31] != found[12, 43] and found.max() == 3
 
 
 def test_a_nucleus_has_the_class_of_its_pixels() -> None:
@@ -150,3 +169,25 @@ def test_images_of_another_kind_are_refused(segmenter: Segmenter) -> None:
 def test_configurations_that_cannot_be_are_refused(values: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         SegmenterConfig.model_validate(values)
+
+
+def test_the_shipped_segmenter_is_whole_small_and_licensed() -> None:
+    manifest = verify(SHIPPED)
+    assert manifest.extra["licence"] == "crafts-mini-research-only"
+    assert "Research use only".lower() in (SHIPPED / "README.md").read_text().lower()
+    assert sum(path.stat().st_size for path in SHIPPED.iterdir()) < 3e6
+    blank = np.full((64, 64, 3), 240, np.uint8)
+    assert not open_segmenter("mini")(blank).classes.any()
+
+
+@pytest.mark.skipif(not DATA.is_dir(), reason="the real sets are not beside the repository")
+def test_the_shipped_segmenter_finds_real_nuclei() -> None:
+    pixels = np.asarray(Image.open(DATA / f"images/{FIELD}.jpg").convert("RGB"))[:256, :256]
+    true = load_mask(DATA / f"instance_labels/{FIELD}.png", values="instances").classes > 0
+    true, found = true[:256, :256], open_segmenter("mini")(pixels).classes > 0
+    assert 2 * (true & found).sum() > 0.65 * (true.sum() + found.sum())
+
+
+def test_a_segmenter_that_is_nowhere_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no such file"):
+        open_segmenter(str(tmp_path / "none"))

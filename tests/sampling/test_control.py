@@ -24,15 +24,15 @@ from crafts.sampling.control import (
     render_map,
 )
 from crafts.sampling.sampler import iter_images, network_denoiser, resolve_preset
-from fixtures_steering import disc_mask, random_control
+from fixtures_steering import disc_mask, random_control, write_vivid_model
 
 MAPS = {"a": mask_map(disc_mask(8, 8)), "b": mask_map(disc_mask(20, 24))}
 STEPS = torch.tensor([900, 700, 500, 300, 100])
 
 
 @pytest.fixture(scope="module")
-def bundle(tiny_model: Path) -> Bundle:
-    return load_bundle(tiny_model)
+def bundle(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return load_bundle(write_vivid_model(tiny_model, tmp_path_factory.mktemp("vivid") / "model"))
 
 
 @pytest.fixture(scope="module")
@@ -61,9 +61,9 @@ def test_both_halves_of_a_guided_batch_get_the_same_map(bundle: Bundle, controls
     t = STEPS[0]
     whole = additions(bound, torch.cat([x_t, x_t]), t, torch.cat([tokens, tokens]))
     middle = whole["mid_block_additional_residual"]
-    assert torch.allclose(middle[:2], middle[2:], atol=1e-6)
+    assert torch.allclose(middle[:2], middle[2:], atol=1e-4)
     alone = additions(bound, x_t, t, tokens)["mid_block_additional_residual"]
-    assert torch.allclose(middle[:2], alone, atol=1e-6)
+    assert torch.allclose(middle[:2], alone, atol=1e-4)
     swapped = bind_controls(controls, uses[::-1], STEPS, torch.device("cpu"))
     other = additions(swapped, x_t, t, tokens)["mid_block_additional_residual"]
     assert not torch.allclose(other, alone, atol=1e-2)
@@ -120,8 +120,8 @@ def test_neighbours_in_a_batch_do_not_change_an_image(bundle: Bundle, controls: 
     together, alone = images(4), images(1)
     assert all(np.abs(together[i] - alone[i]).max() <= 2 for i in range(5))
     assert np.array_equal(together[2], together[4])
-    assert np.abs(together[2] - together[0]).max() > 8  # the same noise, steered
-    assert np.abs(together[2] - together[3]).max() > 8  # by another map
+    assert np.abs(together[2] - together[0]).max() > 10  # the same noise, steered
+    assert np.abs(together[2] - together[3]).max() > 10  # by another map
 
 
 def test_touching_nuclei_of_a_class_mask_are_told_apart() -> None:

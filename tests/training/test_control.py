@@ -169,7 +169,7 @@ def test_the_map_decides_where_the_blob_is() -> None:
             optimizer.step()
             optimizer.zero_grad()
 
-    learn(unet, 250, steered=False)  # knows blobs, not where
+    learn(unet, 160, steered=False)  # knows blobs, not where
     unet.requires_grad_(False)
     learn(control.module, 200, steered=True)
     noise = torch.randn(1, 4, 4, 4).expand(2, -1, -1, -1)  # the same for both

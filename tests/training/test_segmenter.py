@@ -57,12 +57,14 @@ def shards(folder: Path) -> Path:
 
 
 def test_it_learns_to_find_painted_nuclei(tmp_path: Path) -> None:
-    config = configure("train", recipe(num_steps=100, checkpoint_every=100, global_batch_size=8))
-    train.run(config, {}, tmp_path / "run")
+    painted = {"kind": "painted", "count": 8, "size": 128}
+    values = recipe(data=painted, num_steps=100, checkpoint_every=100, global_batch_size=8)
+    values["stage"]["crop"] = 64
+    train.run(configure("train", values), {}, tmp_path / "run")
     rows = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
     assert rows[-1]["heldout/dice"] > 0.6
     segmenter = load_segmenter(tmp_path / "run/model")
-    source = open_masks(PaintedData(count=8, size=64))
+    source = open_masks(PaintedData(count=8, size=128))
     found, true = segmenter(source.image(9)), source.mask(9)  # never trained on
     shared = ((found.classes > 0) & (true.classes > 0)).sum()
     assert 2 * shared > 0.6 * ((found.classes > 0).sum() + (true.classes > 0).sum())

@@ -339,8 +339,7 @@ class Steering:
         check_control(control, self.bundle, where=where)
         if not trained_beside(control, self.bundle):
             say(f"generate: the ControlNet for {kind} was trained beside other weights")
-        parameter = next(self.bundle.denoiser.parameters())
-        control.module.to(device=parameter.device, dtype=parameter.dtype)
+        control.module.to(next(self.bundle.denoiser.parameters()).device)
         return control
 
 

@@ -16,7 +16,7 @@ from crafts.core.config import validate
 from crafts.core.errors import ConfigError, DataError, NotYetError
 from crafts.core.records import Ledger
 from crafts.core.runtime import pick_device, say
-from crafts.generation.controls import write_masks
+from crafts.generation.controls import parse_options, write_masks
 from crafts.generation.export import save_png
 from crafts.generation.folder import (
     Made,
@@ -74,6 +74,7 @@ def run(
         RetryError: another run holds the output folder, or the disk is full.
     """
     _refuse_no_gate(config, accept)
+    parse_options(config.control)  # what is wrong there is told before a model is opened
     source = inputs or config.manifest
     ledger = Ledger("generate")
     rows = _read_rows(config, source, ledger)

@@ -8,14 +8,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from diffusers import ControlNetModel, UNet2DConditionModel
-from torch import nn
 
 from crafts.core import artifacts
 from crafts.core.artifacts import Manifest
 from crafts.core.errors import ConfigError
 from crafts.model.bundle import Bundle
-from crafts.model.folders import UNKNOWN, load_diffusers_module, save_module
+from crafts.model.denoiser import SD15_DENOISER, build_denoiser, count_parameters
+from crafts.model.folders import UNKNOWN, load_diffusers_module, read_json, save_module
 
 KINDS = ("nuclei", "fluorescence")
 MINI_WIDTHS = (8, 16, 32, 64)
@@ -204,10 +205,26 @@ def trained_beside(control: Control, bundle: Bundle) -> bool:
     return bool(control.denoiser) and control.denoiser == bundle.fingerprint
 
 
-def zero_convolutions(module: nn.Module) -> list[nn.Parameter]:
-    """Parameters through which all passes that a ControlNet adds; zero before training."""
-    prefixes = ("controlnet_down_blocks", "controlnet_mid_block")
-    return [p for name, p in module.named_parameters() if name.startswith(prefixes)]
+def count_control(folder: Path | None, *, channels: int, widths: tuple[int, ...]) -> int:
+    """Number of weights of a ControlNet, counted without allocating any.
+
+    Args:
+        folder: of the checkpoint whose denoiser it copies; None: a denoiser of SD-1.5's shape.
+        channels: of its maps.
+        widths: as in :func:`build_control`.
+    """
+    with torch.device("meta"):
+        if folder is None:
+            denoiser = build_denoiser(SD15_DENOISER)
+        else:
+            denoiser = UNet2DConditionModel.from_config(read_json(folder / "unet" / "config.json"))
+        module = ControlNetModel.from_unet(
+            denoiser,
+            load_weights_from_unet=False,
+            conditioning_channels=channels,
+            conditioning_embedding_out_channels=widths,
+        )
+    return count_parameters(module)
 
 
 def _no_control(folder: Path, came: str) -> ConfigError:

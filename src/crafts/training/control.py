@@ -41,6 +41,7 @@ from crafts.sampling.control import (
 )
 from crafts.training.conditioning import CaptionEncoder
 from crafts.training.order import choice, normal, uniform
+from crafts.training.parts import describe_control
 from crafts.training.pictures import tile_rows
 from crafts.training.segmenter import MaskSource, open_masks
 from crafts.training.sources import PaintedData, ShardData, Split, open_images, to_tensor
@@ -48,7 +49,8 @@ from crafts.training.sources import PaintedData, ShardData, Split, open_images, 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-KEPT_MASKS, KEPT_LATENTS = 2048, 16384  # 0.7 GB and 0.6 GB at 256 px and 8 x 32 x 32 latents
+KEPT_MASKS = 2048  # 0.7 GB at 256 px
+LATENT_BYTES = 2 * 2**30  # kept by one process; 65,000 tiles of 8 x 32 x 32
 PICTURED = 4
 _NAMED = slice(1, len(CHANNELS) - 2)  # channels of a nuclei map that tell classes
 
@@ -177,7 +179,8 @@ class ControlTask:
         self.weights = {"denoising": 1.0}
         self.objective = None  # every sample has its loss for itself
         self._mask = lru_cache(KEPT_MASKS)(self._read_mask)
-        self._moments = lru_cache(KEPT_LATENTS)(self._encode)
+        self._known: dict[tuple[int, int], tuple[Tensor, Tensor | None]] = {}
+        self._free = LATENT_BYTES
 
     def _control(self) -> Control:
         """A fresh ControlNet, or the one to go on from."""
@@ -244,7 +247,7 @@ class ControlTask:
         symmetry = choice(self.seed, "symmetry", position, 8)
         mean, std = self._moments(row, symmetry)
         latents = mean
-        if bool((std > 0).any()):
+        if std is not None:
             latents = mean + std * normal(self.seed, "latent", position, mean.shape)
         cells, factor = self.stage.crop or mean.shape[-1], self.bundle.codec.factor
         top = choice(self.seed, "top", position, mean.shape[1] - cells + 1)
@@ -277,12 +280,20 @@ class ControlTask:
         return separate(source.mask(row))
 
     @torch.no_grad()
-    def _encode(self, row: int, symmetry: int) -> tuple[Tensor, Tensor]:
-        """Mean and deviation of the latents [C, h, w] of a whole tile in one of the symmetries."""
+    def _moments(self, row: int, symmetry: int) -> tuple[Tensor, Tensor | None]:
+        """Mean and deviation (None: 0) of the latents [C, h, w] of a tile in one symmetry; kept."""
+        if (row, symmetry) in self._known:
+            return self._known[row, symmetry]
         image = dihedral(to_tensor(self.source.image(row)), symmetry)[None]
         with torch.autocast(self.device.type, enabled=False):
             mean, std = self.bundle.codec.encode(image.to(self.device, self.dtype))
-        return mean[0].cpu(), std[0].cpu()
+        spread = std[0].cpu() if bool((std > 0).any()) else None
+        found = mean[0].cpu(), spread
+        size = found[0].nbytes * (1 if spread is None else 2)
+        if size <= self._free:
+            self._known[row, symmetry] = found
+            self._free -= size
+        return found
 
     def _assemble(
         self,
@@ -352,7 +363,7 @@ class ControlTask:
         save_control(
             control,
             folder,
-            card=describe(control, stage, self.inputs),
+            card=describe_control(control, stage, self.inputs),
             stage="train",
             config=stage.model_dump(mode="json"),
             inputs=self.inputs,
@@ -372,20 +383,6 @@ def steer(
     for group in iter_images(bundle, draws, Preset("dpm++", 20, 1.0), controls=controls):
         images |= {index: image for index, _, image in group}
     return [images[index] for index in range(len(draws))]
-
-
-def describe(control: Control, stage: ControlStage, inputs: dict[str, str]) -> str:
-    """The card of a trained ControlNet."""
-    return (
-        f"---\nlicense: other\nlicense_name: {control.licence}\n"
-        "tags: [pathology, controlnet, crafts]\n---\n\n"
-        f"# A ControlNet for {control.kind}, trained with crafts\n\n"
-        "Steers synthetic histology. Research use only; not a medical device.\n\n"
-        f"Maps of {len(control.channels)} channels in [0, 1]: {', '.join(control.channels)}.\n"
-        f"Trained beside the denoiser of `{Path(stage.init_from).name}` "
-        f"(`{control.denoiser}`); data `{inputs.get('data', '')}`. "
-        "The resolved recipe is in `manifest.json`.\n"
-    )
 
 
 def _open(stage: ControlStage, data: PaintedData | ShardData) -> Any:

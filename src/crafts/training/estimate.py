@@ -8,14 +8,17 @@ from crafts.core.errors import ConfigError
 from crafts.core.runtime import pick_device
 from crafts.model.bundle import looks_like_hub_id, resolve_model
 from crafts.model.codec import KLCodecConfig, codec_folder
+from crafts.model.control import count_control
 from crafts.model.count import Cost, Countable, Passes, count_dual_encoder, count_training
 from crafts.model.denoiser import SD15_DENOISER
 from crafts.model.encoders import read_dual_encoder_config, read_text_config
 from crafts.model.folders import read_json
 from crafts.model.segmenter import build_segmenter, load_segmenter
 from crafts.model.text import CHUNK_LENGTH, SD15_TEXT, load_tokenizer
+from crafts.sampling.control import MAP_CHANNELS
 from crafts.training.autoencoder import AutoencoderStage
 from crafts.training.clip import ClipStage
+from crafts.training.control import ControlStage
 from crafts.training.denoiser import DenoiserStage
 from crafts.training.segmenter import SegmenterStage
 from crafts.training.sources import LatentData, PaintedData
@@ -44,12 +47,14 @@ def describe_cost(config: TrainConfig) -> list[str]:
         return _denoiser(config, stage, absent)
     if isinstance(stage, SegmenterStage):
         return _segmenter(stage)
+    if isinstance(stage, ControlStage):
+        return _control(stage)
     return _autoencoder(config, stage) if isinstance(stage, AutoencoderStage) else _clip(stage)
 
 
 def _absent(stage: StageConfig) -> dict[str, str]:
     """Fields that name a folder which is not on this disk."""
-    hub = "init_from" if isinstance(stage, DenoiserStage) else None
+    hub = "init_from" if isinstance(stage, ControlStage | DenoiserStage) else None
     fields = ("init_from", "codec_from", "text_from", "features_from")
     named = {name: getattr(stage, name, None) for name in fields}
     return {n: str(s) for n, s in named.items() if s and not _is_there(s, hub=n == hub)}
@@ -125,6 +130,13 @@ def _clip(stage: ClipStage) -> list[str]:
         f"clip: {most}{parameters / 1e6:.2f} M parameters with {vocabulary} tokens; "
         "its operations are not counted"
     ]
+
+
+def _control(stage: ControlStage) -> list[str]:
+    channels = len(MAP_CHANNELS[stage.control])
+    folder = _checkpoint(stage.init_from)
+    count = count_control(folder, channels=channels, widths=stage.widths)
+    return [f"control: {count / 1e6:.2f} M parameters; its operations are not counted"]
 
 
 def _segmenter(stage: SegmenterStage) -> list[str]:

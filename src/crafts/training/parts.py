@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from crafts.core.errors import ConfigError
 from crafts.model.bundle import UNKNOWN, Bundle, load_bundle
 from crafts.model.codec import load_codec
+from crafts.model.control import Control
 from crafts.model.denoiser import build_denoiser
 from crafts.model.encoders import load_text_conditioner
 from crafts.model.schedule import Schedule, ScheduleConfig, build_schedule
@@ -19,6 +20,7 @@ from crafts.training.objective import Batches, Objective, ObjectiveOptions
 from crafts.training.sources import Row
 
 if TYPE_CHECKING:
+    from crafts.training.control import ControlStage
     from crafts.training.denoiser import DenoiserStage
 
 
@@ -120,4 +122,18 @@ def describe(
         "Synthetic histology from text. Research use only; not a medical device.\n\n"
         f"Started from `{start}`; data `{inputs.get('data', '')}`. "
         f"The resolved recipe is in `manifest.json`.\n{seen}"
+    )
+
+
+def describe_control(control: Control, stage: ControlStage, inputs: dict[str, str]) -> str:
+    """The card of a trained ControlNet."""
+    return (
+        f"---\nlicense: other\nlicense_name: {control.licence}\n"
+        "tags: [pathology, controlnet, crafts]\n---\n\n"
+        f"# A ControlNet for {control.kind}, trained with crafts\n\n"
+        "Steers synthetic histology. Research use only; not a medical device.\n\n"
+        f"Maps of {len(control.channels)} channels in [0, 1]: {', '.join(control.channels)}.\n"
+        f"Trained beside the denoiser of `{Path(stage.init_from).name}` "
+        f"(`{control.denoiser}`); data `{inputs.get('data', '')}`. "
+        "The resolved recipe is in `manifest.json`.\n"
     )
