@@ -26,8 +26,8 @@ from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageFont
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "src"))
 
-from crafts.data.duplicates import find_duplicates, make_print, symmetries  # noqa: E402
-from crafts.data.figures import (  # noqa: E402
+from crafts.data.cleaning.duplicates import find_duplicates, make_print, symmetries  # noqa: E402
+from crafts.data.cleaning.figures import (  # noqa: E402
     LINE,
     count_letters,
     find_panels,

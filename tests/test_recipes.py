@@ -24,8 +24,8 @@ from crafts.model.codec import load_codec
 from crafts.model.control import check_control, load_control
 from crafts.model.encoders import load_text_conditioner
 from crafts.recipe import load_recipe, read_header
-from crafts.training.conditioning import CaptionEncoder
-from crafts.training.denoiser import DenoiserStage
+from crafts.training.tasks.conditioning import CaptionEncoder
+from crafts.training.tasks.denoiser import DenoiserStage
 from crafts.training.train import TrainConfig
 from fixtures_papers import SIDE, write_clip, write_f4_vae, write_sd15, write_tiles
 

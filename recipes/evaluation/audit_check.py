@@ -31,8 +31,8 @@ from crafts.auditing.copies import Found, Library, calibrate, find_copies, judge
 from crafts.auditing.results import Share, Verdict
 from crafts.core.artifacts import sha256_bytes, write_bytes
 from crafts.core.runtime import say
-from crafts.data.augment import draw_stain_jitter, stain_jitter
 from crafts.data.collection import Collection, Tile
+from crafts.data.tiles.augment import draw_stain_jitter, stain_jitter
 from crafts.evaluation.features import as_tensor
 from crafts.model.bundle import Bundle, load_bundle
 from crafts.sampling.sampler import network_denoiser

@@ -217,8 +217,8 @@ def train(
 
 
 def estimate(config: TrainConfig | Mapping[str, Any] | Path) -> list[str]:
-    """What a recipe will cost, in lines; see :func:`crafts.training.estimate.describe_cost`."""
-    from crafts.training.estimate import describe_cost
+    """What a recipe will cost, in lines; see ``describe_cost`` of the training package."""
+    from crafts.training.running.estimate import describe_cost
 
     return describe_cost(_resolved("train", config))
 

@@ -29,8 +29,8 @@ from crafts.auditing.copies import (
 from crafts.auditing.results import Verdict
 from crafts.auditing.search import Match
 from crafts.core.artifacts import sha256_bytes
-from crafts.data.augment import stain_jitter
 from crafts.data.collection import Tile
+from crafts.data.tiles.augment import stain_jitter
 
 LIMITS = calibrate([])
 WHITE = np.full((128, 128, 3), 255, np.uint8)

@@ -28,7 +28,7 @@ def test_every_pixel_keeps_its_nucleus(seed):
 
 def test_the_eight_symmetries_are_different_and_those_of_the_training_loader():
     torch = pytest.importorskip("torch")
-    from crafts.data.augment import dihedral
+    from crafts.data.tiles.augment import dihedral
 
     image = np.arange(48).reshape(3, 4, 4)
     seen = set()

@@ -8,8 +8,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from crafts.controls.clustering import Cluster, fit_cluster, ripley_k, thomas_k
-from crafts.controls.layout_statistics import (
+from crafts.controls.inventing.clustering import Cluster, fit_cluster, ripley_k, thomas_k
+from crafts.controls.inventing.layout_statistics import (
     LEVELS,
     ClassStatistics,
     LayoutStatistics,

@@ -13,11 +13,11 @@ from crafts.core.artifacts import MANIFEST, sha256_file, verify
 from crafts.core.config import load_config
 from crafts.core.errors import ConfigError, DataError, IntegrityError
 from crafts.core.runtime import generator_for
-from crafts.data.augment import dihedral
 from crafts.data.encode import EncodeConfig, make_variant, prepare, preprocessing_key, run
 from crafts.data.loader import LatentReader, ShardReader
 from crafts.data.pack import PackConfig
 from crafts.data.pack import run as pack
+from crafts.data.tiles.augment import dihedral
 
 CONFIG = EncodeConfig(tile_size=16, variants=10, batch_size=4)
 

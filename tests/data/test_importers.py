@@ -18,9 +18,9 @@ from PIL import Image
 
 from crafts.core.errors import ConfigError, DataError
 from crafts.core.records import Ledger
-from crafts.data.images import RefusedImageError, check_image, decode_rgb
 from crafts.data.importers import Columns, clean_key, iter_samples, list_items
-from crafts.data.tables import parse_fields, parse_mpp
+from crafts.data.listing.tables import parse_fields, parse_mpp
+from crafts.data.tiles.images import RefusedImageError, check_image, decode_rgb
 
 
 def collect(source: Path, columns: Columns | None = None, **options):

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from crafts.core.errors import IntegrityError
 from crafts.core.records import Ledger
-from crafts.data.images import decode_rgb
 from crafts.data.importers import iter_samples
 from crafts.data.loader import ShardReader
 from crafts.data.shards import (
@@ -25,6 +24,7 @@ from crafts.data.shards import (
     rename_reserved,
     write_index,
 )
+from crafts.data.tiles.images import decode_rgb
 
 
 def test_rows_keep_every_field_and_type(packed):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from crafts.controls.fluorescence_files import MAX_PIXELS, Reader, open_fluorescence
+from crafts.controls.files.fluorescence_files import MAX_PIXELS, Reader, open_fluorescence
 from crafts.controls.intensity import (
     PERCENTILES,
     ChannelRange,

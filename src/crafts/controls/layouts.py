@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from crafts.controls.layout_statistics import (
+from crafts.controls.inventing.layout_statistics import (
     LEVELS,
     MEGAPIXEL,
     ClassStatistics,

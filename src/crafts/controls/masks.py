@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from crafts.controls.mask_arrays import read_mat, read_npy
-from crafts.controls.mask_images import Values, read_image_mask
-from crafts.controls.mask_polygons import Frame, read_json_mask
+from crafts.controls.files.mask_arrays import read_mat, read_npy
+from crafts.controls.files.mask_images import Values, read_image_mask
+from crafts.controls.files.mask_polygons import Frame, read_json_mask
 from crafts.controls.nuclei import CLASSES, NucleiMask, Table
 from crafts.core.errors import ConfigError, DataError
 

@@ -31,7 +31,6 @@ MakeImages = Callable[[str, int], Sequence["Image.Image"]]
 """A prompt and a number -> so many RGB images, each of another seed."""
 
 
-
 class Nuclei(Protocol):
     """Nuclei of one field; :class:`crafts.controls.nuclei.NucleiMask` is one."""
 

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from crafts.core.artifacts import MANIFEST, load_manifest, sha256_bytes
 from crafts.core.errors import ConfigError, DataError
-from crafts.data.images import MAX_PIXELS, decode_rgb
 from crafts.data.importers import Item, list_items, load_item
+from crafts.data.listing.tables import Columns
 from crafts.data.loader import ShardReader
-from crafts.data.tables import Columns
+from crafts.data.tiles.images import MAX_PIXELS, decode_rgb
 
 AUTO = "auto"
 """As the split of a folder: the one that is wanted, where its rows name splits."""

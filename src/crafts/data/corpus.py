@@ -17,11 +17,17 @@ from pydantic import Field
 from crafts.core.config import Config
 from crafts.core.records import Ledger
 from crafts.core.runtime import say
-from crafts.data.duplicates import Print, find_duplicates, make_print
-from crafts.data.figures import LINE, count_letters, find_panels, measure_look, picture_fault
-from crafts.data.images import MAX_PIXELS, decode_rgb
+from crafts.data.cleaning.duplicates import Print, find_duplicates, make_print
+from crafts.data.cleaning.figures import (
+    LINE,
+    count_letters,
+    find_panels,
+    measure_look,
+    picture_fault,
+)
+from crafts.data.cleaning.wordings import Repeats, WordingConfig, split_caption, wording_fault
 from crafts.data.importers import Item, Loaded, load_item, refuse_collisions
-from crafts.data.wordings import Repeats, WordingConfig, split_caption, wording_fault
+from crafts.data.tiles.images import MAX_PIXELS, decode_rgb
 
 _SAY_EVERY = 5000
 

@@ -31,9 +31,9 @@ from crafts.core.errors import ConfigError, DataError, IntegrityError
 from crafts.core.protocols import Codec
 from crafts.core.records import Ledger
 from crafts.core.runtime import generator_for, say
-from crafts.data.augment import dihedral, draw_stain_jitter, stain_jitter
 from crafts.data.loader import LatentReader, ShardReader, moment_bytes
 from crafts.data.shards import INDEX, iter_batches, write_index
+from crafts.data.tiles.augment import dihedral, draw_stain_jitter, stain_jitter
 
 _SAY_EVERY = 500  # images
 _DROPPED = ("shard", "offset", "size", "suffix", "width", "height")
@@ -49,7 +49,8 @@ class EncodeConfig(Config):
         smaller: an image smaller than a tile is rejected, or enlarged until its shorter side fits.
         variants: encoded versions of each image: 0 is the image itself, 1..7 are the other
             symmetries of the square, from 8 on the symmetries again with mild stain jitter.
-        stain_sigma: spread of the stain factors, see :func:`crafts.data.augment.draw_stain_jitter`.
+        stain_sigma: spread of the stain factors, see
+            :func:`crafts.data.tiles.augment.draw_stain_jitter`.
         stain_shift: spread of the stain offsets.
         max_reject_fraction: share of rejected images above which the run fails, in [0, 1].
         batch_size: images in one pass of the codec; limits memory only.

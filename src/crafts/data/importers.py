@@ -17,9 +17,7 @@ from typing import Any, BinaryIO
 from crafts.core.errors import ConfigError, DataError
 from crafts.core.protocols import LoadMask
 from crafts.core.records import Ledger, Sample
-from crafts.data.images import MAX_PIXELS, RefusedImageError, check_image, stays_jpeg
-from crafts.data.masks import MASK_SUFFIX, read_mask
-from crafts.data.tables import (
+from crafts.data.listing.tables import (
     IMAGE_COLUMNS,
     MASK_COLUMNS,
     SPLIT_NAMES,
@@ -35,6 +33,8 @@ from crafts.data.tables import (
     require_columns,
     require_unicode,
 )
+from crafts.data.tiles.images import MAX_PIXELS, RefusedImageError, check_image, stays_jpeg
+from crafts.data.tiles.masks import MASK_SUFFIX, read_mask
 
 _METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 _TABLES = (".csv", ".jsonl", ".parquet")

@@ -9,9 +9,9 @@ import numpy as np
 
 from crafts.core.artifacts import Manifest, load_manifest, sha256_bytes, verify
 from crafts.core.errors import DataError, IntegrityError
-from crafts.data.images import decode_rgb
-from crafts.data.masks import MaskArrays, decode_mask
 from crafts.data.shards import INDEX, read_index
+from crafts.data.tiles.images import decode_rgb
+from crafts.data.tiles.masks import MaskArrays, decode_mask
 
 if TYPE_CHECKING:
     import torch

@@ -30,10 +30,8 @@ from crafts.core.protocols import CountTokens, LoadMask
 from crafts.core.records import Ledger
 from crafts.core.runtime import end_with_parent, say
 from crafts.core.tables import read_columns
-from crafts.data.card import count_reasons, write_card
-from crafts.data.corpora import Kind, import_corpus, list_corpus, write_requests
+from crafts.data.cleaning.card import count_reasons, write_card
 from crafts.data.corpus import CleanConfig, clean_items
-from crafts.data.images import MAX_PIXELS
 from crafts.data.importers import (
     Columns,
     Item,
@@ -43,6 +41,9 @@ from crafts.data.importers import (
     list_items,
     load_item,
 )
+from crafts.data.listing.corpora import Kind, import_corpus, list_corpus, write_requests
+from crafts.data.listing.tables import SPLIT_NAMES
+from crafts.data.listing.tcga import load_studies
 from crafts.data.shards import (
     INDEX,
     iter_batches,
@@ -52,8 +53,7 @@ from crafts.data.shards import (
     write_shards,
 )
 from crafts.data.splits import assign_splits, check_splits
-from crafts.data.tables import SPLIT_NAMES
-from crafts.data.tcga import load_studies
+from crafts.data.tiles.images import MAX_PIXELS
 
 _PANELS = ".panels"  # folder of what cleaning cut; gone before the end
 _CHUNK = 16  # items a worker takes at once
@@ -127,7 +127,7 @@ def run(
     Args:
         config: configuration.
         inputs: source, see :func:`crafts.data.importers.list_items`; with ``config.corpus`` what
-            :func:`crafts.data.corpora.import_corpus` reads.
+            :func:`crafts.data.listing.corpora.import_corpus` reads.
         output: folder of the shards; an earlier artifact there is replaced.
         splits: csv with the columns ``split`` and ``patient`` (or ``key``).
         count_tokens: name of a tokenizer -> its counter, for the data card (``card.json`` and

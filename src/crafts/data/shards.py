@@ -11,8 +11,8 @@ from typing import Any, BinaryIO
 from crafts.core.artifacts import sha256_bytes
 from crafts.core.errors import IntegrityError
 from crafts.data.importers import Loaded
-from crafts.data.masks import MASK_SUFFIX
-from crafts.data.tables import TEXT_FIELDS, as_text, is_missing, parse_mpp
+from crafts.data.listing.tables import TEXT_FIELDS, as_text, is_missing, parse_mpp
+from crafts.data.tiles.masks import MASK_SUFFIX
 
 INDEX = "index.parquet"
 ROW_FIELDS = ("key", "shard", "offset", "size", "suffix", "width", "height", "sha256", "text")

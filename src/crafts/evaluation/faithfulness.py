@@ -21,9 +21,9 @@ from crafts.core.config import Config
 from crafts.core.errors import DataError
 from crafts.core.protocols import Nuclei, SegmentNuclei
 from crafts.core.runtime import seed_from
-from crafts.data.images import decode_rgb
 from crafts.data.importers import Item, list_items, load_item
-from crafts.data.masks import decode_mask
+from crafts.data.tiles.images import decode_rgb
+from crafts.data.tiles.masks import decode_mask
 from crafts.evaluation.nuclei import Scores, compare_masks, correlation, dice
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import torch
 from crafts.core.runtime import seed_from
 
 if TYPE_CHECKING:
-    from crafts.training.processes import Processes
+    from crafts.training.running.processes import Processes
     from crafts.training.train import Run, TrainConfig
 
 

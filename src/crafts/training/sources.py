@@ -13,7 +13,7 @@ from pydantic import Field
 from crafts.core.config import Config
 from crafts.core.errors import DataError
 from crafts.core.runtime import generator_for
-from crafts.data.augment import draw_stain_jitter, stain_jitter
+from crafts.data.tiles.augment import draw_stain_jitter, stain_jitter
 from crafts.training.order import SampleOrder, balance_weights, choice
 
 Row = dict[str, Any]

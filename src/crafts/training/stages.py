@@ -12,13 +12,13 @@ from pydantic import Field
 from torch import nn
 
 from crafts.core.errors import ConfigError
-from crafts.training.autoencoder import AutoencoderStage, AutoencoderTask
-from crafts.training.clip import ClipStage, ClipTask
-from crafts.training.control import ControlStage, ControlTask
-from crafts.training.denoiser import DenoiserStage, DenoiserTask
-from crafts.training.objective import Batches, Objective
-from crafts.training.segmenter import SegmenterStage, SegmenterTask
+from crafts.training.guiding.objective import Batches, Objective
 from crafts.training.sources import LatentData, PaintedData, ShardData
+from crafts.training.tasks.autoencoder import AutoencoderStage, AutoencoderTask
+from crafts.training.tasks.clip import ClipStage, ClipTask
+from crafts.training.tasks.control import ControlStage, ControlTask
+from crafts.training.tasks.denoiser import DenoiserStage, DenoiserTask
+from crafts.training.tasks.segmenter import SegmenterStage, SegmenterTask
 
 StageConfig = Annotated[
     AutoencoderStage | ClipStage | ControlStage | DenoiserStage | SegmenterStage,

@@ -32,9 +32,7 @@ from crafts.training.checkpoints import (
     set_aside_newer,
 )
 from crafts.training.ema import Ema, load_state, trained_state
-from crafts.training.interrupts import interrupts
-from crafts.training.metrics import Metrics
-from crafts.training.objective import Batches
+from crafts.training.guiding.objective import Batches
 from crafts.training.optim import (
     OptimConfig,
     build_optimizer,
@@ -43,15 +41,17 @@ from crafts.training.optim import (
     optimizer_tensors,
 )
 from crafts.training.passes import accumulate, autocast, measure, samples_of
-from crafts.training.processes import Processes, held, processes
-from crafts.training.resume import (
+from crafts.training.running.interrupts import interrupts
+from crafts.training.running.metrics import Metrics
+from crafts.training.running.processes import Processes, held, processes
+from crafts.training.running.resume import (
     CONFIG,
     refuse_foreign_output,
     refuse_other_inputs,
     refuse_other_recipe,
 )
+from crafts.training.running.speed import Meter
 from crafts.training.sources import DataConfig
-from crafts.training.speed import Meter
 from crafts.training.stages import StageConfig, Task, build_task
 
 

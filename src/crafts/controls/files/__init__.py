@@ -1,0 +1,1 @@
+"""Masks and fluorescence in the formats people have."""

@@ -1,0 +1,1 @@
+"""Nuclear layouts measured, fitted and edited."""

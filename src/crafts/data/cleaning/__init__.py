@@ -1,0 +1,1 @@
+"""What a corpus loses before training, and the card of what is left."""

@@ -1,0 +1,1 @@
+"""Tables and published corpora brought to rows."""

@@ -1,0 +1,1 @@
+"""One tile: its pixels, its mask, its augmentation."""

@@ -1,0 +1,1 @@
+"""The CRAFTS objective: relations, categories, strength, and a watch for collapse."""

@@ -1,0 +1,1 @@
+"""What surrounds the loop: processes, interrupts, resume, metrics, speed, cost."""

@@ -1,0 +1,1 @@
+"""What the one loop can train, each with its stage's configuration."""

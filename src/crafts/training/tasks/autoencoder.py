@@ -1,0 +1,236 @@
+"""The autoencoder stage: images to latents and back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from PIL import Image
+from pydantic import Field
+from torch import Tensor, nn
+
+from crafts.core.artifacts import finish, sha256_file
+from crafts.core.config import Config
+from crafts.data.tiles.augment import dihedral
+from crafts.losses.adversarial import adversarial_loss, discriminator_loss
+from crafts.losses.reconstruction import (
+    feature_loss,
+    gradient_loss,
+    grain_loss,
+    kl_loss,
+    l1_loss,
+    l2_loss,
+    laplacian_variance,
+    latent_moment_penalty,
+)
+from crafts.model.codec import (
+    Codec,
+    CodecConfig,
+    TinyCodecConfig,
+    build_codec,
+    initialise_linear,
+    load_codec,
+    save_codec,
+    weights_file,
+)
+from crafts.model.discriminator import DiscriminatorConfig, build_discriminator, freeze
+from crafts.model.encoders import load_dual_encoder
+from crafts.training.order import choice, normal
+from crafts.training.sources import (
+    PaintedData,
+    ShardData,
+    Split,
+    jitter_stains,
+    open_images,
+    random_crop,
+    to_tensor,
+)
+from crafts.training.tasks.pictures import tile_rows
+
+
+class ReconstructionWeights(Config):
+    """Weight of each loss."""
+
+    l1: float = Field(1.0, ge=0)
+    l2: float = Field(2.0, ge=0)
+    gradient: float = Field(0.5, ge=0, description="L1 of the differences between neighbours")
+    latent: float = Field(0.01, ge=0, description="mean 0 and deviation 1 of each channel")
+    kl: float = Field(1e-6, ge=0, description="of codecs that give a deviation")
+    feature: float = Field(0.1, ge=0, description="with features_from only")
+    grain: float = Field(0.0, ge=0, description="local energy of the finest detail")
+    adversarial: float = Field(0.02, ge=0, description="with a discriminator only")
+
+
+class AutoencoderStage(Config):
+    """Train a codec, or only its decoder."""
+
+    kind: Literal["autoencoder"] = "autoencoder"
+    codec: CodecConfig = TinyCodecConfig()
+    init_from: str | None = Field(
+        None, description="codec folder, or model folder with one, to start from"
+    )
+    train: Literal["all", "decoder"] = "all"
+    crop: int = Field(64, gt=0, description="edge of the random training crop in pixels")
+    stain_jitter: float = Field(0.05, ge=0, lt=1, description="spread of the stain strengths")
+    features_from: str | None = Field(
+        None, description="CLIP folder whose image half gives the feature loss"
+    )
+    discriminator: DiscriminatorConfig | None = Field(
+        None, description="patch discriminator trained beside the decoder; None: none"
+    )
+    weights: ReconstructionWeights = ReconstructionWeights()
+
+
+class AutoencoderNetwork(nn.Module):
+    """Reconstruction losses of a batch.
+
+    A discriminator is trained in the same step and by the same optimizer: its own loss sees the
+    reconstruction without gradient, the decoder's loss sees the discriminator without gradient.
+
+    Args:
+        codec: whose module is trained.
+        features: image features [list of [B, C, h, w]] for the feature loss, frozen, or None.
+        discriminator: images -> logits, or None.
+    """
+
+    def __init__(
+        self, codec: Codec, features: Any | None, discriminator: nn.Module | None = None
+    ) -> None:
+        super().__init__()
+        self.module = codec.module
+        self.discriminator = discriminator
+        self._codec = codec
+        self._features = features
+
+    def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Losses by name, each [] and a mean over the batch."""
+        images = batch["images"]
+        mean, std = self._codec.encode(images)
+        latents = mean + std * batch["noise"]
+        output = self._codec.decode(latents)
+        losses = {
+            "l1": l1_loss(output, images),
+            "l2": l2_loss(output, images),
+            "gradient": gradient_loss(output, images),
+            "latent": latent_moment_penalty(latents),
+            "grain": grain_loss(output, images),
+        }
+        if not self._codec.deterministic:
+            losses["kl"] = kl_loss(mean, std)
+        if self._features is not None:
+            losses["feature"] = feature_loss(self._features(output), self._features(images))
+        if self.discriminator is not None:
+            judge = self.discriminator
+            losses["discriminator"] = discriminator_loss(judge(images), judge(output.detach()))
+            logits = torch.func.functional_call(judge, freeze(judge), (output,))
+            losses["adversarial"] = adversarial_loss(logits)
+        return losses
+
+
+class AutoencoderTask:
+    """What the loop needs to train a codec."""
+
+    def __init__(
+        self,
+        stage: AutoencoderStage,
+        data: PaintedData | ShardData,
+        *,
+        seed: int,
+        device: torch.device,
+        dtype: torch.dtype,
+    ) -> None:
+        self.stage, self.seed, self.device, self.dtype = stage, seed, device, dtype
+        self.source = open_images(data)
+        self.split = Split(self.source.rows, data, seed)
+        self.inputs = {"data": self.source.fingerprint}
+        torch.manual_seed(seed)
+        self.codec = load_codec(Path(stage.init_from)) if stage.init_from else self._fresh()
+        self.codec.module.to(device=device, dtype=dtype, memory_format=torch.channels_last)
+        if stage.train == "decoder":
+            for name, parameter in self.codec.module.named_parameters():
+                parameter.requires_grad_(name.startswith(("decoder", "post_quant_conv")))
+        features = None
+        if stage.features_from:
+            encoder = load_dual_encoder(Path(stage.features_from)).to(device).requires_grad_(False)
+            self.inputs["features_from"] = encoder.fingerprint
+            features = encoder.feature_maps
+        if stage.init_from:
+            self.inputs["init_from"] = sha256_file(weights_file(Path(stage.init_from)))
+        judge: Any = build_discriminator(stage.discriminator) if stage.discriminator else None
+        if judge is not None:
+            judge.to(device=device, dtype=dtype, memory_format=torch.channels_last)
+        self.network: nn.Module = AutoencoderNetwork(self.codec, features, judge)
+        self.weights = stage.weights.model_dump() | {"discriminator": 1.0}
+        self.objective = None  # every sample has its loss for itself
+
+    def _fresh(self) -> Codec:
+        codec = build_codec(self.stage.codec)
+        if isinstance(self.stage.codec, TinyCodecConfig):
+            crops = torch.stack([self._crop(g, 2 * self.stage.crop) for g in range(256)])
+            initialise_linear(codec, crops)
+        return codec
+
+    def _crop(self, position: int, size: int) -> Tensor:
+        image = to_tensor(self.source.image(self.split.row(position)))
+        size = min(size, *image.shape[1:])
+        crop = random_crop(image, size, seed=self.seed, position=position)
+        return dihedral(crop, choice(self.seed, "symmetry", position, 8))
+
+    def batch(self, positions: Sequence[int]) -> dict[str, Any]:
+        """Images [B, 3, S, S] in [-1, 1] and the noise that samples the latents."""
+        images = torch.stack([self._crop(g, self.stage.crop) for g in positions])
+        if self.stage.stain_jitter:
+            images = jitter_stains(images, positions, self.seed, self.stage.stain_jitter)
+        side = images.shape[-1] // self.codec.factor
+        shape = (self.codec.channels, side, side)
+        return {
+            "images": images.to(self.device, self.dtype).contiguous(
+                memory_format=torch.channels_last
+            ),
+            "noise": torch.stack([normal(self.seed, "latent", g, shape) for g in positions]).to(
+                self.device, self.dtype
+            ),
+            "keys": [str(self.source.rows[self.split.row(g)]["key"]) for g in positions],
+        }
+
+    def validate(self) -> dict[str, float]:
+        """PSNR in dB of whole held-out tiles, per set, and the share of fine detail kept."""
+        scores: dict[str, list[float]] = {}
+        grains: list[float] = []
+        for index in self.split.validation_sample(self.source.rows, per_set=4):
+            image = to_tensor(self.source.image(index))[None].to(self.device, self.dtype)
+            output = self.codec.decode(self.codec.encode(image)[0]).clamp(-1, 1)
+            error = ((output - image) / 2).square().mean()
+            grains.append(float(laplacian_variance(output) / laplacian_variance(image)))
+            scores.setdefault(str(self.source.rows[index].get("set", "")), []).append(
+                float(-10 * torch.log10(error))
+            )
+        means = {name: sum(values) / len(values) for name, values in scores.items()}
+        if not means:
+            return {}
+        return {f"psnr/{name}": value for name, value in means.items() if name} | {
+            "psnr": sum(means.values()) / len(means),
+            "grain_ratio": float(torch.tensor(grains).median()),
+        }
+
+    def picture(self) -> Image.Image | None:
+        """Held-out tiles above their reconstructions."""
+        chosen = self.split.validation_sample(self.source.rows, per_set=1)[:8]
+        if not chosen:
+            return None
+        images = [to_tensor(self.source.image(i)).to(self.device, self.dtype) for i in chosen]
+        outputs = [self.codec.decode(self.codec.encode(image[None])[0])[0] for image in images]
+        return tile_rows([images, outputs])
+
+    def save(self, folder: Path) -> None:
+        """Write the codec's folder."""
+        save_codec(self.codec, folder)
+        finish(
+            folder,
+            stage="train",
+            config=self.stage,
+            inputs=self.inputs,
+            extra={"kind": "autoencoder"},
+        )

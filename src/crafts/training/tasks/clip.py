@@ -1,0 +1,251 @@
+"""The CLIP stage: images and captions in one space; its text half conditions the denoiser."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from PIL import Image
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from crafts.core.artifacts import finish, sha256_bytes
+from crafts.core.config import Config
+from crafts.core.errors import DataError
+from crafts.data.tiles.augment import dihedral
+from crafts.losses.contrastive import contrastive_loss, language_loss
+from crafts.model.encoders import (
+    DualEncoder,
+    DualEncoderConfig,
+    build_dual_encoder,
+    load_dual_encoder,
+    save_dual_encoder,
+)
+from crafts.model.text import train_tokenizer
+from crafts.training.order import choice, uniform
+from crafts.training.sources import (
+    PaintedData,
+    ShardData,
+    Split,
+    jitter_stains,
+    open_images,
+    random_crop,
+    to_tensor,
+)
+
+
+class ClipWeights(Config):
+    """Weight of each loss."""
+
+    contrastive: float = Field(1.0, ge=0)
+    language: float = Field(0.2, ge=0, description="next token of the texts file")
+
+
+class ClipStage(Config):
+    """Train an image and a text encoder together."""
+
+    kind: Literal["clip"] = "clip"
+    encoder: DualEncoderConfig = DualEncoderConfig()
+    init_from: str | None = Field(None, description="CLIP folder to start from")
+    vocab_size: int = Field(
+        3000, ge=300, description="of the byte-pair tokenizer learned from the captions"
+    )
+    texts: str | None = Field(
+        None, description="file with one text a line, for the language loss and the tokenizer"
+    )
+    size: int = Field(128, gt=0, description="edge in pixels at which images are seen")
+    smallest_crop: float = Field(
+        0.6, gt=0, le=1, description="smallest random crop as a fraction of the edge"
+    )
+    stain_jitter: float = Field(0.15, ge=0, lt=1)
+    language_share: float = Field(
+        0.25, ge=0, le=1, description="texts for the language loss per image of a batch"
+    )
+    grey: float = Field(
+        0.2, ge=0, le=1, description="share of samples shown in grey, so that structure is learned"
+    )
+    weights: ClipWeights = ClipWeights()
+
+
+class ClipNetwork(nn.Module):
+    """Losses of a batch of images and captions."""
+
+    def __init__(self, encoder: DualEncoder) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, batch: dict[str, Any]) -> dict[str, Tensor]:
+        """Losses by name, each []."""
+        encoder = self.encoder
+        images, texts = (
+            encoder.image_features(batch["images"]),
+            encoder.text_features(batch["captions"]),
+        )
+        losses = {
+            "contrastive": contrastive_loss(
+                images, texts, encoder.logit_scale, groups=batch["groups"]
+            )
+        }
+        if batch["texts"]:
+            ids = encoder.token_ids(batch["texts"]).to(images.device)
+            losses["language"] = language_loss(
+                encoder.token_logits(ids), ids, eos_token_id=encoder.tokenizer.eos_token_id
+            )
+        return losses
+
+
+class ClipTask:
+    """What the loop needs to train a CLIP."""
+
+    def __init__(
+        self,
+        stage: ClipStage,
+        data: PaintedData | ShardData,
+        *,
+        seed: int,
+        device: torch.device,
+        dtype: torch.dtype,
+    ) -> None:
+        self.stage, self.seed, self.device, self.dtype = stage, seed, device, dtype
+        self.source = open_images(data)
+        self.split = Split(self.source.rows, data, seed)
+        self.inputs = {"data": self.source.fingerprint}
+        self.texts = self._read_texts()
+        torch.manual_seed(seed)
+        self.encoder = (
+            load_dual_encoder(Path(stage.init_from)) if stage.init_from else self._fresh()
+        )
+        self.encoder.to(device=device, dtype=dtype).train()
+        self.network: nn.Module = ClipNetwork(self.encoder)
+        self.weights = stage.weights.model_dump()
+        self.objective = None  # the contrast is a loss of the network
+        labels = sorted({self._group(i) for i in range(len(self.source.rows))})
+        self._groups = {label: number for number, label in enumerate(labels)}
+
+    def _read_texts(self) -> list[str]:
+        if self.stage.texts is None:
+            return []
+        path = Path(self.stage.texts)
+        if not path.is_file():
+            raise DataError(
+                "train: stage.texts",
+                came=f"no file {path}",
+                allowed="a text file, one text a line",
+                do="Fix the path.",
+            )
+        content = path.read_bytes()
+        self.inputs["texts"] = sha256_bytes(content)
+        return [line for line in content.decode("utf-8").splitlines() if line.strip()]
+
+    def _fresh(self) -> DualEncoder:
+        captions = [caption for i in self.split.train for caption in self._captions(i)]
+        with tempfile.TemporaryDirectory() as folder:
+            tokenizer = train_tokenizer(
+                {*captions, *self.texts}, self.stage.vocab_size, Path(folder)
+            )
+        return build_dual_encoder(self.stage.encoder, tokenizer)
+
+    def _captions(self, row: int) -> list[str]:
+        values = self.source.rows[row]
+        return [str(text) for text in (values.get("captions") or [values.get("text", "")])]
+
+    def _group(self, row: int) -> str:
+        """Tiles of one group are positives of each other: a class and power, else the caption."""
+        values = self.source.rows[row]
+        label = values.get("label")
+        return (
+            f"{label}/{values.get('power', '')}/{values.get('lymphocytes', '')}"
+            if label
+            else str(values.get("text"))
+        )
+
+    def batch(self, positions: Sequence[int]) -> dict[str, Any]:
+        """Images [B, 3, S, S] in [-1, 1], captions, groups, and texts for the language loss."""
+        rows = [self.split.row(g) for g in positions]
+        images = torch.stack([self._view(row, g) for row, g in zip(rows, positions, strict=True)])
+        images = jitter_stains(images, positions, self.seed, self.stage.stain_jitter)
+        grey = torch.tensor([uniform(self.seed, "grey", g) < self.stage.grey for g in positions])
+        images = torch.where(grey[:, None, None, None], images.mean(1, keepdim=True), images)
+        captions = []
+        for row, g in zip(rows, positions, strict=True):
+            wordings = self._captions(row)
+            captions.append(wordings[choice(self.seed, "wording", g, len(wordings))])
+        share = self.stage.language_share if self.texts else 0.0
+        chosen = [g for g in positions if uniform(self.seed, "language", g) < share]
+        texts = [self.texts[choice(self.seed, "text", g, len(self.texts))] for g in chosen]
+        return {
+            "images": images.to(self.device, self.dtype),
+            "captions": captions,
+            "groups": torch.tensor(
+                [self._groups[self._group(row)] for row in rows], device=self.device
+            ),
+            "texts": texts,
+            "keys": [str(self.source.rows[row]["key"]) for row in rows],
+        }
+
+    def _view(self, row: int, position: int) -> Tensor:
+        image = to_tensor(self.source.image(row))
+        least = self.stage.smallest_crop
+        edge = round(
+            min(image.shape[1:]) * (least + (1 - least) * uniform(self.seed, "scale", position))
+        )
+        crop = random_crop(image, edge, seed=self.seed, position=position)
+        return self._resize(dihedral(crop, choice(self.seed, "symmetry", position, 8)))
+
+    def _resize(self, image: Tensor) -> Tensor:
+        return F.interpolate(
+            image[None],
+            size=(self.stage.size, self.stage.size),
+            mode="bilinear",
+            antialias=True,
+            align_corners=False,
+        )[0]
+
+    def validate(self) -> dict[str, float]:
+        """Loss per set, and the share of held-out tiles that find the caption of their group."""
+        chosen = self.split.validation_sample(self.source.rows, per_set=24)
+        if not chosen:
+            return {}
+        firsts = {self._group(row): row for row in reversed(chosen)}
+        names = sorted(firsts)
+        texts = self.encoder.text_features(
+            [str(self.source.rows[firsts[name]].get("text", "")) for name in names]
+        )
+        images = []
+        for first in range(0, len(chosen), 32):
+            views = [
+                self._resize(to_tensor(self.source.image(row)))
+                for row in chosen[first : first + 32]
+            ]
+            images.append(
+                self.encoder.image_features(torch.stack(views).to(self.device, self.dtype))
+            )
+        cosines = F.normalize(torch.cat(images), dim=1) @ F.normalize(texts, dim=1).T
+        right = torch.tensor([names.index(self._group(row)) for row in chosen])
+        logits = cosines.float().cpu() * float(self.encoder.logit_scale.exp())
+        found = logits.argmax(1) == right
+        return self._per_set(chosen, F.cross_entropy(logits, right, reduction="none")) | {
+            "recall_at_1": float(found.float().mean()),
+            "groups": float(len(names)),
+        }
+
+    def _per_set(self, chosen: Sequence[int], losses: Tensor) -> dict[str, float]:
+        """Mean loss of each set."""
+        sets = [str(self.source.rows[row].get("set", "")) for row in chosen]
+        return {
+            f"contrastive/{name}": float(losses[[s == name for s in sets]].mean())
+            for name in sorted(set(sets))
+        }
+
+    def picture(self) -> Image.Image | None:
+        """Nothing to look at."""
+        return None
+
+    def save(self, folder: Path) -> None:
+        """Write the encoder's folder."""
+        save_dual_encoder(self.encoder, folder)
+        finish(folder, stage="train", config=self.stage, inputs=self.inputs, extra={"kind": "clip"})

@@ -1,0 +1,397 @@
+"""The control stage: a ControlNet learns to steer a frozen denoiser by maps of nuclei."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+from PIL import Image
+from pydantic import Field
+from torch import Tensor, nn
+
+from crafts.controls.augment import Move, move_array, move_mask
+from crafts.controls.maps import CHANNELS, nuclei_map
+from crafts.controls.nuclei import NucleiMask, separate
+from crafts.core.config import Config
+from crafts.core.errors import ConfigError
+from crafts.core.runtime import say
+from crafts.data.tiles.augment import dihedral
+from crafts.losses.denoising import denoising_loss
+from crafts.model.bundle import UNKNOWN, Bundle, load_bundle
+from crafts.model.control import (
+    MINI_WIDTHS,
+    Control,
+    build_control,
+    check_control,
+    load_control,
+    save_control,
+)
+from crafts.model.schedule import Schedule
+from crafts.sampling.control import (
+    MAP_CHANNELS,
+    MAPPINGS,
+    Controls,
+    ControlUse,
+    image_map,
+    render_map,
+)
+from crafts.training.order import choice, normal, uniform
+from crafts.training.sources import PaintedData, ShardData, Split, open_images, to_tensor
+from crafts.training.tasks.conditioning import CaptionEncoder
+from crafts.training.tasks.parts import describe_control
+from crafts.training.tasks.pictures import tile_rows
+from crafts.training.tasks.segmenter import MaskSource, open_masks
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+KEPT_MASKS = 2048  # 0.7 GB at 256 px
+LATENT_BYTES = 2 * 2**30  # kept by one process; 65,000 tiles of 8 x 32 x 32
+PICTURED = 4
+_NAMED = slice(1, len(CHANNELS) - 2)  # channels of a nuclei map that tell classes
+
+
+class ControlStage(Config):
+    """Train a ControlNet; denoiser, codec and text encoder stay as they are."""
+
+    kind: Literal["control"] = "control"
+    control: Literal["nuclei", "fluorescence"] = Field(
+        "nuclei",
+        description="nuclei: masks that lie in the shards; fluorescence: the hematoxylin of each "
+        "image in place of it, so that any H&E shards will do",
+    )
+    init_from: str = Field("mini", description="checkpoint folder, hub id or mini: the denoiser")
+    control_from: str | None = Field(None, description="ControlNet folder to go on from")
+    widths: tuple[int, ...] = Field(
+        MINI_WIDTHS,
+        min_length=1,
+        max_length=6,
+        description="of the layers that bring a map to the size of the latents",
+    )
+    crop: int | None = Field(
+        None, gt=0, description="edge of the random crop of the latents; None: whole tiles"
+    )
+    caption_dropout: float = Field(
+        0.5, ge=0, le=1, description="share of samples that see the empty caption"
+    )
+    class_dropout: float = Field(
+        0.2, ge=0, le=1, description="share of samples whose nuclei come without their classes"
+    )
+    min_snr_gamma: float | None = Field(
+        5.0, gt=0, description="None: every timestep counts the same"
+    )
+    gradient_checkpointing: bool = False
+    max_chunks: int = Field(
+        1, ge=1, le=8, description="77-token chunks of a caption that are encoded"
+    )
+    licence: str = Field(UNKNOWN, description="of the trained weights")
+
+
+class SteeredNetwork(nn.Module):
+    """Denoising loss of a batch that is steered; only the ControlNet has a gradient."""
+
+    def __init__(
+        self, control: nn.Module, unet: nn.Module, schedule: Schedule, gamma: float | None
+    ) -> None:
+        super().__init__()
+        self.control, self.unet = control, unet
+        self._schedule, self._gamma = schedule, gamma
+
+    def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The loss, [] (Zhang et al. 2023, arXiv 2302.05543, equation 5)."""
+        return {"denoising": self.per_sample(batch).mean()}
+
+    def per_sample(self, batch: dict[str, Tensor], *, steered: bool = True) -> Tensor:
+        """Denoising loss of each sample, [B]; unsteered it is that of the denoiser alone."""
+        x0, noise, t = batch["x0"], batch["noise"], batch["t"]
+        x_t = self._schedule.add_noise(x0, noise, t)
+        # a ControlNet of diffusers knows no padding of captions: each length has its own pass
+        lengths = batch["mask"].sum(1)
+        order, parts = [], []
+        for length in lengths.unique().tolist():
+            chosen = (lengths == length).nonzero()[:, 0]
+            tokens = batch["tokens"][chosen, :length]
+            maps = batch["maps"][chosen] if steered else None
+            parts.append(self._predict(x_t[chosen], t[chosen], tokens, maps))
+            order.append(chosen)
+        prediction = torch.cat(parts)[torch.cat(order).argsort()]
+        return denoising_loss(
+            prediction,
+            self._schedule.target(x0, noise, t),
+            self._schedule.snr(t),
+            prediction_type=self._schedule.prediction_type,
+            min_snr_gamma=self._gamma,
+        )
+
+    def _predict(self, x_t: Tensor, t: Tensor, tokens: Tensor, maps: Tensor | None) -> Tensor:
+        added: dict[str, Any] = {}
+        if maps is not None:
+            down, middle = self.control(x_t, t, tokens, maps, return_dict=False)
+            added = {
+                "down_block_additional_residuals": down,
+                "mid_block_additional_residual": middle,
+            }
+        prediction: Tensor = self.unet(
+            x_t, t, encoder_hidden_states=tokens, return_dict=False, **added
+        )[0]
+        return prediction
+
+
+class ControlTask:
+    """What the loop needs to train a ControlNet."""
+
+    def __init__(
+        self,
+        stage: ControlStage,
+        data: PaintedData | ShardData,
+        *,
+        seed: int,
+        device: torch.device,
+        dtype: torch.dtype,
+    ) -> None:
+        self.stage, self.seed, self.device, self.dtype = stage, seed, device, dtype
+        self.source: Any = _open(stage, data)
+        self.rows = self.source.rows
+        self.split = Split(self.rows, data, seed)
+        self.bundle = load_bundle(stage.init_from)
+        self.inputs = {"data": self.source.fingerprint, "init_from": self.bundle.fingerprint}
+        torch.manual_seed(seed)
+        self.control = self._control()
+        for part in (self.bundle.codec.module, self.bundle.text.encoder, self.bundle.denoiser):
+            part.to(device=device, dtype=dtype).requires_grad_(False)
+        network = self.control.module.to(device=device, dtype=dtype).requires_grad_(True)
+        for part in (self.bundle.denoiser, network):
+            part.to(memory_format=torch.channels_last)
+            if stage.gradient_checkpointing:
+                part.enable_gradient_checkpointing()
+        self._check_tiles()
+        self.captions = CaptionEncoder(
+            self.bundle.text, stage.max_chunks, device=device, dtype=dtype
+        )
+        self.captions.say_what_is_cut([str(self.rows[i].get("text", "")) for i in self.split.train])
+        self.network = SteeredNetwork(
+            network, self.bundle.denoiser, self.bundle.schedule, stage.min_snr_gamma
+        ).train()
+        self.weights = {"denoising": 1.0}
+        self.objective = None  # every sample has its loss for itself
+        self._mask = lru_cache(KEPT_MASKS)(self._read_mask)
+        self._known: dict[tuple[int, int], tuple[Tensor, Tensor | None]] = {}
+        self._free = LATENT_BYTES
+
+    def _control(self) -> Control:
+        """A fresh ControlNet, or the one to go on from."""
+        stage, where = self.stage, "train: stage.control_from"
+        if stage.control_from is None:
+            return build_control(
+                self.bundle.denoiser,
+                kind=stage.control,
+                channels=MAP_CHANNELS[stage.control],
+                widths=stage.widths,
+                factor=self.bundle.codec.factor,
+                mapping=MAPPINGS[stage.control],
+            )
+        control = load_control(Path(stage.control_from))
+        if control.kind != stage.control:
+            raise ConfigError(
+                where,
+                came=f"a ControlNet of kind {control.kind!r}",
+                allowed=repr(stage.control),
+                do="Choose another folder, or change stage.control.",
+            )
+        check_control(control, self.bundle, where=where)
+        self.inputs["control_from"] = control.fingerprint
+        return control
+
+    def _check_tiles(self) -> None:
+        """Refuse tiles that cannot stand in one batch, or that the denoiser cannot halve."""
+        sizes = {self._size(row) for row in self.split.train}
+        side = min(min(size) for size in sizes)
+        factor, levels = self.bundle.codec.factor, len(self.control.module.down_blocks) - 1
+        cells = self.stage.crop or side // factor
+        whole = self.stage.crop is None and sizes != {(side, side)}
+        if whole or cells * factor > side or side % factor or cells % 2**levels:
+            shown = ", ".join(f"{h} x {w}" for h, w in sorted(sizes)[:3])
+            raise ConfigError(
+                "train: data",
+                came=f"tiles of {shown} px for {cells} x {cells} latent cells of {factor} px",
+                allowed=f"squares of one size, or a crop within them, a multiple of {2**levels}",
+                do="Pack tiles of one size, or correct stage.crop.",
+            )
+        if self.stage.crop is None and side != self.bundle.native_size:
+            say(f"the tiles are {side} px and the denoiser makes {self.bundle.native_size} px")
+
+    def _size(self, row: int) -> tuple[int, int]:
+        known = self.rows[row]
+        if "height" in known:
+            return int(known["height"]), int(known["width"])
+        height, width = self.source.image(row).shape[:2]
+        return int(height), int(width)
+
+    def batch(self, positions: Sequence[int]) -> dict[str, Any]:
+        """Clean latents, maps, noise, timesteps and text of the given global sample indices."""
+        rows = [self.split.row(g) for g in positions]
+        pairs = [self._pair(row, g) for row, g in zip(rows, positions, strict=True)]
+        captions = [
+            "" if self._drops("caption", g) else self._wording(row, g)
+            for row, g in zip(rows, positions, strict=True)
+        ]
+        batch = self._assemble(pairs, captions, positions, self.seed)
+        return batch | {"keys": [str(self.rows[row]["key"]) for row in rows]}
+
+    def _pair(self, row: int, position: int) -> tuple[Tensor, Tensor]:
+        """Latents [C, h, w] and map [K, H, W] of a sample, moved together."""
+        symmetry = choice(self.seed, "symmetry", position, 8)
+        mean, std = self._moments(row, symmetry)
+        latents = mean
+        if std is not None:
+            latents = mean + std * normal(self.seed, "latent", position, mean.shape)
+        cells, factor = self.stage.crop or mean.shape[-1], self.bundle.codec.factor
+        top = choice(self.seed, "top", position, mean.shape[1] - cells + 1)
+        left = choice(self.seed, "left", position, mean.shape[2] - cells + 1)
+        height, width = self._size(row)
+        moves = (
+            Move(0, 0, height, width, symmetry),
+            Move(top * factor, left * factor, cells * factor, cells * factor),
+        )
+        values = self._map(row, moves)
+        if self.stage.control == "nuclei" and self._drops("class", position):
+            values[_NAMED] = 0
+        cropped = latents[:, top : top + cells, left : left + cells]
+        return cropped, torch.from_numpy(values)
+
+    def _map(self, row: int, moves: Sequence[Move] = ()) -> NDArray[np.float32]:
+        """Control map of a tile that is moved; that of a mask is made after it."""
+        if self.stage.control == "nuclei":
+            mask = self._mask(row)
+            for move in moves:
+                mask = move_mask(mask, move)
+            return nuclei_map(mask)
+        values = image_map(self.source.image(row))
+        for move in moves:
+            values = move_array(values, move)
+        return values
+
+    def _read_mask(self, row: int) -> NucleiMask:
+        source: MaskSource = self.source
+        return separate(source.mask(row))
+
+    @torch.no_grad()
+    def _moments(self, row: int, symmetry: int) -> tuple[Tensor, Tensor | None]:
+        """Mean and deviation (None: 0) of the latents [C, h, w] of a tile in one symmetry; kept."""
+        if (row, symmetry) in self._known:
+            return self._known[row, symmetry]
+        image = dihedral(to_tensor(self.source.image(row)), symmetry)[None]
+        with torch.autocast(self.device.type, enabled=False):
+            mean, std = self.bundle.codec.encode(image.to(self.device, self.dtype))
+        spread = std[0].cpu() if bool((std > 0).any()) else None
+        found = mean[0].cpu(), spread
+        size = found[0].nbytes * (1 if spread is None else 2)
+        if size <= self._free:
+            self._known[row, symmetry] = found
+            self._free -= size
+        return found
+
+    def _assemble(
+        self,
+        pairs: Sequence[tuple[Tensor, Tensor]],
+        captions: Sequence[str],
+        positions: Sequence[int],
+        seed: int,
+    ) -> dict[str, Any]:
+        x0, maps = (torch.stack(part) for part in zip(*pairs, strict=True))
+        steps = self.bundle.schedule.num_timesteps
+        noise = torch.stack([normal(seed, "noise", g, x0.shape[1:]) for g in positions])
+        t = torch.tensor([choice(seed, "timestep", g, steps) for g in positions])
+        pictures = {
+            name: value.to(self.device, self.dtype).contiguous(memory_format=torch.channels_last)
+            for name, value in {"x0": x0, "noise": noise, "maps": maps}.items()
+        }
+        return pictures | {"t": t.to(self.device)} | self.captions.encode(captions)
+
+    def _drops(self, what: Literal["caption", "class"], position: int) -> bool:
+        share = {"caption": self.stage.caption_dropout, "class": self.stage.class_dropout}[what]
+        return uniform(self.seed, f"{what} dropout", position) < share
+
+    def _wording(self, row: int, position: int) -> str:
+        wordings = self.rows[row].get("captions") or [self.rows[row].get("text", "")]
+        return str(wordings[choice(self.seed, "wording", position, len(wordings))])
+
+    def validate(self) -> dict[str, float]:
+        """Loss of whole held-out tiles at fixed noise and timesteps, and without their maps."""
+        chosen = self.split.validation_sample(self.rows, per_set=16)
+        found: dict[str, list[float]] = {}
+        for first in range(0, len(chosen), 16):
+            part = chosen[first : first + 16]
+            pairs = [(self._moments(row, 0)[0], torch.from_numpy(self._map(row))) for row in part]
+            captions = [str(self.rows[row].get("text", "")) for row in part]
+            batch = self._assemble(pairs, captions, part, seed=0)
+            losses = {
+                "denoising": self.network.per_sample(batch).tolist(),
+                "uncontrolled": self.network.per_sample(batch, steered=False).tolist(),
+            }
+            for name, values in losses.items():
+                found.setdefault(name, []).extend(values)
+            for row, loss in zip(part, losses["denoising"], strict=True):
+                found.setdefault(f"denoising/{self.rows[row].get('set', '')}", []).append(loss)
+        return {name: sum(v) / len(v) for name, v in found.items() if not name.endswith("/")}
+
+    def picture(self) -> Image.Image | None:
+        """Maps, real tiles, and what is generated from the maps alone."""
+        rows = self.split.validation_sample(self.rows, per_set=1) or self.split.train
+        rows = rows[:PICTURED]
+        maps = {str(row): self._map(row) for row in rows}
+        made = steer(self.bundle, self.control, maps)
+        shown = [to_tensor(render_map(values)) for values in maps.values()]
+        real = [to_tensor(self.source.image(row)) for row in rows]
+        return tile_rows([shown, real, [to_tensor(image) for image in made]])
+
+    def save(self, folder: Path) -> None:
+        """Write the ControlNet's folder."""
+        stage = self.stage
+        control = Control(
+            module=self.control.module,
+            kind=stage.control,
+            channels=self.control.channels,
+            mapping=self.control.mapping,
+            denoiser=self.bundle.fingerprint,
+            licence=stage.licence,
+        )
+        save_control(
+            control,
+            folder,
+            card=describe_control(control, stage, self.inputs),
+            stage="train",
+            config=stage.model_dump(mode="json"),
+            inputs=self.inputs,
+        )
+
+
+def steer(
+    bundle: Bundle, control: Control, maps: dict[str, NDArray[np.float32]], prompt: str = ""
+) -> list[NDArray[np.uint8]]:
+    """One image [H, W, 3] for each map, without guidance."""
+    from crafts.sampling.conditioning import Draw
+    from crafts.sampling.sampler import Preset, iter_images
+
+    draws = [Draw(prompt, controls=(ControlUse(control.kind, name),)) for name in maps]
+    controls = Controls({control.kind: control.module}, lambda use: maps[use.sha256])
+    images: dict[int, NDArray[np.uint8]] = {}
+    for group in iter_images(bundle, draws, Preset("dpm++", 20, 1.0), controls=controls):
+        images |= {index: image for index, _, image in group}
+    return [images[index] for index in range(len(draws))]
+
+
+def _open(stage: ControlStage, data: PaintedData | ShardData) -> Any:
+    """Images, with their masks where nuclei control."""
+    if not isinstance(data, PaintedData | ShardData):
+        raise ConfigError(
+            "train: data.kind",
+            came=data.kind,
+            allowed="shards or painted: a map is made from a tile's mask or pixels",
+            do="Name the shards; their latents are encoded once and kept.",
+        )
+    return open_masks(data) if stage.control == "nuclei" else open_images(data)

@@ -1,0 +1,387 @@
+"""The denoiser stage: noise, text, and what the network makes of them."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from PIL import Image
+from pydantic import Field
+from torch import Tensor, nn
+
+from crafts.core.artifacts import fingerprint, sha256_file
+from crafts.core.config import Config
+from crafts.core.runtime import generator_for, say
+from crafts.data.loader import LatentReader
+from crafts.data.tiles.augment import dihedral
+from crafts.losses.denoising import denoising_loss
+from crafts.model.bundle import UNKNOWN, save_bundle
+from crafts.model.denoiser import DenoiserConfig, add_lora, merge_lora
+from crafts.model.encoders import identify_clip
+from crafts.model.schedule import Schedule, ScheduleConfig
+from crafts.model.text import CHUNK_LENGTH
+from crafts.training.guiding.objective import (
+    Batches,
+    CategoryOptions,
+    Objective,
+    RelationOptions,
+    TextRelationOptions,
+)
+from crafts.training.guiding.strength import FixedStrength, StrengthConfig
+from crafts.training.order import choice, normal, uniform
+from crafts.training.sources import (
+    LatentData,
+    PaintedData,
+    ShardData,
+    Split,
+    open_images,
+    random_crop,
+    to_tensor,
+)
+from crafts.training.tasks.conditioning import CaptionEncoder
+from crafts.training.tasks.parts import build_bundle, build_objective, describe
+from crafts.training.tasks.pictures import tile_rows
+
+
+class LoraOptions(Config):
+    """Low-rank additions to the attention of the denoiser."""
+
+    rank: int = Field(16, ge=1)
+    alpha: float | None = Field(None, gt=0, description="scale is alpha / rank; None: rank")
+
+
+class DenoiserWeights(Config):
+    """Weight of each loss."""
+
+    denoising: float = Field(1.0, ge=0)
+    semantic: float = Field(
+        0.0, ge=0, description="images alike as their texts are; 0: off, at no cost"
+    )
+    category: float = Field(
+        0.0, ge=0, description="images alike as their categories are; 0: off, at no cost"
+    )
+
+
+class DenoiserStage(Config):
+    """Train a denoiser on latents and captions; codec and text encoder stay as they are."""
+
+    kind: Literal["denoiser"] = "denoiser"
+    init_from: str | None = Field(
+        "mini", description="checkpoint folder, hub id or mini; null: the three parts below"
+    )
+    codec_from: str | None = Field(None, description="codec folder in place of init_from's")
+    text_from: str | None = Field(
+        None,
+        description="CLIP folder (ours, or one of transformers) whose text half conditions, in "
+        "place of init_from's",
+    )
+    denoiser: DenoiserConfig | None = Field(
+        None, description="start from this network with random weights"
+    )
+    schedule: ScheduleConfig | None = Field(
+        None, description="noise schedule in place of init_from's"
+    )
+    lora: LoraOptions | None = Field(None, description="train low-rank additions only")
+    crop: int | None = Field(
+        None, gt=0, description="edge of the random crop of the latents; None: whole tiles"
+    )
+    caption_dropout: float = Field(
+        0.1, ge=0, le=1, description="share of samples that see the empty caption"
+    )
+    min_snr_gamma: float | None = Field(
+        5.0, gt=0, description="None: every timestep counts the same"
+    )
+    gradient_checkpointing: bool = False
+    max_chunks: int = Field(
+        1, ge=1, le=8, description="77-token chunks of a caption that are encoded"
+    )
+    max_tokens: int | None = Field(
+        None,
+        ge=3,
+        le=8 * 77,
+        description="tokens of a caption that are kept, padded to the longest of the batch and not "
+        "to 77, in training and in use; None: max_chunks decides, and padding is told as SD-1.5 "
+        "has it",
+    )
+    prompts: tuple[str, ...] = Field(
+        (), description="fixed prompts of the pictures; empty: held-out captions"
+    )
+    licence: str = Field(
+        UNKNOWN, description="of the trained weights; provenance of every image names it"
+    )
+    mpp: float | None = Field(
+        None, gt=0, description="microns per pixel of the tiles; None: unknown"
+    )
+    weights: DenoiserWeights = DenoiserWeights()
+    relations: RelationOptions = RelationOptions()
+    text_relations: TextRelationOptions = TextRelationOptions()
+    category: CategoryOptions = CategoryOptions()
+    strength: StrengthConfig = FixedStrength()
+
+    @property
+    def num_chunks(self) -> int:
+        """Chunks of the longest caption that is kept whole."""
+        return -(-self.max_tokens // CHUNK_LENGTH) if self.max_tokens else self.max_chunks
+
+
+class DenoiserNetwork(nn.Module):
+    """Loss of a batch of noised latents."""
+
+    def __init__(
+        self,
+        unet: nn.Module,
+        schedule: Schedule,
+        gamma: float | None,
+        objective: Objective | None = None,
+    ) -> None:
+        super().__init__()
+        self.unet, self.objective = unet, objective
+        self._schedule, self._gamma = schedule, gamma
+
+    def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Losses and numbers to record, [].
+
+        L_simple of CRAFTS (arXiv 2512.13164) with min-SNR weights is a mean over the batch; the
+        objective adds its losses, if it is on, from the same pass.
+        """
+        if self.objective is None:
+            return {"denoising": self.per_sample(batch).mean()}
+        with self.objective.watching(self.unet) as middle:
+            x_t, prediction = self._predict(batch)
+        wide = prediction.to(torch.promote_types(prediction.dtype, torch.float32))
+        estimate = self._schedule.x0_from(wide, x_t, batch["t"])
+        losses = {"denoising": self._errors(prediction, batch).mean()}
+        return losses | self.objective(estimate, batch, middle)
+
+    def per_sample(self, batch: dict[str, Tensor]) -> Tensor:
+        """Denoising loss of each sample, [B]."""
+        return self._errors(self._predict(batch)[1], batch)
+
+    def _predict(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Noised latents, and what the denoiser makes of them."""
+        t, mask = batch["t"], batch["mask"]
+        x_t = self._schedule.add_noise(batch["x0"], batch["noise"], t)
+        prediction = self.unet(
+            x_t,
+            t,
+            encoder_hidden_states=batch["tokens"],
+            encoder_attention_mask=None if bool(mask.all()) else mask,
+            return_dict=False,
+        )[0]
+        return x_t, prediction
+
+    def _errors(self, prediction: Tensor, batch: dict[str, Tensor]) -> Tensor:
+        x0, noise, t = batch["x0"], batch["noise"], batch["t"]
+        return denoising_loss(
+            prediction,
+            self._schedule.target(x0, noise, t),
+            self._schedule.snr(t),
+            prediction_type=self._schedule.prediction_type,
+            min_snr_gamma=self._gamma,
+        )
+
+
+class DenoiserTask:
+    """What the loop needs to train a denoiser."""
+
+    def __init__(
+        self,
+        stage: DenoiserStage,
+        data: PaintedData | ShardData | LatentData,
+        *,
+        seed: int,
+        device: torch.device,
+        dtype: torch.dtype,
+        batches: Batches | None = None,
+    ) -> None:
+        self.stage, self.seed, self.device, self.dtype = stage, seed, device, dtype
+        torch.manual_seed(seed)
+        self.bundle = build_bundle(stage)
+        for part in (self.bundle.codec.module, self.bundle.text.encoder, self.bundle.denoiser):
+            part.to(device=device, dtype=dtype).requires_grad_(False)
+        unet = self.bundle.denoiser
+        unet.to(memory_format=torch.channels_last)
+        if stage.lora:
+            add_lora(unet, rank=stage.lora.rank, alpha=stage.lora.alpha)
+        else:
+            unet.requires_grad_(True)
+        if stage.gradient_checkpointing:
+            unet.enable_gradient_checkpointing()
+        unet.train()
+        self._open(data)
+        self.captions = CaptionEncoder(
+            self.bundle.text,
+            stage.num_chunks,
+            device=device,
+            dtype=dtype,
+            max_tokens=stage.max_tokens,
+        )
+        self.captions.say_what_is_cut([str(self.rows[i].get("text", "")) for i in self.split.train])
+        self.objective = build_objective(
+            stage,
+            self.bundle.schedule,
+            self.captions,
+            rows=self.rows,
+            train=self.split.train,
+            batches=batches or Batches(),
+        )
+        if stage.weights.category and stage.category.classes:
+            self.inputs["classes"] = sha256_file(Path(stage.category.classes))
+        self.network = DenoiserNetwork(
+            unet, self.bundle.schedule, stage.min_snr_gamma, self.objective
+        )
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """By which the losses are added now."""
+        if self.objective is None:
+            return self.stage.weights.model_dump()
+        return self.objective.strength.weights
+
+    def _open(self, data: PaintedData | ShardData | LatentData) -> None:
+        """Cached latents, or images that the codec encodes as they come."""
+        self.latents = self.images = None
+        if isinstance(data, LatentData):
+            self.latents = LatentReader(
+                Path(data.folder), codec_fingerprint=self.bundle.codec.fingerprint
+            )
+            self.rows, self.inputs = self.latents.rows, {"data": fingerprint(Path(data.folder))}
+        else:
+            self.images = open_images(data)
+            self.rows, self.inputs = self.images.rows, {"data": self.images.fingerprint}
+        self.split = Split(self.rows, data, self.seed)
+        if self.bundle.fingerprint:
+            self.inputs["init_from"] = self.bundle.fingerprint
+        if self.stage.codec_from:
+            self.inputs["codec_from"] = self.bundle.codec.fingerprint
+        if self.stage.text_from:
+            self.inputs["text_from"] = identify_clip(Path(self.stage.text_from))
+        side, native = self._side(), self.bundle.denoiser.config.sample_size
+        if self.stage.crop is None and side != native:
+            say(
+                f"the latents are {side} wide and the denoiser makes images from {native}: it is "
+                "trained at another size than it will be used at"
+            )
+
+    def _side(self) -> int:
+        """Width of the latents of a training tile."""
+        if self.latents is not None:
+            return int(self.latents.shape[-1])
+        assert self.images is not None
+        image = self.images.image(self.split.train[0])
+        return int(image.shape[1]) // self.bundle.codec.factor
+
+    def batch(self, positions: Sequence[int]) -> dict[str, Any]:
+        """Clean latents, noise, timesteps and text of the given global sample indices."""
+        rows = [self.split.row(g) for g in positions]
+        x0 = torch.stack([self._latents(row, g) for row, g in zip(rows, positions, strict=True)])
+        own = [self._wording(row, g) for row, g in zip(rows, positions, strict=True)]
+        captions = ["" if self._drops(g) else text for text, g in zip(own, positions, strict=True)]
+        batch = self._assemble(x0, captions, positions, self.seed)
+        if self.objective is not None:
+            texts = self.captions.pooled(own)
+            batch |= self.objective.told(texts, rows, positions, seed=self.seed)
+        return batch | {"keys": [str(self.rows[r]["key"]) for r in rows]}
+
+    def _assemble(
+        self, x0: Tensor, captions: list[str], positions: Sequence[int], seed: int
+    ) -> dict[str, Any]:
+        steps = self.bundle.schedule.num_timesteps
+        noise = torch.stack([normal(seed, "noise", g, x0.shape[1:]) for g in positions])
+        t = torch.tensor([choice(seed, "timestep", g, steps) for g in positions])
+        layout = torch.channels_last
+        return {
+            "x0": x0.to(self.device, self.dtype).contiguous(memory_format=layout),
+            "noise": noise.to(self.device, self.dtype).contiguous(memory_format=layout),
+            "t": t.to(self.device),
+            **self.captions.encode(captions),
+        }
+
+    def _latents(self, row: int, position: int) -> Tensor:
+        """Latents [C, h, w] of one sample, in one of the symmetries, sampled and cropped."""
+        if self.latents is not None:
+            variant = choice(self.seed, "variant", position, self.latents.num_variants)
+            latents = self.latents.sample(
+                row, variant, generator_for(self.seed, "latent", position)
+            )
+        else:
+            latents = self._encode_image(row, choice(self.seed, "variant", position, 8), position)
+        crop = self.stage.crop
+        if crop is None or crop >= latents.shape[-1]:
+            return latents
+        return random_crop(latents, crop, seed=self.seed, position=position)
+
+    @torch.no_grad()
+    def _encode_image(self, row: int, symmetry: int, position: int) -> Tensor:
+        assert self.images is not None  # the other source is the cached latents
+        image = dihedral(to_tensor(self.images.image(row)), symmetry)[None]
+        image = image.to(self.device, self.dtype)
+        with torch.autocast(self.device.type, enabled=False):
+            mean, std = self.bundle.codec.encode(image)
+        latents = mean[0].cpu()
+        if bool((std > 0).any()):
+            latents = latents + std[0].cpu() * normal(self.seed, "latent", position, latents.shape)
+        return latents
+
+    def _drops(self, position: int) -> bool:
+        return uniform(self.seed, "caption dropout", position) < self.stage.caption_dropout
+
+    def _wording(self, row: int, position: int) -> str:
+        wordings = self.rows[row].get("captions") or [self.rows[row].get("text", "")]
+        return str(wordings[choice(self.seed, "wording", position, len(wordings))])
+
+    def validate(self) -> dict[str, float]:
+        """Loss of whole held-out tiles per set, at fixed noise and timesteps."""
+        chosen = self.split.validation_sample(self.rows, per_set=32)
+        losses: dict[str, list[float]] = {}
+        for first in range(0, len(chosen), 32):
+            part = chosen[first : first + 32]
+            x0 = torch.stack([self._held_out_latents(row) for row in part])
+            captions = [str(self.rows[row].get("text", "")) for row in part]
+            batch = self._assemble(x0, captions, part, seed=0)
+            for row, loss in zip(part, self.network.per_sample(batch).tolist(), strict=True):
+                losses.setdefault(str(self.rows[row].get("set", "")), []).append(loss)
+        means = {name: sum(values) / len(values) for name, values in losses.items()}
+        named = {f"denoising/{name}": value for name, value in means.items() if name}
+        return named | ({"denoising": sum(means.values()) / len(means)} if means else {})
+
+    def _held_out_latents(self, row: int) -> Tensor:
+        if self.latents is not None:
+            return self.latents.sample(row)
+        return self._encode_image(row, 0, row)
+
+    def picture(self) -> Image.Image | None:
+        """One image of each fixed prompt."""
+        from crafts.sampling.conditioning import Draw
+        from crafts.sampling.sampler import iter_images, resolve_preset
+
+        prompts = list(self.stage.prompts)
+        if not prompts:
+            chosen = self.split.validation_sample(self.rows, per_set=1)[:8] or self.split.train[:8]
+            prompts = [str(self.rows[row].get("text", "")) for row in chosen]
+        preset = resolve_preset("balanced")
+        draws = [Draw(prompt=p, seed=0, k=0, guidance_scale=preset.guidance_scale) for p in prompts]
+        images: list[Any] = [None] * len(draws)
+        for group in iter_images(self.bundle, draws, preset, batch_size=8):
+            for index, _, image in group:
+                images[index] = to_tensor(image)
+        columns = 4
+        return tile_rows([images[i : i + columns] for i in range(0, len(images), columns)])
+
+    def save(self, folder: Path) -> None:
+        """Write the whole pipeline folder; low-rank additions are merged into its denoiser."""
+        bundle = self.bundle
+        if self.stage.lora:
+            bundle = replace(bundle, denoiser=merge_lora(copy.deepcopy(bundle.denoiser)))
+        save_bundle(
+            bundle,
+            folder,
+            card=describe(bundle, self.stage, self.inputs, self.objective),
+            stage="train",
+            config=self.stage.model_dump(mode="json"),
+            inputs=self.inputs,
+        )

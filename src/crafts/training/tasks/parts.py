@@ -1,0 +1,139 @@
+"""What a denoiser is built from, and the card of what comes out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from crafts.core.errors import ConfigError
+from crafts.model.bundle import UNKNOWN, Bundle, load_bundle
+from crafts.model.codec import load_codec
+from crafts.model.control import Control
+from crafts.model.denoiser import build_denoiser
+from crafts.model.encoders import load_text_conditioner
+from crafts.model.schedule import Schedule, ScheduleConfig, build_schedule
+from crafts.training.guiding.categories import build_categories
+from crafts.training.guiding.objective import Batches, Objective, ObjectiveOptions
+from crafts.training.sources import Row
+from crafts.training.tasks.conditioning import CaptionEncoder
+
+if TYPE_CHECKING:
+    from crafts.training.tasks.control import ControlStage
+    from crafts.training.tasks.denoiser import DenoiserStage
+
+
+def build_bundle(stage: DenoiserStage) -> Bundle:
+    """Join the parts that the recipe names.
+
+    Raises:
+        ConfigError: a part is missing, or two do not fit together.
+    """
+    parts: dict[str, Any] = {}
+    if stage.codec_from:
+        parts["codec"] = load_codec(Path(stage.codec_from))
+    if stage.text_from:
+        parts["text"] = load_text_conditioner(Path(stage.text_from))
+    if stage.denoiser:
+        parts["denoiser"] = build_denoiser(stage.denoiser)
+    if stage.schedule or stage.init_from is None:
+        parts["schedule"] = build_schedule(stage.schedule or ScheduleConfig())
+    # what init_from was allowed for, at which scale and with which guidance does not pass on
+    parts |= {"licence": stage.licence, "mpp": stage.mpp or UNKNOWN, "extra": {}}
+    if stage.init_from is None and not {"codec", "text", "denoiser"} <= set(parts):
+        raise ConfigError(
+            "train: stage.init_from",
+            came="null",
+            allowed="a checkpoint, or all of codec_from, text_from and denoiser",
+            do="Name the missing parts.",
+        )
+    bundle = replace(load_bundle(stage.init_from), **parts) if stage.init_from else Bundle(**parts)
+    if stage.max_tokens:
+        bundle.text.padded = False
+    needed, width = (
+        bundle.denoiser.config.cross_attention_dim,
+        bundle.text.encoder.config.hidden_size,
+    )
+    channels = bundle.denoiser.config.in_channels
+    if needed != width or channels != bundle.codec.channels:
+        raise ConfigError(
+            "train: stage.denoiser",
+            came=f"text width {needed} and {channels} latent channels",
+            allowed=f"{width} and {bundle.codec.channels}, as text encoder and codec give them",
+            do="Correct stage.denoiser, or choose other parts.",
+        )
+    return bundle
+
+
+def build_objective(
+    stage: DenoiserStage,
+    schedule: Schedule,
+    captions: CaptionEncoder,
+    *,
+    rows: list[Row],
+    train: Sequence[int],
+    batches: Batches,
+) -> Objective | None:
+    """The CRAFTS losses, or None where both are off.
+
+    Args:
+        stage: of the recipe.
+        schedule: of the noise.
+        captions: the frozen text encoder that conditions the denoiser.
+        rows: all rows of the source.
+        train: those that are trained on.
+        batches: how many samples come together.
+
+    Raises:
+        ConfigError: the recipe asks for what these samples or this schedule cannot give.
+        DataError: the file of classes is unusable, or no training row has a class.
+    """
+    if not (stage.weights.semantic or stage.weights.category):
+        return None
+    categories = None
+    if stage.weights.category:
+        categories = build_categories(stage.category, rows, train, captions=captions)
+    options = ObjectiveOptions(
+        stage.weights.model_dump(),
+        stage.relations,
+        stage.text_relations,
+        stage.category,
+        stage.strength,
+    )
+    return Objective(options, schedule, categories=categories, batches=batches)
+
+
+def describe(
+    bundle: Bundle, stage: DenoiserStage, inputs: dict[str, str], objective: Objective | None
+) -> str:
+    """The card of a trained checkpoint."""
+    seen = f"In training, {objective.describe()}.\n" if objective else ""
+    if not bundle.text.padded:
+        seen += (
+            "Prompts are told without padding; a pipeline of diffusers pads them to 77 tokens, "
+            "which this denoiser has not seen. Generate with crafts.\n"
+        )
+    start = Path(stage.init_from).name if stage.init_from else "random weights"
+    return (
+        f"---\nlicense: other\nlicense_name: {bundle.licence}\n"
+        "tags: [pathology, text-to-image, crafts]\n---\n\n"
+        "# A checkpoint trained with crafts\n\n"
+        "Synthetic histology from text. Research use only; not a medical device.\n\n"
+        f"Started from `{start}`; data `{inputs.get('data', '')}`. "
+        f"The resolved recipe is in `manifest.json`.\n{seen}"
+    )
+
+
+def describe_control(control: Control, stage: ControlStage, inputs: dict[str, str]) -> str:
+    """The card of a trained ControlNet."""
+    return (
+        f"---\nlicense: other\nlicense_name: {control.licence}\n"
+        "tags: [pathology, controlnet, crafts]\n---\n\n"
+        f"# A ControlNet for {control.kind}, trained with crafts\n\n"
+        "Steers synthetic histology. Research use only; not a medical device.\n\n"
+        f"Maps of {len(control.channels)} channels in [0, 1]: {', '.join(control.channels)}.\n"
+        f"Trained beside the denoiser of `{Path(stage.init_from).name}` "
+        f"(`{control.denoiser}`); data `{inputs.get('data', '')}`. "
+        "The resolved recipe is in `manifest.json`.\n"
+    )

@@ -1,0 +1,166 @@
+"""Masks travel from a table into shards and out again, pixel for pixel."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+import crafts
+from crafts.controls.masks import load_mask, save_mask
+from crafts.controls.nuclei import NucleiMask
+from crafts.core.errors import ConfigError, DataError, IntegrityError
+from crafts.data.loader import ShardReader
+from crafts.data.pack import PackConfig, run
+from crafts.data.tiles.images import RefusedImageError
+from crafts.data.tiles.masks import decode_mask, encode_mask, read_mask
+from fixtures_controls import random_mask
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 99), st.integers(0, 20), st.booleans())
+def test_what_is_written_is_read(seed: int, count: int, with_nuclei: bool) -> None:
+    mask = random_mask(seed, (48, 60), count)
+    instances = mask.instances if with_nuclei else None
+    found = decode_mask(encode_mask(mask.classes, instances))
+    assert np.array_equal(found.classes, mask.classes)
+    if with_nuclei or count == 0:
+        assert np.array_equal(found.instances, mask.instances)
+    else:
+        assert found.instances is None
+
+
+def test_thousands_of_nuclei_keep_their_numbers() -> None:
+    ids = np.arange(1, 70_001, dtype=np.int32).reshape(200, 350)
+    classes = np.full(ids.shape, 4, np.uint8)
+    with pytest.raises(DataError, match="65535"):
+        encode_mask(classes, ids)
+    fewer = np.minimum(ids, 65_535) + 1_000_000  # numbers have gaps; places are what counts
+    found = decode_mask(encode_mask(classes, fewer)).instances
+    assert np.array_equal(found, fewer - 1_000_000)
+
+
+def png(pixels: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", "no readable PNG"),
+        (png(np.zeros((4, 4), np.uint8)), "mode L"),
+        (png(np.full((4, 4, 3), [0, 1, 0], np.uint8)), "nuclei without a class"),
+        (encode_mask(np.ones((9, 9), np.uint8), None)[:50], "no readable PNG"),
+    ],
+)
+def test_other_files_are_refused(data: bytes, reason: str) -> None:
+    with pytest.raises(DataError, match=reason):
+        decode_mask(data)
+
+
+def test_masks_of_other_peoples_tars_are_read_like_files() -> None:
+    mask = random_mask(1, (32, 40), 4)
+    assert mask.instances is not None
+    labels = png(mask.instances.astype(np.uint16))
+    options: Any = {"load": load_mask, "size": (32, 40)}
+    found = decode_mask(read_mask(Path("x.tar"), labels, **options))
+    assert np.array_equal(found.instances, mask.instances)
+    own = encode_mask(mask.classes, mask.instances)
+    assert read_mask(Path("x.tar"), own, **options) == own
+    with pytest.raises(RefusedImageError, match="mask: unreadable"):
+        read_mask(Path("x.tar"), b"none", **options)
+    with pytest.raises(ConfigError, match=r"x\.tar: mask\.png"):
+        read_mask(Path("x.tar"), png(mask.classes), **options)
+
+
+@pytest.fixture
+def tiles(tmp_path: Path) -> Path:
+    """Nuclei, classes, an empty mask, no mask, a mask of another size, and one that is missing."""
+    folder = tmp_path / "tiles"
+    folder.mkdir()
+    masks = {
+        "a": random_mask(1, (32, 40), 4),
+        "b": NucleiMask(random_mask(2, (32, 40), 4).classes),
+        "c": NucleiMask(np.zeros((32, 40), np.uint8), np.zeros((32, 40), np.int32)),
+        "e": random_mask(3, (40, 32), 4),
+    }
+    rows = []
+    for number, name in enumerate("abcdef"):
+        pixels = np.random.default_rng(number).integers(0, 256, (32, 40, 3), np.uint8)
+        Image.fromarray(pixels).save(folder / f"{name}.png")
+        if name in masks:
+            save_mask(folder / f"{name}-nuclei.png", masks[name])
+        named = {} if name == "d" else {"mask": f"{name}-nuclei.png"}
+        rows.append({"file_name": f"{name}.png", "text": name, **named})
+    (folder / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
+def test_shards_carry_the_masks_of_a_table(tiles: Path, tmp_path: Path) -> None:
+    settings = {"max_reject_fraction": 0.5, "tokenizers": [], "num_workers": 2}
+    crafts.pack(settings, tiles, tmp_path / "shards")
+    reader = ShardReader(tmp_path / "shards", how="full")
+    assert [row["key"] for row in reader.rows] == ["a", "b", "c", "d"]
+    first, second, third, fourth = (reader.mask(index) for index in range(4))
+    assert first is not None and second is not None and third is not None and fourth is None
+    saved = load_mask(tiles / "a-nuclei.png")
+    assert np.array_equal(first.classes, saved.classes)
+    assert np.array_equal(first.instances, saved.instances)
+    assert second.instances is None and second.classes.any()
+    assert third.instances is not None and not third.classes.any()
+    assert "mask" not in reader.rows[0]  # the path means nothing in a shard
+    rejects = (tmp_path / "shards" / "rejects.jsonl").read_text()
+    assert "mask of 32 x 40 px, image of 40 x 32 px" in rejects and "mask: not there" in rejects
+    with tarfile.open(tmp_path / "shards" / "shard-00000.tar") as tar:
+        assert tar.getnames()[:4] == ["a.png", "a.json", "a.txt", "a.mask.png"]
+
+
+def test_packed_again_the_masks_are_the_same(tiles: Path, tmp_path: Path) -> None:
+    settings = {"max_reject_fraction": 0.5, "tokenizers": []}
+    crafts.pack(settings, tiles, tmp_path / "one")
+    crafts.pack({"tokenizers": []}, tmp_path / "one", tmp_path / "two")
+    one, two = ShardReader(tmp_path / "one"), ShardReader(tmp_path / "two")
+    assert [r["mask_sha256"] for r in one.rows] == [r["mask_sha256"] for r in two.rows]
+
+
+def test_a_flipped_bit_of_a_mask_is_found(tiles: Path, tmp_path: Path) -> None:
+    run(PackConfig(max_reject_fraction=0.5), tiles, tmp_path / "s", load_mask=load_mask)
+    row = ShardReader(tmp_path / "s").rows[0]
+    path = tmp_path / "s" / row["shard"]
+    data = bytearray(path.read_bytes())
+    data[row["mask_offset"] + 50] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(IntegrityError, match="mask 'a'"):
+        ShardReader(tmp_path / "s").mask(0)
+
+
+def test_masks_need_a_reader_and_a_meaning(tiles: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="Pass load_mask"):
+        run(PackConfig(), tiles, tmp_path / "s")
+    plain = np.tile(np.arange(4, dtype=np.uint8) * 2, (32, 10))
+    Image.fromarray(plain).save(tiles / "f-nuclei.png")
+    with pytest.raises(ConfigError, match="f-nuclei.png"):
+        crafts.pack({"tokenizers": [], "max_reject_fraction": 0.5}, tiles, tmp_path / "s")
+    (tiles / "metadata.jsonl").write_text('{"image": "f.png", "nuclei": "f-nuclei.png"}\n')
+    config = PackConfig.model_validate({"columns": {"mask": "nuclei"}})
+    reads = partial(load_mask, values="classes", table="lizard")
+    run(config, tiles, tmp_path / "s", load_mask=reads)
+    found = ShardReader(tmp_path / "s").mask(0)
+    assert found is not None and found.instances is None
+    assert sorted(set(found.classes.reshape(-1).tolist())) == [0, 1, 5, 8]
+    named = {"columns": {"mask": "absent"}, "tokenizers": []}
+    (tiles / "metadata.csv").write_text("file_name\na.png\n")
+    (tiles / "metadata.jsonl").unlink()
+    with pytest.raises(ConfigError, match="column 'absent'"):
+        crafts.pack(named, tiles, tmp_path / "t")
