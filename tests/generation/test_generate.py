@@ -14,6 +14,7 @@ from PIL import Image
 from crafts.core.artifacts import lock, sha256_file, verify
 from crafts.core.config import load_config
 from crafts.core.errors import ConfigError, DataError, NotYetError, RetryError
+from crafts.data.collection import Collection
 from crafts.generation.export import read_provenance
 from crafts.generation.generate import GenerateConfig, generate_images, run
 from crafts.model.bundle import load_bundle
@@ -92,6 +93,14 @@ def test_every_png_carries_its_provenance(finished, tiny_model):
     sheet = read_provenance(output / "grid.png")
     assert sheet.prompt == "\n".join(PROMPTS)
     assert sheet.seed is None
+
+
+def test_the_table_tells_the_scale(finished, bundle, tiny_model, tmp_path):
+    assert {row["mpp"] for row in metadata(finished[0])} == {"unknown"}
+    run(config(tiny_model), None, tmp_path / "out", bundle=replace(bundle, mpp=0.5))
+    tile = Collection(tmp_path / "out").load(0)
+    assert not isinstance(tile, str)
+    assert tile.fields["mpp"] == 0.5
 
 
 def test_images_of_one_prompt_differ(finished):

@@ -32,6 +32,7 @@ COLUMNS = (
     "preset",
     "cut",
     "sha256",
+    "mpp",
 )
 
 
@@ -99,6 +100,7 @@ def write_metadata(path: Path, made: Sequence[Made], masks: Mapping[str, str]) -
         writer.writerow(
             [item.name, draw.prompt, item.row_id, draw.seed, draw.k, draw.negative_prompt,
              draw.guidance_scale, facts.num_steps, facts.preset, entry.cut, entry.sha256,
+             "unknown" if facts.mpp is None else facts.mpp,
              *([masks.get(item.name, "")] if masks else [])]
         )  # fmt: skip
     write_bytes(path, buffer.getvalue().encode())
