@@ -38,8 +38,8 @@ MASKS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "tnbc30": ("masks", ".jpg", {"values": "foreground"}),
     "dsb2018_cc0": ("stained_labels", ".png", {"values": "instances"}),
 }
-# enlarged copies whose mask was warped otherwise than the image: masks and haematoxylin correlate at
-# 0.26 to 0.55 where the other images of the set have 0.63 on average
+# warped copies whose mask went another way than the image: mask and haematoxylin correlate at 0.26
+# to 0.55 where the other images of the set have 0.63 on average
 APART = ("distorted_",)
 FLUORESCENCE = ("fluo_labels", ".png", {"values": "instances"})
 COLUMNS = (

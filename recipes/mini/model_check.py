@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 from classifier import classify, judge, load_classifier, read_rows, read_tiles
-from controls import caption_of, spread_rows
+from comparisons import caption_of, spread_rows
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 from score import WEIGHTS, Judges

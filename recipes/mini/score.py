@@ -31,7 +31,7 @@ from classifier import (
     read_rows,
     read_tiles,
 )
-from controls import (
+from comparisons import (
     Group,
     Request,
     caption_of,

@@ -166,7 +166,7 @@ def test_a_killed_worker_is_a_reason_to_try_again(tiles, tmp_path, monkeypatch):
     assert not (tmp_path / "out").exists()
 
 
-def _die(items, max_pixels, as_png):
+def _die(items, **options):
     os.kill(os.getpid(), signal.SIGKILL)
 
 

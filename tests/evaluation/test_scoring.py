@@ -17,11 +17,11 @@ RECIPES = Path(__file__).resolve().parents[2] / "recipes" / "mini"
 sys.path.insert(0, str(RECIPES))
 
 import classifier  # noqa: E402
+import comparisons  # noqa: E402
 import model_check  # noqa: E402
 import score  # noqa: E402
 import score_codec  # noqa: E402
 
-import controls  # noqa: E402
 from crafts.core.errors import IntegrityError  # noqa: E402
 from crafts.model.bundle import load_bundle  # noqa: E402
 from crafts.model.encoders import (  # noqa: E402
@@ -208,34 +208,34 @@ def test_judging_restricts_to_the_task_and_corrects_for_chance():
 
 
 def test_rows_come_from_patients_in_turn(tiles):
-    rows = controls.spread_rows(classifier.read_rows(tiles, "train"), 5)
+    rows = comparisons.spread_rows(classifier.read_rows(tiles, "train"), 5)
     for name in {row["class"] for row in rows}:
         patients = [row["patient"] for row in rows if row["class"] == name]
         assert len(patients) == 5 and len(set(patients)) == 4
-    assert all("power" in controls.caption_of(row) for row in rows)
+    assert all("power" in comparisons.caption_of(row) for row in rows)
 
 
 def test_requests_are_distinct_and_pairs_share_their_noise(tiles):
-    rows = controls.spread_rows(classifier.read_rows(tiles, "heldout"), 3)
+    rows = comparisons.spread_rows(classifier.read_rows(tiles, "heldout"), 3)
     unseen = {label: [f"{label} at weak power", "no p"] for _, label, _, _ in KINDS}
-    requests = controls.class_requests(rows, unseen, 3)
+    requests = comparisons.class_requests(rows, unseen, 3)
     assert len({r.id for r in requests}) == len({r.seed for r in requests}) == len(requests) == 24
-    assert {controls.class_of_request(r) for r in requests} <= set(classifier.CLASSES)
+    assert {comparisons.class_of_request(r) for r in requests} <= set(classifier.CLASSES)
     assert all("weak" in r.prompt for r in requests if r.kind == "unseen")
-    pairs = controls.lymphocyte_requests(2)
+    pairs = comparisons.lymphocyte_requests(2)
     assert [r.kind for r in pairs] == ["many", "few"] * 2
     assert pairs[0].seed == pairs[1].seed != pairs[2].seed
     assert all("lymphocyt" in r.prompt.lower() for r in pairs)
 
 
 def test_shuffling_keeps_tiles_and_the_multiset_of_prompts():
-    group = controls.Group(
+    group = comparisons.Group(
         "g",
         np.arange(20 * 12, dtype=np.uint8).reshape(20, 2, 2, 3),
         list("ab" * 10),
         [*map(str, range(20))],
     )
-    other = controls.shuffled(group)
+    other = comparisons.shuffled(group)
     assert (other.tiles == group.tiles).all()
     assert sorted(other.prompts) == sorted(group.prompts) and other.prompts != group.prompts
     assert [
@@ -245,7 +245,7 @@ def test_shuffling_keeps_tiles_and_the_multiset_of_prompts():
 
 def test_reference_and_rest_share_no_patient(tiles):
     rows = classifier.read_rows(tiles, "heldout")
-    mask = controls.reference_patients(rows)
+    mask = comparisons.reference_patients(rows)
     sides = [
         {row["patient"] for row, own in zip(rows, mask, strict=True) if own == side}
         for side in (True, False)
