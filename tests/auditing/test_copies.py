@@ -212,3 +212,17 @@ def test_kinds_are_counted():
         Verdict(name="d", verdict="clear"),
     ]
     assert count_kinds(verdicts) == {"part": 2, "turned": 1}
+
+
+def test_empty_glass_is_a_copy_where_its_noise_is_the_same():
+    glass = np.random.default_rng(0).integers(236, 246, (128, 128, 3)).astype(np.uint8)
+    library = Library(2, tiles_of([glass, WHITE]))
+    found = find_copies(
+        "generated", 3, open_tile=tiles_of([glass, WHITE, glass[::-1]]), library=library
+    )
+    verdicts = [judge(f"{k}", one, limits=LIMITS, sources=str) for k, one in enumerate(found)]
+    assert [(one.verdict, one.kind) for one in verdicts] == [
+        ("copy", "exact file"),
+        ("plain", ""),
+        ("plain", ""),
+    ]

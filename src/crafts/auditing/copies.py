@@ -28,8 +28,8 @@ DEFAULT_PART, DEFAULT_WHOLE = 0.65, 0.45
 MIN_STRUCTURE = 0.1
 """Share of the area; a tile with less is plain: there is nothing in it to recognise."""
 
-BLANK = 0.005
-"""Share of the area with structure below which a tile is empty."""
+ONE_COLOUR = 2
+"""Grey levels by which the channels of a tile may vary that equals others by nature: bare white."""
 
 MARGIN = 0.1
 QUANTILE, FEWEST = 0.999, 200
@@ -52,6 +52,7 @@ class Seen:
         pixel_hash: sha256 of shape and pixels.
         colour: mean of the channels [3], which recompression keeps and another stain does not.
         described: structure and landmarks; None where they are not needed again.
+        blank: of one colour, so that even an equal tile would mean nothing.
         fault: why the tile cannot be used; "" for a usable one.
     """
 
@@ -59,6 +60,7 @@ class Seen:
     pixel_hash: str = ""
     colour: tuple[float, ...] = ()
     described: Described | None = None
+    blank: bool = False
     fault: str = ""
 
 
@@ -69,7 +71,6 @@ class Found:
     Attributes:
         seen: facts of the suspect, without its structure map.
         plain: too little structure to be judged.
-        blank: none at all, so that even an equal tile would mean nothing.
         match: best placement; ``match.index`` counts the usable and unusable training tiles.
         exact: ``"exact file"``, ``"exact pixels"`` or "".
         recoloured: the colours differ from those of the source by more than recompression does.
@@ -77,7 +78,6 @@ class Found:
 
     seen: Seen
     plain: bool = False
-    blank: bool = False
     match: Match = field(default_factory=Match)
     exact: Kind = ""
     recoloured: bool = False
@@ -167,7 +167,8 @@ def see(tile: Tile, scales: tuple[float, ...] = (1.0,)) -> Seen:
     flat = tile.pixels.reshape(-1, 3)
     colour = tuple(flat.mean(axis=0).tolist())
     pixel_hash = sha256_bytes(f"{width}x{height}:".encode() + tile.pixels.tobytes())
-    return Seen(tile.sha256, pixel_hash, colour, describe(tile.pixels, scales=scales))
+    blank = bool((np.ptp(flat, axis=0) <= ONE_COLOUR).all())
+    return Seen(tile.sha256, pixel_hash, colour, describe(tile.pixels, scales=scales), blank)
 
 
 def find_copies(what: str, number: int, *, open_tile: OpenTile, library: Library) -> list[Found]:
@@ -210,8 +211,7 @@ def find_copies(what: str, number: int, *, open_tile: OpenTile, library: Library
 def _found(seen: Seen, match: Match) -> Found:
     if seen.described is None:
         return Found(seen)
-    blank = seen.described.structure < BLANK
-    return Found(replace(seen, described=None), is_plain(seen.described), blank, match)
+    return Found(replace(seen, described=None), is_plain(seen.described), match)
 
 
 def _add_exact(found: Sequence[Found], library: Library) -> list[Found]:
@@ -321,7 +321,7 @@ def judge(
         "votes": match.votes,
         "text": text,
     }
-    if found.blank or (found.plain and not found.exact):  # white equals white
+    if found.seen.blank or (found.plain and not found.exact):  # white equals white
         return Verdict(verdict="plain", **facts)
     if found.exact:
         return Verdict(verdict="copy", kind=found.exact, how="unchanged", **facts)
