@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from crafts.core.runtime import say
 from crafts.model.text import TextConditioner
+from crafts.training.order import choice
 
 CACHE_BYTES = 256 * 2**20
 LOOKED_AT = 2000
@@ -108,3 +110,9 @@ class CaptionEncoder:
         if self.max_tokens is None:
             return f"stage.max_chunks = {self.max_chunks}"
         return f"stage.max_tokens = {self.max_tokens}"
+
+
+def choose_wording(row: Mapping[str, Any], *, seed: int, position: int) -> str:
+    """The caption that sample ``position`` sees: one of the row's ``captions``, or its ``text``."""
+    wordings = row.get("captions") or [row.get("text", "")]
+    return str(wordings[choice(seed, "wording", position, len(wordings))])

@@ -41,7 +41,7 @@ from crafts.sampling.control import (
 )
 from crafts.training.order import choice, normal, uniform
 from crafts.training.sources import PaintedData, ShardData, Split, open_images, to_tensor
-from crafts.training.tasks.conditioning import CaptionEncoder
+from crafts.training.tasks.conditioning import CaptionEncoder, choose_wording
 from crafts.training.tasks.parts import describe_control
 from crafts.training.tasks.pictures import tile_rows
 from crafts.training.tasks.segmenter import MaskSource, open_masks
@@ -236,7 +236,9 @@ class ControlTask:
         rows = [self.split.row(g) for g in positions]
         pairs = [self._pair(row, g) for row, g in zip(rows, positions, strict=True)]
         captions = [
-            "" if self._drops("caption", g) else self._wording(row, g)
+            ""
+            if self._drops("caption", g)
+            else choose_wording(self.rows[row], seed=self.seed, position=g)
             for row, g in zip(rows, positions, strict=True)
         ]
         batch = self._assemble(pairs, captions, positions, self.seed)
@@ -315,10 +317,6 @@ class ControlTask:
     def _drops(self, what: Literal["caption", "class"], position: int) -> bool:
         share = {"caption": self.stage.caption_dropout, "class": self.stage.class_dropout}[what]
         return uniform(self.seed, f"{what} dropout", position) < share
-
-    def _wording(self, row: int, position: int) -> str:
-        wordings = self.rows[row].get("captions") or [self.rows[row].get("text", "")]
-        return str(wordings[choice(self.seed, "wording", position, len(wordings))])
 
     def validate(self) -> dict[str, float]:
         """Loss of whole held-out tiles at fixed noise and timesteps, and without their maps."""

@@ -42,7 +42,7 @@ from crafts.training.sources import (
     random_crop,
     to_tensor,
 )
-from crafts.training.tasks.conditioning import CaptionEncoder
+from crafts.training.tasks.conditioning import CaptionEncoder, choose_wording
 from crafts.training.tasks.parts import build_bundle, build_objective, describe
 from crafts.training.tasks.pictures import tile_rows
 
@@ -279,7 +279,10 @@ class DenoiserTask:
         """Clean latents, noise, timesteps and text of the given global sample indices."""
         rows = [self.split.row(g) for g in positions]
         x0 = torch.stack([self._latents(row, g) for row, g in zip(rows, positions, strict=True)])
-        own = [self._wording(row, g) for row, g in zip(rows, positions, strict=True)]
+        own = [
+            choose_wording(self.rows[row], seed=self.seed, position=g)
+            for row, g in zip(rows, positions, strict=True)
+        ]
         captions = ["" if self._drops(g) else text for text, g in zip(own, positions, strict=True)]
         batch = self._assemble(x0, captions, positions, self.seed)
         if self.objective is not None:
@@ -329,10 +332,6 @@ class DenoiserTask:
 
     def _drops(self, position: int) -> bool:
         return uniform(self.seed, "caption dropout", position) < self.stage.caption_dropout
-
-    def _wording(self, row: int, position: int) -> str:
-        wordings = self.rows[row].get("captions") or [self.rows[row].get("text", "")]
-        return str(wordings[choice(self.seed, "wording", position, len(wordings))])
 
     def validate(self) -> dict[str, float]:
         """Loss of whole held-out tiles per set, at fixed noise and timesteps."""
