@@ -10,15 +10,12 @@ import torch
 from PIL import Image
 from scipy.stats import beta
 
-from crafts.auditing import copies
 from crafts.auditing.copies import (
     DEFAULT_PART,
     DEFAULT_WHOLE,
     PART,
     WHOLE,
     Found,
-    Library,
-    Seen,
     calibrate,
     count_kinds,
     find_copies,
@@ -26,8 +23,10 @@ from crafts.auditing.copies import (
     name_transformation,
     share_of,
 )
+from crafts.auditing.matching import library as libraries
+from crafts.auditing.matching.library import Library, Seen
+from crafts.auditing.matching.search import Match
 from crafts.auditing.results import Verdict
-from crafts.auditing.search import Match
 from crafts.core.artifacts import sha256_bytes
 from crafts.data.collection import Tile
 from crafts.data.tiles.augment import stain_jitter
@@ -145,7 +144,7 @@ def test_unusable_tiles_are_rejected_with_their_reason(painted, library):
 def test_blocks_do_not_change_what_is_found(painted, training, library, monkeypatch):
     images = [jpeg(painted(k), 60) for k in (0, 5, 11)] + [painted(43)]
     whole = audit(images, library)
-    monkeypatch.setattr(copies, "_BLOCK", 3)
+    monkeypatch.setattr(libraries, "_BLOCK", 3)
     small = Library(len(training), tiles_of(training))
     again = audit(images, small)
     assert [one.source for one in again][:3] == [one.source for one in whole][:3]

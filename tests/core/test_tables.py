@@ -30,9 +30,27 @@ def test_a_tsv_is_split_at_tabs_and_the_preferred_name_wins(tmp_path):
     assert read_columns(path, COLUMNS, fault)[0][1] == {"slide": "y", "patient": "1,2", "note": "n"}
 
 
+TABLE = "Slide; PATIENT \nä, b;P1\n"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        TABLE.encode("utf-8-sig"),
+        TABLE.replace(";", "\t").encode("utf-16"),
+        b"\xfe\xff" + TABLE.encode("utf-16-be"),
+    ],
+)
+def test_tables_of_a_spreadsheet_and_headers_in_any_case_are_understood(tmp_path, data):
+    (tmp_path / "a.csv").write_bytes(data)
+    rows = read_columns(tmp_path / "a.csv", COLUMNS, fault, optional=("note",))
+    assert [row for _, row in rows] == [{"slide": "ä, b", "patient": "P1", "note": ""}]
+
+
 @pytest.mark.parametrize(
     ("data", "came"),
     [
+        (b"slide,Slide,patient\na,b,1\n", "columns slide, Slide, patient"),
         (b"", "columns none"),
         (b"slide,note\na,b\n", "columns slide, note"),
         (b"slide,patient\n\xff,1\n", "unreadable"),

@@ -12,7 +12,7 @@ from PIL import Image
 from crafts import cli
 from crafts.core.errors import ConfigError
 from crafts.experiments import configure, run
-from crafts.experiments.measures import MEASURES
+from crafts.experiments.judging.measures import MEASURES
 
 SMALL = (
     "crop=4", "seeds=[0,1]", "num_steps=2", "base.num_steps=1", "batch_size=4", "num_prompts=8",

@@ -9,9 +9,9 @@ import pytest
 from crafts.core.config import validate
 from crafts.core.errors import ConfigError
 from crafts.experiments import NAMES, configure
+from crafts.experiments.arms.training import build_recipe
 from crafts.experiments.catalogue import load_experiment
-from crafts.experiments.measures import MEASURES
-from crafts.experiments.training import build_recipe
+from crafts.experiments.judging.measures import MEASURES
 
 
 def test_an_unknown_name_is_refused_with_all_names():

@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydantic import Field
 
-from crafts.auditing.copies import Found, Library, Limits, calibrate, find_copies
+from crafts.auditing.copies import Found, Limits, calibrate, find_copies
 from crafts.auditing.findings import Findings, Searched, conclude
+from crafts.auditing.matching.library import Library
 from crafts.auditing.membership import Target
-from crafts.auditing.report import write_report
+from crafts.auditing.reporting.report import write_report
 from crafts.auditing.results import Results, SetName, Threshold, Verdict
 from crafts.auditing.sets import (
     Features,
@@ -91,7 +92,8 @@ def run(
     """
     config = config.model_copy(update=dict(inputs or {}))
     sets = _open(config)
-    with staging(output) as folder:
+    read = [path for path in (config.generated, config.train, config.heldout) if path]
+    with staging(output, "audit", sources=read) as folder:
         searched = _search(config, sets)
         features = {name: read_features(one, build) for name, one in sets.items()}
         ledger, rejected = _account(config, sets, searched, features)

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
-from crafts.auditing.landmarks import SCALES, SIDE, Described, describe
+from crafts.auditing.matching.landmarks import SCALES, SIDE
+from crafts.auditing.matching.library import Library, OpenTile, Seen, is_plain, iter_blocks, look
+from crafts.auditing.matching.search import Match, search
 from crafts.auditing.results import Kind, Share, Threshold, Verdict
-from crafts.auditing.search import Index, Match, build_cells, search
-from crafts.core.artifacts import sha256_bytes
 from crafts.core.runtime import say
-from crafts.data.collection import Tile
 
 PART, WHOLE = (0.55, 0.7), (0.4, 0.7)
 """Lowest and highest limit that held-out tiles may set: for a part that is laid over a part, where
@@ -25,43 +22,10 @@ chance reaches higher, and for whole tiles edge on edge. What lies above the hig
 DEFAULT_PART, DEFAULT_WHOLE = 0.65, 0.45
 """Limits where no held-out tiles set them."""
 
-MIN_STRUCTURE = 0.1
-"""Share of the area; a tile with less is plain: there is nothing in it to recognise."""
-
-ONE_COLOUR = 2
-"""Grey levels by which the channels of a tile may vary that equals others by nature: bare white."""
-
 MARGIN = 0.1
 QUANTILE, FEWEST = 0.999, 200
-_MIN_PIXELS, _MAX_ASPECT = 32, 8
-_BLOCK = 5000  # tiles of either side in memory
-_STEP = 200
 _SAME_COLOUR = 4.0  # grey levels
 _TURNED, _SCALED, _WHOLE, _STAYED = 2.0, 0.05, 0.93, 0.03  # degrees, then shares
-
-OpenTile = Callable[[int], Tile | str]
-"""Number of a tile in a set -> the tile, or the reason why it cannot be used."""
-
-
-@dataclass(frozen=True)
-class Seen:
-    """What is kept of one opened tile.
-
-    Attributes:
-        file_hash: sha256 of the file.
-        pixel_hash: sha256 of shape and pixels.
-        colour: mean of the channels [3], which recompression keeps and another stain does not.
-        described: structure and landmarks; None where they are not needed again.
-        blank: of one colour, so that even an equal tile would mean nothing.
-        fault: why the tile cannot be used; "" for a usable one.
-    """
-
-    file_hash: str = ""
-    pixel_hash: str = ""
-    colour: tuple[float, ...] = ()
-    described: Described | None = None
-    blank: bool = False
-    fault: str = ""
 
 
 @dataclass(frozen=True)
@@ -83,94 +47,6 @@ class Found:
     recoloured: bool = False
 
 
-class Library:
-    """Training tiles to be searched, some thousand at a time.
-
-    Args:
-        number: of tiles.
-        open_tile: opens one.
-        num_workers: threads that decode and describe.
-
-    Attributes:
-        facts: of each tile, without its structure map; filled by the first :meth:`iter_indexes`.
-    """
-
-    def __init__(self, number: int, open_tile: OpenTile, *, num_workers: int = 1) -> None:
-        self.number, self.open_tile, self.num_workers = number, open_tile, num_workers
-        self.facts: dict[int, Seen] = {}
-        self._centres: NDArray[np.float32] | None = None
-        self._only: tuple[Index, list[int]] | None = None
-
-    def iter_indexes(self) -> Iterator[tuple[Index, list[int]]]:
-        """Indexes of a block of tiles each, with the numbers of their tiles.
-
-        A library of one block keeps it; others are described again, so that memory stays bounded.
-        """
-        if self._only is not None:
-            yield self._only
-            return
-        for block in _blocks(self.number):
-            rows, tiles = [], []
-            for number, seen in self._look(block):
-                self.facts[number] = replace(seen, described=None)
-                if seen.described is not None and not is_plain(seen.described):
-                    rows.append(number)
-                    tiles.append(seen.described)
-            if not tiles:
-                continue
-            if self._centres is None:
-                self._centres = build_cells(tiles)
-            index = (Index(tiles, self._centres), rows)
-            if self.number <= _BLOCK:
-                self._only = index
-            yield index
-
-    def _look(self, block: range) -> Iterator[tuple[int, Seen]]:
-        return look(
-            "audit: training", block, open_tile=self.open_tile, num_workers=self.num_workers
-        )
-
-
-def is_plain(described: Described) -> bool:
-    """Whether there is too little structure to recognise a tile by."""
-    return described.structure < MIN_STRUCTURE or len(described.landmarks) < 3
-
-
-def look(
-    what: str,
-    numbers: Sequence[int],
-    *,
-    open_tile: OpenTile,
-    num_workers: int,
-    scales: tuple[float, ...] = (1.0,),
-) -> Iterator[tuple[int, Seen]]:
-    """Open and describe tiles in order, with a line of progress now and then."""
-
-    def work(number: int) -> Seen:
-        tile = open_tile(number)
-        return Seen(fault=tile) if isinstance(tile, str) else see(tile, scales)
-
-    with ThreadPoolExecutor(num_workers) as pool:
-        for start in range(0, len(numbers), _STEP):
-            some = numbers[start : start + _STEP]
-            yield from zip(some, pool.map(work, some), strict=True)
-            say(f"{what}: {min(start + _STEP, len(numbers))} of {len(numbers)} tiles described")
-
-
-def see(tile: Tile, scales: tuple[float, ...] = (1.0,)) -> Seen:
-    """Describe one tile, or say why it cannot be."""
-    height, width = tile.pixels.shape[:2]
-    if min(height, width) < _MIN_PIXELS:
-        return Seen(fault=f"{width} x {height} px; the shorter side must have {_MIN_PIXELS}")
-    if max(height, width) > _MAX_ASPECT * min(height, width):
-        return Seen(fault=f"{width} x {height} px; longer than {_MAX_ASPECT} times its width")
-    flat = tile.pixels.reshape(-1, 3)
-    colour = tuple(flat.mean(axis=0).tolist())
-    pixel_hash = sha256_bytes(f"{width}x{height}:".encode() + tile.pixels.tobytes())
-    blank = bool((np.ptp(flat, axis=0) <= ONE_COLOUR).all())
-    return Seen(tile.sha256, pixel_hash, colour, describe(tile.pixels, scales=scales), blank)
-
-
 def find_copies(what: str, number: int, *, open_tile: OpenTile, library: Library) -> list[Found]:
     """Look for every tile of a set in a library.
 
@@ -184,7 +60,7 @@ def find_copies(what: str, number: int, *, open_tile: OpenTile, library: Library
         One entry a tile, in order; those that cannot be used have ``seen.fault``.
     """
     found: list[Found] = []
-    for block in _blocks(number):
+    for block in iter_blocks(number):
         rows = [
             seen
             for _, seen in look(
@@ -381,8 +257,3 @@ def count_kinds(verdicts: Sequence[Verdict]) -> Mapping[str, int]:
     """Kind of copy -> tiles, the most frequent first."""
     kinds = [verdict.kind for verdict in verdicts if verdict.verdict == "copy"]
     return {kind: kinds.count(kind) for kind in sorted(set(kinds), key=lambda k: -kinds.count(k))}
-
-
-def _blocks(number: int) -> Iterator[range]:
-    for start in range(0, number, _BLOCK):
-        yield range(start, min(start + _BLOCK, number))

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from crafts.auditing.copies import Library, Limits, find_copies, judge, share_of
-from crafts.auditing.landmarks import describe
+from crafts.auditing.copies import Limits, find_copies, judge, share_of
+from crafts.auditing.matching.landmarks import describe
+from crafts.auditing.matching.library import Library
 from crafts.auditing.results import Extracted, Extraction, Verdict
 from crafts.core.artifacts import sha256_bytes
 from crafts.core.protocols import MakeImages

@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crafts.auditing.authenticity import Placed, nearest, place, ratio_limit
-from crafts.auditing.copies import Found, Library, Limits, count_kinds, judge, share_of
+from crafts.auditing.copies import Found, Limits, count_kinds, judge, share_of
 from crafts.auditing.extraction import Drawn, extract, most_repeated
+from crafts.auditing.matching.library import Library
 from crafts.auditing.membership import Side, Target, attack_all
-from crafts.auditing.notes import compose_notes
+from crafts.auditing.reporting.notes import compose_notes
 from crafts.auditing.results import (
     Attack,
     Copies,

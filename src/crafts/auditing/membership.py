@@ -46,6 +46,11 @@ def true_positive_rate(
 
     The threshold lies at the ``floor(false_positives * M) + 1``-th highest non-member and must be
     passed strictly, so that the rate of false positives is never exceeded, ties or not.
+
+    Args:
+        members: scores [N], higher means more like a member.
+        nonmembers: scores [M].
+        false_positives: share of the non-members, in [0, 1).
     """
     allowed = int(false_positives * len(nonmembers))
     threshold = np.sort(nonmembers)[::-1][allowed]
@@ -247,7 +252,17 @@ def attack_all(
 def score_tiles(
     what: str, load: Callable[[int], Tile], *, numbers: NDArray[np.int64], losses_of: LossesOf
 ) -> Array:
-    """Minus the loss of each tile, some tiles at a time, with lines of progress."""
+    """Minus the loss of each tile, some tiles at a time, with lines of progress.
+
+    Args:
+        what: names the tiles in the lines of progress.
+        load: number of a row -> its tile.
+        numbers: rows to score, [N].
+        losses_of: images and captions -> a loss each.
+
+    Returns:
+        Scores [N], float64; higher means more like a member.
+    """
     found: list[Array] = []
     for start in range(0, len(numbers), _BLOCK):
         tiles = [load(int(number)) for number in numbers[start : start + _BLOCK]]

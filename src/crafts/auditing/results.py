@@ -21,25 +21,16 @@ resized, blurred), ``restained``, ``turned`` (rotated or flipped), ``part`` (shi
 
 from __future__ import annotations
 
-import json
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
 from crafts.core.config import Config
+from crafts.core.results import Number, ResultFile
 
 SetName = Literal["generated", "train", "heldout"]
 Word = Literal["copy", "near", "clear", "plain", "rejected"]
 Kind = Literal["", "exact file", "exact pixels", "re-encoded", "restained", "turned", "part"]
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float) and not abs(value) < float("inf"):
-        return None
-    return value
-
-
-Number = Annotated[float | None, BeforeValidator(_finite)]
 
 
 class Verdict(Config):
@@ -221,7 +212,7 @@ class Extraction(Config):
     verdicts: list[Verdict] = []
 
 
-class Results(Config):
+class Results(ResultFile):
     """All of ``audit.json``.
 
     Attributes:
@@ -253,8 +244,3 @@ class Results(Config):
     fail_above: float | None = Field(default=None, ge=0, le=1)
     passed: bool = True
     notes: list[str] = []
-
-    def to_json(self) -> str:
-        """Text of ``audit.json``; strict JSON."""
-        values = self.model_dump(mode="json")
-        return json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False)

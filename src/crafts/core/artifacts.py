@@ -17,20 +17,18 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import ValidationError
 
 from crafts.core.config import Config
 from crafts.core.errors import ConfigError, DataError, IntegrityError, RetryError
 
-if TYPE_CHECKING:
-    import torch
-
 MANIFEST = "manifest.json"
 LOCK = ".lock"
 # fields of configurations that may name a file or folder
 _PATHS = "codec_from features_from folder init_from manifest text_from texts".split()
+_UNKNOWN = "existing files that no stage of crafts wrote"
 _PACKAGES = ("crafts", "torch", "diffusers", "transformers", "numpy", "pillow")
 
 
@@ -84,26 +82,6 @@ def write_bytes(path: Path, data: bytes) -> None:
         raise
 
 
-def save_tensors(
-    tensors: Mapping[str, torch.Tensor], path: Path, *, metadata: Mapping[str, str] | None = None
-) -> None:
-    """Write a safetensors file.
-
-    Args:
-        tensors: by name, none sharing storage with another; any device and memory format.
-        path: in a folder that exists.
-        metadata: of the file.
-
-    Raises:
-        RetryError: the disk is full.
-    """
-    from safetensors.torch import save_file
-
-    plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    with retry_when_full(path):
-        save_file(plain, path, metadata=dict(metadata) if metadata else None)
-
-
 @contextmanager
 def retry_when_full(path: Path) -> Iterator[None]:
     """Turn a full disk into a :class:`RetryError`, also where safetensors writes."""
@@ -137,18 +115,26 @@ def raise_disk_full(error: Exception, path: Path) -> None:
 
 
 @contextmanager
-def staging(output: Path) -> Iterator[Path]:
+def staging(output: Path, stage: str = "", *, sources: Iterable[Path] = ()) -> Iterator[Path]:
     """A temporary folder beside ``output`` that takes its name on a clean exit.
 
     What stood at ``output`` is replaced; when the body fails it is left as it was. What a killed
-    run left beside it is removed, or put back if the run was killed between the two renames.
+    run left beside it is removed, or put back if the run was killed between the two renames. Where
+    ``output`` is a link, the folder that it names is replaced and the link stays.
+
+    Args:
+        output: the folder to be.
+        stage: that writes it; artifacts of other stages are not replaced then.
+        sources: what the body reads: neither ``output`` itself nor anything in it.
 
     Raises:
         ConfigError: ``output`` is a folder of someone else's (not empty, and neither artifact nor
-            rest of one).
+            rest of one), an artifact of another stage, or holds one of the sources.
         RetryError: the disk is full, or another process writes to ``output``.
     """
-    refuse_foreign(output)
+    _refuse_foreign(output, stage)
+    refuse_sources(output, sources)
+    output = output.resolve()
     temporary, old = (output.parent / f".{output.name}.{end}" for end in ("tmp", "old"))
     with lock(temporary):
         _clear(temporary)
@@ -172,24 +158,50 @@ def _clear(folder: Path) -> None:
             path.unlink()
 
 
-def refuse_foreign(output: Path) -> None:
-    """Refuse to write over a folder that holds files but no manifest.
-
-    Raises:
-        ConfigError: ``output`` is a file, or a folder with content that no stage wrote.
-    """
-    if not output.exists():
-        return
+def _refuse_foreign(output: Path, stage: str) -> None:
+    """Refuse a file, a folder without a manifest of ours, and an artifact of another stage."""
+    came, names = "", set()
     if output.is_dir():
         names = {path.name for path in output.iterdir()} - {LOCK}
-        if not names or MANIFEST in names:
-            return
-    raise ConfigError(
-        str(output),
-        came="existing files that no stage of crafts wrote",
-        allowed="a new or empty folder, or an artifact to be replaced",
-        do="Choose another --output.",
-    )
+    elif output.exists():
+        came = _UNKNOWN
+    if names:
+        found = _stage_of(output)
+        came = _finished_by(found) if found and stage not in ("", found) else came
+        came = came if found else _UNKNOWN
+    if came:
+        replaced = f"one of an earlier {stage} run" if stage else "an artifact to be replaced"
+        raise _not_ours(output, came, f"a new or empty folder, or {replaced}")
+
+
+def _stage_of(folder: Path) -> str:
+    """The stage that wrote a folder; "" where its manifest is missing or none of ours."""
+    try:
+        return load_manifest(folder).stage
+    except DataError:
+        return ""
+
+
+def _finished_by(stage: str) -> str:
+    return f"a finished artifact of stage {stage!r}"
+
+
+def refuse_sources(output: Path, sources: Iterable[Path]) -> None:
+    """Refuse an output that is, or holds, what is read: it would be replaced with all in it.
+
+    Args:
+        output: to be written.
+        sources: that are read; links are followed.
+
+    Raises:
+        ConfigError: names the source.
+    """
+    target = output.resolve()
+    for source in sources:
+        if source.exists() and source.resolve().is_relative_to(target):
+            raise _not_ours(
+                output, f"the folder of the input {source}", "a folder without any input in it"
+            )
 
 
 def refuse_other_run(output: Path, stage: str, *, begun: str = LOCK) -> None:
@@ -211,16 +223,16 @@ def refuse_other_run(output: Path, stage: str, *, begun: str = LOCK) -> None:
             found = load_manifest(output).stage
         except IntegrityError:  # it is about to be written anew
             found = stage
-        came = None if found == stage else f"a finished artifact of stage {found!r}"
+        came = None if found == stage else _finished_by(found)
     elif output.is_dir() and any(output.iterdir()) and not (output / begun).exists():
-        came = "existing files that no stage of crafts wrote"
+        came = _UNKNOWN
     if came:
-        raise ConfigError(
-            str(output),
-            came=came,
-            allowed=f"a new or empty folder, or one of an earlier {stage} run",
-            do="Choose another --output.",
-        )
+        allowed = f"a new or empty folder, or one of an earlier {stage} run"
+        raise _not_ours(output, came, allowed)
+
+
+def _not_ours(output: Path, came: str, allowed: str) -> ConfigError:
+    return ConfigError(str(output), came=came, allowed=allowed, do="Choose another --output.")
 
 
 def replace_folder(source: Path, target: Path) -> None:

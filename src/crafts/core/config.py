@@ -46,7 +46,16 @@ def load_config(
 
 
 def validate(kind: type[C], values: Mapping[str, Any], name: str) -> C:
-    """Validate a mapping; the first fault is reported as a four-part :class:`ConfigError`."""
+    """Validate a mapping.
+
+    Args:
+        kind: the configuration class.
+        values: its fields.
+        name: what an error names as the source of the values.
+
+    Raises:
+        ConfigError: a field is unknown, missing or out of bounds; names the first.
+    """
     try:
         return kind.model_validate(dict(values))
     except ValidationError as error:

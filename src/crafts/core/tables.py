@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
+import io
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
@@ -22,8 +24,10 @@ def read_columns(
     """Rows of a table, by our names of the columns.
 
     Args:
-        path: csv, or tsv, in UTF-8 with a header.
-        columns: our name -> names under which a table may have it, the preferred one first.
+        path: csv, or tsv, in UTF-8 with a header; semicolons, tabs and UTF-16, as Excel writes
+            them, are understood too.
+        columns: our name -> names under which a table may have it, in any case, the preferred one
+            first.
         fault: makes the error that is raised.
         optional: our names of columns that may be missing; they are "" then.
 
@@ -34,16 +38,20 @@ def read_columns(
         CraftsError: as ``fault`` makes it; no such file, no table, or a column is missing.
     """
     try:
-        with path.open(encoding="utf-8-sig", newline="") as handle:
-            rows = list(csv.DictReader(handle, delimiter="\t" if path.suffix == ".tsv" else ","))
+        text = _decode(path.read_bytes())
+        rows = list(csv.DictReader(io.StringIO(text, newline=""), delimiter=_delimiter(path, text)))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise fault(str(path), f"unreadable ({error})") from None
     names = [name for name in (rows[0] if rows else ()) if name]
+    wanted = {name for theirs in columns.values() for name in theirs}
+    found = [name for name in names if name.strip().lower() in wanted]
+    known = {name.strip().lower(): name for name in found}
     chosen = {
-        our: next((name for name in theirs if name in names), None)
+        our: next((known[name] for name in theirs if name in known), None)
         for our, theirs in columns.items()
     }
-    if any(name is None and our not in optional for our, name in chosen.items()):
+    missing = any(name is None and our not in optional for our, name in chosen.items())
+    if missing or len(known) < len(found):  # slide and Slide: which of them is meant?
         raise fault(str(path), f"columns {', '.join(names) or 'none'}")
     return [
         (
@@ -52,3 +60,15 @@ def read_columns(
         )
         for number, row in enumerate(rows, 1)
     ]
+
+
+def _decode(data: bytes) -> str:
+    is_wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return data.decode("utf-16" if is_wide else "utf-8-sig")
+
+
+def _delimiter(path: Path, text: str) -> str:
+    """A tab in a tsv; in a csv the first of comma, semicolon and tab that its header has."""
+    header = (text.splitlines() or [""])[0]
+    known = "\t" if path.suffix.lower() == ".tsv" else ",;\t"
+    return next((mark for mark in known if mark in header), known[0])

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from crafts.core.errors import DataError
-from crafts.evaluation.rows import Array, check_features, unit_rows
+from crafts.evaluation.rows import Array, Features, check_features, unit_rows
 
 __all__ = [
     "image_alignment",
@@ -22,7 +21,7 @@ __all__ = [
 _BLOCK = 4096
 
 
-def prompt_alignment(images: Any, texts: Any) -> float:
+def prompt_alignment(images: Features, texts: Features) -> float:
     """Mean cosine of each image with its own prompt, in percent (with PLIP: PLIP-T).
 
     Args:
@@ -35,7 +34,7 @@ def prompt_alignment(images: Any, texts: Any) -> float:
     return float(prompt_alignments(images, texts).mean())
 
 
-def image_alignment(generated: Any, real: Any) -> float:
+def image_alignment(generated: Features, real: Features) -> float:
     """Mean cosine of each generated image with its real counterpart, in percent (PLIP: PLIP-I).
 
     Args:
@@ -49,17 +48,17 @@ def image_alignment(generated: Any, real: Any) -> float:
     return float(image_alignments(generated, real).mean())
 
 
-def prompt_alignments(images: Any, texts: Any) -> Array:
+def prompt_alignments(images: Features, texts: Features) -> Array:
     """Cosine [N] of each image with its own prompt, in percent; see :func:`prompt_alignment`."""
     return _cosines(images, texts, ("images", "texts"))
 
 
-def image_alignments(generated: Any, real: Any) -> Array:
+def image_alignments(generated: Features, real: Features) -> Array:
     """Cosine [N] of each generated image with its real one, in percent: :func:`image_alignment`."""
     return _cosines(generated, real, ("generated", "real"))
 
 
-def prompt_agreement(images: Any, texts: Any, prompts: Sequence[str]) -> float:
+def prompt_agreement(images: Features, texts: Features, prompts: Sequence[str]) -> float:
     """Share of images that are nearer to their own prompt than to every other one, in percent.
 
     A prompt that shares its features with another one (cut to the same tokens, say) never wins, so
@@ -95,12 +94,12 @@ def prompt_agreement(images: Any, texts: Any, prompts: Sequence[str]) -> float:
     return 100 * right / len(one)
 
 
-def _cosines(first: Any, second: Any, names: tuple[str, str]) -> Array:
+def _cosines(first: Features, second: Features, names: tuple[str, str]) -> Array:
     one, two = _paired(first, second, names)
     return np.asarray(100 * (one * two).sum(axis=1))
 
 
-def _paired(first: Any, second: Any, names: tuple[str, str]) -> tuple[Array, Array]:
+def _paired(first: Features, second: Features, names: tuple[str, str]) -> tuple[Array, Array]:
     one, two = (
         check_features(first, names[0], min_rows=1),
         check_features(second, names[1], min_rows=1),

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crafts.core.errors import ConfigError
-from crafts.evaluation.rows import Array, check_pair
+from crafts.evaluation.rows import Array, Features, check_pair
 
 Indices = NDArray[np.int64]
 
@@ -28,7 +28,7 @@ _GATHERED = 4096  # pairs whose rows are copied side by side at a time
 _ONE_BY_ONE = 64  # rows whose neighbours may be sought by plain differences
 
 
-def prdc(real: Any, generated: Any, *, k: int = 5) -> dict[str, float]:
+def prdc(real: Features, generated: Features, *, k: int = 5) -> dict[str, float]:
     """Precision and recall (Kynkäänniemi et al. 2019), density and coverage (Naeem et al. 2020).
 
     A ball around a point reaches to its k-th neighbour in its own set, itself not counted; a point
@@ -53,7 +53,7 @@ def prdc(real: Any, generated: Any, *, k: int = 5) -> dict[str, float]:
 
 
 def prdc_at(
-    real: Any, generated: Any, *, ks: Sequence[int] = (3, 5)
+    real: Features, generated: Features, *, ks: Sequence[int] = (3, 5)
 ) -> dict[int, dict[str, float]]:
     """:func:`prdc` for several k at the cost of one.
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 
 from crafts.core.errors import ConfigError, DataError
 from crafts.evaluation.rows import (
     Array,
+    Features,
+    Generated,
+    Real,
     check_features,
     check_pair,
     require_one_width,
@@ -28,7 +31,7 @@ class Moments(NamedTuple):
     covariance: Array
 
 
-def frechet_distance(real: Any, generated: Any) -> float:
+def frechet_distance(real: Features, generated: Features) -> float:
     """Fréchet distance of the two Gaussians fitted to the sets (Heusel et al. 2017, eq. 6).
 
     ``|m1 - m2|² + tr(S1 + S2 - 2 (S1 S2)^½)`` in float64. The trace of the root is the sum of the
@@ -49,7 +52,7 @@ def frechet_distance(real: Any, generated: Any) -> float:
     return _frechet(first.mean(axis=0), _root(first), second.mean(axis=0), _root(second))
 
 
-def normalised_frechet_distance(real: Any, generated: Any) -> float:
+def normalised_frechet_distance(real: Features, generated: Features) -> float:
     """Fréchet distance of the sets with each row divided by its length; at most 4.
 
     The scale of the features no longer matters, so that values of different encoders stand on one
@@ -77,7 +80,7 @@ def frechet_is_meaningful(num: int, width: int) -> bool:
     return num >= 2 * width
 
 
-def moments(features: Any) -> Moments:
+def moments(features: Features) -> Moments:
     """Mean and unbiased covariance of features [N, D].
 
     Raises:
@@ -107,7 +110,9 @@ def frechet_from_moments(real: Moments, generated: Moments) -> float:
     return _frechet(first.mean, roots[0], second.mean, roots[1])
 
 
-def frechet_infinity(real: Any, generated: Any, *, num_points: int = 15, seed: int = 0) -> float:
+def frechet_infinity(
+    real: Features, generated: Features, *, num_points: int = 15, seed: int = 0
+) -> float:
     """FD∞: the Fréchet distance extrapolated to infinitely many generated images.
 
     Chong and Forsyth 2020: ``num_points`` sizes n, evenly spaced from max(2 D, M / 10) to M; for
@@ -151,7 +156,12 @@ def frechet_infinity(real: Any, generated: Any, *, num_points: int = 15, seed: i
 
 
 def kernel_distance(
-    real: Any, generated: Any, *, num_subsets: int = 100, subset_size: int = 1000, seed: int = 0
+    real: Features,
+    generated: Features,
+    *,
+    num_subsets: int = 100,
+    subset_size: int = 1000,
+    seed: int = 0,
 ) -> tuple[float, float]:
     """Kernel distance (KID, Bińkowski et al. 2018): unbiased MMD², kernel ``(xᵀy / D + 1)³``.
 
@@ -190,7 +200,9 @@ def kernel_distance(
     return float(np.mean(values)), float(np.std(values))
 
 
-def cmmd(real: Any, generated: Any, *, sigma: float = 10.0, scale: float = 1000.0) -> float:
+def cmmd(
+    real: Features, generated: Features, *, sigma: float = 10.0, scale: float = 1000.0
+) -> float:
     """CMMD (Jayasumana et al. 2024): MMD² with a Gaussian kernel on rows of length one, scaled.
 
     The estimator is the biased one of the paper, which counts each row with itself: never
@@ -228,7 +240,7 @@ def _frechet(mean: Array, root: Array, other_mean: Array, other_root: Array) -> 
     return float(gap @ gap + max(trace - 2 * cross, 0.0))
 
 
-def _gaussian(real: Any, width: int) -> tuple[Array, Array]:
+def _gaussian(real: Features, width: int) -> tuple[Array, Array]:
     """Mean [D] and covariance root [D, r] of features or moments of this width."""
     if isinstance(real, Moments):
         known = _check_moments(real, "real")
@@ -259,8 +271,9 @@ def _root_of(covariance: Array, name: str) -> Array:
     return np.asarray(vectors * np.sqrt(np.clip(values, 0.0, None)))
 
 
-def _check_moments(given: Any, name: str) -> Moments:
-    mean, covariance = (np.asarray(part, dtype=np.float64) for part in unmark(given, name))
+def _check_moments(given: Moments | Real | Generated, name: str) -> Moments:
+    parts = cast(Moments, unmark(given, name))  # moments may be marked like rows
+    mean, covariance = (np.asarray(part, dtype=np.float64) for part in parts)
     shapes_fit = mean.ndim == 1 and mean.size > 0 and covariance.shape == (len(mean), len(mean))
     if not shapes_fit or not np.isfinite(mean).all() or not np.isfinite(covariance).all():
         raise DataError(

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-from crafts.evaluation.rows import check_features, unit_rows
+from crafts.evaluation.rows import Features, check_features, unit_rows
 
 
-def vendi_score(features: Any) -> float:
+def vendi_score(features: Features) -> float:
     """Vendi score with the cosine kernel: the effective number of distinct rows, from 1 to N.
 
     Exponential of the entropy of the eigenvalues of K / N, K the cosines of all rows (Friedman and

@@ -125,7 +125,8 @@ def run(
     config = config.model_copy(update=dict(inputs or {}))
     sources = open_sources(config)
     found = encoder or _open_encoder(config)
-    with staging(output) as folder:
+    read = [path for path in (config.generated, config.real, config.train) if path]
+    with staging(output, "evaluate", sources=read) as folder:
         ledger = Ledger("evaluate")
         build = _builder(config, found)
         opened = open_sets(config, sources, build, ledger, encoder=found.facts)

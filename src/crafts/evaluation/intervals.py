@@ -22,9 +22,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from crafts.core.errors import ConfigError, DataError
-from crafts.evaluation.rows import Array, check_pair
+from crafts.evaluation.rows import Array, Features, check_pair
 
 LEAST_GENERATIONS = 5
 """Independent generations below which no spread is given."""
@@ -97,7 +98,7 @@ def spread(values: Sequence[float]) -> Spread:
 
 
 def group_interval(
-    values: Any,
+    values: ArrayLike,
     groups: Sequence[Any],
     *,
     level: float = 0.95,
@@ -137,8 +138,8 @@ def group_interval(
 
 def half_sample_sd(
     measure: Callable[[Array, Array], float],
-    real: Any,
-    generated: Any,
+    real: Features,
+    generated: Features,
     *,
     same_population: bool = False,
     repeats: int = 20,
@@ -198,7 +199,7 @@ def _percentiles(counts: Array, level: float) -> Array:
     return np.asarray(stats.norm.cdf([-reach, reach]))
 
 
-def _by_group(values: Any, groups: Sequence[Any]) -> tuple[Array, Array, Array]:
+def _by_group(values: ArrayLike, groups: Sequence[Any]) -> tuple[Array, Array, Array]:
     """Values [N], and their sum [G] and number [G] in each group."""
     rows, names = np.asarray(values, dtype=np.float64), np.asarray(groups)
     if rows.ndim != 1 or rows.shape != names.shape or not np.isfinite(rows).all():

@@ -30,25 +30,13 @@ report a function that opens it.
 
 from __future__ import annotations
 
-import json
-from typing import Annotated, Any, Literal
-
-from pydantic import BeforeValidator, Field
+from typing import Any, Literal
 
 from crafts.core.config import Config
+from crafts.core.results import Number, ResultFile
 from crafts.evaluation.faithfulness import Faithfulness
 
 SetName = Literal["generated", "heldout", "train"]
-
-
-def _finite(value: Any) -> Any:
-    """NaN and infinity are no results; None is."""
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value) if abs(float(value)) < float("inf") else None
-    return value
-
-
-Number = Annotated[float | None, BeforeValidator(_finite)]
 
 
 class Measured(Config):
@@ -272,7 +260,7 @@ class StainCluster(Config):
     shares: dict[SetName, float]
 
 
-class Results(Config):
+class Results(ResultFile):
     """All of ``metrics.json``.
 
     Attributes:
@@ -322,10 +310,6 @@ class Results(Config):
     faithfulness: Faithfulness | None = None
     diagnosed: Diagnosed = Diagnosed()
     diagnosis: list[dict[str, Any]] = []
-
-    def to_json(self) -> str:
-        """Text of ``metrics.json``; strict JSON."""
-        return _strict(self)
 
 
 class Pick(Config):
@@ -377,7 +361,7 @@ class Point(Config):
     y: float
 
 
-class Gallery(Config):
+class Gallery(ResultFile):
     """All of ``features/map.json``.
 
     Attributes:
@@ -390,13 +374,5 @@ class Gallery(Config):
     version: Literal[1] = 1
     picks: list[ClassPicks] = []
     nearest: list[Pair] = []
-    points: list[Point] = Field(default_factory=list)
+    points: list[Point] = []
     map_settings: dict[str, Any] = {}
-
-    def to_json(self) -> str:
-        """Text of ``features/map.json``; strict JSON."""
-        return _strict(self)
-
-
-def _strict(model: Config) -> str:
-    return json.dumps(model.model_dump(mode="json"), indent=1, ensure_ascii=False, allow_nan=False)

@@ -8,10 +8,9 @@ reversed numbers when they are passed the wrong way round. Bare arrays are taken
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from crafts.core.errors import ConfigError, DataError
 
@@ -26,20 +25,23 @@ class Real:
     as in a floor of real against real, are marked as :class:`Generated`.
     """
 
-    features: Any
+    features: ArrayLike
 
 
 @dataclass(frozen=True)
 class Generated:
     """Marks features (or moments) as those that are judged against a reference."""
 
-    features: Any
+    features: ArrayLike
 
+
+Features = ArrayLike | Real | Generated
+"""Rows of features [N, D], bare or marked."""
 
 _PLACES: dict[type, str] = {Real: "real", Generated: "generated"}
 
 
-def unmark(features: Any, name: str) -> Any:
+def unmark(features: Features, name: str) -> ArrayLike:
     """What a mark holds; anything unmarked as it is.
 
     Args:
@@ -49,9 +51,9 @@ def unmark(features: Any, name: str) -> Any:
     Raises:
         ConfigError: the mark names the other place.
     """
-    mark = _PLACES.get(type(features))
-    if mark is None:
+    if not isinstance(features, Real | Generated):
         return features
+    mark = _PLACES[type(features)]
     if name in _PLACES.values() and name != mark:
         raise ConfigError(
             f"features: {name}",
@@ -62,7 +64,7 @@ def unmark(features: Any, name: str) -> Any:
     return features.features
 
 
-def check_pair(real: Any, generated: Any) -> tuple[Array, Array]:
+def check_pair(real: Features, generated: Features) -> tuple[Array, Array]:
     """Both sets as float64 [rows, D] with one width.
 
     Raises:
@@ -90,7 +92,7 @@ def require_one_width(real: int, generated: int) -> None:
         )
 
 
-def check_features(features: Any, name: str, *, min_rows: int = 2) -> Array:
+def check_features(features: Features, name: str, *, min_rows: int = 2) -> Array:
     """A set of features as float64 [rows, D].
 
     Raises:

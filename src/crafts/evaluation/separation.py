@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from crafts.core.errors import ConfigError, DataError
-from crafts.evaluation.rows import Array, check_features
+from crafts.evaluation.rows import Array, Features, check_features
 
 Space = Literal["embedding", "tsne"]
 Labels = Sequence[Any] | NDArray[Any]
@@ -46,7 +46,9 @@ class Separation:
     of_rows: int
 
 
-def separation(features: Any, labels: Labels, *, on: Space = "embedding", seed: int = 0) -> float:
+def separation(
+    features: Features, labels: Labels, *, on: Space = "embedding", seed: int = 0
+) -> float:
     """Mean silhouette coefficient with the cosine distance, in percent (-100 to 100).
 
     Args:
@@ -65,7 +67,7 @@ def separation(features: Any, labels: Labels, *, on: Space = "embedding", seed: 
 
 
 def separation_by_class(
-    features: Any,
+    features: Features,
     labels: Labels,
     *,
     on: Space = "embedding",
@@ -96,7 +98,7 @@ def separation_by_class(
     )
 
 
-def shuffled_separation(points: Any, labels: Labels, *, seed: int = 0) -> float:
+def shuffled_separation(points: ArrayLike, labels: Labels, *, seed: int = 0) -> float:
     """Mean silhouette in percent over 20 seeded shufflings of the labels: the floor.
 
     Args:
@@ -113,7 +115,7 @@ def shuffled_separation(points: Any, labels: Labels, *, seed: int = 0) -> float:
     )
 
 
-def silhouettes(points: Any, labels: Labels) -> Array:
+def silhouettes(points: ArrayLike, labels: Labels) -> Array:
     """Silhouette coefficient [N] of each row with the cosine distance, in percent.
 
     Rousseeuw 1987: (b - a) / max(a, b), a the mean distance to the own class, b the smallest mean
@@ -145,7 +147,7 @@ def silhouettes(points: Any, labels: Labels) -> Array:
     return np.asarray(100 * values)
 
 
-def tsne_map(features: Any, *, seed: int = 0) -> NDArray[np.float32]:
+def tsne_map(features: Features, *, seed: int = 0) -> NDArray[np.float32]:
     """Two-dimensional t-SNE map [N, 2] with fixed settings.
 
     scikit-learn's, started from principal components, perplexity 30 (a third of the set where that
@@ -187,7 +189,7 @@ def stratified_rows(labels: Labels, num: int, *, seed: int = 0) -> NDArray[np.in
 
 
 def _placed(
-    features: Any, labels: Labels, on: Space, seed: int, max_rows: int
+    features: Features, labels: Labels, on: Space, seed: int, max_rows: int
 ) -> tuple[Array, NDArray[Any], int]:
     """Points in the space that was asked for, their labels, and how many rows there were."""
     points = check_features(features, "features", min_rows=3)

@@ -18,7 +18,7 @@ class Leg:
     """One stretch of an arm's training.
 
     Attributes:
-        view: what the training rows say, see :func:`crafts.experiments.views.view_rows`.
+        view: what the training rows say, see :func:`crafts.experiments.corpus.views.view_rows`.
         share: of the arm's steps.
         changes: fields of the recipe by dotted path.
     """
@@ -36,7 +36,7 @@ class Arm:
         name: short.
         says: what it does, in a few words.
         legs: stretches of training, one after the other; shares add up to 1.
-        text: text encoder that conditions, see :func:`crafts.experiments.starts.with_text`.
+        text: text encoder that conditions, see :func:`crafts.experiments.arms.starts.with_text`.
         prompts: view whose texts are its prompts.
     """
 

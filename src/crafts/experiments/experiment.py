@@ -18,21 +18,21 @@ from crafts.core import artifacts
 from crafts.core.config import dump_config
 from crafts.core.errors import ConfigError
 from crafts.core.runtime import say
+from crafts.experiments.arms.cost import StepCost, step_costs
+from crafts.experiments.arms.starts import build_base, with_text
+from crafts.experiments.arms.training import make_images, run_leg, train_second_text
 from crafts.experiments.catalogue import Arm, Experiment, Leg, load_experiment
-from crafts.experiments.cost import StepCost, step_costs
-from crafts.experiments.measures import Judge, Measures
-from crafts.experiments.results import Found, write_results
-from crafts.experiments.settings import ExperimentConfig
-from crafts.experiments.starts import build_base, with_text
-from crafts.experiments.tiles import (
+from crafts.experiments.corpus.tiles import (
     Tiles,
     encode_training,
     open_tiles,
     write_classes,
     write_view,
 )
-from crafts.experiments.training import make_images, run_leg, train_second_text
-from crafts.experiments.views import Wishes, view_rows
+from crafts.experiments.corpus.views import Wishes, view_rows
+from crafts.experiments.judging.measures import Judge, Measures
+from crafts.experiments.judging.results import Found, write_results
+from crafts.experiments.settings import ExperimentConfig
 from crafts.model.bundle import Bundle, load_bundle
 
 CONFIG, MEASURES = "experiment.yaml", "measures.json"
@@ -80,7 +80,7 @@ def run(config: ExperimentConfig, output: Path) -> artifacts.Manifest:
         _say_plan(lab)
         base = _train_base(lab)
         found = _run_arms(lab, base)
-        for line in write_results(lab.config, experiment, found, output):
+        for line in write_results(lab.config, experiment, found=found, output=output):
             print(line)
         names = ["results.json", "table.md", "montage.png", CONFIG]
         return artifacts.finish(
@@ -130,9 +130,7 @@ def _train(
     lab: Lab, leg: Leg, config: ExperimentConfig, *, start: Path, seed: int, folder: Path
 ) -> Path:
     degraded = leg.view == "figures"
-    latents = encode_training(
-        config, lab.tiles, lab.output, codec=lab.bundle.codec, degraded=degraded
-    )
+    latents = encode_training(lab.tiles, lab.output, codec=lab.bundle.codec, degraded=degraded)
     data = write_view(leg.view, latents, lab.output, lab.wishes)
     return run_leg(leg, config, start=start, data=data, seed=seed, output=folder)
 
@@ -148,7 +146,7 @@ def _run_arms(lab: Lab, base: Path) -> Found:
             done += 1
             say(f"arm {arm.name!r}, seed {seed} ({done} of {total})")
             values[arm.name].append(_run_arm(lab, arm, base, seed=seed, folder=folder))
-            files.setdefault(arm.name, _images(lab, arm.prompts, folder))
+            files.setdefault(arm.name, _images(lab, folder))
     references = lab.judge.references(files[lab.experiment.baseline.name])
     references["shared checkpoint"] = _judge_base(lab, base)
     prompts = {
@@ -173,7 +171,7 @@ def _run_arm(lab: Lab, arm: Arm, base: Path, *, seed: int, folder: Path) -> dict
     words = [str(row["text"]) for row in _said(lab, arm.prompts, lab.judge.loss_rows)]
     measures |= lab.judge.losses(model, words, seed=seed)
     counts = [lab.wishes.count_tokens(text) for text in texts]
-    training = _recorded([folder / f"leg-{n}" for n, _ in enumerate(arm.legs, 1)])
+    training = _recorded(folder / f"leg-{len(arm.legs)}")
     value = {
         "measures": measures,
         "training": training | {"prompt_tokens": sum(counts) / len(counts)},
@@ -185,7 +183,7 @@ def _run_arm(lab: Lab, arm: Arm, base: Path, *, seed: int, folder: Path) -> dict
 def _text_start(lab: Lab, arm: Arm, base: Path) -> Path:
     second = None
     if arm.text == "second":
-        encode_training(lab.config, lab.tiles, lab.output, codec=lab.bundle.codec)
+        encode_training(lab.tiles, lab.output, codec=lab.bundle.codec)
         second = train_second_text(lab.config, lab.output)
     return with_text(arm.text, base, lab.output, second=second)
 
@@ -198,7 +196,7 @@ def _judge_base(lab: Lab, base: Path) -> Measures:
     return lab.judge.measure(make_images(texts, lab.config, model=base, seed=seed, output=folder))
 
 
-def _images(lab: Lab, view: str, folder: Path) -> list[Path]:
+def _images(lab: Lab, folder: Path) -> list[Path]:
     return [
         folder / "images" / "images" / f"{number:04d}-0.png"
         for number in range(len(lab.tiles.prompts))
@@ -216,11 +214,11 @@ def _costs(lab: Lab, base: Path) -> list[StepCost]:
     return step_costs(base, tokens, batch_size=lab.config.batch_size)
 
 
-def _recorded(folders: list[Path]) -> dict[str, float]:
-    """Means over the last leg of what the losses recorded, where it did."""
+def _recorded(leg: Path) -> dict[str, float]:
+    """Means over a leg of what the losses recorded, where they did."""
     rows = [
         json.loads(line)
-        for line in (folders[-1] / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+        for line in (leg / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     ]
     found = {}
     for name in _RECORDED:

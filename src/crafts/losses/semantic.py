@@ -38,6 +38,12 @@ def mean_divergence(
 ) -> Tensor:
     """Mean over all entries of the squared difference times the weights; only ``relations`` learn.
 
+    Args:
+        relations: of the images, [B, B]; has the gradient.
+        wanted: what they should be, [B, B].
+        weights: each [B, B], multiplied with each other; None counts as ones.
+        where: names the loss in an error.
+
     Raises:
         ConfigError: the shapes differ.
     """

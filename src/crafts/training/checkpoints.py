@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from crafts.core import artifacts
 from crafts.core.errors import CraftsError, DataError
 from crafts.core.runtime import say
+from crafts.model.folders import save_tensors
 
 _ALWAYS = ("weights", "average", "optimizer")
 _OBJECTIVE = "objective"  # only of a run whose losses look across steps
@@ -63,8 +64,7 @@ def save_checkpoint(
         training = temporary / "training"
         training.mkdir()
         for name in (*_ALWAYS, *([_OBJECTIVE] if state.objective else [])):
-            tensors = {key: value.contiguous() for key, value in getattr(state, name).items()}
-            artifacts.save_tensors(tensors, training / f"{name}.safetensors")
+            save_tensors(getattr(state, name), training / f"{name}.safetensors")
         (training / "progress.json").write_text(json.dumps(asdict(state.progress)))
         inner = temporary / artifacts.MANIFEST
         extra = json.loads(inner.read_text()).get("extra", {}) if inner.exists() else {}

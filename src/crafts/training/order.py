@@ -27,7 +27,7 @@ def choice(seed: int, purpose: str, index: int, count: int) -> int:
 
 
 def normal(seed: int, purpose: str, index: int, shape: Sequence[int]) -> torch.Tensor:
-    """Standard normal noise of one sample, float32 on the CPU."""
+    """Standard normal noise of one sample, of the given shape, float32 on the CPU."""
     return torch.randn(tuple(shape), generator=generator_for(seed, purpose, index))
 
 

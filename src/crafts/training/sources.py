@@ -64,9 +64,10 @@ DataConfig = Annotated[PaintedData | ShardData | LatentData, Field(discriminator
 
 
 class ImageSource(Protocol):
-    """Images with their rows."""
+    """Images by number, with what is known of each."""
 
     rows: list[Row]
+    fingerprint: str
 
     def image(self, index: int) -> np.ndarray:
         """Image [H, W, 3], uint8."""
@@ -123,7 +124,7 @@ class CachedImages:
         return image
 
 
-def open_images(config: PaintedData | ShardData) -> PaintedSource | CachedImages:
+def open_images(config: PaintedData | ShardData) -> ImageSource:
     """The images of a recipe's ``data`` section."""
     return (
         PaintedSource(config)
@@ -145,7 +146,7 @@ class Split:
     """
 
     def __init__(self, rows: list[Row], config: Balance, seed: int) -> None:
-        sets = config.sets
+        self.rows, sets = rows, config.sets
         kept = [i for i, row in enumerate(rows) if not sets or row.get("set") in sets]
         self.train = [i for i in kept if (rows[i].get("split") or "train") == "train"]
         self.validation = [i for i in kept if rows[i].get("split") == "validation"]
@@ -164,11 +165,11 @@ class Split:
         """Row of the source that global sample ``position`` shows."""
         return self.train[self._order.row(position)]
 
-    def validation_sample(self, rows: list[Row], per_set: int) -> list[int]:
+    def validation_sample(self, *, per_set: int) -> list[int]:
         """Up to ``per_set`` validation rows of each set, evenly spread, the same at every call."""
         by_set: dict[str, list[int]] = {}
         for index in self.validation:
-            by_set.setdefault(str(rows[index].get("set", "")), []).append(index)
+            by_set.setdefault(str(self.rows[index].get("set", "")), []).append(index)
         chosen = []
         for indices in by_set.values():
             picks = np.linspace(0, len(indices) - 1, min(per_set, len(indices))).round().astype(int)
@@ -211,3 +212,28 @@ def random_crop(image: torch.Tensor, size: int, *, seed: int, position: int) -> 
 def to_tensor(image: np.ndarray) -> torch.Tensor:
     """uint8 [H, W, 3] -> float32 [3, H, W] in [-1, 1]."""
     return torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 127.5 - 1
+
+
+def place(images: torch.Tensor, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
+    """A batch [B, C, H, W] on its device, laid out as convolutions are fastest with."""
+    return images.to(device, dtype).contiguous(memory_format=torch.channels_last)
+
+
+def mean_by_set(what: str, rows: Sequence[Row], values: Sequence[float]) -> dict[str, float]:
+    """Held-out numbers of a task.
+
+    Args:
+        what: name of the number.
+        rows: N rows of the source; their ``set`` may be missing.
+        values: N numbers.
+
+    Returns:
+        The mean of each named set as ``what/set``, and the mean of the sets' means as ``what``;
+        {} without rows.
+    """
+    sets: dict[str, list[float]] = {}
+    for row, value in zip(rows, values, strict=True):
+        sets.setdefault(str(row.get("set", "")), []).append(value)
+    means = {name: sum(found) / len(found) for name, found in sets.items()}
+    named = {f"{what}/{name}": value for name, value in means.items() if name}
+    return named | ({what: sum(means.values()) / len(means)} if means else {})

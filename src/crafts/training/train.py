@@ -1,4 +1,4 @@
-"""The training stage: one loop for the autoencoder, CLIP and the denoiser.
+"""The training stage: one loop for every network.
 
 Everything random about a sample is a function of (seed, global sample index), the learning rate
 is a function of the step, and a checkpoint holds weights, average and optimizer. So a run that was
@@ -213,7 +213,7 @@ def _train(run: Run, interrupted: list[int]) -> None:
 def _start(
     config: TrainConfig, output: Path, device: torch.device, group: Processes, resume: str
 ) -> Run:
-    """Build the parts; load the newest checkpoint if there is one and it belongs to this recipe."""
+    """Build the parts; go on from the newest checkpoint, if there is one of this very recipe."""
     if config.global_batch_size % group.count:
         raise ConfigError(
             "train: global_batch_size",
@@ -231,9 +231,9 @@ def _start(
         batches=Batches(config.global_batch_size, samples_of(config, group, 0)[2], group.count),
     )
     parameters = {name: p for name, p in task.network.named_parameters() if p.requires_grad}
-    live = trained_state(task.network)
-    optimizer, progress = build_optimizer(config.optim, parameters), Progress()
-    ema = Ema(live, config.ema_decay)
+    optimizer = build_optimizer(config.optim, parameters)
+    ema = Ema(trained_state(task.network), config.ema_decay)
+    run = Run(config, output, task, task.network, optimizer, parameters, ema, Progress(), group)
     found = newest_checkpoint(output / "checkpoints")
     if found and resume == "never":
         raise ConfigError(
@@ -243,27 +243,33 @@ def _start(
             do="Use --resume auto to go on, or choose another --output.",
         )
     if found:
-        refuse_other_recipe(config, output)
-        refuse_other_inputs(task.inputs, found.inputs, output)
-        load_state(live, found.weights)
-        load_state(ema.weights, found.average)
-        load_optimizer_tensors(optimizer, parameters, found.optimizer)
-        if task.objective:
-            task.objective.load(found.objective, device)
-        progress = found.progress
-        if group.first:
-            say(f"{output}: resumed after step {progress.step}")
+        _go_on(run, found)
     group.wait()  # all have read; now the first may write
     if group.first:
         if task.objective:
             say(task.objective.describe())
-        set_aside_newer(output / "checkpoints", progress.step)
+        set_aside_newer(output / "checkpoints", run.progress.step)
         artifacts.write_bytes(output / CONFIG, dump_config(config).encode())
-    network = task.network
     if group.count > 1:
         devices = [torch.cuda.current_device()] if device.type == "cuda" else None
-        network = DistributedDataParallel(network, device_ids=devices, broadcast_buffers=False)
-    return Run(config, output, task, network, optimizer, parameters, ema, progress, group)
+        run.network = DistributedDataParallel(
+            task.network, device_ids=devices, broadcast_buffers=False
+        )
+    return run
+
+
+def _go_on(run: Run, found: State) -> None:
+    """Take weights, average, optimizer and progress from a checkpoint of this very run."""
+    refuse_other_recipe(run.config, run.output)
+    refuse_other_inputs(run.task.inputs, found.inputs, run.output)
+    load_state(trained_state(run.task.network), found.weights)
+    load_state(run.ema.weights, found.average)
+    load_optimizer_tensors(run.optimizer, run.parameters, found.optimizer)
+    if run.task.objective:
+        run.task.objective.load(found.objective, run.task.device)
+    run.progress = found.progress
+    if run.processes.first:
+        say(f"{run.output}: resumed after step {run.progress.step}")
 
 
 def _save(run: Run) -> None:

@@ -8,7 +8,10 @@ from typing import Any
 import pytest
 
 from crafts.core.config import load_config
+from crafts.model.bundle import load_bundle
+from crafts.model.control import build_control
 from crafts.model.count import Passes, count_training
+from crafts.model.denoiser import count_parameters
 from crafts.model.text import SD15_TEXT
 from crafts.training.running.estimate import describe_cost
 from crafts.training.train import TrainConfig
@@ -105,3 +108,33 @@ def test_parts_that_are_not_there_are_named_and_the_rest_is_counted(tmp_path: Pa
     write_f4_vae(tmp_path / "codec")
     whole = lines({**stage, "max_tokens": 43}, micro_batch_size=2)
     assert "not on this disk" not in whole[0] and tflop(whole) > tflop(without)
+
+
+def test_a_controlnet_is_counted_beside_its_frozen_denoiser(tiny_model: Path) -> None:
+    bundle = load_bundle(tiny_model)
+    control = build_control(
+        bundle.denoiser, kind="fluorescence", channels=("one",), widths=(4, 8, 8, 8), factor=8
+    )
+    own, frozen = count_parameters(control.module), count_parameters(bundle.denoiser)
+    stage = {"kind": "control", "control": "fluorescence", "init_from": str(tiny_model)}
+    found = lines(stage | {"widths": [4, 8, 8, 8]})
+    assert found[0] == (
+        f"control: {(own + frozen) / 1e6:.2f} M parameters, {own / 1e6:.2f} M of them trained"
+    )
+    passes = Passes(control=(1, (4, 8, 8, 8)))
+    both = count_training(tiny_model / "unet", passes)
+    alone = count_training(tiny_model / "unet", Passes())
+    assert both.trained == own and both.weights == 4 * (own + frozen) and both.ema == 4 * own
+    assert alone.forward_flops < both.forward_flops < 3 * alone.forward_flops
+    # the first half of the denoiser gets no gradient at all, the second none for its weights
+    assert both.step_flops < 3 * both.forward_flops
+    assert "memory per process" in found[2] and "hours" in found[3]
+    wide = lines(stage | {"widths": [8, 16, 32, 64]})
+    assert tflop(wide) > tflop(found)
+
+
+def test_a_controlnet_of_an_absent_model_has_the_shapes_of_sd15() -> None:
+    found = lines({"kind": "control", "init_from": "owner/name", "widths": [16, 32, 96, 256]})
+    assert "counted with the shapes of SD-1.5" in found[0]
+    # published for three channels: 361,279,120; two channels less are 2 x 16 x 9
+    assert "361.28 M of them trained" in found[0]

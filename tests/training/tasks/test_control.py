@@ -26,7 +26,7 @@ import crafts
 from crafts import cli
 from crafts.controls.masks import save_mask
 from crafts.core.artifacts import load_manifest
-from crafts.core.errors import ConfigError, DataError
+from crafts.core.errors import DataError
 from crafts.model.control import build_control, load_control
 from crafts.model.denoiser import build_denoiser
 from crafts.model.schedule import ScheduleConfig, build_schedule
@@ -36,7 +36,7 @@ from crafts.testing import FakeCodec
 from crafts.training import passes, train
 from crafts.training.tasks.control import ControlTask, SteeredNetwork
 from fixtures_model import TINY_DENOISER
-from fixtures_steering import disc_mask
+from fixtures_steering import disc_mask, write_control
 
 WIDTHS = [4, 8, 8, 8]
 
@@ -200,14 +200,29 @@ def test_the_loss_falls_and_what_comes_out_steers(recipe: dict[str, Any], tmp_pa
     again = configure(recipe, f"stage.control_from={tmp_path / 'run'}", "num_steps=1")
     train.run(again, {}, tmp_path / "more")
     assert "control_from" in load_manifest(tmp_path / "more").inputs
-    with pytest.raises(ConfigError, match="a ControlNet of kind 'nuclei'; expected 'fluorescence'"):
-        train.run(
-            configure(
-                recipe, f"stage.control_from={tmp_path / 'run'}", "stage.control=fluorescence"
-            ),
-            {},
-            tmp_path / "other",
-        )
+
+
+def test_one_of_another_kind_is_gone_on_from(recipe: dict[str, Any], tmp_path: Path) -> None:
+    """All weights but those of the layer that reads the map are those of the other kind."""
+    other = write_control(Path(recipe["stage"]["init_from"]), tmp_path / "nuclei")
+    given = (f"stage.control_from={other}", "stage.control=fluorescence", "num_steps=1")
+    # widths come from the ControlNet that is gone on from
+    task = task_of(recipe, tmp_path / "begun", *given, "stage.widths=[8, 8, 8, 16]")
+    own, source = task.control, load_control(other)
+    assert own.kind == "fluorescence" and own.channels == ("hematoxylin",)
+    before = source.module.state_dict()
+    fresh = [n for n, v in own.module.state_dict().items() if not _equal(v, before[n])]
+    reads = "controlnet_cond_embedding.conv_in"
+    assert fresh == [f"{reads}.weight", f"{reads}.bias"]
+    train.run(configure(recipe, *given), {}, tmp_path / "run")
+    made = load_manifest(tmp_path / "run/model")
+    assert made.inputs["control_from"] == source.fingerprint
+    assert source.fingerprint in (tmp_path / "run/model/README.md").read_text()
+    assert load_control(tmp_path / "run").kind == "fluorescence"
+
+
+def _equal(a: torch.Tensor, b: torch.Tensor) -> bool:
+    return a.shape == b.shape and torch.equal(a, b)
 
 
 def test_captions_of_many_lengths_give_what_each_gives_alone(

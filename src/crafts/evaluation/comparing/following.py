@@ -125,7 +125,13 @@ def shuffle_texts(wordings: Names, seed: int) -> Rows:
 
 
 def bootstrap_mean(values: NDArray[np.floating], groups: Names, *, seed: int) -> Measured:
-    """Mean over tiles, with half the width of its 95 % interval over five groups or more."""
+    """Mean over tiles, with half the width of its 95 % interval over five groups or more.
+
+    Args:
+        values: of the tiles, [N].
+        groups: patient of each tile, [N].
+        seed: of the bootstrap.
+    """
     if len(np.unique(groups)) < LEAST_GROUPS:
         return Measured(value=float(values.mean()))
     found = group_interval(values, groups.tolist(), seed=seed_from("bootstrap", seed))

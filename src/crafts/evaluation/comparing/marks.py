@@ -24,7 +24,7 @@ def find_marks(results: Results, sets: Sets, *, num_generations: int) -> list[Ma
     found = [
         *_prompts(results),
         *_statistics(results),
-        *_sets(results, sets),
+        *_sets(sets),
         *_scales(sets),
         *_numbers(results, sets, num_generations),
     ]
@@ -105,7 +105,7 @@ def _scales(sets: Sets) -> Iterator[Mark]:
         )
 
 
-def _sets(results: Results, sets: Sets) -> Iterator[Mark]:
+def _sets(sets: Sets) -> Iterator[Mark]:
     hashes = {str(row["sha256"]) for row in sets.generated.set.rows}
     for name, side in sets.named().items():
         same = len({str(row["sha256"]) for row in side.set.rows} & hashes)

@@ -48,7 +48,13 @@ def scores_without_own(rows: Array, labels: Names, groups: Names, names: Sequenc
 
 
 def shares(scores: Array, labels: Names, names: Sequence[str]) -> Array:
-    """Share of the tiles of each class (row) that look most like each class (column) [K, K]."""
+    """Share of the tiles of each class (row) that look most like each class (column) [K, K].
+
+    Args:
+        scores: of each tile for each class, [N, K].
+        labels: class of each tile, [N].
+        names: the K classes; each has a tile.
+    """
     guess = scores.argmax(axis=1)
     counts = [np.bincount(guess[labels == name], minlength=len(names)) for name in names]
     return np.stack([count / count.sum() for count in counts])

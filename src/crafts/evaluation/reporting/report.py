@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from crafts.core.artifacts import write_bytes
 from crafts.core.page import (
@@ -30,9 +30,6 @@ from crafts.evaluation.reporting.pictures import (
     map_classes,
 )
 from crafts.evaluation.reporting.verdict import compose_stats, compose_verdict, is_alarm
-
-if TYPE_CHECKING:
-    pass
 
 _STRIPS = (
     "frechet_distance kernel_distance precision_k5 recall_k5 coverage_k5 vendi prompt_alignment"

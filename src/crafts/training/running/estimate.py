@@ -8,7 +8,6 @@ from crafts.core.errors import ConfigError
 from crafts.core.runtime import pick_device
 from crafts.model.bundle import looks_like_hub_id, resolve_model
 from crafts.model.codec import KLCodecConfig, codec_folder
-from crafts.model.control import count_control
 from crafts.model.count import Cost, Countable, Passes, count_dual_encoder, count_training
 from crafts.model.denoiser import SD15_DENOISER
 from crafts.model.encoders import read_dual_encoder_config, read_text_config
@@ -48,7 +47,7 @@ def describe_cost(config: TrainConfig) -> list[str]:
     if isinstance(stage, SegmenterStage):
         return _segmenter(stage)
     if isinstance(stage, ControlStage):
-        return _control(stage)
+        return _control(config, stage)
     return _autoencoder(config, stage) if isinstance(stage, AutoencoderStage) else _clip(stage)
 
 
@@ -132,11 +131,26 @@ def _clip(stage: ClipStage) -> list[str]:
     ]
 
 
-def _control(stage: ControlStage) -> list[str]:
-    channels = len(MAP_CHANNELS[stage.control])
+def _control(config: TrainConfig, stage: ControlStage) -> list[str]:
+    """The ControlNet and the frozen denoiser; latents are encoded once, which is not counted."""
     folder = _checkpoint(stage.init_from)
-    count = count_control(folder, channels=channels, widths=stage.widths)
-    return [f"control: {count / 1e6:.2f} M parameters; its operations are not counted"]
+    cost = count_training(
+        folder / "unet" if folder else SD15_DENOISER,
+        Passes(
+            batch_size=_micro(config),
+            size=stage.crop,
+            num_tokens=CHUNK_LENGTH * stage.max_chunks,
+            checkpointing=stage.gradient_checkpointing,
+            bf16=config.precision == "bf16",
+            control=(len(MAP_CHANNELS[stage.control]), stage.widths),
+        ),
+    )
+    text = count_training(folder / "text_encoder" if folder else SD15_TEXT, Passes(frozen=True))
+    unit = f"sample with a caption of {stage.max_chunks} x {CHUNK_LENGTH} tokens"
+    lines = _lines(config, cost, unit, text.forward_flops * stage.max_chunks)
+    if not folder:
+        lines[0] += f" ({stage.init_from!r} is not on this disk: counted with the shapes of SD-1.5)"
+    return lines
 
 
 def _segmenter(stage: SegmenterStage) -> list[str]:

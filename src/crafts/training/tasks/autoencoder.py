@@ -43,7 +43,9 @@ from crafts.training.sources import (
     ShardData,
     Split,
     jitter_stains,
+    mean_by_set,
     open_images,
+    place,
     random_crop,
     to_tensor,
 )
@@ -186,9 +188,7 @@ class AutoencoderTask:
         side = images.shape[-1] // self.codec.factor
         shape = (self.codec.channels, side, side)
         return {
-            "images": images.to(self.device, self.dtype).contiguous(
-                memory_format=torch.channels_last
-            ),
+            "images": place(images, self.device, self.dtype),
             "noise": torch.stack([normal(self.seed, "latent", g, shape) for g in positions]).to(
                 self.device, self.dtype
             ),
@@ -197,27 +197,25 @@ class AutoencoderTask:
 
     def validate(self) -> dict[str, float]:
         """PSNR in dB of whole held-out tiles, per set, and the share of fine detail kept."""
-        scores: dict[str, list[float]] = {}
+        chosen = self.split.validation_sample(per_set=4)
+        scores: list[float] = []
         grains: list[float] = []
-        for index in self.split.validation_sample(self.source.rows, per_set=4):
+        for index in chosen:
             image = to_tensor(self.source.image(index))[None].to(self.device, self.dtype)
             output = self.codec.decode(self.codec.encode(image)[0]).clamp(-1, 1)
             error = ((output - image) / 2).square().mean()
             grains.append(float(laplacian_variance(output) / laplacian_variance(image)))
-            scores.setdefault(str(self.source.rows[index].get("set", "")), []).append(
-                float(-10 * torch.log10(error))
-            )
-        means = {name: sum(values) / len(values) for name, values in scores.items()}
-        if not means:
+            scores.append(float(-10 * torch.log10(error)))
+        if not chosen:
             return {}
-        return {f"psnr/{name}": value for name, value in means.items() if name} | {
-            "psnr": sum(means.values()) / len(means),
+        return {
+            **mean_by_set("psnr", [self.source.rows[index] for index in chosen], scores),
             "grain_ratio": float(torch.tensor(grains).median()),
         }
 
     def picture(self) -> Image.Image | None:
         """Held-out tiles above their reconstructions."""
-        chosen = self.split.validation_sample(self.source.rows, per_set=1)[:8]
+        chosen = self.split.validation_sample(per_set=1)[:8]
         if not chosen:
             return None
         images = [to_tensor(self.source.image(i)).to(self.device, self.dtype) for i in chosen]

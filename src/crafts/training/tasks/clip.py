@@ -36,6 +36,7 @@ from crafts.training.sources import (
     random_crop,
     to_tensor,
 )
+from crafts.training.tasks.conditioning import choose_wording
 
 
 class ClipWeights(Config):
@@ -170,10 +171,10 @@ class ClipTask:
         images = jitter_stains(images, positions, self.seed, self.stage.stain_jitter)
         grey = torch.tensor([uniform(self.seed, "grey", g) < self.stage.grey for g in positions])
         images = torch.where(grey[:, None, None, None], images.mean(1, keepdim=True), images)
-        captions = []
-        for row, g in zip(rows, positions, strict=True):
-            wordings = self._captions(row)
-            captions.append(wordings[choice(self.seed, "wording", g, len(wordings))])
+        captions = [
+            choose_wording(self.source.rows[row], seed=self.seed, position=g)
+            for row, g in zip(rows, positions, strict=True)
+        ]
         share = self.stage.language_share if self.texts else 0.0
         chosen = [g for g in positions if uniform(self.seed, "language", g) < share]
         texts = [self.texts[choice(self.seed, "text", g, len(self.texts))] for g in chosen]
@@ -207,7 +208,7 @@ class ClipTask:
 
     def validate(self) -> dict[str, float]:
         """Loss per set, and the share of held-out tiles that find the caption of their group."""
-        chosen = self.split.validation_sample(self.source.rows, per_set=24)
+        chosen = self.split.validation_sample(per_set=24)
         if not chosen:
             return {}
         firsts = {self._group(row): row for row in reversed(chosen)}

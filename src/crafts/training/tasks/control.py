@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 import torch
@@ -19,8 +19,6 @@ from crafts.controls.nuclei import NucleiMask, separate
 from crafts.core.config import Config
 from crafts.core.errors import ConfigError
 from crafts.core.runtime import say
-from crafts.data.tiles.augment import dihedral
-from crafts.losses.denoising import denoising_loss
 from crafts.model.bundle import UNKNOWN, Bundle, load_bundle
 from crafts.model.control import (
     MINI_WIDTHS,
@@ -29,6 +27,7 @@ from crafts.model.control import (
     check_control,
     load_control,
     save_control,
+    take_over,
 )
 from crafts.model.schedule import Schedule
 from crafts.sampling.control import (
@@ -39,9 +38,28 @@ from crafts.sampling.control import (
     image_map,
     render_map,
 )
-from crafts.training.order import choice, normal, uniform
-from crafts.training.sources import PaintedData, ShardData, Split, open_images, to_tensor
+from crafts.training.order import choice, uniform
+from crafts.training.sources import (
+    ImageSource,
+    PaintedData,
+    ShardData,
+    Split,
+    open_images,
+    place,
+    to_tensor,
+)
 from crafts.training.tasks.conditioning import CaptionEncoder, choose_wording
+from crafts.training.tasks.noising import (
+    CaptionDropout,
+    Crop,
+    MaxChunks,
+    MinSnrGamma,
+    denoising_errors,
+    draw_latents,
+    encode_image,
+    freeze,
+    noise_batch,
+)
 from crafts.training.tasks.parts import describe_control
 from crafts.training.tasks.pictures import tile_rows
 from crafts.training.tasks.segmenter import MaskSource, open_masks
@@ -65,29 +83,23 @@ class ControlStage(Config):
         "image in place of it, so that any H&E shards will do",
     )
     init_from: str = Field("mini", description="checkpoint folder, hub id or mini: the denoiser")
-    control_from: str | None = Field(None, description="ControlNet folder to go on from")
+    control_from: str | None = Field(
+        None, description="ControlNet folder to go on from; one of another kind reads maps anew"
+    )
     widths: tuple[int, ...] = Field(
         MINI_WIDTHS,
         min_length=1,
         max_length=6,
         description="of the layers that bring a map to the size of the latents",
     )
-    crop: int | None = Field(
-        None, gt=0, description="edge of the random crop of the latents; None: whole tiles"
-    )
-    caption_dropout: float = Field(
-        0.5, ge=0, le=1, description="share of samples that see the empty caption"
-    )
+    crop: Crop = None
+    caption_dropout: CaptionDropout = 0.5
     class_dropout: float = Field(
         0.2, ge=0, le=1, description="share of samples whose nuclei come without their classes"
     )
-    min_snr_gamma: float | None = Field(
-        5.0, gt=0, description="None: every timestep counts the same"
-    )
+    min_snr_gamma: MinSnrGamma = 5.0
     gradient_checkpointing: bool = False
-    max_chunks: int = Field(
-        1, ge=1, le=8, description="77-token chunks of a caption that are encoded"
-    )
+    max_chunks: MaxChunks = 1
     licence: str = Field(UNKNOWN, description="of the trained weights")
 
 
@@ -107,8 +119,8 @@ class SteeredNetwork(nn.Module):
 
     def per_sample(self, batch: dict[str, Tensor], *, steered: bool = True) -> Tensor:
         """Denoising loss of each sample, [B]; unsteered it is that of the denoiser alone."""
-        x0, noise, t = batch["x0"], batch["noise"], batch["t"]
-        x_t = self._schedule.add_noise(x0, noise, t)
+        t = batch["t"]
+        x_t = self._schedule.add_noise(batch["x0"], batch["noise"], t)
         # a ControlNet of diffusers knows no padding of captions: each length has its own pass
         lengths = batch["mask"].sum(1)
         order, parts = [], []
@@ -119,13 +131,7 @@ class SteeredNetwork(nn.Module):
             parts.append(self._predict(x_t[chosen], t[chosen], tokens, maps))
             order.append(chosen)
         prediction = torch.cat(parts)[torch.cat(order).argsort()]
-        return denoising_loss(
-            prediction,
-            self._schedule.target(x0, noise, t),
-            self._schedule.snr(t),
-            prediction_type=self._schedule.prediction_type,
-            min_snr_gamma=self._gamma,
-        )
+        return denoising_errors(prediction, batch, self._schedule, gamma=self._gamma)
 
     def _predict(self, x_t: Tensor, t: Tensor, tokens: Tensor, maps: Tensor | None) -> Tensor:
         added: dict[str, Any] = {}
@@ -154,15 +160,14 @@ class ControlTask:
         dtype: torch.dtype,
     ) -> None:
         self.stage, self.seed, self.device, self.dtype = stage, seed, device, dtype
-        self.source: Any = _open(stage, data)
+        self.source = _open(stage, data)
         self.rows = self.source.rows
         self.split = Split(self.rows, data, seed)
         self.bundle = load_bundle(stage.init_from)
         self.inputs = {"data": self.source.fingerprint, "init_from": self.bundle.fingerprint}
         torch.manual_seed(seed)
         self.control = self._control()
-        for part in (self.bundle.codec.module, self.bundle.text.encoder, self.bundle.denoiser):
-            part.to(device=device, dtype=dtype).requires_grad_(False)
+        freeze(self.bundle, device, dtype)
         network = self.control.module.to(device=device, dtype=dtype).requires_grad_(True)
         for part in (self.bundle.denoiser, network):
             part.to(memory_format=torch.channels_last)
@@ -183,28 +188,25 @@ class ControlTask:
         self._free = LATENT_BYTES
 
     def _control(self) -> Control:
-        """A fresh ControlNet, or the one to go on from."""
-        stage, where = self.stage, "train: stage.control_from"
+        """A fresh ControlNet, or the one to go on from, which may be of another kind."""
+        stage = self.stage
+        build = partial(
+            build_control,
+            self.bundle.denoiser,
+            kind=stage.control,
+            channels=MAP_CHANNELS[stage.control],
+            factor=self.bundle.codec.factor,
+            mapping=MAPPINGS[stage.control],
+        )
         if stage.control_from is None:
-            return build_control(
-                self.bundle.denoiser,
-                kind=stage.control,
-                channels=MAP_CHANNELS[stage.control],
-                widths=stage.widths,
-                factor=self.bundle.codec.factor,
-                mapping=MAPPINGS[stage.control],
-            )
-        control = load_control(Path(stage.control_from))
-        if control.kind != stage.control:
-            raise ConfigError(
-                where,
-                came=f"a ControlNet of kind {control.kind!r}",
-                allowed=repr(stage.control),
-                do="Choose another folder, or change stage.control.",
-            )
-        check_control(control, self.bundle, where=where)
-        self.inputs["control_from"] = control.fingerprint
-        return control
+            return build(widths=stage.widths)
+        source = load_control(Path(stage.control_from))
+        check_control(source, self.bundle, where="train: stage.control_from")
+        self.inputs["control_from"] = source.fingerprint
+        if source.kind == stage.control:
+            return source
+        say(f"a ControlNet for {source.kind} is taught {stage.control}; it reads the map anew")
+        return take_over(build(widths=source.widths), source)
 
     def _check_tiles(self) -> None:
         """Refuse tiles that cannot stand in one batch, or that the denoiser cannot halve."""
@@ -248,9 +250,7 @@ class ControlTask:
         """Latents [C, h, w] and map [K, H, W] of a sample, moved together."""
         symmetry = choice(self.seed, "symmetry", position, 8)
         mean, std = self._moments(row, symmetry)
-        latents = mean
-        if std is not None:
-            latents = mean + std * normal(self.seed, "latent", position, mean.shape)
+        latents = draw_latents(mean, std, seed=self.seed, position=position)
         cells, factor = self.stage.crop or mean.shape[-1], self.bundle.codec.factor
         top = choice(self.seed, "top", position, mean.shape[1] - cells + 1)
         left = choice(self.seed, "left", position, mean.shape[2] - cells + 1)
@@ -278,24 +278,24 @@ class ControlTask:
         return values
 
     def _read_mask(self, row: int) -> NucleiMask:
-        source: MaskSource = self.source
-        return separate(source.mask(row))
+        return separate(cast(MaskSource, self.source).mask(row))  # as _open gives for nuclei
 
-    @torch.no_grad()
     def _moments(self, row: int, symmetry: int) -> tuple[Tensor, Tensor | None]:
         """Mean and deviation (None: 0) of the latents [C, h, w] of a tile in one symmetry; kept."""
         if (row, symmetry) in self._known:
             return self._known[row, symmetry]
-        image = dihedral(to_tensor(self.source.image(row)), symmetry)[None]
-        with torch.autocast(self.device.type, enabled=False):
-            mean, std = self.bundle.codec.encode(image.to(self.device, self.dtype))
-        spread = std[0].cpu() if bool((std > 0).any()) else None
-        found = mean[0].cpu(), spread
-        size = found[0].nbytes * (1 if spread is None else 2)
+        mean, std = encode_image(
+            self.bundle,
+            self.source.image(row),
+            symmetry=symmetry,
+            device=self.device,
+            dtype=self.dtype,
+        )
+        size = mean.nbytes * (1 if std is None else 2)
         if size <= self._free:
-            self._known[row, symmetry] = found
+            self._known[row, symmetry] = mean, std
             self._free -= size
-        return found
+        return mean, std
 
     def _assemble(
         self,
@@ -305,14 +305,16 @@ class ControlTask:
         seed: int,
     ) -> dict[str, Any]:
         x0, maps = (torch.stack(part) for part in zip(*pairs, strict=True))
-        steps = self.bundle.schedule.num_timesteps
-        noise = torch.stack([normal(seed, "noise", g, x0.shape[1:]) for g in positions])
-        t = torch.tensor([choice(seed, "timestep", g, steps) for g in positions])
-        pictures = {
-            name: value.to(self.device, self.dtype).contiguous(memory_format=torch.channels_last)
-            for name, value in {"x0": x0, "noise": noise, "maps": maps}.items()
-        }
-        return pictures | {"t": t.to(self.device)} | self.captions.encode(captions)
+        noised = noise_batch(
+            x0,
+            positions,
+            seed=seed,
+            num_timesteps=self.bundle.schedule.num_timesteps,
+            device=self.device,
+            dtype=self.dtype,
+        )
+        steering = {"maps": place(maps, self.device, self.dtype)}
+        return noised | steering | self.captions.encode(captions)
 
     def _drops(self, what: Literal["caption", "class"], position: int) -> bool:
         share = {"caption": self.stage.caption_dropout, "class": self.stage.class_dropout}[what]
@@ -320,7 +322,7 @@ class ControlTask:
 
     def validate(self) -> dict[str, float]:
         """Loss of whole held-out tiles at fixed noise and timesteps, and without their maps."""
-        chosen = self.split.validation_sample(self.rows, per_set=16)
+        chosen = self.split.validation_sample(per_set=16)
         found: dict[str, list[float]] = {}
         for first in range(0, len(chosen), 16):
             part = chosen[first : first + 16]
@@ -339,7 +341,7 @@ class ControlTask:
 
     def picture(self) -> Image.Image | None:
         """Maps, real tiles, and what is generated from the maps alone."""
-        rows = self.split.validation_sample(self.rows, per_set=1) or self.split.train
+        rows = self.split.validation_sample(per_set=1) or self.split.train
         rows = rows[:PICTURED]
         maps = {str(row): self._map(row) for row in rows}
         made = steer(self.bundle, self.control, maps)
@@ -383,7 +385,7 @@ def steer(
     return [images[index] for index in range(len(draws))]
 
 
-def _open(stage: ControlStage, data: PaintedData | ShardData) -> Any:
+def _open(stage: ControlStage, data: PaintedData | ShardData) -> ImageSource:
     """Images, with their masks where nuclei control."""
     if not isinstance(data, PaintedData | ShardData):
         raise ConfigError(

@@ -17,8 +17,6 @@ from crafts.core.artifacts import fingerprint, sha256_file
 from crafts.core.config import Config
 from crafts.core.runtime import generator_for, say
 from crafts.data.loader import LatentReader
-from crafts.data.tiles.augment import dihedral
-from crafts.losses.denoising import denoising_loss
 from crafts.model.bundle import UNKNOWN, save_bundle
 from crafts.model.denoiser import DenoiserConfig, add_lora, merge_lora
 from crafts.model.encoders import identify_clip
@@ -32,17 +30,29 @@ from crafts.training.guiding.objective import (
     TextRelationOptions,
 )
 from crafts.training.guiding.strength import FixedStrength, StrengthConfig
-from crafts.training.order import choice, normal, uniform
+from crafts.training.order import choice, uniform
 from crafts.training.sources import (
     LatentData,
     PaintedData,
     ShardData,
     Split,
+    mean_by_set,
     open_images,
     random_crop,
     to_tensor,
 )
 from crafts.training.tasks.conditioning import CaptionEncoder, choose_wording
+from crafts.training.tasks.noising import (
+    CaptionDropout,
+    Crop,
+    MaxChunks,
+    MinSnrGamma,
+    denoising_errors,
+    draw_latents,
+    encode_image,
+    freeze,
+    noise_batch,
+)
 from crafts.training.tasks.parts import build_bundle, build_objective, describe
 from crafts.training.tasks.pictures import tile_rows
 
@@ -86,19 +96,11 @@ class DenoiserStage(Config):
         None, description="noise schedule in place of init_from's"
     )
     lora: LoraOptions | None = Field(None, description="train low-rank additions only")
-    crop: int | None = Field(
-        None, gt=0, description="edge of the random crop of the latents; None: whole tiles"
-    )
-    caption_dropout: float = Field(
-        0.1, ge=0, le=1, description="share of samples that see the empty caption"
-    )
-    min_snr_gamma: float | None = Field(
-        5.0, gt=0, description="None: every timestep counts the same"
-    )
+    crop: Crop = None
+    caption_dropout: CaptionDropout = 0.1
+    min_snr_gamma: MinSnrGamma = 5.0
     gradient_checkpointing: bool = False
-    max_chunks: int = Field(
-        1, ge=1, le=8, description="77-token chunks of a caption that are encoded"
-    )
+    max_chunks: MaxChunks = 1
     max_tokens: int | None = Field(
         None,
         ge=3,
@@ -175,14 +177,7 @@ class DenoiserNetwork(nn.Module):
         return x_t, prediction
 
     def _errors(self, prediction: Tensor, batch: dict[str, Tensor]) -> Tensor:
-        x0, noise, t = batch["x0"], batch["noise"], batch["t"]
-        return denoising_loss(
-            prediction,
-            self._schedule.target(x0, noise, t),
-            self._schedule.snr(t),
-            prediction_type=self._schedule.prediction_type,
-            min_snr_gamma=self._gamma,
-        )
+        return denoising_errors(prediction, batch, self._schedule, gamma=self._gamma)
 
 
 class DenoiserTask:
@@ -201,17 +196,8 @@ class DenoiserTask:
         self.stage, self.seed, self.device, self.dtype = stage, seed, device, dtype
         torch.manual_seed(seed)
         self.bundle = build_bundle(stage)
-        for part in (self.bundle.codec.module, self.bundle.text.encoder, self.bundle.denoiser):
-            part.to(device=device, dtype=dtype).requires_grad_(False)
-        unet = self.bundle.denoiser
-        unet.to(memory_format=torch.channels_last)
-        if stage.lora:
-            add_lora(unet, rank=stage.lora.rank, alpha=stage.lora.alpha)
-        else:
-            unet.requires_grad_(True)
-        if stage.gradient_checkpointing:
-            unet.enable_gradient_checkpointing()
-        unet.train()
+        freeze(self.bundle, device, dtype)
+        self._prepare_denoiser()
         self._open(data)
         self.captions = CaptionEncoder(
             self.bundle.text,
@@ -232,8 +218,20 @@ class DenoiserTask:
         if stage.weights.category and stage.category.classes:
             self.inputs["classes"] = sha256_file(Path(stage.category.classes))
         self.network = DenoiserNetwork(
-            unet, self.bundle.schedule, stage.min_snr_gamma, self.objective
+            self.bundle.denoiser, self.bundle.schedule, stage.min_snr_gamma, self.objective
         )
+
+    def _prepare_denoiser(self) -> None:
+        """Switch gradients on where the recipe trains: everywhere, or in low-rank additions."""
+        unet, lora = self.bundle.denoiser, self.stage.lora
+        unet.to(memory_format=torch.channels_last)
+        if lora:
+            add_lora(unet, rank=lora.rank, alpha=lora.alpha)
+        else:
+            unet.requires_grad_(True)
+        if self.stage.gradient_checkpointing:
+            unet.enable_gradient_checkpointing()
+        unet.train()
 
     @property
     def weights(self) -> dict[str, float]:
@@ -293,16 +291,15 @@ class DenoiserTask:
     def _assemble(
         self, x0: Tensor, captions: list[str], positions: Sequence[int], seed: int
     ) -> dict[str, Any]:
-        steps = self.bundle.schedule.num_timesteps
-        noise = torch.stack([normal(seed, "noise", g, x0.shape[1:]) for g in positions])
-        t = torch.tensor([choice(seed, "timestep", g, steps) for g in positions])
-        layout = torch.channels_last
-        return {
-            "x0": x0.to(self.device, self.dtype).contiguous(memory_format=layout),
-            "noise": noise.to(self.device, self.dtype).contiguous(memory_format=layout),
-            "t": t.to(self.device),
-            **self.captions.encode(captions),
-        }
+        noised = noise_batch(
+            x0,
+            positions,
+            seed=seed,
+            num_timesteps=self.bundle.schedule.num_timesteps,
+            device=self.device,
+            dtype=self.dtype,
+        )
+        return noised | self.captions.encode(captions)
 
     def _latents(self, row: int, position: int) -> Tensor:
         """Latents [C, h, w] of one sample, in one of the symmetries, sampled and cropped."""
@@ -312,46 +309,43 @@ class DenoiserTask:
                 row, variant, generator_for(self.seed, "latent", position)
             )
         else:
-            latents = self._encode_image(row, choice(self.seed, "variant", position, 8), position)
+            symmetry = choice(self.seed, "variant", position, 8)
+            latents = self._encode_image(row, symmetry=symmetry, position=position)
         crop = self.stage.crop
         if crop is None or crop >= latents.shape[-1]:
             return latents
         return random_crop(latents, crop, seed=self.seed, position=position)
 
-    @torch.no_grad()
-    def _encode_image(self, row: int, symmetry: int, position: int) -> Tensor:
+    def _encode_image(self, row: int, *, symmetry: int, position: int) -> Tensor:
         assert self.images is not None  # the other source is the cached latents
-        image = dihedral(to_tensor(self.images.image(row)), symmetry)[None]
-        image = image.to(self.device, self.dtype)
-        with torch.autocast(self.device.type, enabled=False):
-            mean, std = self.bundle.codec.encode(image)
-        latents = mean[0].cpu()
-        if bool((std > 0).any()):
-            latents = latents + std[0].cpu() * normal(self.seed, "latent", position, latents.shape)
-        return latents
+        mean, std = encode_image(
+            self.bundle,
+            self.images.image(row),
+            symmetry=symmetry,
+            device=self.device,
+            dtype=self.dtype,
+        )
+        return draw_latents(mean, std, seed=self.seed, position=position)
 
     def _drops(self, position: int) -> bool:
         return uniform(self.seed, "caption dropout", position) < self.stage.caption_dropout
 
     def validate(self) -> dict[str, float]:
         """Loss of whole held-out tiles per set, at fixed noise and timesteps."""
-        chosen = self.split.validation_sample(self.rows, per_set=32)
-        losses: dict[str, list[float]] = {}
+        chosen = self.split.validation_sample(per_set=32)
+        losses: list[float] = []
         for first in range(0, len(chosen), 32):
             part = chosen[first : first + 32]
             x0 = torch.stack([self._held_out_latents(row) for row in part])
             captions = [str(self.rows[row].get("text", "")) for row in part]
             batch = self._assemble(x0, captions, part, seed=0)
-            for row, loss in zip(part, self.network.per_sample(batch).tolist(), strict=True):
-                losses.setdefault(str(self.rows[row].get("set", "")), []).append(loss)
-        means = {name: sum(values) / len(values) for name, values in losses.items()}
-        named = {f"denoising/{name}": value for name, value in means.items() if name}
-        return named | ({"denoising": sum(means.values()) / len(means)} if means else {})
+            losses += self.network.per_sample(batch).tolist()
+        return mean_by_set("denoising", [self.rows[row] for row in chosen], losses)
 
     def _held_out_latents(self, row: int) -> Tensor:
         if self.latents is not None:
             return self.latents.sample(row)
-        return self._encode_image(row, 0, row)
+        return self._encode_image(row, symmetry=0, position=row)
 
     def picture(self) -> Image.Image | None:
         """One image of each fixed prompt."""
@@ -360,7 +354,7 @@ class DenoiserTask:
 
         prompts = list(self.stage.prompts)
         if not prompts:
-            chosen = self.split.validation_sample(self.rows, per_set=1)[:8] or self.split.train[:8]
+            chosen = self.split.validation_sample(per_set=1)[:8] or self.split.train[:8]
             prompts = [str(self.rows[row].get("text", "")) for row in chosen]
         preset = resolve_preset("balanced")
         draws = [Draw(prompt=p, seed=0, k=0, guidance_scale=preset.guidance_scale) for p in prompts]

@@ -127,6 +127,9 @@ def describe(
 
 def describe_control(control: Control, stage: ControlStage, inputs: dict[str, str]) -> str:
     """The card of a trained ControlNet."""
+    start = ""
+    if stage.control_from:
+        start = f"Went on from the ControlNet `{inputs.get('control_from', '')}`.\n"
     return (
         f"---\nlicense: other\nlicense_name: {control.licence}\n"
         "tags: [pathology, controlnet, crafts]\n---\n\n"
@@ -135,5 +138,5 @@ def describe_control(control: Control, stage: ControlStage, inputs: dict[str, st
         f"Maps of {len(control.channels)} channels in [0, 1]: {', '.join(control.channels)}.\n"
         f"Trained beside the denoiser of `{Path(stage.init_from).name}` "
         f"(`{control.denoiser}`); data `{inputs.get('data', '')}`. "
-        "The resolved recipe is in `manifest.json`.\n"
+        f"The resolved recipe is in `manifest.json`.\n{start}"
     )

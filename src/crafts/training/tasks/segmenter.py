@@ -31,11 +31,14 @@ from crafts.model.segmenter import (
 from crafts.training.order import choice
 from crafts.training.sources import (
     CachedImages,
+    ImageSource,
     PaintedData,
     PaintedSource,
     ShardData,
     Split,
     jitter_stains,
+    mean_by_set,
+    place,
     random_crop,
     to_tensor,
 )
@@ -89,15 +92,8 @@ class SegmenterNetworkLosses(nn.Module):
         return losses
 
 
-class MaskSource(Protocol):
-    """Images, their rows and their masks."""
-
-    rows: list[dict[str, Any]]
-    fingerprint: str
-
-    def image(self, index: int) -> np.ndarray:
-        """Image [H, W, 3], uint8."""
-        ...
+class MaskSource(ImageSource, Protocol):
+    """Images with their rows and their masks."""
 
     def mask(self, index: int) -> NucleiMask:
         """Its nuclei."""
@@ -209,9 +205,7 @@ class SegmenterTask:
         targets = torch.stack([target for _, target in crops]).to(self.device)
         images = jitter_stains(images, positions, self.seed, self.stage.stain_jitter)
         return {
-            "images": images.to(self.device, self.dtype).contiguous(
-                memory_format=torch.channels_last
-            ),
+            "images": place(images, self.device, self.dtype),
             "classes": targets[:, 0].long(),
             "distance": (targets[:, 1] / 255).to(self.dtype),
             "keys": [str(self.source.rows[self.split.row(g)]["key"]) for g in positions],
@@ -219,23 +213,18 @@ class SegmenterTask:
 
     def validate(self) -> dict[str, float]:
         """Dice of held-out tiles, per set and on average; an empty tile rightly left so has 1."""
-        scores: dict[str, list[float]] = {}
-        for row in self.split.validation_sample(self.source.rows, per_set=8):
+        chosen = self.split.validation_sample(per_set=8)
+        scores: list[float] = []
+        for row in chosen:
             found = self.segmenter(self.source.image(row)).classes > 0
             true = self.source.mask(row).classes > 0
             total = int(found.sum() + true.sum())
-            dice = 2 * int((found & true).sum()) / total if total else 1.0
-            scores.setdefault(str(self.source.rows[row].get("set", "")), []).append(dice)
-        means = {name: sum(values) / len(values) for name, values in scores.items()}
-        if not means:
-            return {}
-        return {f"dice/{name}": value for name, value in means.items() if name} | {
-            "dice": sum(means.values()) / len(means)
-        }
+            scores.append(2 * int((found & true).sum()) / total if total else 1.0)
+        return mean_by_set("dice", [self.source.rows[row] for row in chosen], scores)
 
     def picture(self) -> Image.Image | None:
         """Held-out tiles with the edges of true nuclei, above those with what was found."""
-        chosen = self.split.validation_sample(self.source.rows, per_set=2)[:12]
+        chosen = self.split.validation_sample(per_set=2)[:12]
         if not chosen:
             return None
         images = [self.source.image(row) for row in chosen]

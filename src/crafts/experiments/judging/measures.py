@@ -16,8 +16,8 @@ from crafts.evaluation import kernel_distance, prompt_agreement, prompt_alignmen
 from crafts.evaluation.alignment import unit_rows
 from crafts.evaluation.separation import separation
 from crafts.evaluation.structure import balanced_accuracy, grey_match
+from crafts.experiments.corpus.tiles import Tiles
 from crafts.experiments.settings import ExperimentConfig
-from crafts.experiments.tiles import Tiles
 from crafts.model.bundle import load_bundle
 from crafts.model.image_encoders import ImageEncoder, open_encoder
 from crafts.sampling.losses import compute_losses

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from crafts.core.errors import ConfigError
 from crafts.core.protocols import CountTokens
-from crafts.experiments.words import (
+from crafts.experiments.corpus.words import (
     Row,
     as_figure,
     captions_without,

@@ -12,12 +12,12 @@ from typing import Any
 from PIL import Image, ImageDraw, ImageFont
 
 from crafts.core import artifacts
+from crafts.experiments.arms.cost import StepCost
 from crafts.experiments.catalogue import Experiment
-from crafts.experiments.cost import StepCost
-from crafts.experiments.measures import MEASURES, Measures
-from crafts.experiments.paired import Difference, compare_arms, find, say_finding
+from crafts.experiments.corpus.tiles import Tiles
+from crafts.experiments.judging.measures import MEASURES, Measures
+from crafts.experiments.judging.paired import Difference, compare_arms, find, say_finding
 from crafts.experiments.settings import ExperimentConfig
-from crafts.experiments.tiles import Tiles
 
 _COLUMNS, _NAMES, _TITLES = 8, 130, 26
 
@@ -51,9 +51,15 @@ class Found:
 
 
 def write_results(
-    config: ExperimentConfig, experiment: Experiment, found: Found, output: Path
+    config: ExperimentConfig, experiment: Experiment, *, found: Found, output: Path
 ) -> list[str]:
     """Write table, picture and numbers.
+
+    Args:
+        config: of the experiment.
+        experiment: its question and arms.
+        found: what every arm came to.
+        output: gets ``results.json``, ``table.md`` and ``montage.png``.
 
     Returns:
         The verdicts, one plain sentence each.
@@ -77,7 +83,9 @@ def write_results(
     }
     text = json.dumps(values, indent=1, ensure_ascii=False)
     artifacts.write_bytes(output / "results.json", text.encode())
-    table = compose_table(config, experiment, found, differences, verdicts)
+    table = compose_table(
+        config, experiment, found=found, differences=differences, verdicts=verdicts
+    )
     artifacts.write_bytes(output / "table.md", table.encode())
     draw_montage(experiment, found).save(output / "montage.png")
     return verdicts
@@ -107,11 +115,20 @@ def compose_verdicts(
 def compose_table(
     config: ExperimentConfig,
     experiment: Experiment,
+    *,
     found: Found,
     differences: Mapping[str, Mapping[str, Difference]],
     verdicts: Sequence[str],
 ) -> str:
-    """The whole story as Markdown."""
+    """The whole story as Markdown.
+
+    Args:
+        config: of the experiment.
+        experiment: its question and arms.
+        found: what every arm came to.
+        differences: arm -> measure -> its difference from the baseline.
+        verdicts: of :func:`compose_verdicts`.
+    """
     tiles = found.tiles
     parts = [
         f"# {config.name}",

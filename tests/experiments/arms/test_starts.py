@@ -9,7 +9,7 @@ import torch
 
 from crafts.core.errors import ConfigError
 from crafts.experiments import configure
-from crafts.experiments.starts import bag_of_words, build_base, forget_text, with_text
+from crafts.experiments.arms.starts import bag_of_words, build_base, forget_text, with_text
 from crafts.model.bundle import load_bundle
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crafts.auditing.landmarks import (
+from crafts.auditing.matching.landmarks import (
     SCALES,
     SIDE,
     align,

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from crafts.experiments.paired import (
+from crafts.experiments.judging.paired import (
     compare_arms,
     find,
     paired_difference,

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from crafts.auditing import results as found
-from crafts.auditing.report import MAX_PAIRS, frame_source, write_report
-from crafts.auditing.verdict import compose_verdict
+from crafts.auditing.reporting.report import MAX_PAIRS, frame_source, write_report
+from crafts.auditing.reporting.verdict import compose_verdict
 from crafts.data.painter import paint_tile
 from page_checks import Page
 

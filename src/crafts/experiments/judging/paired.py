@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from crafts.experiments.measures import MEASURES
+from crafts.experiments.judging.measures import MEASURES
 
 CONFIDENCE, POWER = 0.95, 0.80
 Finding = Literal["helps", "harms", "differs", "no effect seen"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from crafts.auditing import results as found
-from crafts.auditing.verdict import ATTACKS, interval, share
+from crafts.auditing.reporting.verdict import ATTACKS, interval, share
 from crafts.core.page import Cell, Column, Row, Table, number
 
 

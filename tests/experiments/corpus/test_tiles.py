@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from crafts.core.errors import ConfigError, DataError
 from crafts.data.painter import paint_tile
 from crafts.experiments import configure
-from crafts.experiments.tiles import centre, choose_left_out, deal, degrade, open_tiles
+from crafts.experiments.corpus.tiles import centre, choose_left_out, deal, degrade, open_tiles
 
 ROWS = st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 9)), min_size=1, max_size=60).map(
     lambda pairs: [

@@ -15,7 +15,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from crafts.auditing.landmarks import SCALES, Described, Map, align, coarse_map, turn_matrix
+from crafts.auditing.matching.landmarks import (
+    SCALES,
+    Described,
+    Map,
+    align,
+    coarse_map,
+    turn_matrix,
+)
 
 _CELLS, _PROBES = 512, 2  # of the index: cells, and cells that a query looks into
 _SAMPLE = 20_000
@@ -204,7 +211,7 @@ def _whole(index: Index, suspects: Sequence[Described]) -> NDArray[np.int64]:
 
 
 def _turns(values: Map) -> list[Map]:
-    """The eight positions, in the order of :func:`crafts.auditing.landmarks.turn_matrix`."""
+    """The eight positions, in the order of :func:`turn_matrix`."""
     flipped = [values, values[::-1], values[:, ::-1], values[::-1, ::-1]]
     return [*flipped, *(one.T for one in flipped)]
 
@@ -296,6 +303,16 @@ def correlate(
     Where one half of the suspect correlates much better than the whole, that half alone counts: the
     rest may have been drawn anew. Every second pixel is looked at, which changes the result by less
     than 0.02.
+
+    Args:
+        suspect: structure map [H, W] of the tile in question.
+        source: structure map of the training tile.
+        matrix: [2, 2] and ...
+        shift: [2]: place in the source = matrix @ place in the suspect + shift, (row, column) from
+            the centres, in pixels of the maps.
+
+    Returns:
+        Correlation, -1 to 1 (0 where they do not overlap), and share of the suspect, 0 to 1.
     """
     seen, inside = align(
         source.astype(np.float32), suspect.shape, matrix=matrix, shift=shift, step=2

@@ -8,7 +8,7 @@ import pytest
 
 from crafts.captions.privacy import disallowed
 from crafts.captions.prompts import TileFields, compose
-from crafts.experiments.words import (
+from crafts.experiments.corpus.words import (
     as_figure,
     captions_without,
     compose_report,

@@ -28,9 +28,9 @@ from crafts.data import encode, pack
 from crafts.data.loader import LatentReader, ShardReader
 from crafts.data.painter import TILES_PER_PATIENT, paint_tiles
 from crafts.data.shards import INDEX, write_index
+from crafts.experiments.corpus.views import Wishes, view_rows
+from crafts.experiments.corpus.words import Row, rng_for
 from crafts.experiments.settings import PAINTED, ExperimentConfig
-from crafts.experiments.views import Wishes, view_rows
-from crafts.experiments.words import Row, rng_for
 
 _OF_SHARDS = frozenset("shard offset size suffix width height sha256 key file_name".split())
 _LEAST_PER_CLASS = 2  # training tiles that make a class worth asking for
@@ -156,13 +156,10 @@ def deal(
     return tuple(pair[0] for pair in chosen), tuple(pair[1] for pair in chosen)
 
 
-def encode_training(
-    config: ExperimentConfig, tiles: Tiles, output: Path, *, codec: Codec, degraded: bool = False
-) -> Path:
+def encode_training(tiles: Tiles, output: Path, *, codec: Codec, degraded: bool = False) -> Path:
     """Latents of the training tiles, made once; with the shards that they came from beside them.
 
     Args:
-        config: of the experiment.
         tiles: of the experiment.
         output: gets ``data/training`` and ``data/latents``; ``data/degraded`` for worse pictures.
         codec: image codec.
@@ -188,7 +185,7 @@ def write_view(view: str, latents: Path, output: Path, wishes: Wishes) -> Path:
     """A latents folder whose rows say what a view says; the latents themselves are shared.
 
     Args:
-        view: see :func:`crafts.experiments.views.view_rows`.
+        view: see :func:`crafts.experiments.corpus.views.view_rows`.
         latents: of :func:`encode_training`.
         output: of the experiment; gets ``data/views/NAME``.
         wishes: what views depend on.

@@ -1,12 +1,11 @@
-"""Our own two measures against numpy, and what a step costs."""
+"""Our own two measures against numpy."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from crafts.experiments.cost import step_costs
-from crafts.experiments.measures import _turned, likeness, relation_agreement
+from crafts.experiments.judging.measures import _turned, likeness, relation_agreement
 
 
 def unit(rng: np.random.Generator, rows: int, width: int) -> np.ndarray:
@@ -38,12 +37,3 @@ def test_shuffled_prompts_are_each_used_once_and_of_another_class(labels):
     most = max(labels.count(name) for name in labels)
     wrong = sum(labels[i] != labels[j] for i, j in enumerate(turned))
     assert wrong >= (len(labels) if 2 * most <= len(labels) else 2 * (len(labels) - most))
-
-
-def test_longer_text_keeps_more_for_the_backward_pass(tiny_model):
-    short, long, longer = step_costs(tiny_model, [10, 20, 40], batch_size=2)
-    assert (short.tokens, long.tokens) == (10, 20)
-    grown = long.saved_bytes - short.saved_bytes
-    assert grown > 0
-    assert longer.saved_bytes - long.saved_bytes == 2 * grown  # cross-attention is linear in it
-    assert short.seconds > 0

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from crafts.auditing import search as module
-from crafts.auditing.landmarks import SCALES, describe
-from crafts.auditing.search import Index, Match, build_cells, correlate, search
+from crafts.auditing.matching import search as module
+from crafts.auditing.matching.landmarks import SCALES, describe
+from crafts.auditing.matching.search import Index, Match, build_cells, correlate, search
 
 NUMBER = 16
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from crafts.core.errors import ConfigError
-from crafts.experiments.views import LEFT_OUT, Wishes, view_rows
+from crafts.experiments.corpus.views import LEFT_OUT, Wishes, view_rows
 from crafts.testing import count_words
 
 WISHES = Wishes(0.25, 0.3, ("fat",), count_words)

@@ -1,0 +1,1 @@
+"""The page of an audit: its sentences, its tables, its pictures."""

@@ -1,0 +1,107 @@
+"""Commands that make a model and draw from it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from crafts.commands.options import DryRun, Output, Overrides, done, said, shown
+
+
+def train(
+    recipe: Annotated[Path, typer.Argument(help="A recipe (YAML).", show_default=False)],
+    output: Output,
+    overrides: Overrides = [],
+    resume: Annotated[
+        Literal["auto", "never"], typer.Option(help="auto: go on from the newest checkpoint.")
+    ] = "auto",
+    dry_run: DryRun = False,
+) -> None:
+    """Train a recipe: autoencoder, CLIP, denoiser, ControlNet or segmenter.
+
+    --dry-run also counts parameters and, of denoiser and autoencoder, operations, memory and hours.
+    """
+    from crafts import api
+
+    config = api.configure("train", recipe, overrides)
+    if shown(config, dry_run):
+        for line in api.estimate(config):
+            typer.echo(f"# {line}")
+    else:
+        done(api.train(config, output, resume=resume), output)
+
+
+def generate(
+    output: Output,
+    prompt: Annotated[list[str], typer.Option(metavar="TEXT", help="A prompt; repeatable.")] = [],
+    manifest: Annotated[
+        Path | None,
+        typer.Option(
+            help="csv, jsonl, parquet: id,prompt[,negative_prompt,seed,num_images,guidance_scale,"
+            "nuclei,fluorescence]"
+        ),
+    ] = None,
+    model: Annotated[
+        str, typer.Option(help="mini, a folder, or a hub id in the diffusers layout.")
+    ] = "mini",
+    num_images: Annotated[int | None, typer.Option(help="Images per prompt.")] = None,
+    seed: Annotated[int | None, typer.Option(help="The same seed gives the same images.")] = None,
+    preset: Annotated[
+        Literal["fast", "balanced", "paper"] | None,
+        typer.Option(help="Sampler, steps and guidance together."),
+    ] = None,
+    num_steps: Annotated[
+        int | None, typer.Option(help="Sampler steps, instead of the preset's.")
+    ] = None,
+    guidance_scale: Annotated[
+        float | None, typer.Option(help="1.0 is off; instead of the preset's.")
+    ] = None,
+    negative_prompt: Annotated[str | None, typer.Option(help="What to steer away from.")] = None,
+    size: Annotated[
+        str | None, typer.Option(metavar="PX|WxH", help="In pixels; the model's own size.")
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Images at once; changes speed, not images.")
+    ] = None,
+    control: Annotated[
+        list[str],
+        typer.Option(
+            metavar="KIND=IMAGE",
+            help="nuclei=MASK or fluorescence=IMAGE decides where nuclei are, nuclei=sample:colon "
+            "invents them for each image; repeatable. "
+            "IMAGE@0.8,0-0.7: weight 0.8, in the first 70 % of the steps.",
+        ),
+    ] = [],
+    shard: Annotated[
+        str | None, typer.Option(metavar="K/N", help="Make the k-th of n shares.")
+    ] = None,
+    keep: Annotated[
+        int | None, typer.Option(help="Images a prompt that pass the quality gate, until N.")
+    ] = None,
+    overrides: Overrides = [],
+    dry_run: DryRun = False,
+) -> None:
+    """Synthetic tiles from prompts, each with its provenance."""
+    from crafts import api
+
+    given = {
+        "prompts": prompt or None,
+        "manifest": manifest,
+        "model": model,
+        "num_images": num_images,
+        "seed": seed,
+        "preset": preset,
+        "num_steps": num_steps,
+        "guidance_scale": guidance_scale,
+        "negative_prompt": negative_prompt,
+        "size": size,
+        "batch_size": batch_size,
+        "control": control or None,
+        "shard": shard,
+        "keep": keep,
+    }
+    config = api.configure("generate", said(given), overrides)
+    if not shown(config, dry_run):
+        done(api.generate(config, output), output)

@@ -1,0 +1,1 @@
+"""From an arm's images to measures, from measures to differences between arms and a verdict."""

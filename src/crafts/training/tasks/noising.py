@@ -1,0 +1,124 @@
+"""What the tasks share that train on noised latents: options, latents, draws, and the loss."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from crafts.data.tiles.augment import dihedral
+from crafts.losses.denoising import denoising_loss
+from crafts.model.bundle import Bundle
+from crafts.model.schedule import Schedule
+from crafts.training.order import choice, normal
+from crafts.training.sources import place, to_tensor
+
+Crop = Annotated[
+    int | None,
+    Field(gt=0, description="edge of the random crop of the latents; None: whole tiles"),
+]
+CaptionDropout = Annotated[
+    float, Field(ge=0, le=1, description="share of samples that see the empty caption")
+]
+MinSnrGamma = Annotated[
+    float | None, Field(gt=0, description="None: every timestep counts the same")
+]
+MaxChunks = Annotated[
+    int, Field(ge=1, le=8, description="77-token chunks of a caption that are encoded")
+]
+
+
+def freeze(bundle: Bundle, device: torch.device, dtype: torch.dtype) -> None:
+    """Move codec, text encoder and denoiser, in place, and switch their gradients off."""
+    for part in (bundle.codec.module, bundle.text.encoder, bundle.denoiser):
+        part.to(device=device, dtype=dtype).requires_grad_(False)
+
+
+@torch.no_grad()
+def encode_image(
+    bundle: Bundle,
+    image: np.ndarray,
+    *,
+    symmetry: int,
+    device: torch.device,
+    dtype: torch.dtype,
+) -> tuple[Tensor, Tensor | None]:
+    """Latents of one image in one of its eight symmetries, in the codec's full precision.
+
+    Args:
+        bundle: whose codec encodes.
+        image: uint8 [H, W, 3].
+        symmetry: 0 to 7, see :func:`crafts.data.tiles.augment.dihedral`.
+        device: where the codec lies.
+        dtype: of the codec.
+
+    Returns:
+        Mean and deviation [C, h, w] on the CPU; no deviation where it is zero.
+    """
+    pixels = dihedral(to_tensor(image), symmetry)[None].to(device, dtype)
+    with torch.autocast(device.type, enabled=False):
+        mean, std = bundle.codec.encode(pixels)
+    return mean[0].cpu(), std[0].cpu() if bool((std > 0).any()) else None
+
+
+def draw_latents(mean: Tensor, std: Tensor | None, *, seed: int, position: int) -> Tensor:
+    """Latents [C, h, w] drawn for global sample ``position``."""
+    if std is None:
+        return mean
+    return mean + std * normal(seed, "latent", position, mean.shape)
+
+
+def noise_batch(
+    x0: Tensor,
+    positions: Sequence[int],
+    *,
+    seed: int,
+    num_timesteps: int,
+    device: torch.device,
+    dtype: torch.dtype,
+) -> dict[str, Tensor]:
+    """Clean latents with the noise and the timestep of each global sample.
+
+    Args:
+        x0: clean latents [B, C, h, w].
+        positions: B global sample indices, which decide the draws.
+        seed: of the run.
+        num_timesteps: of the schedule.
+        device: of the batch.
+        dtype: of its latents.
+
+    Returns:
+        ``x0`` and ``noise`` [B, C, h, w], ``t`` [B].
+    """
+    noise = torch.stack([normal(seed, "noise", g, x0.shape[1:]) for g in positions])
+    t = torch.tensor([choice(seed, "timestep", g, num_timesteps) for g in positions])
+    return {
+        "x0": place(x0, device, dtype),
+        "noise": place(noise, device, dtype),
+        "t": t.to(device),
+    }
+
+
+def denoising_errors(
+    prediction: Tensor, batch: dict[str, Tensor], schedule: Schedule, *, gamma: float | None
+) -> Tensor:
+    """Denoising loss of each sample, [B].
+
+    Args:
+        prediction: of the denoiser, [B, C, h, w].
+        batch: ``x0``, ``noise`` and ``t``.
+        schedule: by which the batch was noised.
+        gamma: of the min-SNR weights; None: every timestep counts the same.
+    """
+    x0, noise, t = batch["x0"], batch["noise"], batch["t"]
+    return denoising_loss(
+        prediction,
+        schedule.target(x0, noise, t),
+        schedule.snr(t),
+        prediction_type=schedule.prediction_type,
+        min_snr_gamma=gamma,
+    )
