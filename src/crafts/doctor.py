@@ -48,7 +48,7 @@ EXTRAS = {
         "tifffile>=2025.1",
         "tiffslide>=2.5",
     ),
-    "dicom": ("pydicom>=3.0", "wsidicom>=0.25"),
+    "dicom": ("pydicom>=3.0",),
     "llm": ("openai>=2",),
     "serve": ("fastapi>=0.115", "uvicorn>=0.32"),
     "dist": ("ray[data]>=2.50",),
@@ -58,7 +58,7 @@ EXTRAS = {
 }
 EXTRAS_SERVE = {
     "slides": "whole-slide images",
-    "dicom": "DICOM in and out",
+    "dicom": "DICOM slides that OpenSlide does not take",
     "llm": "report summaries by a language model",
     "serve": "the server and the reader study",
     "dist": "bulk work on many machines",

@@ -98,7 +98,7 @@ def make_codec() -> type[PoolingCodec]:
     return PoolingCodec
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Real tiles and texts beside the repository; tests that want them are skipped without."""
     folder = Path(__file__).parents[3] / "shared/data"

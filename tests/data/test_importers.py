@@ -17,17 +17,16 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from crafts.core.errors import ConfigError, DataError
-from crafts.core.records import Ledger
-from crafts.data.importers import Columns, clean_key, iter_samples, list_items
+from crafts.data.importers import Columns, clean_key, list_items, load_item
 from crafts.data.listing.tables import parse_fields, parse_mpp
-from crafts.data.tiles.images import RefusedImageError, check_image, decode_rgb
+from crafts.data.tiles.images import MAX_PIXELS, RefusedImageError, check_image, decode_rgb
 
 
-def collect(source: Path, columns: Columns | None = None, **options):
-    ledger = Ledger("test")
-    samples = list(iter_samples(source, ledger, columns, **options))
-    assert ledger.num_used + len(ledger.rejects) == ledger.num_listed
-    return samples, {row["item"]: row["reason"] for row in ledger.rejects}
+def collect(source: Path, columns: Columns | None = None, max_pixels: int = MAX_PIXELS):
+    """Samples of a source, and the reason for each item that gives none."""
+    found = [(item, load_item(item, max_pixels)) for item in list_items(source, columns)]
+    rejects = {item.name: one for item, one in found if isinstance(one, str)}
+    return [one.sample for _, one in found if not isinstance(one, str)], rejects
 
 
 def save(mode: str, form: str = "PNG", **options) -> bytes:

@@ -20,7 +20,7 @@ from crafts.core.artifacts import fingerprint, sha256_bytes, sha256_file, verify
 from crafts.core.config import load_config
 from crafts.core.errors import ConfigError, DataError, RetryError
 from crafts.data.loader import ShardReader
-from crafts.data.pack import PackConfig, read_splits, run
+from crafts.data.pack import PackConfig, run
 from crafts.data.painter import paint_tile
 from killed_runs import finish_after_kills
 
@@ -289,29 +289,6 @@ def test_tiles_without_split_among_others_are_rejected(tiles, tmp_path):
     manifest = run(PackConfig(), tiles, tmp_path / "out")
     assert manifest.counts["rejected"] == 1
     assert "no split, while other tiles" in (tmp_path / "out/rejects.jsonl").read_text()
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("", "columns none"),
-        ("a,b\n1,2\n", "columns"),
-        ("patient,split\n,train\n", "no patient and no key"),
-        ("patient,split\np,maybe\n", "row 1: split 'maybe'"),
-        ("patient,split\np,train\np,test\n", "row 2: patient 'p' in two splits"),
-        ("patient,split\np\n", "row 1: split ''"),
-    ],
-)
-def test_unusable_splits_files_are_refused(tmp_path, text, message):
-    path = tmp_path / "splits.csv"
-    path.write_text(text)
-    with pytest.raises(DataError, match=message):
-        read_splits(path)
-
-
-def test_a_missing_splits_file_is_refused(tmp_path):
-    with pytest.raises(DataError, match="unreadable"):
-        read_splits(tmp_path / "gone.csv")
 
 
 def test_packing_shards_again_names_their_fingerprint(packed, tmp_path):

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crafts.core.errors import DataError
-from crafts.data.splits import SPLITS, assign_splits, check_splits
+from crafts.data.splits import SPLITS, assign_splits, check_splits, read_splits
 
 strata = st.dictionaries(
     st.sampled_from("abcd"),
@@ -60,3 +60,26 @@ def test_a_patient_in_two_splits_is_named():
 
 def test_rows_without_patient_or_split_say_nothing():
     check_splits([{"patient": "p", "split": "train"}, {"patient": "p"}, {"split": "heldout"}])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "columns none"),
+        ("a,b\n1,2\n", "columns"),
+        ("patient,split\n,train\n", "no patient and no key"),
+        ("patient,split\np,maybe\n", "row 1: split 'maybe'"),
+        ("patient,split\np,train\np,test\n", "row 2: patient 'p' in two splits"),
+        ("patient,split\np\n", "row 1: split ''"),
+    ],
+)
+def test_unusable_splits_files_are_refused(tmp_path, text, message):
+    path = tmp_path / "splits.csv"
+    path.write_text(text)
+    with pytest.raises(DataError, match=message):
+        read_splits(path)
+
+
+def test_a_missing_splits_file_is_refused(tmp_path):
+    with pytest.raises(DataError, match="unreadable"):
+        read_splits(tmp_path / "gone.csv")

@@ -115,7 +115,7 @@ def run(
     ledger = Ledger("encode")
     chosen = _choose(shards, config, ledger)
     ledger.check(config.max_reject_fraction)
-    with staging(output) as folder:
+    with staging(output, "encode", sources=[inputs]) as folder:
         ledger.write(folder / "rejects.jsonl")
         _write_arrays(folder, shards, chosen, config, codec, old, device)
         return finish(

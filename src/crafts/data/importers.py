@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 
 from crafts.core.errors import ConfigError, DataError
 from crafts.core.protocols import LoadMask
-from crafts.core.records import Ledger, Sample
+from crafts.core.records import Sample
 from crafts.data.listing.tables import (
     IMAGE_COLUMNS,
     MASK_COLUMNS,
@@ -86,32 +86,6 @@ class Loaded:
 def clean_key(text: str) -> str:
     """A key that tar readers cannot misread: letters, digits and ``_-+=,@``, all else is ``_``."""
     return _UNSAFE.sub("_", text) or "_"
-
-
-def iter_samples(
-    source: Path, ledger: Ledger, columns: Columns | None = None, *, max_pixels: int = MAX_PIXELS
-) -> Iterator[Sample]:
-    """All usable tiles of a source, sorted by key; the ledger accounts for every listed one.
-
-    Args:
-        source: folder or table or tar; see :func:`list_items`.
-        ledger: counts what is listed, used and rejected.
-        columns: names of columns in tables.
-        max_pixels: largest width x height of an image.
-
-    Raises:
-        ConfigError: the source does not exist, or a named column is missing.
-        DataError: the layout is not recognised, or two tiles would get the same key.
-    """
-    items = list_items(source, columns)
-    ledger.listed(len(items))
-    for item in items:
-        found = load_item(item, max_pixels)
-        if isinstance(found, str):
-            ledger.reject(item.name, found)
-        else:
-            ledger.use(item.name)
-            yield found.sample
 
 
 def list_items(source: Path, columns: Columns | None = None) -> list[Item]:

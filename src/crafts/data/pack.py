@@ -29,7 +29,6 @@ from crafts.core.errors import ConfigError, DataError, RetryError
 from crafts.core.protocols import CountTokens, LoadMask
 from crafts.core.records import Ledger
 from crafts.core.runtime import end_with_parent, say
-from crafts.core.tables import read_columns
 from crafts.data.cleaning.card import count_reasons, write_card
 from crafts.data.corpus import CleanConfig, clean_items
 from crafts.data.importers import (
@@ -37,12 +36,10 @@ from crafts.data.importers import (
     Item,
     Loaded,
     all_stay_jpeg,
-    clean_key,
     list_items,
     load_item,
 )
-from crafts.data.listing.corpora import Kind, import_corpus, list_corpus, write_requests
-from crafts.data.listing.tables import SPLIT_NAMES
+from crafts.data.listing.corpora import Kind, list_corpus, write_requests
 from crafts.data.listing.tcga import load_studies
 from crafts.data.shards import (
     INDEX,
@@ -52,7 +49,7 @@ from crafts.data.shards import (
     write_index,
     write_shards,
 )
-from crafts.data.splits import assign_splits, check_splits
+from crafts.data.splits import assign_splits, check_splits, read_splits
 from crafts.data.tiles.images import MAX_PIXELS
 
 _PANELS = ".panels"  # folder of what cleaning cut; gone before the end
@@ -143,7 +140,7 @@ def run(
     items = _list_source(config, inputs)
     source = fingerprint(inputs) if (inputs / MANIFEST).is_file() else ""
     ledger, dropped = Ledger("pack"), Ledger("clean")
-    with staging(output) as folder:
+    with staging(output, "pack", sources=[inputs, *([splits] if splits else [])]) as folder:
         items = _cleaned(items, config, dropped, folder / _PANELS)
         items = assign_item_splits(items, config, splits)
         plan = plan_columns(rename_reserved(item.fields) for item in items)
@@ -238,40 +235,6 @@ def assign_item_splits(
     ]
     check_splits([item.fields for item in assigned if not item.fault])
     return assigned
-
-
-def read_splits(path: Path) -> tuple[str, dict[str, str]]:
-    """Read a splits file.
-
-    Returns:
-        "patient" or "key", and the split of each.
-
-    Raises:
-        DataError: missing file or columns, an unknown split, or one name with two splits.
-    """
-    columns = {"split": ("split",), "patient": ("patient",), "key": ("key",)}
-    rows = read_columns(path, columns, _bad_splits, optional=("patient", "key"))
-    column = next((name for name in ("patient", "key") if any(row[name] for _, row in rows)), "")
-    if not column:
-        raise _bad_splits(str(path), "no patient and no key")
-    table: dict[str, str] = {}
-    for where, row in rows:
-        split = SPLIT_NAMES.get(row["split"].lower())
-        if split is None:
-            raise _bad_splits(where, f"split {row['split']!r}")
-        name = clean_key(row[column]) if column == "key" else row[column]
-        if table.setdefault(name, split) != split:
-            raise _bad_splits(where, f"{column} {name!r} in two splits")
-    return column, table
-
-
-def _bad_splits(where: str, came: str) -> DataError:
-    return DataError(
-        where,
-        came=came,
-        allowed="columns patient (or key) and split; splits train, validation, heldout",
-        do="Correct the splits file.",
-    )
 
 
 def _by_fractions(items: Sequence[Item], config: PackConfig) -> list[str]:
@@ -378,7 +341,7 @@ def _settle(
     """Check the ledger and add what cleaning dropped.
 
     A run that fails here leaves its rejects beside the output, and of PathGen the list of tiles
-    that have to be cut from slides.
+    that are still to be cut from slides.
     """
     try:
         if ledger.num_listed:
@@ -392,8 +355,8 @@ def _settle(
         say(f"pack: rejects written to {path}")
         if config.corpus == "pathgen":
             path = output.parent / f"{output.name}.requests.csv"
-            write_requests(import_corpus("pathgen", inputs, Ledger("requests")), path)
-            say(f"pack: tiles to be cut from slides: {path} (crafts tile --coordinates FILE)")
+            number = write_requests(inputs, path)
+            say(f"pack: {number} tiles to be cut from slides: {path} (crafts tile --coordinates)")
         raise
 
 

@@ -5,8 +5,12 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
 from crafts.core.errors import DataError
+from crafts.core.tables import read_columns
+from crafts.data.importers import clean_key
+from crafts.data.listing.tables import SPLIT_NAMES
 
 SPLITS = ("train", "validation", "heldout")
 
@@ -69,6 +73,40 @@ def check_splits(
                 allowed="one split per patient",
                 do="Move all tiles of this patient into one split.",
             )
+
+
+def read_splits(path: Path) -> tuple[str, dict[str, str]]:
+    """Read a splits file.
+
+    Returns:
+        "patient" or "key", and the split of each.
+
+    Raises:
+        DataError: missing file or columns, an unknown split, or one name with two splits.
+    """
+    columns = {"split": ("split",), "patient": ("patient",), "key": ("key",)}
+    rows = read_columns(path, columns, _bad_splits, optional=("patient", "key"))
+    column = next((name for name in ("patient", "key") if any(row[name] for _, row in rows)), "")
+    if not column:
+        raise _bad_splits(str(path), "no patient and no key")
+    table: dict[str, str] = {}
+    for where, row in rows:
+        split = SPLIT_NAMES.get(row["split"].lower())
+        if split is None:
+            raise _bad_splits(where, f"split {row['split']!r}")
+        name = clean_key(row[column]) if column == "key" else row[column]
+        if table.setdefault(name, split) != split:
+            raise _bad_splits(where, f"{column} {name!r} in two splits")
+    return column, table
+
+
+def _bad_splits(where: str, came: str) -> DataError:
+    return DataError(
+        where,
+        came=came,
+        allowed="columns patient (or key) and split; splits train, validation, heldout",
+        do="Correct the splits file.",
+    )
 
 
 def _targets(count: int, heldout: float, validation: float, min_heldout: int) -> dict[str, float]:

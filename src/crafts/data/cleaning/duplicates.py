@@ -21,7 +21,6 @@ from PIL import Image
 Pixels = NDArray[np.uint8]
 T = TypeVar("T", bound=np.generic)
 
-NUM_BITS = 256
 _GRID = 16  # frequencies an axis
 _EDGE = 64  # px; the picture that is transformed
 _THUMB = 8  # px; the colour picture that is compared

@@ -139,11 +139,11 @@ def list_corpus(
     return sorted(items, key=lambda item: (item.key, item.name))
 
 
-def write_requests(rows: Iterable[Row], path: Path) -> int:
-    """Write what has to be cut from slides, for ``crafts tile --coordinates``.
+def write_requests(source: Path, path: Path) -> int:
+    """Write which tiles of PathGen are still to be cut, for ``crafts tile --coordinates``.
 
     Args:
-        rows: of :func:`import_corpus`; those that have an image, or no position, are left out.
+        source: its list, or the folder that holds it; tiles that lie there are left out.
         path: csv with the columns :data:`REQUEST_COLUMNS`; positions and size are in pixels of
             level 0.
 
@@ -151,12 +151,19 @@ def write_requests(rows: Iterable[Row], path: Path) -> int:
         Number of tiles to cut.
 
     Raises:
+        ConfigError: ``source`` does not exist.
+        DataError: a list that is no such corpus.
         RetryError: the disk is full.
     """
+    index = index_images(source if source.is_dir() else source.parent)
+    wanted = [
+        row
+        for row in import_corpus("pathgen", source, Ledger("requests"))
+        if index.keys().isdisjoint(_variants(_tile_names(row["slide"], row["x"], row["y"])))
+    ]
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, REQUEST_COLUMNS, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
-    wanted = [row for row in rows if "file_name" not in row and "x" in row]
     writer.writerows(wanted)
     write_bytes(path, buffer.getvalue().encode())
     return len(wanted)
@@ -245,9 +252,13 @@ def _pathgen_pair(name: str, row: Mapping[str, Any], label: _Label) -> _Pair:
     known = label(patient)[0] if patient else {}
     fields = {"patient": patient, "slide": slide, "x": x, "y": y, "size": PATHGEN_SIZE, "level": 0}
     fields |= {key: row[key] for key in ("file_id",) if row.get(key)}
-    # as its authors' code, other tools, and `crafts tile` call the tile of a position
-    names = (f"{slide}_{x}_{y}", f"{slide}/{x}_{y}", f"{slide}/x{x:07d}-y{y:07d}")
-    return _Pair(name, names, text.strip(), {k: v for k, v in fields.items() if v != ""} | known)
+    fields = {k: v for k, v in fields.items() if v != ""} | known
+    return _Pair(name, _tile_names(slide, x, y), text.strip(), fields)
+
+
+def _tile_names(slide: str, x: int, y: int) -> tuple[str, ...]:
+    """As its authors' code, other tools, and ``crafts tile`` call the tile of a position."""
+    return f"{slide}_{x}_{y}", f"{slide}/{x}_{y}", f"{slide}/x{x:07d}-y{y:07d}"
 
 
 def _read_quilt(source: Path, label: _Label) -> Iterator[_Pair]:
