@@ -4,10 +4,10 @@
 
 Needs the development tools (``pip install -e ".[dev]"``). Prints, at 20, 35, 50 and 154 tokens of
 the shipped tokenizer (special tokens included): the share of summaries within the budget, the share
-that keep the diagnosis, planted identifiers and words of instructions that survive, statements that
-the report does not support, and how often a field of the report is found again in the summary. With
-``--reports`` the summaries of a folder at 35 tokens are printed. A thousand reports take about a
-minute on one core. Exits 1 where a bound is not held.
+that keep the diagnosis with its side, planted identifiers and words of instructions that survive,
+statements that the report does not support, and how often a field of the report is found again in
+the summary. With ``--reports`` the summaries of a folder at 35 tokens are printed. A thousand
+reports take about a minute on one core. Exits 1 where a bound is not held.
 """
 
 from __future__ import annotations
@@ -77,9 +77,8 @@ def main() -> int:
 def print_budget(read: list[Read], summaries: list[str], tokens: int, count: CountTokens) -> bool:
     tally: Counter[str] = Counter()
     for (report, scrubbed, fields), summary in zip(read, summaries, strict=True):
-        diagnosis = extract_fields(summary).diagnosis
         tally["within"] += bool(summary) and count(summary) <= tokens
-        tally["kept"] += diagnosis is not None and diagnosis.value == report.truth["diagnosis"]
+        tally["kept"] += keeps_diagnosis(report, summary)
         tally["planted"] += bool(surviving(report, summary))
         tally["injected"] += bool(INJECTED_WORDS.search(summary))
         tally["unclean"] += bool(disallowed(summary))
@@ -93,6 +92,14 @@ def print_budget(read: list[Read], summaries: list[str], tokens: int, count: Cou
     )
     faults = tally["planted"] + tally["injected"] + tally["unclean"]
     return not faults and tally["within"] == number and tally["kept"] >= MIN_KEPT * number
+
+
+def keeps_diagnosis(report: Painted, summary: str) -> bool:
+    """Whether the painted diagnosis stands in a summary, with its side, and is read there."""
+    found = extract_fields(summary).diagnosis
+    wanted = report.truth["diagnosis"], report.truth.get("laterality", "")
+    words = all(word in summary.lower() for word in wanted)
+    return words and found is not None and found.value == report.truth["diagnosis"]
 
 
 def surviving(report: Painted, summary: str) -> list[str]:

@@ -184,6 +184,9 @@ def test_summaries_that_identify_are_not_used(tiles, summaries, tmp_path):
         ("/etc/passwd", "no path of an image within the folder"),
         ("", "no path of an image within the folder"),
         ("tiles/S1/0.png", "listed before"),
+        ("./tiles//S1/0.png", "listed before"),
+        ("./metadata.csv", "no path of an image within the folder"),
+        ("rejects.jsonl", "no path of an image within the folder"),
         ("tiles/none.png", "no such file"),
     ],
 )
@@ -194,6 +197,31 @@ def test_bad_rows_are_rejected(tiles, summaries, tmp_path, name, reason):
     manifest = run(CaptionConfig(**LOOSE), Sources(tiles, summaries), output, count_tokens=count)
     assert manifest.counts["listed"] == 6
     assert rejects_of(output)[name or "row 6"] == reason
+
+
+def test_scores_of_tiles_with_one_name_need_a_slide(tiles, tmp_path):
+    table = tmp_path / "t.csv"
+    table.write_text("slide,file_name,tumor\nS1,0.png,0.9\nS2,0.png,0.1\n")
+    config = CaptionConfig(**LOOSE, kinds=("tumor",))
+    run(config, Sources(tiles, None, table), tmp_path / "out", count_tokens=count)
+    said = {row["file_name"]: row["text"] for row in rows_of(tmp_path / "out")}
+    assert said["tiles/S1/0.png"].startswith("high tumor")
+    assert said["tiles/S2/0.png"].startswith("low tumor")
+    assert len(said) == 2
+    table.write_text("file_name,tumor\n0.png,0.9\n")
+    with pytest.raises(DataError, match=r"'0.png', which names tiles/S1/0.png and tiles/S2/0.png"):
+        run(config, Sources(tiles, None, table), tmp_path / "o", count_tokens=count)
+
+
+def test_a_place_that_is_no_number_is_no_place(tiles, tmp_path):
+    text = (tiles / "metadata.csv").read_text().replace("S1,P1,64", "S1,P1,nan")
+    (tiles / "metadata.csv").write_text(text)
+    square = {"type": "Polygon", "coordinates": [[[0, 0], [64, 0], [64, 64], [0, 64]]]}
+    feature = {"geometry": square, "properties": {"classification": {"name": "Tumor"}}}
+    (tmp_path / "S1.geojson").write_text(json.dumps({"features": [feature]}))
+    config = CaptionConfig(**LOOSE, kinds=("tumor",))
+    run(config, Sources(tiles, None, tmp_path / "S1.geojson"), tmp_path / "o", count_tokens=count)
+    assert rejects_of(tmp_path / "o")["tiles/S1/1.png"] == "no score of tumor"
 
 
 def test_a_slide_names_its_report_before_the_patient_does():
@@ -236,6 +264,12 @@ def test_errors_name_what_to_do(tiles, summaries, tmp_path):
     summaries.write_text(summaries.read_text() * 2)
     with pytest.raises(DataError, match="two rows of report 'P1'"):
         run(CaptionConfig(), Sources(tiles, summaries), tmp_path / "o", count_tokens=count)
+    summaries.write_bytes(b'{"report_id": "\xff", "summary": ""}')
+    with pytest.raises(DataError, match="line 1: no row of summaries"):
+        run(CaptionConfig(), Sources(tiles, summaries), tmp_path / "o", count_tokens=count)
+    (tiles / "metadata.csv").write_bytes(b"file_name\n\xe9.png\n")
+    with pytest.raises(DataError, match="unreadable .*; expected a csv in UTF-8"):
+        run(CaptionConfig(compute=True), Sources(tiles), tmp_path / "o", count_tokens=count)
     (tiles / "metadata.csv").write_text("name\na.png\n")
     with pytest.raises(DataError, match="a column file_name"):
         run(CaptionConfig(compute=True), Sources(tiles), tmp_path / "o", count_tokens=count)

@@ -140,6 +140,40 @@ def test_what_tells_of_tissue_stays(text):
     assert scrub(text).removed == {}
 
 
+# formatting, a form or a name stands around the negation, and what is left must not affirm
+DENIED = {
+    "Breast: **No** carcinoma identified.": "Breast: No carcinoma identified.",
+    "Breast: <b>No</b> carcinoma identified.": "Breast: No carcinoma identified.",
+    "Breast: <no> carcinoma identified. Size 2 cm.": "Size 2 cm.",
+    "Colon: {no} carcinoma identified. Size 2 cm.": "Size 2 cm.",
+    "[no patient date] carcinoma. Size 2 cm.": "Size 2 cm.",
+    "Called to Dr. Smith No carcinoma identified.": "No carcinoma identified.",
+    "Physician: J Smith No carcinoma seen Comment: benign": "No carcinoma seen Comment: benign",
+    "Diagnosis by **NAME** carcinoma. Size 2 cm.": "Diagnosis carcinoma. Size 2 cm.",
+}
+
+
+@pytest.mark.parametrize(("text", "left"), DENIED.items())
+def test_what_is_denied_is_never_affirmed(text, left):
+    assert scrub(text).text == left
+    assert disallowed(left) == ()
+
+
+@pytest.mark.parametrize(
+    "date",
+    [
+        "March nineteen eighty-four",
+        "the fourteenth of March, nineteen eighty-four",
+        "the first day of may two thousand and three",
+        "nineteen ninety nine",
+        "May the third",
+    ],
+)
+def test_dates_in_words_go(date):
+    assert scrub(f"Carcinoma of {date}.").text == "Carcinoma."
+    assert scrub("Nineteen of twenty lymph nodes.").text == "Nineteen of twenty lymph nodes."
+
+
 @pytest.mark.parametrize("word", ["no", "not", "without", "negative for", "free of"])
 @pytest.mark.parametrize("label", ["G. ", "Qui ", "#2 ", "Dr. Smith: ", "KXQ "])
 def test_a_removed_neighbour_never_takes_a_negation_along(word, label):
@@ -194,7 +228,7 @@ def test_hostile_text_takes_no_time(text):
 
 
 def test_the_scrubber_knows_no_list_of_names():
-    parts = ("cleaning", "identifiers", "instructions", "quantities")
+    parts = ("cleaning", "identifiers", "instructions", "markup", "marks", "quantities")
     for name in ("privacy", "vocabulary", *(f"scrubbing.{part}" for part in parts)):
         module = sys.modules[f"crafts.captions.{name}"]
         assert "faker" not in open(module.__file__, encoding="utf-8").read().lower()

@@ -1,6 +1,7 @@
 """Reports: every layout, every encoding, and nothing lost between listed and used."""
 
 import json
+import os
 
 import pytest
 from hypothesis import given, settings
@@ -68,7 +69,7 @@ def test_broken_lines_cost_only_themselves(tmp_path):
     assert found[1].text == "Bladder é."
     assert list(rejected.values()) == [
         "a line that is no JSON", "a line that is no JSON object", "no text", "no text",
-        "text that is no valid Unicode", "no id",
+        "text or id that is no valid Unicode", "no id",
     ]  # fmt: skip
 
 
@@ -89,6 +90,49 @@ def test_what_cannot_be_used_is_named_with_its_reason(tmp_path, monkeypatch):
         "e.txt": "longer than 100 characters",
         "f.txt": "longer than 100 characters",
     }
+
+
+def test_a_quote_that_is_never_closed_joins_no_two_patients(tmp_path):
+    (tmp_path / "r.csv").write_text('id,text\na,"Lung.\nb,"Skin."\nc,"Liver."\n')
+    found, rejected = read(tmp_path / "r.csv")
+    assert [(report.report_id, report.text) for report in found] == [("c", "Liver.")]
+    assert [reason.split(" (")[0] for reason in rejected.values()] == ["a broken row"]
+
+
+def test_what_no_file_can_name_is_refused(tmp_path):
+    number = "9" * 5000
+    lines = ['{"id": "\\ud800", "text": "x"}', f'{{"id": {number}, "text": "x"}}']
+    (tmp_path / "r.jsonl").write_text("\n".join(lines))
+    assert read(tmp_path / "r.jsonl")[1] == {
+        "r.jsonl:1": "text or id that is no valid Unicode",
+        "r.jsonl:2": "a line that is no JSON",
+    }
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "a.txt").write_text(TEXT)
+    with open(os.fsencode(folder) + b"/b\xff.txt", "w") as file:
+        file.write(TEXT)
+    found, rejected = read(folder)
+    assert len(found) == 1
+    assert rejected == {"b?.txt": "a name that is no UTF-8; rename the file"}
+
+
+def test_a_table_of_something_else_costs_itself_only(tmp_path):
+    (tmp_path / "a.txt").write_text(TEXT)
+    (tmp_path / "clinical.csv").write_text("case,stage\n1,2\n")
+    found, rejected = read(tmp_path)
+    assert [report.report_id for report in found] == ["a"]
+    assert "case, stage; expected a column of texts" in rejected["clinical.csv"]
+
+
+def test_no_message_repeats_a_report(tmp_path):
+    (tmp_path / "r.csv").write_text(f"a,{'x' * 20} Smith has a carcinoma\n")
+    with pytest.raises(DataError) as error:
+        read(tmp_path / "r.csv")
+    assert "carcinoma" not in str(error.value) and "columns: a, xxx" in str(error.value)
+    (tmp_path / "r.csv").write_text("x" * 4_000_001)
+    with pytest.raises(DataError, match="no header"):
+        read(tmp_path / "r.csv")
 
 
 def test_an_id_is_used_once(tmp_path):

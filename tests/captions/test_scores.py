@@ -156,6 +156,13 @@ def test_cover_agrees_with_area():
         ("a.geojson", "{", "no GeoJSON"),
         ("a.geojson", '{"features": [{"geometry": null}]}', "no GeoJSON"),
         ("a.csv", "file_name,tumor\n", "no score"),
+        ("a.csv", "file_name,tumor\na.png,0.1\na.png,0.2\n", "row 2: other scores of 'a.png'"),
+        ("a.geojson", '{"features": [[1]]}', "no GeoJSON"),
+        (
+            "a.geojson",
+            '{"features": [{"geometry": {"type": "Polygon", "coordinates": [[]]}}]}',
+            "no GeoJSON",
+        ),
     ],
 )
 def test_bad_files_are_named(tmp_path, name, text, came):

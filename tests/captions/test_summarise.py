@@ -95,6 +95,13 @@ def test_negation_side_and_order_are_kept():
     )
 
 
+def test_a_grade_that_is_denied_is_not_said():
+    scrubbed = scrub("Colon: tubular adenoma. No high-grade dysplasia or carcinoma.")
+    fields = extract_fields(scrubbed.traced)
+    summary = extract_summary(scrubbed.text, fields, tokens=35, count=count)
+    assert summary == "Tubular adenoma, colon. No dysplasia."
+
+
 def test_a_question_stays_a_question():
     scrubbed = scrub("CLINICAL DIAGNOSIS: Suspicious for osteosarcoma of the femur.")
     fields = extract_fields(scrubbed.traced)
@@ -209,6 +216,32 @@ def test_too_many_rejects_leave_the_old_output_and_the_reasons(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "reports", "s.jsonl", "s.manifest.json", "s.rejects.jsonl",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "known"),
+    [
+        ("Breast: pas de carcinome. Absence de carcinome infiltrant.", "3 of its 8"),
+        ("Mamma links: kein Nachweis von Nekrosen, Karzinom G2.", "3 of its 7"),
+    ],
+)
+def test_another_language_is_refused_and_not_half_understood(tmp_path, text, known):
+    (tmp_path / "r.txt").write_text(text)
+    with pytest.raises(DataError, match=f"hardly English: {known} words are known"):
+        run(SummariseConfig(), tmp_path / "r.txt", tmp_path / "s.jsonl", count_tokens=count)
+    (tmp_path / "r.txt").write_text("Carcinoma ductale invasivum mammae sinistrae G3.")
+    run(SummariseConfig(), tmp_path / "r.txt", tmp_path / "s.jsonl", count_tokens=count)
+
+
+def test_a_run_that_was_killed_before_its_manifest_goes_on(tmp_path):
+    reports = write_reports(tmp_path / "reports")
+    output, manifest = tmp_path / "s.jsonl", tmp_path / "s.manifest.json"
+    config = SummariseConfig(max_reject_fraction=0.9)
+    run(config, reports, output, count_tokens=count)
+    before = manifest.read_bytes()
+    manifest.unlink()
+    run(config, reports, output, count_tokens=count)
+    assert manifest.read_bytes() == before
 
 
 def test_someone_elses_file_is_not_replaced(tmp_path):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 from scipy import ndimage
 
 from crafts.data.painter import paint_tile
-from crafts.slides.quality import GateConfig, find_fault, measure_sharpness
+from crafts.slides.quality import GateConfig, find_fault, has_filler, measure_sharpness
 
 GLANDS = paint_tile(seed=0, index=0, size=256, classes=("glands",)).image
 
@@ -61,6 +63,19 @@ def test_sharpness_is_the_variance_of_the_laplacian():
     stained = (high - low > high // 20)[1:-1, 1:-1]
     assert measure_sharpness(GLANDS) == pytest.approx(edges[stained].var())
     assert measure_sharpness(np.full((64, 64, 3), 240, np.uint8)) is None
+
+
+@pytest.mark.parametrize("size", [128, 250])
+def test_what_a_decoder_fills_in_is_seen(size):
+    picture, buffer = Image.fromarray(GLANDS[:size, :size]), io.BytesIO()
+    picture.save(buffer, "JPEG", quality=90)
+    data = buffer.getvalue()
+    for kept, expected in ((1.0, False), (0.7, True), (0.3, True)):
+        cut = data[: int(kept * (len(data) - 2))] + b"\xff\xd9"  # its end comes too early
+        with Image.open(io.BytesIO(cut)) as image:
+            assert has_filler(np.asarray(image)) == expected
+    flat = np.full((size, size, 3), 128, np.uint8)
+    assert has_filler(flat) and not has_filler(flat - 1) and not has_filler(flat[:12])
 
 
 def test_real_pen_marks_are_found_and_real_tissue_is_not(root):

@@ -117,6 +117,30 @@ def test_an_ome_tiff_of_16_bits_is_read_as_channels(tmp_path):
     assert np.array_equal(found, values[:, 50:250, 100:250].transpose(1, 2, 0))
 
 
+@pytest.mark.parametrize("reader", ["openslide", "tiffslide"])
+def test_a_colour_ome_tiff_says_its_size_in_its_xml(tmp_path, reader):
+    values = np.random.default_rng(0).integers(0, 256, (300, 400, 3), np.uint8)
+    size = {"axes": "YXS", "PhysicalSizeX": 250, "PhysicalSizeXUnit": "nm", "PhysicalSizeY": 0.25}
+    path = tmp_path / "a.ome.tif"
+    tifffile.imwrite(path, values, photometric="rgb", tile=(128, 128), metadata=size)
+    with open_slide(path, reader=reader) as slide:
+        assert (slide.resolution.x, slide.resolution.source) == (0.25, "ome.PhysicalSizeX")
+
+
+def test_a_plain_image_keeps_its_depth_and_its_holes(tmp_path):
+    deep = np.full((64, 64), 20_000, np.uint16)
+    Image.fromarray(deep).save(tmp_path / "deep.png", dpi=(50_800, 50_800))
+    with pytest.raises(SlideReadError, match="grey of more than 8 bits; save it as TIFF"):
+        open_slide(tmp_path / "deep.png")
+    pixels = np.full((64, 64, 4), 90, np.uint8)
+    pixels[:, 32:, 3] = 0
+    Image.fromarray(pixels).save(tmp_path / "cut.png", dpi=(50_800, 50_800))
+    with open_slide(tmp_path / "cut.png") as slide:
+        region = slide.read(16, 0, 0, width=32, height=10)
+    assert region.unscanned == 0.5
+    assert (region.pixels[:, :16] == 90).all() and (region.pixels[:, 16:] == 255).all()
+
+
 @pytest.mark.parametrize("suffix", ["png", "jpg", "tif"])
 def test_plain_images_with_their_dots_per_inch(tmp_path, suffix):
     pixels = np.random.default_rng(0).integers(0, 256, (90, 120, 3), np.uint8)

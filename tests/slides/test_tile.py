@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 
 import numpy as np
 import pytest
@@ -256,17 +257,68 @@ def test_nothing_usable_is_an_error(tmp_path, config):
         run(config(), tmp_path / "a.svs", tmp_path / "out")
 
 
-def test_a_slide_of_glass_is_used_and_has_no_tile(tmp_path, config):
-    paint_slide(tmp_path / "a.tif", side=512, levels=1, radius=(0.0001, 0.0002))
-    manifest = run(config(), tmp_path / "a.tif", tmp_path / "out")
-    assert manifest.counts["slides_used"] == 1 and manifest.counts["used"] == 0
+GLASS = {"side": 512, "levels": 1, "radius": (0.0001, 0.0002)}
+
+
+def test_a_slide_of_glass_is_used_and_has_no_tile(tmp_path, config, capfd):
+    slides = tmp_path / "slides"
+    slides.mkdir()
+    paint_slide(slides / "a.tif", **GLASS)
+    paint_slide(slides / "b.tif", side=512, levels=1)
+    manifest = run(config(), slides, tmp_path / "out")
+    assert manifest.counts["slides_used"] == 2 and manifest.counts["used"] > 0
     found = read_coordinates(tmp_path / "out" / "trident" / "a_patches.h5")
     assert found.coords.shape == (0, 2)
+    assert "a: 0 tiles (1 slides done): no tissue found" in capfd.readouterr().err
+
+
+def test_a_run_without_a_tile_is_an_error_and_a_shard_without_one_is_none(tmp_path, config):
+    slides = tmp_path / "slides"
+    slides.mkdir()
+    paint_slide(slides / "a.tif", **GLASS)
+    with pytest.raises(
+        DataError, match=r"no tile on 1 slides \(no tissue found\); expected at least"
+    ):
+        run(config(), slides, tmp_path / "out")
+    with pytest.raises(DataError, match="smaller than one tile"):
+        run(config(size=1024), slides, tmp_path / "large")
+    paint_slide(slides / "b.tif", side=512, levels=1)
+    manifest = run(config(shard="1/2"), slides, tmp_path / "shard")
+    assert manifest.counts["slides_used"] == 1 and manifest.counts["used"] == 0
+
+
+def test_an_output_among_the_slides_is_not_tiled(tmp_path, config):
+    paint_slide(tmp_path / "a.tif", side=512, levels=1)
+    for _ in range(2):
+        manifest = run(config(), tmp_path, tmp_path / "out")
+        assert manifest.counts["slides_listed"] == 1 and manifest.counts["used"] > 0
+
+
+def test_rows_that_name_no_slide_or_several_are_told(painted, tmp_path, config, capfd):
+    for number, name in enumerate(("one", "two")):
+        (tmp_path / "slides" / name).mkdir(parents=True)
+        paint_slide(tmp_path / "slides" / name / "a.tif", side=512, levels=1, seed=number)
+    (tmp_path / "mpp.csv").write_text("slide,mpp\na.svs,0.5\na,0.5\n")
+    run(config(mpp_csv=tmp_path / "mpp.csv"), tmp_path / "slides", tmp_path / "out")
+    said = capfd.readouterr().err
+    assert "mpp.csv: 1 of 2 rows name no slide, the first 'a.svs'" in said
+    assert "mpp.csv: 1 of 2 rows name more than one slide, the first 'a'" in said
+
+
+def test_a_path_that_is_no_text_costs_that_slide_only(tmp_path, config):
+    slides = tmp_path / "slides"
+    slides.mkdir()
+    paint_slide(slides / "a.tif", side=512, levels=1)
+    (slides / "b.tif").write_bytes((slides / "a.tif").read_bytes())
+    os.rename(slides / "b.tif", os.fsencode(slides) + b"/b\xff.tif")
+    run(config(), slides, tmp_path / "out")
+    (reject,) = [row for row in rejects_of(tmp_path / "out") if " " not in row["item"]]
+    assert reject["item"] == "b_" and "a path that is no UTF-8" in reject["reason"]
 
 
 def test_a_slide_coarser_than_the_tiles_is_refused(tmp_path, config):
     paint_slide(tmp_path / "a.tif", side=512, mpp=1.0, levels=1)
-    with pytest.raises(DataError, match="1 microns per pixel, coarser than the 0.5 of the tiles"):
+    with pytest.raises(DataError, match="coarser than the 0.5 of the tiles; take a larger --mpp"):
         run(config(), tmp_path / "a.tif", tmp_path / "out")
 
 

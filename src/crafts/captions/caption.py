@@ -8,10 +8,12 @@ look at the scores, or the unconditional branch never sees the tiles of one leve
 from __future__ import annotations
 
 import csv
+import math
 import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -41,6 +43,8 @@ METADATA = "metadata.csv"
 READ_KINDS: tuple[Kind, ...] = ("tumor", "til")
 COMPUTED_KINDS: tuple[Kind, ...] = ("til", "stroma", "fat")
 _OWN = ("report_id", "caption_tokens")
+_TABLES = (METADATA, MANIFEST, "rejects.jsonl")  # the output has its own
+_MAX_FIELD = 4_000_000  # characters
 _SAY_EVERY = 10_000
 
 
@@ -105,6 +109,8 @@ class _Work:
     reports: Reports | None
     scores: ScoreTable | None
     kinds: tuple[str, ...]
+    claimed: dict[str, str]
+    """Name in the table of scores -> the tile that has it."""
 
 
 def run(
@@ -121,13 +127,15 @@ def run(
         count_tokens: tokens of a text by the tokenizer that ``config`` names.
 
     Raises:
-        ConfigError: a path is wrong, or there is nothing to make captions of.
+        ConfigError: a path is wrong, there is nothing to make captions of, or ``output`` holds an
+            input or what another stage made.
         DataError: unusable tables, no usable tile, or too many rejected ones.
         RetryError: the disk is full.
     """
     work = _prepare(config, inputs, count_tokens)
     ledger = Ledger("caption")
-    with staging(output) as folder:
+    read = [path for path in (inputs.tiles, inputs.summaries, inputs.scores) if path]
+    with staging(output, "caption", sources=read) as folder:
         _write_tiles(work, inputs.tiles, folder, ledger)
         ledger.write(folder / "rejects.jsonl")
         try:
@@ -169,7 +177,7 @@ def _prepare(config: CaptionConfig, inputs: Sources, count: CountTokens) -> _Wor
 
         table = load_scores(inputs.scores)
     default = (READ_KINDS if table else ()) or (COMPUTED_KINDS if config.compute else ())
-    return _Work(config, count, reports, table, config.kinds or default)
+    return _Work(config, count, reports, table, config.kinds or default, {})
 
 
 # ---- tiles -----------------------------------------------------------------------------------
@@ -177,6 +185,7 @@ def _prepare(config: CaptionConfig, inputs: Sources, count: CountTokens) -> _Wor
 
 def _write_tiles(work: _Work, source: Path, folder: Path, ledger: Ledger) -> None:
     with (
+        _readable(source / METADATA),
         (source / METADATA).open(encoding="utf-8-sig", newline="") as listing,
         (folder / METADATA).open("w", encoding="utf-8", newline="") as table,
     ):
@@ -223,20 +232,35 @@ def _header(source: Path, names: Sequence[str]) -> list[str]:
 def _rows(reader: csv.DictReader[str], source: Path, ledger: Ledger) -> Iterator[dict[str, str]]:
     """Rows of the listing; those without a usable file name are rejected here."""
     seen: set[str] = set()
+    csv.field_size_limit(_MAX_FIELD)
     for number, raw in enumerate(reader, 1):
         ledger.listed()
         row = {name: value or "" for name, value in raw.items() if isinstance(name, str)}
         name = row["file_name"]
         path = Path(name)
-        if not name or path.is_absolute() or ".." in path.parts or name in (METADATA, MANIFEST):
+        if not name or path.is_absolute() or ".." in path.parts or path.as_posix() in _TABLES:
             ledger.reject(name or f"row {number}", "no path of an image within the folder")
-        elif name in seen:
+        elif path.as_posix() in seen:
             ledger.reject(name, "listed before")
         elif not (source / path).is_file():
             ledger.reject(name, "no such file")
         else:
-            seen.add(name)
+            seen.add(path.as_posix())
             yield row
+
+
+@contextmanager
+def _readable(table: Path) -> Iterator[None]:
+    """Turn what csv raises on other encodings and endless fields into a DataError."""
+    try:
+        yield
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(
+            str(table),
+            came=f"unreadable ({error})",
+            allowed="a csv in UTF-8",
+            do="Save the table as UTF-8 again.",
+        ) from None
 
 
 def _caption(work: _Work, row: Mapping[str, str], image: Path) -> dict[str, Any] | str:
@@ -304,13 +328,24 @@ def _scores(work: _Work, row: Mapping[str, str], image: Path) -> dict[str, float
     if work.scores is not None:
         name = row["file_name"]
         names = [name, Path(name).name, Path(name).stem, row.get("key", "")]
-        scores = work.scores.of(names, row.get("slide", ""), _box(row))
+        slide = row.get("slide", "")
+        key = work.scores.key_of(names, slide)
+        if key and (other := work.claimed.setdefault(key, name)) != name:
+            raise DataError(
+                "caption: scores",
+                came=f"{key!r}, which names {other} and {name}",
+                allowed="a name of one tile",
+                do="Add a column slide to the scores, or write names with their folders.",
+            )
+        scores = work.scores.of(names, slide, _box(row))
     wanting = any(kind not in scores for kind in work.kinds)
     # fluorescence has no dyes that absorb: what is computed of it would be invented
     if work.config.compute and wanting and row.get("imaging") != "fluorescence":
-        computed = _compute(image, row.get("mpp", ""))
-        if isinstance(computed, str):
-            return computed
+        from crafts.captions.scoring.estimates import estimate_file
+
+        computed = estimate_file(image, row.get("mpp", ""))
+        if computed is None:
+            return "an image that does not open"
         scores = computed | scores
     return {kind: scores[kind] for kind in KINDS if kind in scores}
 
@@ -321,25 +356,8 @@ def _box(row: Mapping[str, str]) -> Box | None:
         x, y, extent = (float(row[name]) for name in ("x", "y", "extent"))
     except (KeyError, ValueError):
         return None
-    return Box(x, y, x + extent, y + extent) if extent > 0 else None
-
-
-def _compute(image: Path, mpp: str) -> dict[str, float] | str:
-    import numpy as np
-    from PIL import Image
-
-    from crafts.captions.scoring.estimates import estimate_scores
-
-    try:
-        with Image.open(image) as opened:
-            pixels = np.asarray(opened.convert("RGB"))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
-        return "an image that does not open"
-    try:
-        size = float(mpp)
-    except ValueError:
-        size = 0.0
-    return estimate_scores(pixels, size if size > 0 else None)
+    known = all(map(math.isfinite, (x, y, extent))) and extent > 0
+    return Box(x, y, x + extent, y + extent) if known else None
 
 
 def _place(work: _Work, row: Mapping[str, str], source: Path, folder: Path) -> str:

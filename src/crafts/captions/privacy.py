@@ -23,8 +23,14 @@ from crafts.captions.scrubbing.cleaning import (
     iter_sentences,
     tidy_spaces,
 )
-from crafts.captions.scrubbing.identifiers import PATTERNS, find_names, is_shouted
+from crafts.captions.scrubbing.identifiers import (
+    PATTERNS,
+    PROTECTED,
+    find_names,
+    is_shouted,
+)
 from crafts.captions.scrubbing.instructions import find_instructions
+from crafts.captions.scrubbing.marks import find_marks
 from crafts.captions.scrubbing.quantities import find_quantities
 from crafts.captions.vocabulary import load_lexicon
 
@@ -58,8 +64,12 @@ def scrub(report: str | TracedText) -> Scrubbed:
     traced = clean(report) if isinstance(report, str) else report
     traced = traced.replace(_LABELS, " ")
     removed: Counter[str] = Counter()
-    for find in (_find_marks, find_instructions, _find_patterns, find_names):
-        spans = _merge(find(traced.text))
+    # marks before instructions: <PATIENT> is a mark, no tag
+    for find in (find_marks, find_instructions, _find_patterns, find_names):
+        spans = find(traced.text)
+        if find in (find_marks, find_instructions):
+            spans = _with_what_they_deny(traced.text, spans)
+        spans = _merge(spans)
         removed.update(kind for _, _, kind in spans)
         traced = traced.edit([(start, end, _gap(kind)) for start, end, kind in spans])
     traced, count = _apply_allow_list(traced)
@@ -79,7 +89,7 @@ def disallowed(text: str) -> tuple[str, ...]:
     For checking what somebody else wrote, such as the answer of a language model.
     """
     found: list[tuple[int, int, str]] = []
-    for find in (find_instructions, _find_patterns, find_names):
+    for find in (find_marks, find_instructions, _find_patterns, find_names):
         found += find(text)
     found += [(*match.span(), "word") for match in _FOREIGN.finditer(text)]
     found += [(start, end, "word") for start, end in _refused(text)]
@@ -100,9 +110,16 @@ def _gap(kind: str) -> str:
     return GAP if kind in ("name", "place", "address", "mark") else HOLE
 
 
-def _find_marks(text: str) -> list[tuple[int, int, str]]:
-    # before instructions: <PATIENT> is a mark, no tag
-    return [(m.start(), m.end(), "mark") for m in PATTERNS[0].pattern.finditer(text)]
+def _with_what_they_deny(
+    text: str, spans: list[tuple[int, int, str]]
+) -> list[tuple[int, int, str]]:
+    """Spans that hold a negation take their sentences along: "<no> carcinoma" must not affirm."""
+    found = list(spans)
+    for first, last, kind in spans:
+        if _NEGATION.search(text, first, last):
+            sentences = iter_sentences(text)
+            found += [(a, b, kind) for a, b in sentences if a < last and first < b]
+    return found
 
 
 def _find_patterns(text: str) -> list[tuple[int, int, str]]:
@@ -256,7 +273,7 @@ def _joins_a_name(text: str, tokens: list[_Token], index: int, shouted: bool) ->
     written = text[token.start : token.end]
     if not written[0].isupper():
         return False
-    if token.word in _PROTECTED:
+    if token.word in PROTECTED:
         return False
     may_be = token.word in load_lexicon().also_names
     if not shouted:
@@ -270,12 +287,6 @@ def _joins_a_name(text: str, tokens: list[_Token], index: int, shouted: bool) ->
         if near and not other.kept and _was_a_name(text, other, beside_term=token.kind == "term"):
             return True
     return False
-
-
-_PROTECTED = frozenset(
-    "no not none without negative positive free absent present left right".split()
-)
-"""Words whose loss would turn a finding into its opposite; only a name pattern removes them."""
 
 
 def _was_a_name(text: str, token: _Token, *, beside_term: bool) -> bool:

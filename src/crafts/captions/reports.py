@@ -112,7 +112,10 @@ def _iter_folder(folder: Path) -> Iterator[_Entry]:
         relative = file.relative_to(folder)
         if not any(part.startswith(".") for part in relative.parts):
             found = True
-            yield from _iter_file(file, relative.as_posix())
+            try:
+                yield from _iter_file(file, relative.as_posix())
+            except DataError as error:  # one table of something else among a thousand reports
+                yield _Entry(relative.as_posix(), relative.as_posix(), fault=str(error))
     if not found:
         raise DataError(
             str(folder),
@@ -145,6 +148,10 @@ def _iter_entries(path: Path) -> Iterator[_Entry]:
 
 def _iter_file(file: Path, name: str) -> Iterator[_Entry]:
     suffix = file.suffix.lower()
+    if not _is_unicode(name):
+        name = name.encode("utf-8", "replace").decode()
+        yield _Entry(name, name, fault="a name that is no UTF-8; rename the file")
+        return
     try:
         if suffix in TEXT_SUFFIXES:
             yield _read_text(file, name)
@@ -189,8 +196,14 @@ def decode(data: bytes) -> str | None:
 def _iter_csv(file: Path, name: str) -> Iterator[_Entry]:
     csv.field_size_limit(4 * MAX_CHARACTERS)
     with file.open(encoding=_encoding_of(file), errors="replace", newline="") as handle:
-        reader = csv.DictReader(handle, delimiter="\t" if file.suffix.lower() == ".tsv" else ",")
-        columns = _columns(reader.fieldnames or (), name)
+        # strict: a quote that is never closed would make one report of two patients'
+        delimiter = "\t" if file.suffix.lower() == ".tsv" else ","
+        reader = csv.DictReader(handle, delimiter=delimiter, strict=True)
+        try:
+            header = reader.fieldnames or ()
+        except csv.Error:
+            header = ()
+        columns = _columns(header, name)
         rows = iter(reader)
         for number in _count_from(1):
             source = f"{name}:{number}"
@@ -219,7 +232,7 @@ def _iter_jsonl(file: Path, name: str) -> Iterator[_Entry]:
             text = decode(line)
             try:
                 row = json.loads(text or "")
-            except (json.JSONDecodeError, RecursionError):
+            except (ValueError, RecursionError):  # a number of 5,000 digits is a ValueError, too
                 yield _Entry(source, source, fault="a line that is no JSON")
                 continue
             if not isinstance(row, dict):
@@ -234,12 +247,10 @@ def _entry(row: Mapping[Any, Any], columns: tuple[str, str], source: str) -> _En
     text = row.get(text_column)
     if not isinstance(text, str):
         return _Entry(source, source, fault="no text")
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return _Entry(source, source, fault="text that is no valid Unicode")
     given = row.get(id_column)
     report_id = str(given).strip() if isinstance(given, str | int) else ""
+    if not _is_unicode(text) or not _is_unicode(report_id):
+        return _Entry(source, source, fault="text or id that is no valid Unicode")
     for suffix in (".pdf", *TEXT_SUFFIXES):
         if report_id.lower().endswith(suffix):
             report_id = report_id[: -len(suffix)]
@@ -248,12 +259,22 @@ def _entry(row: Mapping[Any, Any], columns: tuple[str, str], source: str) -> _En
     return _Entry(report_id or source, source, text)
 
 
+def _is_unicode(text: str) -> bool:
+    """Whether a text can be written; half a surrogate pair cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _columns(header: Any, name: str) -> tuple[str, str]:
     text_column = _pick(header, TEXT_COLUMNS)
     if not text_column:
         raise DataError(
             f"{name}: columns",
-            came=", ".join(map(str, header)) or "no header",
+            # without a header, what stands in its place is a report, which no message may repeat
+            came=", ".join(str(one)[:24] for one in header[:12]) or "no header",
             allowed=f"a column of texts ({', '.join(TEXT_COLUMNS)})",
             do="Rename the column that holds the reports.",
         )

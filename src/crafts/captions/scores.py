@@ -149,7 +149,7 @@ class ScoreTable:
     """Scores of many tiles.
 
     Attributes:
-        by_name: name of a tile -> kind -> score.
+        by_name: name of a tile -> kind -> score; ``<slide>/<name>`` where the table names slides.
         by_slide: slide -> scored patches.
         outlines: slide -> named regions; a kind that a slide has outlines of is 0 outside of them.
     """
@@ -166,13 +166,17 @@ class ScoreTable:
             slide: name of its slide.
             tile: its place; None where it is not known.
         """
-        for name in names:
-            if name in self.by_name:
-                return dict(self.by_name[name])
+        if key := self.key_of(names, slide):
+            return dict(self.by_name[key])
         if tile is None:
             return {}
         found = self.by_slide[slide].average(tile) if slide in self.by_slide else {}
         return found | cover(self.outlines.get(slide, ()), tile)
+
+    def key_of(self, names: Sequence[str], slide: str) -> str:
+        """The name under which the table has a tile; "" where it has it under none."""
+        keys = [key for name in names for key in (f"{slide}/{name}", name)]
+        return next((key for key in keys if key in self.by_name), "")
 
 
 def cover(outlines: Sequence[Outline], tile: Box) -> dict[str, float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from crafts.captions.findings.fields import extract_fields
 from crafts.captions.findings.phrases import MIN_TOKENS
 from crafts.captions.privacy import disallowed, scrub
 from crafts.captions.reports import Report, list_reports
+from crafts.captions.scrubbing.cleaning import normalise
 from crafts.captions.summarizers import (
     PROMPT_VERSION,
     ExtractiveSummarizer,
@@ -23,6 +25,7 @@ from crafts.captions.summarizers import (
     ServerSummarizer,
     Summarizer,
 )
+from crafts.captions.vocabulary import load_lexicon
 from crafts.core.artifacts import (
     FileEntry,
     Manifest,
@@ -85,7 +88,7 @@ def run(
         RetryError: the disk is full.
     """
     rejects, manifest_path = (output.with_suffix(end) for end in (".rejects.jsonl", _MANIFEST))
-    _refuse_foreign(output, manifest_path)
+    _refuse_foreign(output, (manifest_path, rejects))
     output.parent.mkdir(parents=True, exist_ok=True)
     ledger, tally, digest = Ledger("summarise"), Counter[str](), [""]
     summarizer = _build(config, count_tokens)
@@ -133,6 +136,8 @@ def _row(
     report: Report, summarizer: Summarizer, config: SummariseConfig, count: CountTokens
 ) -> dict[str, Any] | str:
     """The row of a report, or why there is none."""
+    if fault := _language_fault(report.text):
+        return fault
     scrubbed = scrub(report.text)
     fields = extract_fields(scrubbed.traced)
     summary = summarizer.summarise(scrubbed, fields)
@@ -156,6 +161,22 @@ def _row(
     }
 
 
+_LEAST_WORDS, _LEAST_KNOWN = 5, 0.5
+
+
+def _language_fault(text: str) -> str:
+    """Why a report is not read: most of its words are of a language that we do not know.
+
+    It would lose its negations, which no list of ours holds, and keep its diagnoses, which look
+    alike everywhere. Latin has enough words of the lexicon to pass.
+    """
+    words = re.findall(r"[A-Za-z]{2,}", normalise(text).text)
+    known = sum(bool(load_lexicon().kind(word)) for word in words)
+    if len(words) < _LEAST_WORDS or known >= _LEAST_KNOWN * len(words):
+        return ""
+    return f"hardly English: {known} of its {len(words)} words are known"
+
+
 def load_summaries(path: Path) -> Iterator[dict[str, Any]]:
     """Rows of a finished file of summaries.
 
@@ -170,13 +191,13 @@ def load_summaries(path: Path) -> Iterator[dict[str, Any]]:
             allowed="the jsonl that `crafts summarise` wrote",
             do="Check the path.",
         )
-    with path.open(encoding="utf-8") as handle:
+    with path.open("rb") as handle:
         for number, line in enumerate(handle, 1):
             try:
                 row = json.loads(line)
                 if not isinstance(row["report_id"], str) or not isinstance(row["summary"], str):
                     raise TypeError
-            except (json.JSONDecodeError, KeyError, TypeError):
+            except (ValueError, KeyError, TypeError, RecursionError):
                 raise DataError(
                     f"{path}: line {number}",
                     came="no row of summaries",
@@ -189,14 +210,19 @@ def load_summaries(path: Path) -> Iterator[dict[str, Any]]:
 # ---- files -----------------------------------------------------------------------------------
 
 
-def _refuse_foreign(output: Path, manifest: Path) -> None:
+def _refuse_foreign(output: Path, ours: tuple[Path, Path]) -> None:
+    """Refuse a file that no run of this stage wrote.
+
+    The rejects come before the output, the manifest behind it: a run that was killed in between
+    has left one of them.
+    """
     came = ""
     if output.is_dir():
         came = "a folder"
     elif output.suffix not in (".jsonl", ".ndjson"):
         came = f"a {output.suffix or 'nameless'} file"
-    elif output.exists() and not manifest.is_file():
-        came = "a file that no run of summarise finished"
+    elif output.exists() and not any(path.is_file() for path in ours):
+        came = "a file that no run of summarise wrote"
     if came:
         raise ConfigError(
             str(output),

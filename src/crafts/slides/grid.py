@@ -122,7 +122,8 @@ def choose_view(
     coarsest = max(slide_mpp)
     if coarsest > mpp * max(max_upsampling, 1 + SNAP):
         raise TooCoarseError(
-            f"the slide has {coarsest:g} microns per pixel, coarser than the {mpp:g} of the tiles"
+            f"the slide has {coarsest:g} microns per pixel, coarser than the {mpp:g} of the tiles; "
+            "take a larger --mpp, or raise max_upsampling to enlarge its pixels"
         )
     chosen, factors = 0, (1.0, 1.0)
     for level, (width, height) in enumerate(sizes):

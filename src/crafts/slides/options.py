@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
@@ -14,6 +14,8 @@ from crafts.slides.quality import GateConfig
 from crafts.slides.stain import StainConfig
 from crafts.slides.tissue import TissueConfig
 
+FIRST_CHANNELS = (0, 1, 2)
+_Channel = Annotated[int, Field(ge=-1)]
 # what changes neither a tile nor what is said of it
 _INCIDENTAL = {
     "runner", "num_workers", "seconds", "block_tiles", "shard", "max_reject_fraction",
@@ -41,7 +43,8 @@ class TileConfig(Config):
         image_format: "png" keeps pixels as they were read; "jpg" is smaller.
         jpeg_quality: of "jpg".
         channels: three channels of a fluorescence slide, counted from 0, that become red, green and
-            blue of its tiles; what the slide does not have stays black.
+            blue of its tiles; -1 leaves that colour black. A slide without one of them is rejected;
+            of the default it takes those that it has. Other slides are in colour already.
         tissue: how tissue is found.
         gates: limits of the gates on tiles.
         stain: stain normalisation, off by default.
@@ -65,7 +68,7 @@ class TileConfig(Config):
     reader: Literal["auto", "openslide", "tiffslide", "dicom", "channels", "plain"] = "auto"
     image_format: Literal["png", "jpg"] = "png"
     jpeg_quality: int = Field(92, ge=1, le=100)
-    channels: tuple[int, int, int] = (0, 1, 2)
+    channels: tuple[_Channel, _Channel, _Channel] = FIRST_CHANNELS
     tissue: TissueConfig = TissueConfig()
     gates: GateConfig = GateConfig()
     stain: StainConfig = StainConfig()

@@ -21,6 +21,7 @@ _WHITE, _BLACK = 220, 30  # grey levels
 _STAINED = 20  # a pixel counts for the sharpness above a saturation of one twentieth
 _STRIDE = 4
 _MIN_STAINED = 100  # pixels, below which nothing is said of it
+_FILLER = 128  # in every channel: what libjpeg puts where the data of a picture end early
 
 
 class GateConfig(Config):
@@ -76,6 +77,21 @@ def find_fault(pixels: NDArray[np.uint8], config: GateConfig) -> str | None:
     if sharpness is not None and sharpness < config.blur:
         return f"blur: sharpness {sharpness:.2f}, below {config.blur:g}"
     return None
+
+
+def has_filler(pixels: NDArray[np.uint8]) -> bool:
+    """Whether a part of a picture is what a JPEG decoder puts where data are missing.
+
+    libjpeg only warns of it, and OpenSlide passes no warning on. A part is 16 by 16 pixels, of
+    which every fourth of every fourth row is looked at; no stained tile of 3,000 real ones has one.
+
+    Args:
+        pixels: RGB [H, W, 3].
+    """
+    grey = (pixels[::_STRIDE, ::_STRIDE] == _FILLER).all(-1)
+    height, width = (side // 4 for side in grey.shape)
+    parts = grey[: 4 * height, : 4 * width].reshape(height, 4, width, 4)
+    return bool(parts.all((1, 3)).any())
 
 
 def measure_sharpness(pixels: NDArray[np.uint8]) -> float | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from crafts.core.errors import ConfigError
 from crafts.slides.reading.libraries import (
     OPENERS,
     Backend,
@@ -21,7 +22,6 @@ from crafts.slides.reading.resolution import (
     Resolution,
     SlideReadError,
     find_resolution,
-    find_row,
     load_overrides,
 )
 
@@ -113,10 +113,10 @@ def open_slide(
 
     Raises:
         SlideReadError: no library reads it, its sizes are absurd, or its resolution is unknown.
-        ConfigError: the csv is unusable.
+        ConfigError: the csv is unusable, or says two things of the slide.
     """
     if mpp_csv is not None:
-        mpp = find_row(path, load_overrides(mpp_csv))
+        mpp = _stated(path, mpp_csv)
     if not path.exists():
         raise SlideReadError(
             str(path), came="no such file", allowed="a slide", do="Check the path."
@@ -129,6 +129,20 @@ def open_slide(
     except SlideReadError:
         backend.close()
         raise
+
+
+def _stated(path: Path, csv: Path) -> float | None:
+    """Microns per pixel from a csv, in which the slide stands with or without its suffix."""
+    table = load_overrides(csv)
+    values = [table[name] for name in (path.name, path.stem) if name in table]
+    if len(set(values)) > 1:
+        raise ConfigError(
+            str(csv),
+            came=f"{path.name} with and without its suffix, with {values[0]:g} and {values[1]:g}",
+            allowed="one value a slide",
+            do="Delete the wrong row.",
+        )
+    return values[0] if values else None
 
 
 def dicom_series(path: Path) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections import Counter, deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,15 +25,24 @@ from crafts.core.artifacts import (
     sha256_bytes,
     sha256_file,
 )
-from crafts.core.errors import DataError
+from crafts.core.errors import ConfigError, DataError
 from crafts.core.records import Ledger
 from crafts.core.runtime import say
 from crafts.slides.options import TileConfig
 from crafts.slides.placing.places import FindPlaces, Places, load_places, require_places
 from crafts.slides.placing.regions import find_region_file
-from crafts.slides.reading.resolution import SlideReadError, find_row, load_overrides
-from crafts.slides.reading.sources import Source, identity, list_sources, load_patients, patient_of
+from crafts.slides.reading.naming import one_value
+from crafts.slides.reading.resolution import SlideReadError, load_overrides
+from crafts.slides.reading.sources import (
+    Source,
+    identity,
+    list_sources,
+    load_patients,
+    patient_of,
+    require_text,
+)
 from crafts.slides.running.cluster import RayCrew
+from crafts.slides.running.origin import take_over
 from crafts.slides.running.processes import Crew, Task
 from crafts.slides.running.publish import (
     FOLDERS,
@@ -63,7 +73,7 @@ class _Progress:
 
 @dataclass(frozen=True)
 class _Tables:
-    """What the user says of slides: resolution, patient (None: nothing), and places to cut."""
+    """What the user says, by name of the slide: resolution, patient (None: nothing), places."""
 
     mpp: dict[str, float]
     patients: dict[str, str] | None
@@ -121,15 +131,20 @@ class _Run:
 
     def _begin(self, source: Source) -> _Progress | None:
         """Take over a finished slide, or prepare a folder to work in."""
+        require_text(source)
         self.patients[source.name] = patient_of(source, self.tables.patients)
-        mpp = find_row(source.path, self.tables.mpp)
-        places = require_places(self.tables.places, source.path, self.config.coordinates)
+        mpp = self.tables.mpp.get(source.name)
+        places = require_places(self.tables.places, source, self.config.coordinates)
         key = _key(source, mpp, places, self.config)
         finished = find_finished(self.output / TILES / source.name, key)
         if finished:
             self.found[source.name] = finished
             return None
-        shutil.rmtree(self.output / TILES / source.name, ignore_errors=True)
+        if (self.output / TILES / source.name).exists():  # it stays until the new tiles are there
+            say(
+                f"tile: {source.name} is cut again: the slide, the configuration, its row in a "
+                "table or its regions changed, or a tile is gone"
+            )
         # a name of its own: a process of a run that was killed may still write into its old folder
         folder = self.output / _WORK / f"{os.getpid()}-{source.name}"
         folder.mkdir()
@@ -158,11 +173,17 @@ class _Run:
         publish(finished, job.folder, self.output)
         self.found[job.name] = finished
         del self.busy[job.name]
-        say(f"tile: {job.name}: {finished.num_tiles} tiles ({len(self.found)} slides done)")
+        notes = "" if finished.num_listed else f": {'; '.join(finished.facts['notes'])}"
+        say(f"tile: {job.name}: {finished.num_tiles} tiles ({len(self.found)} slides done){notes}")
+        kept = finished.stain_refused
+        if kept and sum(kept.values()) == finished.num_tiles:
+            say(f"tile: {job.name}: all tiles keep their own colours ({', '.join(kept)})")
         return ""
 
     def _reject(self, name: str, fault: str) -> None:
         self.faults[name] = fault
+        if name in self.busy:  # tiles of an earlier run are of another slide or configuration
+            shutil.rmtree(self.output / TILES / name, ignore_errors=True)
         self.ready = deque(task for task in self.ready if task.name[0] != name)
         say(f"tile: {name} rejected: {fault}")
 
@@ -179,27 +200,28 @@ def run(config: TileConfig, inputs: Path, output: Path) -> Manifest:
             configuration is kept.
 
     Raises:
-        ConfigError: a path does not exist, a csv is unusable, or ``output`` is foreign.
-        DataError: no slide could be used, or too many were rejected; the others stay in ``output``.
+        ConfigError: a path does not exist, a csv is unusable, or ``output`` is foreign or of
+            another input or shard.
+        DataError: no slide could be used, too many were rejected, or no slide has a tile; what is
+            finished stays in ``output``.
         RetryError: the disk is full, or another run holds ``output``.
     """
-    sources = _share(list_sources(inputs), config.shard)
-    tables = _Tables(
-        load_overrides(config.mpp_csv) if config.mpp_csv else {},
-        load_patients(config.patients) if config.patients else None,
-        load_places(config.coordinates) if config.coordinates else None,
-    )
+    _require_folder(config.regions.folder)
+    listed = list_sources(inputs, leave_out=output)
+    sources = _share(listed, config.shard)
+    tables = _load_tables(config, listed)
     refuse_other_run(output, "tile", begun=_WORK)
     with lock(output / _WORK), retry_when_full(output):
         _clear_work(output)
+        take_over(output, inputs, config.shard, {source.name for source in sources})
         (output / MANIFEST).unlink(missing_ok=True)
-        _remove_stale(output, {source.name for source in sources})
         work = _Run(config, tables, output, deque(sources))
         _tile_all(work)
         found = work.found
         ledger = _settle(sources, work)
         if sources:  # a shard beyond the last slide is empty and fine
             ledger.check(config.max_reject_fraction)
+            _require_tiles(config, found)
         manifest = finish(
             output,
             stage="tile",
@@ -210,7 +232,28 @@ def run(config: TileConfig, inputs: Path, output: Path) -> Manifest:
             only=_listed_files(output),
         )
     shutil.rmtree(output / _WORK)
+    _say_outcome(manifest, output)
     return manifest
+
+
+def _say_outcome(manifest: Manifest, output: Path) -> None:
+    counts, own = manifest.counts, sum(manifest.extra["stain_refused"].values())
+    colours = f" ({own} in their own colours)" if own else ""
+    say(
+        f"tile: {counts['slides_used']} slides used, {counts['slides_rejected']} rejected; "
+        f"{counts['used']} tiles used{colours}, {counts['rejected']} rejected; "
+        f"reasons in {output / 'rejects.jsonl'}"
+    )
+
+
+def _load_tables(config: TileConfig, sources: list[Source]) -> _Tables:
+    """What the user says, by name of the slide; a row may be of a slide of another shard."""
+    mpp, patients, places = config.mpp_csv, config.patients, config.coordinates
+    return _Tables(
+        one_value(load_overrides(mpp), sources, str(mpp)) if mpp else {},
+        one_value(load_patients(patients), sources, str(patients)) if patients else None,
+        load_places(places, sources) if places else None,
+    )
 
 
 def _share(sources: list[Source], shard: str | None) -> list[Source]:
@@ -218,19 +261,39 @@ def _share(sources: list[Source], shard: str | None) -> list[Source]:
     return sources[int(k) - 1 :: int(n)]
 
 
+def _require_tiles(config: TileConfig, found: Mapping[str, Finished]) -> None:
+    """A whole run that finds nothing to cut is a mistake, one slide or one shard of glass is none.
+
+    Raises:
+        DataError: no tile was listed on any slide; those that were rejected have their reasons.
+    """
+    if config.shard is not None or any(slide.num_listed for slide in found.values()):
+        return
+    notes = Counter(note for slide in found.values() for note in slide.facts["notes"])
+    reason = notes.most_common(1)[0][0] if notes else "nothing found"
+    raise DataError(
+        "tile: input",
+        came=f"no tile on {len(found)} slides ({reason})",
+        allowed="at least one tile",
+        do="Check --mpp, --size, tissue and regions; slides.jsonl says more.",
+    )
+
+
+def _require_folder(regions: Path | None) -> None:
+    if regions is not None and not regions.is_dir():
+        raise ConfigError(
+            "regions.folder",
+            came=f"no folder {regions}",
+            allowed="a folder with <slide>.geojson, .geojson.gz or .png",
+            do="Check the path.",
+        )
+
+
 def _clear_work(output: Path) -> None:
     for path in (output / _WORK).iterdir():
         if path.is_dir():
             shutil.rmtree(path)
     (output / TILES).mkdir(exist_ok=True)
-
-
-def _remove_stale(output: Path, names: set[str]) -> None:
-    """Take away slides that the input no longer has."""
-    for path in sorted((output / TILES).iterdir()):
-        if path.name not in names:
-            say(f"tile: {path.name} is not in the input any more; its tiles are removed")
-            shutil.rmtree(path)
 
 
 def _tile_all(work: _Run) -> None:

@@ -23,8 +23,9 @@ from crafts.slides.grid import TooCoarseError, View, crop_of
 from crafts.slides.options import TileConfig
 from crafts.slides.placing.places import Layout, Places, lay_out
 from crafts.slides.placing.regions import find_region_file, map_regions
-from crafts.slides.quality import find_fault
+from crafts.slides.quality import find_fault, has_filler
 from crafts.slides.reader import Slide, open_slide
+from crafts.slides.reading.channels import choose_channels, colour_channels, measure_range
 from crafts.slides.reading.resolution import SlideReadError
 from crafts.slides.stain import StainFit, StainRefusedError, fit_stain, normalise_stain
 from crafts.slides.tissue import TissueMap, map_tissue, saturation_of
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 PLAN, UNREADABLE = "plan.json", "unreadable region"
-_PERCENTILES = 0.1, 99.9  # of a fluorescence channel of more than 8 bits
 # zlib's run-length strategy: on tissue as small as the default, in a third of the time
 PNG_OPTIONS = {"compress_type": 3}
 
@@ -77,7 +77,6 @@ def cut_block(job: Job, start: int, stop: int) -> None:
     method = job.config.stain.method
     fit = StainFit(method, plan["stain"]) if method != "none" and plan["stain"] else None
     rows, rejects = [], []
-    refused: dict[str, int] = {}
     with _open(job) as slide:
         view = View.from_json(plan["slide"]["view"])
         for x, y, fraction, region in plan["tiles"][start:stop]:
@@ -90,14 +89,15 @@ def cut_block(job: Job, start: int, stop: int) -> None:
             except SlideReadError as error:
                 rejects.append((x, y, f"{UNREADABLE}: {error.came}"))
                 continue
+            refused = plan["stain_refused"]
             if fit is not None:
                 try:
                     picture = normalise_stain(picture, fit)
                 except StainRefusedError as refusal:
-                    refused[str(refusal)] = refused.get(str(refusal), 0) + 1
-            rows.append(_save(picture, (x, y, fraction, region), view, job))
-    result = {"rows": rows, "rejects": rejects, "stain_refused": refused}
-    _write_json(job.folder / block_name(start), result)
+                    refused = str(refusal)
+            row = _save(picture, (x, y, fraction, region), view, job)
+            rows.append(row | {"stain_refused": refused})
+    _write_json(job.folder / block_name(start), {"rows": rows, "rejects": rejects})
 
 
 def block_name(start: int) -> str:
@@ -109,7 +109,8 @@ def read_tile(slide: Slide, x: int, y: int, view: View, size: int) -> NDArray[An
     """The pixels of one tile, [size, size, C].
 
     Raises:
-        SlideReadError: the region cannot be decoded, or the library gives less than it was asked.
+        SlideReadError: the region cannot be decoded, or the library gives less than it was asked,
+            or fills in what is missing.
         _RejectedTileError: the scanner left a part of it out.
     """
     crop = crop_of(x, y, view, size, slide.sizes[view.level])
@@ -117,15 +118,18 @@ def read_tile(slide: Slide, x: int, y: int, view: View, size: int) -> NDArray[An
     if region.unscanned > 0:
         raise _RejectedTileError(f"not scanned: share {region.unscanned:.3f}")
     if region.pixels.shape[:2] != (crop.height, crop.width):
-        raise SlideReadError(
-            str(slide.path),
-            came=f"{region.pixels.shape[:2]} px of {(crop.height, crop.width)}",
-            allowed="the whole region",
-            do="Copy the slide again.",
-        )
+        raise _incomplete(slide, f"{region.pixels.shape[:2]} px of {(crop.height, crop.width)}")
+    if not slide.is_fluorescence and has_filler(region.pixels):
+        raise _incomplete(slide, "grey filler where a JPEG ends early")
     if view.is_exact:
         return region.pixels
     return _resize(region.pixels, crop.box, size)
+
+
+def _incomplete(slide: Slide, came: str) -> SlideReadError:
+    return SlideReadError(
+        str(slide.path), came=came, allowed="the whole region", do="Copy the slide again."
+    )
 
 
 class _RejectedTileError(Exception):
@@ -157,19 +161,23 @@ def _open(job: Job) -> Slide:
 def _plan(job: Job) -> dict[str, Any]:
     config = job.config
     with _open(job) as slide:
+        shown = choose_channels(slide, config.channels) if slide.is_fluorescence else None
         own = slide.resolution.x, slide.resolution.y
         layout = lay_out(slide.sizes, own, config, job.places)
         gated = config.tissue.method != "none" and not slide.is_fluorescence
         tissue = map_tissue(slide, config.tissue) if gated else None
         tiles, rejects = _sift(job, slide, layout, tissue)
+        facts = _facts(slide, layout, tissue) | {"shown": shown}
+        if not tiles and not rejects:
+            facts["notes"].append(_why_nothing(layout, config))
         return {
             "fault": "",
-            "slide": _facts(slide, layout, tissue),
+            "slide": facts,
             "threshold": tissue.threshold if tissue else 0.0,
             "tiles": tiles,
             "rejects": rejects,
             "mask": base64.b64encode(tissue.to_png()).decode() if tissue else "",
-            "mapping": _mapping(slide) if slide.is_fluorescence else None,
+            "mapping": measure_range(slide) if slide.is_fluorescence else None,
             **_fit(slide, layout.view, tiles, config),
         }
 
@@ -197,6 +205,12 @@ def _sift(
             reason = "outside of the regions"
         rejects.append((int(x[i]), int(y[i]), reason))
     return tiles, rejects
+
+
+def _why_nothing(layout: Layout, config: TileConfig) -> str:
+    if len(layout.x) == 0:
+        return "smaller than one tile"
+    return "no tissue found" if config.regions.folder is None else "no tissue in its regions"
 
 
 def _facts(slide: Slide, layout: Layout, tissue: TissueMap | None) -> dict[str, Any]:
@@ -245,25 +259,6 @@ def _regions(job: Job, slide: Slide, layout: Layout) -> list[str | None]:
     return [names[i] if inside else None for i, inside in zip(best, covered, strict=True)]
 
 
-def _mapping(slide: Slide) -> list[tuple[float, float]] | None:
-    """Black and white point of each channel that has more than 8 bits, from the smallest level."""
-    width, height = slide.sizes[-1]
-    side = 2048
-    left, top = max(0, (width - side) // 2), max(0, (height - side) // 2)
-    scale = slide.sizes[0][0] / width
-    pixels = slide.read(
-        round(left * scale),
-        round(top * scale),
-        len(slide.sizes) - 1,
-        width=min(side, width),
-        height=min(side, height),
-    ).pixels
-    if pixels.dtype == np.uint8:
-        return None
-    low, high = np.percentile(pixels.reshape(-1, pixels.shape[2]), _PERCENTILES, axis=0)
-    return [(float(a), float(max(b, a + 1))) for a, b in zip(low, high, strict=True)]
-
-
 def _fit(slide: Slide, view: View, tiles: Sequence[Tile], config: TileConfig) -> dict[str, Any]:
     """The stain of a slide from evenly spread tiles, or why there is none."""
     none = {"stain": None, "stain_refused": ""}
@@ -300,7 +295,7 @@ def _checked(
         _RejectedTileError: with the reason.
     """
     if slide.is_fluorescence:
-        return _colour(pixels, plan["mapping"], config.channels)
+        return colour_channels(pixels, plan["mapping"], plan["slide"]["shown"])
     if fraction is None and plan["threshold"]:
         share = float((saturation_of(pixels) > plan["threshold"]).mean())
         if share < config.tissue.min_fraction:
@@ -308,21 +303,6 @@ def _checked(
     if fault := find_fault(pixels, config.gates):
         raise _RejectedTileError(fault)
     return pixels
-
-
-def _colour(
-    pixels: NDArray[Any], mapping: list[tuple[float, float]] | None, channels: Sequence[int]
-) -> NDArray[np.uint8]:
-    """Three channels as red, green and blue; 8 bits stay as they are."""
-    colours = np.zeros((*pixels.shape[:2], 3), np.uint8)
-    for target, channel in enumerate(channels):
-        if 0 <= channel < pixels.shape[2]:
-            plane = pixels[..., channel]
-            if mapping is not None:
-                low, high = mapping[channel]
-                plane = np.clip((plane.astype(np.float64) - low) / (high - low) * 255, 0, 255)
-            colours[..., target] = plane
-    return colours
 
 
 def _save(

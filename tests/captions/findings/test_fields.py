@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from captions.painted_reports import paint_reports
 from captions.painted_truth import COMPARED, compare
-from crafts.captions.findings.fields import NAMES, extract_fields, is_negated
+from crafts.captions.findings.fields import NAMES, extract_fields
+from crafts.captions.findings.negation import is_negated
 from crafts.captions.privacy import scrub
 from crafts.captions.reports import iter_reports
 from crafts.core.records import Ledger
@@ -76,6 +77,20 @@ def test_what_is_ruled_out_is_kept_as_such():
         ("[Carcinoma] with no necrosis.", False),
         ("No necrosis; [carcinoma].", False),
         ("No carcinoma in situ, [carcinoma] measures 2 cm.", False),
+        ("[Necrosis] (no).", True),
+        ("[Necrosis]: nil", True),
+        ("[NECROSIS]: NONE MARGINS: NEGATIVE.", True),
+        ("[Necrosis]: 0%", True),
+        ("[Lymphovascular invasion]: neg.", True),
+        ("Not identified: [necrosis]", True),
+        ("[Carcinoma] - no residual tumor", True),
+        ("Invasive [carcinoma] (no special type)", False),
+        ("[Carcinoma] - no necrosis", False),
+        ("[Carcinoma] ruled out.", True),
+        ("[Carcinoma] could not be found.", True),
+        ("[Tumor]-free margins", True),
+        ("Zero [carcinoma]", True),
+        ("[Carcinoma] is not excluded.", False),
     ],
 )
 def test_negation(text, negated):
@@ -91,6 +106,12 @@ VALUES = {
     ),
     "Renal cell carcinoma, clear cell type": ("histology", "clear cell renal cell carcinoma"),
     "Carcinoma ductale invasivum": ("histology", "invasive ductal carcinoma"),
+    "Non-invasive papillary urothelial carcinoma": (
+        "histology",
+        "non-invasive papillary urothelial carcinoma",
+    ),
+    "Noninvasive ductal carcinoma": ("histology", "non-invasive ductal carcinoma"),
+    "Non-mucinous adenocarcinoma": ("histology", "adenocarcinoma"),
     "LOBULAR CARCINOMA IN SITU": ("in_situ", "lobular carcinoma in situ"),
     "DCIS, solid type": ("in_situ", "ductal carcinoma in situ"),
     "Gleason grade 4 + 3 = 7": ("grade", "Gleason 4+3=7"),
@@ -109,6 +130,11 @@ VALUES = {
     "negative for estrogen and progesterone receptors": ("pr", "negative"),
     "Estrogen receptors found in 75% of cells": ("er", "positive"),
     "HER2 is not amplified": ("her2", "negative"),
+    "NECROSIS: PRESENT MARGINS: NEGATIVE.": ("necrosis", "necrosis"),
+    "HER-2 non amplified": ("her2", "negative"),
+    "ER (-), PR (+)": ("er", "negative"),
+    "PR (+), ER (-)": ("pr", "positive"),
+    "Estrogen receptor is not expressed": ("er", "negative"),
     "triple-negative carcinoma": ("her2", "negative"),
     "Ki-67 labeling index of 35 %": ("ki67", "35%"),
     "All margins are free of tumor": ("margins", "negative"),
@@ -136,6 +162,11 @@ def test_values_have_one_spelling(text, expected):
         ("Perineural invasion cannot be assessed", "perineural_invasion"),
         ("Grade cannot be determined", "grade"),
         ("Sclerotic stroma", "histology"),
+        ("Necrosis: not reported", "necrosis"),
+        ("Necrosis:", "necrosis"),
+        ("Lymphovascular invasion: Grade: 2", "lymphovascular_invasion"),
+        ("Lymphovascular invasion? No.", "lymphovascular_invasion"),
+        ("ER not done; ER positive control stained", "er"),
     ],
 )
 def test_what_is_not_said_is_not_read(text, name):
@@ -149,12 +180,22 @@ def test_what_is_not_said_is_not_read(text, name):
         "The differential diagnosis includes lymphoma.",
         "Suspicious for lymphoma.",
         "History of lymphoma.",
+        "Lymphoma is not excluded.",
+        "Lymphoma is unlikely.",
+        "Doubtful lymphoma.",
     ],
 )
 def test_a_question_is_no_diagnosis(text):
     fields = read(text + "\nDIAGNOSIS:\nSkin, biopsy:\nBasal cell carcinoma.")
     assert fields.diagnosis.value == "basal cell carcinoma"
     assert next(f for f in fields.of("histology") if "lymphoma" in f.value).uncertain
+
+
+def test_what_was_known_before_is_not_what_was_found_here():
+    fields = read("CLINICAL HISTORY: colon cancer.\nDIAGNOSIS:\nLiver, biopsy: normal.")
+    assert fields.diagnosis is None and fields.best("site").value == "liver"
+    fields = read("History of breast carcinoma. Liver, biopsy: steatosis.")
+    assert (fields.diagnosis.value, fields.best("site").value) == ("steatosis", "liver")
 
 
 def test_a_report_of_carcinoma_in_situ_is_not_one_of_carcinoma():

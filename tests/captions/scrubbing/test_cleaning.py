@@ -28,7 +28,7 @@ def test_cleaning_is_traced_and_stable(source):
         start, end = traced.source_span(i, i + 1)
         # what was not rewritten is found again in the source
         if letter.isalpha() and end - start == 1 and source[start].isascii():
-            assert source[start].lower() == letter.lower() or source[start] in "15|0"
+            assert source[start].lower() == letter.lower() or source[start] in "15|0-"
     assert not re.search(r" \n|\n |  |\n\n|^\s|\s$", traced.text)
 
 
@@ -37,6 +37,27 @@ def test_invisible_and_disguised_letters():
         "c\u200ba\u00adr\u0441\u0456noma \uff49n s\u0131tu, M\u00e9n\u00e9trier, 3 \u00b5m \u00d7 4"
     )
     assert normalise(source).text == "carcinoma in situ, Menetrier, 3 um x 4"
+
+
+@pytest.mark.parametrize(
+    ("source", "cleaned"),
+    [
+        ("<p>Breast: <b>No</b> carcinoma.</p><p>Size 2&nbsp;cm &amp; firm</p>",
+         "Breast: No carcinoma.\nSize 2 cm & firm"),
+        ("Necrosis: [ ] present [x] absent", "Necrosis: absent"),
+        ("Necrosis: \u2610 present \u2611 absent", "Necrosis: absent"),
+        ("Necrosis:\n[x] Present\n[ ] Absent", "Necrosis:\nPresent"),
+        ("Side: ( ) left (x) right  Necrosis: (x) yes", "Side: right Necrosis: yes"),
+        ("Side: [x] left [ ] right  Necrosis: [x] yes", "Side: left Necrosis: yes"),
+        ("Size 2 cm. Necrosis: present [ ] absent [x]", "Size 2 cm."),
+        ("[ ] Invasive carcinoma\n[ ] Necrosis", "Invasive carcinoma\nNecrosis"),
+        ("ER (-), PR (++)", "ER negative, PR positive"),
+        ("LVI: N. Necrosis: -", "LVI: no. Necrosis: not specified"),
+    ],
+)  # fmt: skip
+def test_signs_become_words_and_only_ticked_options_stay(source, cleaned):
+    text = clean(source).text
+    assert re.sub(r" +(?=[,.])", "", text) == cleaned
 
 
 def test_words_split_at_the_margin():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from crafts.core.errors import ConfigError, DataError
@@ -16,8 +18,8 @@ def touch(folder, *names):
     return folder
 
 
-def names(folder):
-    return [source.name for source in list_sources(folder)]
+def names(folder, **how):
+    return [source.name for source in list_sources(folder, **how)]
 
 
 def test_slides_of_a_folder_and_of_its_folders(tmp_path):
@@ -34,6 +36,27 @@ def test_slides_of_the_same_name_are_told_apart(tmp_path):
 def test_names_that_would_be_one_in_shards_are_numbered(tmp_path):
     touch(tmp_path, "x/a.svs", "x_a.svs.tif", "y/a.svs")
     assert names(tmp_path) == ["x_a.svs", "x_a.svs-2", "y_a.svs"]
+
+
+def test_tiles_among_the_slides_are_no_slides(tmp_path):
+    touch(tmp_path, "a.svs", "out/tiles/a/x0-y0.png", "out/tissue/a.png", "output/b.svs")
+    assert names(tmp_path, leave_out=tmp_path / "out") == ["a", "b"]
+    assert names(tmp_path / "a.svs", leave_out=tmp_path / "out") == ["a"]
+
+
+def test_links_in_a_circle_give_every_slide_once(tmp_path):
+    touch(tmp_path, "x/a.svs")
+    (tmp_path / "x" / "up").symlink_to(tmp_path)
+    (tmp_path / "y").symlink_to(tmp_path / "x")
+    assert names(tmp_path) == ["a"]
+
+
+def test_long_names_leave_room_and_stay_apart(tmp_path):
+    touch(tmp_path, f"{'n' * 240}.svs", f"{'n' * 239}m.svs", f"{'ü' * 110}.svs")
+    found = names(tmp_path)
+    assert len(set(found)) == 3
+    assert all(len(os.fsencode(f".{name}_patches.h5.1234567.tmp")) < 255 for name in found)
+    assert names(tmp_path) == found
 
 
 def test_companions_are_no_slides(tmp_path):
@@ -58,9 +81,10 @@ BARCODE = "TCGA-AB-1234-01A-01-TS1.0F"
 
 
 def test_patients_are_read_from_tcga_barcodes(tmp_path):
-    touch(tmp_path, f"{BARCODE}.svs", "b.svs")
+    touch(tmp_path, f"{BARCODE}.svs", "b.svs", "tcga-ab-1234-02z.svs")
     found = {source.name: patient_of(source, None) for source in list_sources(tmp_path)}
-    assert found == {BARCODE: "TCGA-AB-1234", "b": "b"}
+    lower = {"tcga-ab-1234-02z": "TCGA-AB-1234"}
+    assert found == {BARCODE: "TCGA-AB-1234", "b": "b"} | lower
 
 
 @pytest.mark.parametrize("header", ["slide,patient", "slide_id,case_id", "label,wsi,patient"])

@@ -134,6 +134,7 @@ _SAME = {
     "tumour": "tumor",
     "tumours": "tumor",
     "tumors": "tumor",
+    "noninvasive": "non-invasive",
     "infiltrating": "invasive",
     "infiltrative": "invasive",
     "infiltrans": "invasive",
@@ -172,6 +173,7 @@ _SAME = {
 }
 
 _SAYS = (
+    "non-invasive noninvasive "
     "invasive infiltrating infiltrative infiltrans invasivum microinvasive micro-invasive ductal "
     "duct ductale ducted lobular lobulare "
     "papillary papillare micropapillary mucinous mucinosum colloid tubular medullary metaplastic "
@@ -234,7 +236,8 @@ _FINDINGS = (
     r"prostatitis|cervicitis|mastitis|atrophy|emphysema|granulomas?|hematoma|gynecomastia|"
     r"lymphadenitis)"
 )
-_BEFORE = rf"(?:\b(?:{_WORD}|{_QUIET}){_LINK})*"
+# "non-invasive" is no "invasive"
+_BEFORE = rf"(?:(?<!\bnon[- ])\b(?:{_WORD}|{_QUIET}){_LINK})*"
 PHRASE = re.compile(
     rf"(?P<before>{_BEFORE})(?:\bin[\s-]+situ{_LINK})?(?P<middle>{_BEFORE})\b(?P<head>{_HEADS}|"
     rf"{_FINDINGS})\b"

@@ -25,6 +25,7 @@ from crafts.captions.findings.measures import (
     find_sizes,
     find_stages,
 )
+from crafts.captions.findings.negation import is_negated
 from crafts.captions.findings.tissue import find_margins, find_nodes, find_tissue
 from crafts.captions.scrubbing.cleaning import TracedText, clean, iter_sentences, line_around
 
@@ -70,6 +71,7 @@ class Finding:
         end: end of that span (exclusive).
         sentence: the sentence that says it, as it reads after cleaning.
         weight: how much it tells among findings of its name; more is better.
+        past: a history, or what the clinician knew before; nothing that was found here.
     """
 
     name: str
@@ -81,6 +83,7 @@ class Finding:
     end: int
     sentence: str
     weight: int = 0
+    past: bool = False
 
 
 @dataclass(frozen=True)
@@ -100,7 +103,7 @@ class Fields:
         """
         found = sorted(
             self.of(name),
-            key=lambda one: (one.uncertain, one.negated, -one.weight, not one.laterality),
+            key=lambda one: (one.uncertain, one.past, one.negated, -one.weight, not one.laterality),
         )
         return found[0] if found else None
 
@@ -117,8 +120,10 @@ class Fields:
             return found["in_situ"]
         if found:
             return next(iter(found.values()))
-        # better a clinical diagnosis than none
-        return next((f for f in self.of("histology") if not f.negated), None)
+        # better what the clinician knew than nothing, where nothing was found here
+        only_past = all(one.past for one in self.findings)
+        here = (f for f in self.of("histology") if not f.negated and (only_past or not f.past))
+        return next(here, None)
 
     def as_row(self) -> dict[str, Any]:
         """Name -> value of the best finding, "no ..." where it is ruled out; for tables."""
@@ -201,11 +206,18 @@ _SECTION = re.compile(
     re.IGNORECASE,
 )
 _UNCERTAIN = re.compile(
-    r"differential diagnos|rule out|r/o\b|cannot (?:be )?exclude|\bhistory of|"
-    r"clinical (?:diagnosis|"
-    r"history|information|impression)|pre-?operative diagnosis|\bquery\b|\?|suspicio\w+|"
-    r"\bpossib(?:le|ly)|"
+    r"differential diagnos|rule out|r/o\b|not (?:\w+ )?(?:excluded|ruled out)|"
+    r"cannot (?:be )?exclude|\bhistory of|clinical (?:diagnosis|history|information|impression)|"
+    r"pre-?operative diagnosis|\bquery\b|\?|suspicio\w+|"
+    r"\bpossib(?:le|ly)|\bunlikely|\bimprobable|\bdoubt(?:ful)?\b|"
     r"favou?r(?:ed|s)?\b|\bsuggest\w*|\bversus\b|\bvs\b|previous(?:ly)? (?:diagnos|biops)",
+    re.IGNORECASE,
+)
+
+
+_PAST = re.compile(
+    r"\bhistory of|clinical (?:diagnosis|history|information|impression)|"
+    r"pre-?operative diagnosis|previous(?:ly)? (?:diagnos|biops)",
     re.IGNORECASE,
 )
 
@@ -235,57 +247,7 @@ def _side_of(text: str) -> str:
     return found.pop() if found else ""
 
 
-# ---- negation and side of one hit ------------------------------------------------------------
-
-_NEGATED_BEFORE = re.compile(
-    r"\b(?:no|not|without|negative for|free of|free from|absence of|absent|never|denies|lacks?|"
-    r"lacking|"
-    r"devoid of|neither|nor|rather than|uninvolved by|not involved by|exclud\w+|ruled out)\b",
-    re.IGNORECASE,
-)
-_NOT_NEGATING = re.compile(
-    r"\b(?:not only|no increase|no change|not (?:specified|certain|cause|applicable|excluded|"
-    r"ordered)|no longer|"
-    r"no significant pathologic)\b",
-    re.IGNORECASE,
-)
-_NEGATED_AFTER = re.compile(
-    r"^[^.;:\n]{0,45}?(?:\bcan ?not be (?:identified|seen|found|demonstrated|appreciated)|"
-    r"\b(?:is|are|was|were|has been|have been)\s+(?:\w+ )?(?:not|never|no longer)\b(?! only|"
-    r" otherwise)|"
-    r"\bnot (?:identified|seen|present|found|detected|demonstrated|noted|observed|evident|"
-    r"appreciated|recognized)|"
-    r"\b(?:is|are|was|were)\s+(?:\w+ )?(?:absent|lacking|excluded|ruled out)|,\s*absent\b)|"
-    r"^[^.;:\n]{0,30}(?:[:=-]\s*no\b|(?::|=|-|\s)\s*(?:none\b|absent|negative(?! for)|"
-    r"not (?:identified|seen|present|found|detected|noted)))",
-    re.IGNORECASE,
-)
-_BOUNDARY = re.compile(
-    r"[;\n]|\.\s|\b(?:but|however|although|though|except|whereas|while|yet)\b|,\s*(?:with|"
-    r"and (?:is|are|shows?)|is|are|was|were)\b|"
-    r"\bpresent\b|\bidentified\b|\bwith\b(?! (?:no|respect))|\)\s",
-    re.IGNORECASE,
-)
-_NEW_SUBJECT = re.compile(r",\s*$")
-_VERB_NEXT = re.compile(
-    r"^\s*(?:is|are|was|were|measur\w+|involv\w+|identified|present|shows?|extends?)\b",
-    re.IGNORECASE,
-)
-
-
-def is_negated(sentence: str, start: int, end: int) -> bool:
-    """Whether a sentence rules out what it names in [start, end)."""
-    before, after = sentence[:start], sentence[end:]
-    last = max(_NEGATED_BEFORE.finditer(before), key=lambda match: match.start(), default=None)
-    if last and not _NOT_NEGATING.search(
-        sentence, last.start(), min(last.end() + 25, len(sentence))
-    ):
-        between = before[last.end() :]
-        fresh = _NEW_SUBJECT.search(before) and _VERB_NEXT.match(after)
-        if not _BOUNDARY.search(between) and len(between.split()) <= 14 and not fresh:
-            return True
-    behind = _NEGATED_AFTER.match(after)
-    return behind is not None and not _BOUNDARY.search(after[: behind.end()][:-9])
+# ---- side and place of one hit ----------------------------------------------------------------
 
 
 def _side_near(sentence: _Sentence, start: int, end: int) -> str:
@@ -307,7 +269,10 @@ def _finding(traced: TracedText, sentence: _Sentence, hit: Hit) -> Finding:
     uncertain = uncertain or (hit.name in _OF_THIS and bool(_EARLIER.search(text)))
     start, end = traced.source_span(sentence.start + hit.start, sentence.start + hit.end)
     side = "" if hit.name in _SIDELESS else _side_near(sentence, hit.start, hit.end)
-    return Finding(hit.name, hit.value, negated, uncertain, side, start, end, text, hit.weight)
+    past = sentence.uncertain or _PAST.search(text, 0, hit.start) is not None
+    return Finding(
+        hit.name, hit.value, negated, uncertain, side, start, end, text, hit.weight, past
+    )
 
 
 _OF_THIS = frozenset(

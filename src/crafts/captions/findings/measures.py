@@ -258,21 +258,31 @@ _RECEPTOR = re.compile(
     re.IGNORECASE,
 )
 _POSITIVE = re.compile(
-    r"\bpos(?:itiv\w*)?\b|^\s?\+(?!\w)|\b3\+|(?<!not )(?<!non-)(?<!non)\bamplified|"
-    r"strong(?:ly)? |\bexpress(?:ed|ion present)",
+    r"\bpos(?:itiv\w*)?\b|^\s?\+(?!\w)|\b3\+|(?<!not )(?<!non-)(?<!non )\bamplified|"
+    r"strong(?:ly)? |(?<!not )\bexpress(?:ed|ion present)",
     re.IGNORECASE,
 )
 _NEGATIVE = re.compile(
-    r"\bneg(?:ativ\w*)?\b|^\s?-(?=[\s,/;.)]|$)|not amplified|non-?amplified|not over-?expressed|"
-    r"\bno staining|\b[01]\+|score(?: of)?[ :=]*[01]\b|\b0 ?%|<\s?1 ?%|\bscore 0\b",
+    r"\bneg(?:ativ\w*)?\b|^\s?-(?=[\s,/;.)]|$)|\bnon[- ]?(?:amplified|reactive)|"
+    r"\bnot (?:amplified|over-?expressed|expressed|detected|identified|seen|present)|\babsent|"
+    r"\bno (?:staining|expression|over-?expression|amplification|reactivity)|"
+    r"\b[01]\+|score(?: of)?[ :=]*[01]\b|\b0 ?%|<\s?1 ?%|\bscore 0\b",
     re.IGNORECASE,
 )
 _EQUIVOCAL = re.compile(r"equivocal|borderline|indeterminate|\b2\+", re.IGNORECASE)
 _PERCENT = re.compile(r"(\d{1,3}) ?%")
 
 
+_CONTROL = re.compile(
+    r"\b(?:positive|negative) (?:\w+ )?controls?\b|"
+    r"\bcontrols? (?:\w+ ){0,3}(?:positive|negative|adequate|appropriate)\b",
+    re.IGNORECASE,
+)
+
+
 def find_receptors(text: str, previous: str = "") -> Iterator[Hit]:
     """Estrogen, progesterone and HER2 as positive, negative or equivocal."""
+    text = _CONTROL.sub(lambda match: " " * len(match.group()), text)
     triple = re.search(r"\btriple[- ]negative\b", text, re.IGNORECASE)
     if triple:
         for name in ("er", "pr", "her2"):

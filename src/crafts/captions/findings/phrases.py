@@ -144,6 +144,8 @@ def _clauses(fields: Fields, *, negated: bool) -> Iterator[Clause]:
         best = fields.best(name)
         if best is None or best.uncertain or best.negated != negated:
             continue
+        if negated and name == "grade":  # "no high-grade dysplasia" tells of no grade
+            continue
         if diagnosis is None or (best.name, best.value) != (diagnosis.name, diagnosis.value):
             yield Clause(name, f"no {_words(best)}" if negated else _words(best))
 

@@ -12,7 +12,8 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator
 
-from crafts.captions.findings.fields import NAMES, Fields, Finding, extract_fields, is_negated
+from crafts.captions.findings.fields import NAMES, Fields, Finding, extract_fields
+from crafts.captions.findings.negation import is_negated
 from crafts.captions.scrubbing.cleaning import iter_sentences
 
 _DIAGNOSES = ("histology", "in_situ", "finding")

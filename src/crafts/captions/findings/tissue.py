@@ -146,6 +146,18 @@ _NECROSIS = re.compile(
     r"fat)[ -]?)*?(?:necrosis|necroses)\b|\bcomedo-?necrosis\b",
     re.IGNORECASE,
 )
+_VALUE = (
+    r"(?:none|no|not|nil|absent|present|neg|pos|yes|identified|seen|found|focal|extensive|minimal|"
+    r"marked|moderate|mild|brisk|sparse|dense|few|many|low|high|prominent|scant|abundant)"
+)
+_UNKNOWN = re.compile(
+    r"\s*\?|\W*(?:(?:is|are|was|were) )?(?:not (?:specified|assess|evalua|applic|report|stated|"
+    r"given|provided|available|known|document|determin|done|perform|mention|submitted)|"
+    r"cannot be (?:assess|determin|evaluat)|indeterminate|equivocal|unknown|pending)"
+    # a label whose value is lost, at the end or before the next label
+    r"|\s*:\s*(?:$|[.;,]|(?!" + _VALUE + r")(?-i:(?=[A-Z][\w -]{2,40}:)))",
+    re.IGNORECASE,
+)
 _PERCENT = re.compile(r"(\d{1,3}) ?%")
 _AMOUNTS = {
     "high": r"\b(?:brisk|marked|dense|prominent|heavy|severe|abundant|intense|numerous|extensive|"
@@ -159,20 +171,16 @@ def find_tissue(text: str) -> Iterator[Hit]:
     """Invasion of vessels and nerves, lymphocytes, necrosis."""
     for name, pattern in (("lymphovascular_invasion", _VESSEL), ("perineural_invasion", _NERVE)):
         for match in pattern.finditer(text):
-            after = text[match.end() : match.end() + 40]
-            if re.match(
-                r"\W*(?:not specified|cannot be (?:assess|determin|evaluat)|indeterminate|"
-                r"unknown|not (?:assess|evalua|applic))",
-                after,
-                re.IGNORECASE,
-            ):
+            if _UNKNOWN.match(text, match.end()):
                 continue
             yield Hit(name, name.replace("_", " "), *match.span(), 1)
     for match in _TILS.finditer(text):
+        if _UNKNOWN.match(text, match.end()):
+            continue
         yield Hit("tils", _amount(text, match), *match.span(), 1)
     for match in _NECROSIS.finditer(text):
         kind = "comedonecrosis" if "comedo" in match.group().lower() else "necrosis"
-        if "fat" not in match.group().lower():
+        if "fat" not in match.group().lower() and not _UNKNOWN.match(text, match.end()):
             yield Hit("necrosis", kind, *match.span(), 1)
 
 

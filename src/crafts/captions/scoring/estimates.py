@@ -11,9 +11,11 @@ the first three from here unless told otherwise.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from PIL import Image
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -63,6 +65,25 @@ def estimate_scores(pixels: NDArray[np.uint8], mpp: float | None) -> dict[str, f
         "necrosis": dust.mean(),
     }
     return {kind: round(min(float(value), 1.0), 4) for kind, value in found.items()}
+
+
+def estimate_file(image: Path, mpp: str) -> dict[str, float] | None:
+    """All five scores of an image file; None where it does not open.
+
+    Args:
+        image: of any kind that Pillow reads.
+        mpp: microns per pixel as a table has it; what is no number above 0 is unknown.
+    """
+    try:
+        with Image.open(image) as opened:
+            pixels = np.asarray(opened.convert("RGB"))
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return None
+    try:
+        size = float(mpp)
+    except ValueError:
+        size = 0.0
+    return estimate_scores(pixels, size if 0 < size < float("inf") else None)
 
 
 def separate_dyes(pixels: NDArray[np.uint8]) -> tuple[Floats, Floats, Floats]:

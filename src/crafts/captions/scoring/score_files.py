@@ -47,10 +47,11 @@ def load_scores(path: Path) -> ScoreTable:
     """Read a file of scores, or all of a folder.
 
     Args:
-        path: csv with a column of tile names, or with x, y and width (and a slide), and columns of
-            scores (tumor, til, stroma, fat, necrosis, also as ``prob_tumor``); h5 with ``coords``
-            and one dataset a score, or ``scores`` [N, K] with the attribute ``names``; GeoJSON of
-            squares with measurements, or of outlines with a class.
+        path: csv with a column of tile names (and of slides, where names repeat), or with x, y and
+            width (and a slide), and columns of scores (tumor, til, stroma, fat, necrosis, also as
+            ``prob_tumor``); h5 with ``coords`` and one dataset a score, or ``scores`` [N, K] with
+            the attribute ``names``; GeoJSON of squares with measurements, or of outlines with a
+            class.
 
     Raises:
         ConfigError: nothing there, or a file of another kind.
@@ -122,7 +123,9 @@ def _read_csv(path: Path, table: ScoreTable, places: _Places) -> None:
             where = f"{path}: row {number}"
             scores = _scores(where, {kind: row[column] for column, kind in kinds.items()})
             if name and row[name]:
-                table.by_name[row[name]] = scores
+                key = f"{row[slide]}/{row[name]}" if slide and row[slide] else row[name]
+                if table.by_name.setdefault(key, scores) != scores:
+                    raise _bad(where, f"other scores of {key!r}", "one row a tile")
             if placed:
                 numbers = _numbers(where, [row[left], row[top], row[width], row[height or width]])
                 box = (*numbers[:2], numbers[0] + numbers[2], numbers[1] + numbers[3])
@@ -213,7 +216,7 @@ def _read_geojson(path: Path, table: ScoreTable, places: _Places) -> None:
         features = found["features"] if isinstance(found, dict) else found
         for number, feature in enumerate(features, 1):
             _read_feature(f"{path}: feature {number}", path.stem, feature, table, places)
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, ValueError, IndexError):
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError):
         raise _bad(
             path, "no GeoJSON of polygons", "a FeatureCollection as QuPath writes it"
         ) from None
@@ -238,7 +241,12 @@ def _read_feature(where: str, slide: str, feature: Any, table: ScoreTable, place
 def _polygons(geometry: Mapping[str, Any]) -> Iterator[tuple[tuple[tuple[float, float], ...], ...]]:
     shapes = {"Polygon": [geometry["coordinates"]], "MultiPolygon": geometry["coordinates"]}
     for rings in shapes.get(geometry["type"], []):
-        yield tuple(tuple((float(p[0]), float(p[1])) for p in ring) for ring in rings)
+        outlines = tuple(tuple((float(p[0]), float(p[1])) for p in ring) for ring in rings)
+        if not outlines or any(len(ring) < 3 for ring in outlines):
+            raise ValueError("a ring of fewer than 3 points")
+        if not np.isfinite([value for ring in outlines for point in ring for value in point]).all():
+            raise ValueError("a coordinate that is no number")
+        yield outlines
 
 
 def _bad(where: Path | str, came: str, allowed: str) -> DataError:

@@ -1,8 +1,9 @@
 """Scanned reports made readable, with a map from every character back to the source.
 
 Characters come first (one spelling of dashes, quotes and look-alike letters, nothing invisible),
-then words that the scanner split or misread, then lines: page furniture and form boilerplate go,
-broken lines are joined, and what remains stands one statement or item a line.
+then formatting tags and the boxes of forms, then words that the scanner split or misread, then
+lines: page furniture and form boilerplate go, broken lines are joined, and what remains stands one
+statement or item a line.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from crafts.captions.scrubbing.markup import ENTITY, SIGNS, find_unticked, unescape
 from crafts.captions.vocabulary import load_lexicon, repair_word
 
 Replacement = str | Callable[[re.Match[str]], str | None]
@@ -87,6 +89,9 @@ class TracedText:
 def clean(source: str) -> TracedText:
     """A report without what scanning did to it; see the module for the order of steps."""
     traced = normalise(source)
+    for pattern, words in SIGNS:
+        traced = traced.replace(pattern, words)
+    traced = traced.edit([(start, end, " ") for start, end in find_unticked(traced.text)])
     traced = _drop_furniture(traced)
     traced = _mend_words(traced)
     traced = _break_flat_lines(traced)
@@ -140,7 +145,8 @@ _NAMED = {
     "µ": "u", "μ": "u", "ß": "ss", "æ": "ae", "œ": "oe", "ø": "o", "đ": "d", "ł": "l",
     "Æ": "AE", "Œ": "OE", "Ø": "O", "Ł": "L", "×": "x", "✕": "x", "÷": "/", "±": "+/-",
     "≤": "<", "≥": ">", "→": "-", "•": "-", "·": ".", "●": "-", "▪": "-", "◦": "-",
-    "☐": " ", "☑": " ", "☒": " ", "□": " ", "■": " ", "✓": " ", "✔": " ", "✗": " ", "ð": "d",
+    "☐": "[ ] ", "□": "[ ] ", "☑": "[x] ", "☒": "[x] ", "■": "[x] ", "✓": "[x] ", "✔": "[x] ",
+    "✗": " ", "ð": "d",
     "“": '"', "”": '"', "„": '"', "«": '"', "»": '"', "‘": "'", "’": "'", "‚": "'", "´": "'",
     "–": "-", "—": "-", "‐": "-", "‑": "-", "−": "-", "‒": "-", "―": "-", "…": "...",
     "™": "", "®": "", "©": "", "°": " ", "\u2028": "\n", "\u2029": "\n", "\x85": "\n",
@@ -154,7 +160,10 @@ def normalise(source: str) -> TracedText:
     Letters that only look Latin become Latin, accents fall, full-width forms become plain. What
     has no ASCII form at all becomes a space.
     """
-    return TracedText.of(source).replace(_ODD, lambda match: _plain(match.group()))
+    traced = TracedText.of(source)
+    while (plainer := traced.replace(ENTITY, unescape)) is not traced:
+        traced = plainer  # "&amp;lt;" holds another one
+    return traced.replace(_ODD, lambda match: _plain(match.group()))
 
 
 def _plain(character: str) -> str:

@@ -29,10 +29,23 @@ _DAY = r"\d{1,2}(?:st|nd|rd|th)?"
 _YEAR = r"(?:19|20)\d\d"
 
 
-_MARKED = (
-    r"(?:name|names|date|redacted|removed|phi|pii|address|phone|hospital|mrn|ssn|dob|patient|"
-    r"doctor|"
-    r"physician|institution|facility|location|zip|email|deleted|omitted|initials|surname|person|id)"
+PROTECTED = frozenset(
+    "no not none without negative positive free absent present left right".split()
+)
+"""Words whose loss would turn a finding into its opposite; they are never part of a name."""
+
+_UNITS = "one|two|three|four|five|six|seven|eight|nine"
+_TEENS = (
+    "ten|eleven|twelve|thirteen|fourteen|fifteen|sixteen|seventeen|eighteen|nineteen|twenty|thirty|"
+    "forty|fifty|sixty|seventy|eighty|ninety"
+)
+_ORDINAL = (
+    r"(?:(?:twenty|thirty)[ -]?)?(?:first|second|third|fourth|fifth|sixth|seventh|eighth|ninth|"
+    r"tenth|eleventh|twelfth|\w{3,6}teenth|twentieth|thirtieth)"
+)
+_WORDED_YEAR = (
+    rf"(?:(?:nineteen|twenty)[ -](?:hundred(?: and)?|oh|(?:{_TEENS}))(?:[ -](?:{_UNITS}))?"
+    rf"|two thousand(?: and)?(?:[ -](?:{_TEENS}))?(?:[ -](?:{_UNITS}))?)"
 )
 
 
@@ -41,19 +54,6 @@ def _make(kind: str, *alternatives: str) -> Pattern:
 
 
 PATTERNS = (
-    _make(
-        "mark",
-        r"_{2,}",
-        r"\*\*\s?\w[^*\n]{0,40}\*\*",
-        r"\[\*\*[^\]\n]{0,60}\*\*\]",
-        rf"[\[<{{(]+\s?[*_]*(?:\w+[ _-]){{0,2}}{_MARKED}(?:[ _#:-]*\w+){{0,2}}[*_]*\s?[\]>}})]+",
-        r"\[+[_x*. -]+\]+",
-        r"(?<![a-z])x{3,}(?![a-z])",
-        r"\bxx?([/-])xx?\1x{2,4}\b",
-        r"\*{3,}|#{3,}|%{2,}\w*|~{3,}",
-        r"\b(?:redacted|de-?identified|anonymi[sz]ed|blacked out|censored)\b",
-        r"\b(?:patient|doctor|hospital|name|date)[_-]?(?:name|id)?_?\d+\b",
-    ),
     _make(
         "email",
         r"[\w.+-]{1,64}\s?@\s?[\w-]{1,63}(?:\.[\w-]{1,63}){1,6}",
@@ -95,6 +95,9 @@ PATTERNS = (
         rf"\b{_DAY}[ -](?:of )?{_MONTH}\b[ .,-]*(?:{_YEAR}|'?\d\d\b)?",
         rf"\b{_MONTH}[ .-]*{_DAY}\b(?:[ ,-]+(?:{_YEAR}|\d\d\b))?",
         rf"\b{_MONTH}[ .,-]*{_YEAR}\b",
+        rf"\b{_ORDINAL}(?: day)?,? (?:of )?{_MONTH}\b(?:[ ,]+{_WORDED_YEAR}\b)?",
+        rf"\b{_MONTH},? (?:the )?{_ORDINAL}\b(?:[ ,]+{_WORDED_YEAR}\b)?",
+        rf"\b{_WORDED_YEAR}\b(?! (?:lymph|nod|cm|mm|of|slide|block|core))",
         r"\b(?:mon|tues|wednes|thurs|fri|satur|sun)day\b",
         rf"(?<![\d.]){_YEAR}(?![\d.]|\s?[x%]|\s?(?:g|cm|mm|ml)\b)",
     ),
@@ -216,7 +219,7 @@ def name_like(word: str, shouted: bool, *, expected: bool = False) -> bool:
     """
     bare = word.strip(".'-")
     lexicon = load_lexicon()
-    if not bare:
+    if not bare or bare.lower() in PROTECTED:
         return False
     if len(bare) == 1 or bare.lower() in _PARTICLES:
         return bare.isupper() or bare.lower() in _PARTICLES
@@ -310,8 +313,11 @@ def _value_end(text: str, start: int) -> int:
         return limit
     lexicon = load_lexicon()
     end = start
+    denial = limit  # "No carcinoma seen" behind a name: what denies belongs to the finding
     for count, match in enumerate(_TOKEN.finditer(text, start, limit)):
         word = match.group().strip(".'-").lower()
+        if word in PROTECTED:
+            denial = min(denial, match.start())
         found = lexicon.kind(word) == "term" and word not in lexicon.also_names
         # "C. Pons", "Vasa, Colin": an initial before it or a comma behind it make a name
         found = found and not re.search(r"\b[A-Z]\.?\s*$", text[start : match.start()])
@@ -319,7 +325,7 @@ def _value_end(text: str, start: int) -> int:
             r",\s+[A-Z][a-z]+\s*(?:$|\n|[A-Z][\w ]*:)", text[match.end() :]
         )
         if count >= 14 or (found and len(word) > 2):
-            break
+            return min(end, denial)
         end = match.end()
     return end
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,9 @@ from crafts.core.tables import read_columns
 from crafts.slides.grid import View, choose_view, plan_grid
 from crafts.slides.options import TileConfig
 from crafts.slides.placing.coordinates import read_coordinates
-from crafts.slides.reading.resolution import SlideReadError, find_row
+from crafts.slides.reading.naming import group_rows
+from crafts.slides.reading.resolution import SlideReadError
+from crafts.slides.reading.sources import Source
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -39,8 +42,8 @@ class Places:
     extent: float | None
 
 
-FindPlaces = Callable[[Path], Places | None]
-"""Path of a slide -> what is asked for on it; None where nothing is."""
+FindPlaces = Callable[[Source], Places | None]
+"""Slide -> what is asked for on it; None where nothing is."""
 
 
 @dataclass(frozen=True)
@@ -64,32 +67,76 @@ class Layout:
     grid: tuple[int, int] | None
 
 
-def load_places(source: Path) -> FindPlaces:
+def load_places(given: Path, sources: Sequence[Source]) -> FindPlaces:
     """What is asked for, by slide.
 
     Args:
-        source: folder with ``<slide>_patches.h5`` (TRIDENT) or ``<slide>.h5`` (CLAM), opened one by
+        given: folder with ``<slide>_patches.h5`` (TRIDENT) or ``<slide>.h5`` (CLAM), opened one by
             one; or a csv with the columns ``slide`` (or ``wsi``), ``x``, ``y`` and perhaps
             ``size``, the edge of the tile, all in pixels of level 0.
+        sources: all slides of the input.
 
     Raises:
-        ConfigError: nothing there, or a csv without these columns or with values that cannot be.
+        ConfigError: nothing there, a csv without these columns or with values that cannot be, or a
+            name that fits several slides.
     """
-    if source.is_dir():
-        return lambda slide: _find_file(source, slide)
-    table = _read_table(source)
-    return lambda slide: find_row(slide, table)
+    if given.is_dir():
+        _require_h5(given)
+        files = Counter(stem for source in sources for stem in _stems(source))
+        return lambda source: _find_file(given, source, files)
+    rows = group_rows(_read_table(given), sources, str(given))
+    table = {name: _join(found, str(given)) for name, found in rows.items()}
+    return lambda source: table.get(source.name)
 
 
-def _find_file(folder: Path, slide: Path) -> Places | None:
-    stems = dict.fromkeys((slide.stem, slide.name))
-    paths = (folder / f"{stem}{end}.h5" for stem in stems for end in ("_patches", ""))
-    found = next((path for path in paths if path.is_file()), None)
+def _require_h5(folder: Path) -> None:
+    """Refuse a folder without coordinates once, and not slide by slide."""
+    if any(folder.glob("*.h5")):
+        return
+    inner = next((name for name in ("trident", "clam") if any(folder.glob(f"{name}/*.h5"))), None)
+    raise ConfigError(
+        str(folder),
+        came="a folder without an h5 file" + (f"; those of {inner}/ lie below it" if inner else ""),
+        allowed="<slide>_patches.h5 of TRIDENT or <slide>.h5 of CLAM in it",
+        do=f"Give --coordinates {folder / (inner or 'FOLDER')}.",
+    )
+
+
+def _stems(source: Source) -> set[str]:
+    return {source.path.stem, source.path.name}
+
+
+def _find_file(folder: Path, source: Source, files: Mapping[str, int]) -> Places | None:
+    """The file of a slide: by the name that we give it, else by that of its own file."""
+    stems = dict.fromkeys((source.name, source.path.stem, source.path.name))
+    paths = ((stem, folder / f"{stem}{end}.h5") for stem in stems for end in ("_patches", ""))
+    stem, found = next(((stem, path) for stem, path in paths if path.is_file()), ("", None))
     if found is None:
         return None
+    if stem != source.name and files[stem] > 1:
+        raise DataError(
+            str(found),
+            came=f"coordinates for {files[stem]} slides of that name",
+            allowed="a file for each",
+            do=f"Name them as metadata.csv does: {source.name}_patches.h5 is for {source.place}.",
+        )
     coordinates = read_coordinates(found)
     coords = dict.fromkeys((int(x), int(y)) for x, y in coordinates.coords)
     return Places(tuple(coords), coordinates.extent)
+
+
+def _join(rows: Mapping[str, Places], where: str) -> Places:
+    """Places of one slide under all its names, each once."""
+    (first, one), *others = rows.items()
+    for name, other in others:
+        if other.extent != one.extent:
+            raise _bad_table(
+                where,
+                f"one slide under two names, {first!r} with size {one.extent} and {name!r} with "
+                f"{other.extent}",
+            )
+    coords = dict.fromkeys(place for places in rows.values() for place in places.coords)
+    return Places(tuple(coords), one.extent)
 
 
 def _read_table(path: Path) -> Mapping[str, Places]:
@@ -158,20 +205,21 @@ def _refuse_endless(columns: int, rows: int) -> None:
         )
 
 
-def require_places(find: FindPlaces | None, slide: Path, source: Path | None) -> Places | None:
+def require_places(find: FindPlaces | None, source: Source, given: Path | None) -> Places | None:
     """What is asked for on a slide; None where nothing is asked for of any.
 
     Raises:
-        DataError: the file of the slide is damaged, or it has none.
+        DataError: the file of the slide is damaged or of several slides, or it has none.
     """
     if find is None:
         return None
-    places = find(slide)
+    places = find(source)
     if places is None:
+        stem = source.path.stem
         raise DataError(
-            slide.name,
-            came=f"no place of it in {source}",
-            allowed=f"{slide.stem}_patches.h5 or {slide.stem}.h5, or a row of the csv",
+            source.path.name,
+            came=f"no place of it in {given}",
+            allowed=f"{stem}_patches.h5 or {stem}.h5, or a row of the csv",
             do="Add it, or leave the slide out.",
         )
     return places

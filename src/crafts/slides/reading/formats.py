@@ -24,8 +24,7 @@ def describe_channels(file: Any, count: int) -> tuple[dict[str, str], list[str]]
     if tag := page.tags.get("ResolutionUnit"):
         properties["tiff.ResolutionUnit"] = str(int(tag.value))
     ome = file.ome_metadata or ""
-    for name, value in re.findall(r'\b(PhysicalSize[XY](?:Unit)?)="([^"]*)"', ome):
-        properties.setdefault(f"ome.{name}", value)
+    properties |= ome_sizes(ome)
     names = re.findall(r'<Channel\b[^>]*\bName="([^"]*)"', ome)
     if not names:  # QPTIFF: one XML a page
         pages = [file.pages[index] for index in range(min(count, len(file.pages)))]
@@ -33,6 +32,16 @@ def describe_channels(file: Any, count: int) -> tuple[dict[str, str], list[str]]
         found = [re.search(r"<Name>([^<]*)</Name>", text) for text in texts]
         names = [match.group(1) for match in found if match]
     return properties, names if len(names) == count else [f"channel {i}" for i in range(count)]
+
+
+def ome_sizes(text: str) -> dict[str, str]:
+    """``ome.PhysicalSizeX`` and the like of the first image in OME's XML; {} in any other text."""
+    if "<OME" not in text:
+        return {}
+    found: dict[str, str] = {}
+    for name, value in re.findall(r'\b(PhysicalSize[XY](?:Unit)?)="([^"]*)"', text):
+        found.setdefault(f"ome.{name}", value)
+    return found
 
 
 def channel_count(series: Any) -> int:

@@ -27,6 +27,7 @@ from crafts.slides.reading.formats import (
     dicom_spacing,
     frame_places,
     is_volume,
+    ome_sizes,
     states_frame_order,
 )
 
@@ -109,6 +110,7 @@ class _OpenSlide:
         self._slide = openslide.OpenSlide(_any_dicom(path) if path.is_dir() else path)
         self.sizes = self._slide.level_dimensions
         self.properties = dict(self._slide.properties)
+        self.properties |= ome_sizes(self.properties.get("tiff.ImageDescription", ""))
 
     def read(self, x: int, y: int, level: int, width: int, height: int) -> Region:
         return _from_rgba(self._slide.read_region((x, y), level, (width, height)))
@@ -132,6 +134,7 @@ class _TiffSlide:
             for name, value in self._slide.properties.items()
             if value is not None
         }
+        self.properties |= ome_sizes(self._slide.ts_tifffile.ome_metadata or "")
 
     def read(self, x: int, y: int, level: int, width: int, height: int) -> Region:
         found = self._slide.read_region((x, y), level, (width, height), as_array=True)
@@ -152,6 +155,8 @@ class _Plain:
             self._image = Image.open(path)
         if self._image.width * self._image.height > MAX_PLAIN_PIXELS:
             raise ValueError(f"larger than {MAX_PLAIN_PIXELS} px; save it as a pyramidal TIFF")
+        if self._image.mode.startswith(("I", "F")):  # Pillow would cut them to 8 bits
+            raise ValueError("grey of more than 8 bits; save it as TIFF")
         self._pixels: NDArray[Any] | None = None
         self.sizes = [self._image.size]
         self.properties = {}
@@ -164,8 +169,10 @@ class _Plain:
 
     def read(self, x: int, y: int, level: int, width: int, height: int) -> Region:
         if self._pixels is None:
-            self._pixels = np.asarray(self._image.convert("RGB"))
-        return Region(self._pixels[y : y + height, x : x + width])
+            mode = "RGBA" if self._image.has_transparency_data else "RGB"
+            self._pixels = np.asarray(self._image.convert(mode))
+        found = self._pixels[y : y + height, x : x + width]
+        return Region(found) if found.shape[2] == 3 else _from_rgba(Image.fromarray(found))
 
     def close(self) -> None:
         self._image.close()

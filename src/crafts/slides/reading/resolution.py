@@ -7,12 +7,9 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 from crafts.core.errors import ConfigError, DataError
 from crafts.core.tables import read_columns
-
-T = TypeVar("T")
 
 MIN_MPP, MAX_MPP = 0.05, 5.0
 _UNITS = {  # microns in one unit
@@ -67,7 +64,7 @@ def find_resolution(
 
 
 def load_overrides(path: Path) -> dict[str, float]:
-    """Microns per pixel by slide, from a csv with the columns ``slide`` (or ``wsi``) and ``mpp``.
+    """Microns per pixel by the name of a row, from a csv with ``slide`` (or ``wsi``) and ``mpp``.
 
     Raises:
         ConfigError: no such file, missing columns, a value outside of 0.05 to 5, or two values for
@@ -82,11 +79,6 @@ def load_overrides(path: Path) -> dict[str, float]:
         if table.setdefault(row["slide"], value) != value:
             raise _bad_csv(where, f"a second value for {row['slide']!r}")
     return table
-
-
-def find_row(path: Path, table: Mapping[str, T]) -> T | None:
-    """What a table says of a slide, which it may name with or without its suffix."""
-    return next((table[name] for name in (path.name, path.stem) if name in table), None)
 
 
 def _first(properties: Mapping[str, str]) -> tuple[float, float, str] | None:
@@ -135,8 +127,13 @@ def _dicom(properties: Mapping[str, str]) -> tuple[float, float, str] | None:
 
 def _ome(properties: Mapping[str, str]) -> tuple[float, float, str] | None:
     found = _pair("ome.PhysicalSizeX", "ome.PhysicalSizeY")(properties)
-    unit = _UNITS.get(properties.get("ome.PhysicalSizeXUnit", "µm"))
-    return (found[0] * unit, found[1] * unit, found[2]) if found and unit else None
+    across = _UNITS.get(properties.get("ome.PhysicalSizeXUnit", "µm"))
+    down = _UNITS.get(properties.get("ome.PhysicalSizeYUnit", "µm"))
+    if "ome.PhysicalSizeY" not in properties:
+        down = across  # a height that is not given is that of the width, unit and all
+    if not found or across is None or down is None:
+        return None
+    return found[0] * across, found[1] * down, found[2]
 
 
 def _tiff(properties: Mapping[str, str]) -> tuple[float, float, str] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,14 +14,14 @@ from pathlib import Path
 from crafts.core.errors import ConfigError, DataError
 from crafts.core.tables import read_columns
 from crafts.slides.reader import SUFFIXES, dicom_series
-from crafts.slides.reading.resolution import find_row
 
-_BARCODE = re.compile(r"TCGA-[A-Z0-9]{2}-[A-Z0-9]{4}")
+_BARCODE = re.compile(r"TCGA-[A-Z0-9]{2}-[A-Z0-9]{4}", re.IGNORECASE)
 _UNSAFE = re.compile(r"[^\w\-+=,@.]")
 _COLUMNS = {
     "slide": ("slide", "wsi", "slide_id"), "patient": ("patient", "patient_id", "case_id", "case"),
 }  # fmt: skip
 _PIECE, _PIECES = 65_536, 64
+_MAX_NAME = 200  # bytes; a file system takes 255, and files of a slide have more in their names
 
 
 @dataclass(frozen=True)
@@ -30,17 +31,24 @@ class Source:
     Attributes:
         name: unique in its run; names its folder of tiles.
         path: of the file, or of a folder with one DICOM series.
+        place: its path below the input, with slashes.
     """
 
     name: str
     path: Path
+    place: str
 
 
-def list_sources(slides: Path) -> list[Source]:
+def list_sources(slides: Path, *, leave_out: Path | None = None) -> list[Source]:
     """Slides of a folder and of its folders, or one slide, sorted by name.
 
     DICOM files of one series in one folder are one slide. Files of other kinds, hidden files, and
-    pictures that belong to a ``.vms`` or ``.vmu`` are no slides.
+    pictures that belong to a ``.vms`` or ``.vmu`` are no slides. A folder that several links lead
+    to is read once.
+
+    Args:
+        slides: folder, or one slide.
+        leave_out: a folder that is not looked into: tiles that lie among the slides are none.
 
     Raises:
         ConfigError: no such file or folder.
@@ -53,7 +61,11 @@ def list_sources(slides: Path) -> list[Source]:
             allowed="a folder of slides, or one slide",
             do="Check the path.",
         )
-    found = [slides] if slides.is_file() else sorted(_walk(slides))
+    found = (
+        [slides]
+        if slides.is_file()
+        else sorted(_walk(slides, {leave_out.resolve()} if leave_out else set()))
+    )
     if not found:
         raise DataError(
             str(slides),
@@ -65,7 +77,7 @@ def list_sources(slides: Path) -> list[Source]:
 
 
 def load_patients(path: Path) -> dict[str, str]:
-    """Patients by slide, from a csv with the columns ``slide`` and ``patient``.
+    """Patients by the name of a row, from a csv with the columns ``slide`` and ``patient``.
 
     CLAM's ``slide_id`` and ``case_id`` are understood too.
 
@@ -86,16 +98,16 @@ def patient_of(source: Source, patients: Mapping[str, str] | None) -> str:
 
     Args:
         source: the slide.
-        patients: of :func:`load_patients`; None where the user gave none: then a slide without a
+        patients: by name of the slide; None where the user gave no table: then a slide without a
             barcode stands for a patient of its own.
 
     Raises:
         DataError: there is a table, and neither it nor a barcode knows the slide.
     """
-    given = find_row(source.path, patients or {})
+    given = (patients or {}).get(source.name)
     barcode = _BARCODE.search(source.path.name)
     if given or barcode:
-        return given or str(barcode and barcode.group())
+        return given or str(barcode and barcode.group().upper())
     if patients is None:
         return source.name
     raise DataError(
@@ -104,6 +116,23 @@ def patient_of(source: Source, patients: Mapping[str, str] | None) -> str:
         allowed="a row for every slide, or a TCGA barcode in its name",
         do="Add it to the file given to --patients, or leave the slide out.",
     )
+
+
+def require_text(source: Source) -> None:
+    """Refuse a path whose bytes are no text: no table could name it.
+
+    Raises:
+        DataError: it is such a one.
+    """
+    try:
+        str(source.path).encode()
+    except UnicodeEncodeError:
+        raise DataError(
+            source.name,
+            came="a path that is no UTF-8",
+            allowed="names that can be written",
+            do="Rename the file or its folder.",
+        ) from None
 
 
 def identity(path: Path) -> str:
@@ -115,7 +144,7 @@ def identity(path: Path) -> str:
     digest = hashlib.sha256()
     for file in _files_of(path):
         size = file.stat().st_size
-        digest.update(f"{file.name} {size}\\n".encode())
+        digest.update(os.fsencode(file.name) + f" {size}\\n".encode())
         with file.open("rb") as handle:
             for start in _starts(size):
                 handle.seek(start)
@@ -138,9 +167,15 @@ def _files_of(path: Path) -> list[Path]:
     return [path]
 
 
-def _walk(folder: Path) -> Iterable[Path]:
-    """Slides of a folder; a series of several DICOM files stands as its folder."""
-    names = [path for path in folder.iterdir() if not path.name.startswith(".")]
+def _walk(folder: Path, seen: set[Path]) -> Iterable[Path]:
+    """Slides of a folder; a series of several DICOM files stands as its folder.
+
+    Folders in ``seen`` are passed over, and each that is read is added: links may lead in a circle.
+    """
+    if folder.resolve() in seen:
+        return
+    seen.add(folder.resolve())
+    names = [path for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
     files = [path for path in names if path.is_file() and path.suffix.lower() in SUFFIXES]
     if any(path.suffix.lower() in (".vms", ".vmu") for path in files):
         files = [path for path in files if path.suffix.lower() in (".vms", ".vmu")]
@@ -155,7 +190,7 @@ def _walk(folder: Path) -> Iterable[Path]:
         yield from (members[0] for members in series.values())
     for path in names:
         if path.is_dir():
-            yield from _walk(path)
+            yield from _walk(path, seen)
 
 
 def _named(paths: Sequence[Path], top: Path) -> Iterable[Source]:
@@ -171,7 +206,7 @@ def _named(paths: Sequence[Path], top: Path) -> Iterable[Source]:
         candidates = (name if number == 1 else f"{name}-{number}" for number in count(1))
         free = next(candidate for candidate in candidates if _key(candidate) not in taken)
         taken.add(_key(free))
-        yield Source(free, path)
+        yield Source(free, path, path.name if path == top else path.relative_to(top).as_posix())
 
 
 def _stem(path: Path) -> str:
@@ -179,7 +214,12 @@ def _stem(path: Path) -> str:
 
 
 def _clean(text: str) -> str:
-    return _UNSAFE.sub("_", text).lstrip(".") or "_"
+    """A name that files may have; of one that is too long the beginning and a hash of it all."""
+    name = _UNSAFE.sub("_", text).lstrip(".") or "_"
+    if len(data := name.encode()) <= _MAX_NAME:
+        return name
+    short = data[: _MAX_NAME - 9].decode(errors="ignore")
+    return f"{short}-{hashlib.sha256(data).hexdigest()[:8]}"
 
 
 def _key(name: str) -> str:

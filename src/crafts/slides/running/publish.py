@@ -27,7 +27,7 @@ TILES, SLIDE = "tiles", "slide.json"
 FOLDERS = "trident", "clam", "tissue"  # of one file or two a slide
 COLUMNS = (
     "file_name", "slide", "patient", "x", "y", "extent", "level", "mpp", "mpp_source", "tissue",
-    "region", "imaging", "channels", "sha256",
+    "region", "imaging", "channels", "stain_refused", "sha256",
 )  # fmt: skip
 
 
@@ -41,7 +41,8 @@ class Finished:
         facts: size, resolution and its source, reader, view, grid, tissue, notes.
         size: edge of a tile in pixels.
         overlap: of neighbours in pixels.
-        rows: of its tiles: file name, x, y, tissue, region, bytes, sha256.
+        rows: of its tiles: file name, x, y, tissue, region, bytes, sha256, and why it kept its own
+            colours.
         rejects: x, y and reason of the tiles that were dropped.
         num_listed: tiles with tissue in the grid.
         stain_refused: tiles left in their own colours, by reason.
@@ -85,14 +86,11 @@ def collect(job: Job, key: str, starts: Sequence[int]) -> Finished:
     plan = read_plan(job.folder)
     rows: list[Any] = []
     rejects: list[Any] = list(plan["rejects"])
-    refused: Counter[str] = Counter()
     for start in starts:
         block = json.loads((job.folder / block_name(start)).read_bytes())
         rows += block["rows"]
         rejects += block["rejects"]
-        refused.update(block["stain_refused"])
-    if plan["stain_refused"]:
-        refused[plan["stain_refused"]] += len(rows)
+    refused = Counter(row["stain_refused"] for row in rows if row["stain_refused"])
     if not rows and any(reason.startswith(UNREADABLE) for _, _, reason in rejects):
         raise SlideReadError(
             str(job.path),
@@ -168,9 +166,22 @@ def _metadata(slide: Finished, patient: str, row: Mapping[str, Any]) -> dict[str
         "tissue": "" if row["tissue"] is None else row["tissue"],
         "region": row["region"],
         "imaging": facts["imaging"],
-        "channels": "|".join(facts["channels"]),
+        "channels": "|".join(_shown(facts)),
+        "stain_refused": row.get("stain_refused", ""),
         "sha256": row["sha256"],
     }
+
+
+def _shown(facts: Mapping[str, Any]) -> list[str]:
+    """Names of what is red, green and blue in the tiles; "" for black, none after the last."""
+    names = facts["channels"]
+    shown = facts.get("shown")
+    if shown is None:
+        return list(names)
+    found = [names[channel] if channel >= 0 else "" for channel in shown]
+    while found and not found[-1]:
+        found.pop()
+    return found
 
 
 def _summary(slide: Finished, patient: str) -> dict[str, Any]:
