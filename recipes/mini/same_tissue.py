@@ -17,8 +17,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from crafts.auditing.copies import DEFAULT_PART, DEFAULT_WHOLE, Library, find_copies, is_whole
-from crafts.auditing.search import Match
+from crafts.auditing.copies import DEFAULT_PART, DEFAULT_WHOLE, find_copies, is_whole
+from crafts.auditing.matching.library import Library
+from crafts.auditing.matching.search import Match
 from crafts.data.collection import Collection
 
 NAMED = {"prostate_gleason_NC", "lizard128_NC", "osteosarcoma_ut", "breakhis400", "ebhi_polyp"}

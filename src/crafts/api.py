@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from crafts.captions.caption import CaptionConfig
     from crafts.captions.summarise import SummariseConfig
     from crafts.core.artifacts import Manifest
-    from crafts.core.config import Config
-    from crafts.core.protocols import CountTokens
     from crafts.data.encode import EncodeConfig
     from crafts.data.pack import PackConfig
     from crafts.evaluation.evaluate import EvaluateConfig
@@ -27,10 +25,30 @@ if TYPE_CHECKING:
     from crafts.slides.options import TileConfig
     from crafts.training.train import TrainConfig
 
-BUILT = (
-    *("doctor", "tile", "summarise", "caption", "pack", "encode", "train", "generate"),
-    *("evaluate", "audit"),
-)
+Stage = Literal[
+    "tile",
+    "summarise",
+    "caption",
+    "pack",
+    "encode",
+    "train",
+    "generate",
+    "evaluate",
+    "audit",
+]
+# module and name of each stage's configuration class, imported when it is asked for
+_CONFIGS: dict[Stage, tuple[str, str]] = {
+    "tile": ("crafts.slides.options", "TileConfig"),
+    "summarise": ("crafts.captions.summarise", "SummariseConfig"),
+    "caption": ("crafts.captions.caption", "CaptionConfig"),
+    "pack": ("crafts.data.pack", "PackConfig"),
+    "encode": ("crafts.data.encode", "EncodeConfig"),
+    "train": ("crafts.training.train", "TrainConfig"),
+    "generate": ("crafts.generation.plan", "GenerateConfig"),
+    "evaluate": ("crafts.evaluation.evaluate", "EvaluateConfig"),
+    "audit": ("crafts.auditing.audit", "AuditConfig"),
+}
+BUILT = ("doctor", *_CONFIGS)
 
 
 @dataclass(frozen=True)
@@ -54,6 +72,8 @@ class Model:
         guidance_scale: float | None = None,
         negative_prompt: str = "",
         batch_size: int = 4,
+        control: Mapping[str, Any] | None = None,
+        controls: Mapping[str, str | Path] | None = None,
     ) -> list[Image.Image]:
         """Synthetic tiles, for research only.
 
@@ -66,12 +86,18 @@ class Model:
             guidance_scale: replaces the preset's scale; 1.0 is off.
             negative_prompt: text to steer away from.
             batch_size: images a pass; changes speed, never an image.
+            control: ``{"nuclei": MASK}`` or ``{"fluorescence": IMAGE}`` decides where nuclei are
+                in all images. A path, ``"sample:colon"`` (an invented layout for each image), a
+                ``NucleiMask``, labels [H, W], or fluorescence values [H, W] or [C, H, W] in
+                [0, 1]; ``(IMAGE, weight[, start, stop])`` weighs it.
+            controls: kind -> folder of its ControlNet; by default the shipped one.
 
         Returns:
             RGB images: all of the first prompt, then all of the second, and so on.
 
         Raises:
-            ConfigError: an empty prompt, or a value out of bounds.
+            ConfigError: an empty prompt, a value out of bounds, or a control that cannot be used.
+            DataError: an unusable control image.
         """
         from crafts.generation.generate import generate_images
 
@@ -85,6 +111,8 @@ class Model:
             guidance_scale=guidance_scale,
             negative_prompt=negative_prompt,
             batch_size=batch_size,
+            control=control,
+            controls=controls,
         )
 
     @property
@@ -112,17 +140,7 @@ def load(source: str | Path = "mini", *, device: str = "auto") -> Model:
 
 
 def configure(
-    stage: Literal[
-        "tile",
-        "summarise",
-        "caption",
-        "pack",
-        "encode",
-        "train",
-        "generate",
-        "evaluate",
-        "audit",
-    ],
+    stage: Stage,
     source: Path | Mapping[str, Any] | None = None,
     overrides: Sequence[str] = (),
 ) -> Any:
@@ -136,9 +154,12 @@ def configure(
     Raises:
         ConfigError: the file is missing, or a field is unknown or out of bounds.
     """
+    from importlib import import_module
+
     from crafts.core.config import load_config
 
-    return load_config(_config_class(stage), source, overrides)
+    module, name = _CONFIGS[stage]
+    return load_config(getattr(import_module(module), name), source, overrides)
 
 
 def pack(
@@ -153,9 +174,10 @@ def pack(
 
     from crafts.controls.masks import load_mask
     from crafts.data import pack as stage
+    from crafts.model.bundle import load_token_counter
 
     resolved = _resolved("pack", config)
-    counters = {name: _token_counter(name) for name in resolved.tokenizers}
+    counters = {name: load_token_counter(name, network=True) for name in resolved.tokenizers}
     read = partial(load_mask, values=resolved.mask_values, table=resolved.mask_table)
     return stage.run(
         resolved,
@@ -259,9 +281,10 @@ def summarise(
 ) -> Manifest:
     """Reports into short de-identified summaries; see :func:`crafts.captions.summarise.run`."""
     from crafts.captions import summarise as stage
+    from crafts.model.bundle import load_token_counter
 
     resolved = _resolved("summarise", config)
-    counter = _token_counter(resolved.tokenizer)
+    counter = load_token_counter(resolved.tokenizer, network=True)
     return stage.run(resolved, Path(reports), Path(output), count_tokens=counter)
 
 
@@ -283,32 +306,16 @@ def caption(
         scores: csv, h5 or GeoJSON, or a folder with one a slide.
     """
     from crafts.captions import caption as stage
+    from crafts.model.bundle import load_token_counter
 
     resolved = _resolved("caption", config)
-    counter = _token_counter(resolved.tokenizer)
+    counter = load_token_counter(resolved.tokenizer, network=True)
     sources = stage.Sources(Path(tiles), _path(summaries), _path(scores))
     return stage.run(resolved, sources, Path(output), count_tokens=counter)
 
 
 def _path(value: str | Path | None) -> Path | None:
     return None if value is None else Path(value)
-
-
-def _token_counter(source: str) -> CountTokens:
-    """Counter of the tokenizer of a model, or of a tokenizer's own folder."""
-    from crafts.model.bundle import resolve_model
-    from crafts.model.text import load_tokenizer
-
-    folder = Path(source)
-    alone = any((folder / name).is_file() for name in ("tokenizer.json", "vocab.json"))
-    if not alone:
-        folder = resolve_model(source, network=True) / "tokenizer"
-    tokenizer = load_tokenizer(folder)
-
-    def count(text: str) -> int:
-        return len(tokenizer(text, truncation=False, verbose=False)["input_ids"])
-
-    return count
 
 
 def evaluate(config: EvaluateConfig | Mapping[str, Any], output: Path) -> Manifest:
@@ -394,44 +401,6 @@ def not_yet(where: str, what: str) -> NoReturn:
     )
 
 
-def _config_class(stage: str) -> type[Config]:
-    if stage == "tile":
-        from crafts.slides.options import TileConfig
-
-        return TileConfig
-    if stage == "summarise":
-        from crafts.captions.summarise import SummariseConfig
-
-        return SummariseConfig
-    if stage == "caption":
-        from crafts.captions.caption import CaptionConfig
-
-        return CaptionConfig
-    if stage == "pack":
-        from crafts.data.pack import PackConfig
-
-        return PackConfig
-    if stage == "encode":
-        from crafts.data.encode import EncodeConfig
-
-        return EncodeConfig
-    if stage == "train":
-        from crafts.training.train import TrainConfig
-
-        return TrainConfig
-    if stage == "evaluate":
-        from crafts.evaluation.evaluate import EvaluateConfig
-
-        return EvaluateConfig
-    if stage == "audit":
-        from crafts.auditing.audit import AuditConfig
-
-        return AuditConfig
-    from crafts.generation.plan import GenerateConfig
-
-    return GenerateConfig
-
-
 def _fetch(source: str | Path) -> None:
     """Bring a hub id to this disk, where the stages look; anything else must lie there already."""
     if str(source) != "mini" and not Path(source).exists():
@@ -440,7 +409,8 @@ def _fetch(source: str | Path) -> None:
         resolve_model(source, network=True)
 
 
-def _resolved(stage: Any, config: Any) -> Any:
+def _resolved(stage: Stage, config: Any) -> Any:
+    """A configuration as it is, and anything else through the validator."""
     from crafts.core.config import Config
 
     return config if isinstance(config, Config) else configure(stage, config)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from crafts.controls.inventing import layout_statistics
 from crafts.controls.inventing.clustering import Cluster, fit_cluster, ripley_k, thomas_k
 from crafts.controls.inventing.layout_statistics import (
     LEVELS,
@@ -248,3 +249,9 @@ def test_layouts_of_a_real_tissue_have_its_statistics(real):
         one, two = before.classes[name], after.classes[name]
         assert np.mean(two.areas) == pytest.approx(np.mean(one.areas), rel=0.2)
         assert np.mean(two.elongations) == pytest.approx(np.mean(one.elongations), rel=0.15)
+
+
+def test_an_installation_without_statistics_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(layout_statistics, "__file__", str(tmp_path / "crafts/a/b/module.py"))
+    with pytest.raises(ConfigError, match="layouts: no statistics in this installation; expected"):
+        layout_statistics.shipped_layouts()

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from crafts.controls.masks import load_mask, save_mask
+from crafts.controls.masks import load_mask, mask_from_labels, save_mask
 from crafts.controls.nuclei import CLASSES, UNKNOWN, NucleiMask
 from crafts.core.errors import ConfigError, DataError
 from fixtures_controls import random_mask
@@ -186,6 +186,17 @@ def test_options_of_another_format_are_refused(tmp_path):
         load_mask(tmp_path / "a.png", frame=(0, 0, 4, 4))
     with pytest.raises(ConfigError, match="values: an option"):
         load_mask(tmp_path / "a.geojson", values="classes", frame=(0, 0, 4, 4))
+
+
+def test_labels_in_memory_are_those_of_a_file(tmp_path):
+    labels = np.zeros((20, 30), np.uint16)
+    labels[2:6, 2:6], labels[10:15, 10:20] = 7, 300
+    Image.fromarray(labels).save(tmp_path / "a.png")
+    found, expected = mask_from_labels(labels), load_mask(tmp_path / "a.png")
+    assert np.array_equal(found.instances, expected.instances)
+    assert np.array_equal(found.classes, expected.classes)
+    with pytest.raises(DataError, match="labels: an array of shape .20,."):
+        mask_from_labels(labels[:, 0])
 
 
 def test_a_mask_that_was_saved_loads_as_it_was(tmp_path):

@@ -14,14 +14,22 @@ from PIL import Image
 
 import crafts
 from crafts import cli
+from crafts.api import Model
+from crafts.controls.fluorescence import load_fluorescence
+from crafts.controls.inventing.layout_statistics import (
+    fit_layouts,
+    load_statistics,
+    save_statistics,
+)
+from crafts.controls.layouts import sample_layout
 from crafts.controls.masks import load_mask, save_mask
 from crafts.core.artifacts import verify
 from crafts.core.config import load_config
 from crafts.core.errors import ConfigError
+from crafts.core.runtime import seed_from
 from crafts.data.loader import ShardReader
-from crafts.generation.controls import ControlInput, parse_input, parse_options
 from crafts.generation.export import read_provenance
-from crafts.generation.generate import GenerateConfig, run
+from crafts.generation.generate import GenerateConfig, generate_images, run
 from crafts.model.bundle import Bundle, load_bundle
 from crafts.sampling.conditioning import Draw
 from crafts.sampling.control import mask_map
@@ -195,38 +203,86 @@ def test_images_equal_those_of_diffusers(
     assert np.abs(ours - np.asarray(theirs).astype(int)).max() <= 2
 
 
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("m.png", ("m.png", 1.0, 0.0, 1.0)),
-        ("m.png@0.8", ("m.png", 0.8, 0.0, 1.0)),
-        (" a/m@2x.png@1,.2-0.7", ("a/m@2x.png", 1.0, 0.2, 0.7)),
-        ("m@2x.png", ("m@2x.png", 1.0, 0.0, 1.0)),
-        ("/abs/m.png@0", ("/abs/m.png", 0.0, 0.0, 1.0)),
-    ],
-)
-def test_weight_and_shares_follow_the_file(text: str, expected: tuple[Any, ...]) -> None:
-    path, *rest = expected
-    where = Path(path) if path.startswith("/") else Path("base") / path
-    assert parse_input("nuclei", text, Path("base")) == ControlInput("nuclei", where, *rest)
+def test_python_makes_the_image_of_the_command(
+    model: Path, bundle: Bundle, work: Path, tmp_path: Path
+) -> None:
+    """A path, a mask, labels and a weight; in memory as from files."""
+    chosen = {"nuclei": work / "nuclei", "fluorescence": work / "fluorescence"}
+    common: dict[str, Any] = {"num_steps": 3, "controls": chosen}
+    found = Model(bundle)
+    run(config(model, work, control=(f"nuclei={work / 'a.png'}@0.5",)), None, tmp_path / "out")
+    expected = pixels(tmp_path / "out")["000-0.png"]
+    for image in (work / "a.png", str(work / "a.png"), disc_mask()):
+        made = found.generate(PROMPT, control={"nuclei": (image, 0.5)}, **common)
+        assert np.abs(np.asarray(made[0]).astype(int) - expected).max() <= 2
+    both = (f"nuclei={work / 'a.png'}", f"fluorescence={work / 'dapi.png'}@1,0-0.7")
+    run(config(model, work, control=both), None, tmp_path / "both")
+    values = load_fluorescence(work / "dapi.png")
+    for image in (values, values.values[0]):
+        control = {"nuclei": load_mask(work / "a.png"), "fluorescence": (image, 1, 0, 0.7)}
+        made = found.generate(PROMPT, control=control, **common)
+        assert np.abs(np.asarray(made[0]) - pixels(tmp_path / "both")["000-0.png"]).max() <= 2
+    labels = disc_mask().instances
+    made = found.generate(PROMPT, control={"nuclei": labels}, **common)
+    assert np.abs(np.asarray(made[0]).astype(int) - expected).max() > 3  # other weight, no class
 
 
-@pytest.mark.parametrize(
-    ("option", "message"),
-    [
-        ("depth=a.png", "--control depth=a.png: kind 'depth'; expected KIND=IMAGE"),
-        ("a.png", "--control a.png: kind 'a.png'; expected KIND=IMAGE"),
-        ("nuclei=", "names no file"),
-        ("nuclei=a.png@9", "weight 9; 0 .off. to 4 are allowed"),
-        ("nuclei=a.png@1,0.8-0.2", "acts from 0.8 to 0.2"),
-        ("nuclei=a.png@1,0-7", "acts from 0 to 7"),
-    ],
-)
-def test_wrong_options_are_refused(option: str, message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
-        parse_options([option])
-    with pytest.raises(ConfigError, match="a second image of one kind"):
-        parse_options(["nuclei=a.png", "nuclei=b.png"])
+def test_python_refuses_in_a_sentence(bundle: Bundle, work: Path) -> None:
+    chosen = {"nuclei": work / "nuclei"}
+    with pytest.raises(ConfigError, match="40 x 40 px for an image of 32 x 32 px"):
+        generate_images(bundle, PROMPT, control={"nuclei": disc_mask(size=40)}, controls=chosen)
+    with pytest.raises(ConfigError, match="controls.fluorescence: a ControlNet of kind 'nuclei'"):
+        generate_images(
+            bundle,
+            PROMPT,
+            control={"fluorescence": np.zeros((32, 32))},
+            controls={"fluorescence": work / "nuclei"},
+        )
+
+
+@pytest.fixture(scope="module")
+def layouts(work: Path) -> Path:
+    masks = [disc_mask(y, 16, size=32, radius=3) for y in range(8, 26, 2)]
+    save_statistics(work / "layouts.json", {"disc": fit_layouts(masks, "disc")})
+    return work / "layouts.json"
+
+
+def test_each_image_has_invented_nuclei_of_its_own(
+    model: Path, work: Path, layouts: Path, tmp_path: Path
+) -> None:
+    masks = {"layouts": str(layouts)}
+    given = {"num_images": 3, "control": ("nuclei=sample:disc@0.9",), "masks": masks}
+    run(config(model, work, **given), None, tmp_path / "out")
+    rows = metadata(tmp_path / "out")
+    found = [load_mask(tmp_path / "out" / row["mask"]) for row in rows]
+    statistics = load_statistics(layouts)["disc"]
+    for k, mask in enumerate(found):
+        seed = seed_from("layout", 0, k)
+        expected = sample_layout(statistics, size=(32, 32), seed=seed)
+        assert np.array_equal(mask.classes, expected.classes)
+    assert len({mask.classes.tobytes() for mask in found}) == 3
+    told = json.loads(read_provenance(tmp_path / "out/images/000-2.png").control)
+    assert told[0]["source"] == "sample:disc#0-2" and told[0]["weight"] == 0.9
+    # by row of a manifest, in another order and batch: the same again
+    (tmp_path / "rows.csv").write_text(f"id,prompt,nuclei\n000,{PROMPT},sample:disc@0.9\n")
+    again = config(model, work, **(given | {"control": (), "prompts": (), "batch_size": 1}))
+    run(again, tmp_path / "rows.csv", tmp_path / "again")
+    assert_same(pixels(tmp_path / "again"), pixels(tmp_path / "out"))
+    # what lies there is found again, mask and all
+    run(config(model, work, **given), None, tmp_path / "out")
+    assert metadata(tmp_path / "out") == rows
+
+
+def test_an_unknown_tissue_is_refused_with_those_there_are(
+    model: Path, work: Path, layouts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    more = ["--prompt", PROMPT, "--control", "nuclei=sample:colum"]
+    assert cli.run(command(model, work, tmp_path / "out", *more)) == 2
+    said = spoken(capsys)
+    assert len(said) == 1 and "tissue 'colum'" in said[0] and "colon, " in said[0]
+    more += ["--set", f"masks.layouts={layouts}"]
+    assert cli.run(command(model, work, tmp_path / "out", *more)) == 2
+    assert "expected disc" in spoken(capsys)[0]
 
 
 def noise(*shape: int) -> np.ndarray:

@@ -11,7 +11,13 @@ from diffusers import DDIMScheduler, StableDiffusionPipeline
 from crafts.core import artifacts
 from crafts.core.errors import ConfigError, DataError, IntegrityError, RetryError
 from crafts.model import bundle as bundles
-from crafts.model.bundle import load_bundle, read_licence, resolve_model, save_bundle
+from crafts.model.bundle import (
+    load_bundle,
+    load_token_counter,
+    read_licence,
+    resolve_model,
+    save_bundle,
+)
 from fixtures_model import kl_codec, tiny_bundle, tiny_codec, write_sd15_folder
 
 CARD = "---\nlicense: other\n---\n# Tiny\n"
@@ -334,3 +340,15 @@ def test_bundle_moves_as_one(ours: Path) -> None:
     bundle = load_bundle(ours).to(torch.float64)
     dtypes = {m.dtype for m in (bundle.denoiser, bundle.text.encoder, bundle.codec.module)}
     assert dtypes == {torch.float64}
+
+
+@pytest.mark.parametrize("inside", [".", "tokenizer"], ids=["a model", "its tokenizer"])
+def test_tokens_are_counted_as_the_model_counts_them(inside: str, ours: Path) -> None:
+    count, text = load_token_counter(ours / inside), load_bundle(ours).text
+    for words in ("", "dark nuclei in pale stroma", "tumour " * 200):
+        assert count(words) == text.count_tokens(words)
+
+
+def test_the_counter_of_no_model_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="a path without model_index.json"):
+        load_token_counter(tmp_path)

@@ -17,6 +17,8 @@ from crafts.model.control import (
     check_control,
     load_control,
     save_control,
+    strengthen,
+    take_over,
     trained_beside,
 )
 from crafts.model.denoiser import DenoiserConfig, build_denoiser
@@ -130,6 +132,19 @@ def test_what_cannot_be_built_is_refused(
         build_control(bundle.denoiser, **given)
 
 
+def test_weights_of_other_layers_are_not_taken_over(bundle: Bundle, sd15: Bundle) -> None:
+    wider = build_control(
+        bundle.denoiser, kind="fluorescence", channels=("one",), widths=(4, 8, 8, 16), factor=8
+    )
+    with pytest.raises(ConfigError, match=r"other layers, as controlnet_cond_embedding\.blocks"):
+        take_over(wider, random_control(bundle))
+    deeper = build_control(
+        sd15.denoiser, kind="fluorescence", channels=("one",), widths=WIDTHS, factor=8
+    )
+    with pytest.raises(ConfigError, match="expected a ControlNet of the same widths"):
+        take_over(deeper, random_control(bundle))
+
+
 def test_one_of_another_model_is_refused(bundle: Bundle, sd15: Bundle) -> None:
     with pytest.raises(ConfigError, match="here: block_out_channels: .*as in the denoiser"):
         check_control(random_control(bundle), sd15, where="here")
@@ -141,3 +156,21 @@ def test_one_of_another_model_is_refused(bundle: Bundle, sd15: Bundle) -> None:
     again = Bundle(bundle.codec, bundle.text, build_denoiser(config), bundle.schedule)
     check_control(random_control(bundle), again, where="here")  # only trained further
     assert not trained_beside(random_control(bundle), again)
+
+
+@torch.no_grad()
+def test_a_strengthened_one_adds_so_much_more(bundle: Bundle) -> None:
+    control = random_control(bundle)
+    x_t, t, tokens, maps = inputs(bundle)
+    down, middle = control.module(x_t, t, tokens, maps, return_dict=False)
+    stronger = strengthen(control, 2.5)
+    more, most = stronger.module(x_t, t, tokens, maps, return_dict=False)
+    torch.testing.assert_close(most, 2.5 * middle)
+    for came, asked in zip(more, down, strict=True):
+        torch.testing.assert_close(came, 2.5 * asked)
+
+
+@pytest.mark.parametrize("factor", [0.0, -1.0, float("nan")])
+def test_a_control_is_not_turned_off_or_round(bundle: Bundle, factor: float) -> None:
+    with pytest.raises(ConfigError, match="above 0"):
+        strengthen(random_control(bundle), factor)

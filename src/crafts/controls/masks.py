@@ -5,14 +5,23 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from crafts.controls.files.mask_arrays import read_mat, read_npy
-from crafts.controls.files.mask_images import Values, read_image_mask
+from crafts.controls.files.mask_images import (
+    Values,
+    instance_ids,
+    read_image_mask,
+    whole_numbers,
+)
 from crafts.controls.files.mask_polygons import Frame, read_json_mask
-from crafts.controls.nuclei import CLASSES, NucleiMask, Table
+from crafts.controls.nuclei import CLASSES, UNKNOWN, NucleiMask, Table
 from crafts.core.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _IMAGES = (".png", ".tif", ".tiff", ".bmp", ".gif", ".jpg", ".jpeg")
 _OUTLINES = (".json", ".geojson")
@@ -72,6 +81,24 @@ def load_mask(
     if values is None and table is None and (beside := _read_sidecar(path)) is not None:
         return _load_own(path, beside, mpp)
     return read_image_mask(path, values=values, table=table, mpp=mpp)
+
+
+def mask_from_labels(labels: NDArray[np.generic]) -> NucleiMask:
+    """A mask of labels [H, W]: a number for each nucleus, 0 is background; classes are unknown.
+
+    Raises:
+        DataError: another shape, no pixels, negative numbers or fractions.
+    """
+    where = "labels"
+    if labels.ndim != 2 or labels.size == 0:
+        raise DataError(
+            where,
+            came=f"an array of shape {labels.shape}",
+            allowed="[H, W], a number for each nucleus",
+            do="Pass one field, or a NucleiMask for nuclei with classes.",
+        )
+    ids = instance_ids(whole_numbers(labels, where), where)
+    return NucleiMask(np.where(ids > 0, UNKNOWN, 0).astype(np.uint8), ids, source=where)
 
 
 def save_mask(path: Path | str, mask: NucleiMask) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -13,7 +12,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pydantic import Field
 
-from crafts.controls.fluorescence import load_fluorescence
+from crafts.controls.fluorescence import Fluorescence, load_fluorescence
+from crafts.controls.inventing.layout_statistics import (
+    LayoutStatistics,
+    load_statistics,
+    shipped_layouts,
+)
+from crafts.controls.layouts import sample_layout
 from crafts.controls.maps import fit_mask
 from crafts.controls.masks import load_mask, save_mask
 from crafts.controls.nuclei import NucleiMask
@@ -21,7 +26,8 @@ from crafts.core.artifacts import sha256_bytes
 from crafts.core.config import Config
 from crafts.core.errors import ConfigError, CraftsError
 from crafts.core.records import Ledger
-from crafts.core.runtime import say
+from crafts.core.runtime import say, seed_from
+from crafts.generation.control_inputs import ControlInput, Invented, parse_input
 from crafts.generation.manifest import PromptRow
 from crafts.model.bundle import SHIPPED, Bundle
 from crafts.model.control import KINDS, Control, check_control, load_control, trained_beside
@@ -30,9 +36,6 @@ from crafts.sampling.control import Controls, ControlUse, mask_map
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_NUMBER = r"\d+\.?\d*|\.\d+"
-_WISH = re.compile(rf"(.+?)(?:@({_NUMBER})(?:,({_NUMBER})-({_NUMBER}))?)?")
-_MOST_WEIGHT = 4.0
 _KEPT = 16  # maps in memory; 12 MB each at 512 px
 
 
@@ -56,6 +59,9 @@ class MaskOptions(Config):
     )
     index: int | None = Field(None, ge=0, description="which field of a .npy with many")
     resize: bool = Field(False, description="bring masks of another size to that of the image")
+    layouts: Path | None = Field(
+        None, description="statistics that sample:TISSUE follows; None: those of the package"
+    )
 
 
 class FluorescenceOptions(Config):
@@ -70,25 +76,6 @@ class FluorescenceOptions(Config):
     resize: bool = Field(False, description="bring images of another size to that of the tile")
 
 
-@dataclass(frozen=True)
-class ControlInput:
-    """A control image and how it is used.
-
-    Attributes:
-        kind: "nuclei" or "fluorescence".
-        path: of the mask or image.
-        weight: factor of what the ControlNet adds.
-        start: share of the steps after which it begins to act.
-        stop: share of the steps after which it no longer acts.
-    """
-
-    kind: str
-    path: Path
-    weight: float = 1.0
-    start: float = 0.0
-    stop: float = 1.0
-
-
 @dataclass(frozen=True, eq=False)
 class _Shown:
     """A control image on the pixels of the tile: map, what made it, and the mask."""
@@ -98,73 +85,32 @@ class _Shown:
     mask: NucleiMask | None
 
 
-def parse_input(kind: str, text: str, folder: Path) -> ControlInput:
-    """``mask.png``, ``mask.png@0.8`` (weight) or ``mask.png@0.8,0-0.7`` (weight, start-stop).
+@dataclass(frozen=True)
+class _Origin:
+    """What a map is made from; seed and k decide a layout that is invented."""
 
-    Args:
-        kind: one of ``KINDS``.
-        text: as above.
-        folder: that a relative path starts from.
+    image: Path | Invented | NucleiMask | Fluorescence
+    seed: int = 0
+    k: int = 0
 
-    Raises:
-        ValueError: says in words what is wrong.
-    """
-    found = _WISH.fullmatch(text.strip())
-    if found is None:
-        raise ValueError(f"{kind} names no file; write for example mask.png@0.8,0-0.7")
-    path, weight, start, stop = found.groups()
-    wish = ControlInput(
-        kind,
-        folder / path,
-        1.0 if weight is None else float(weight),
-        0.0 if start is None else float(start),
-        1.0 if stop is None else float(stop),
-    )
-    if wish.weight > _MOST_WEIGHT:
-        raise ValueError(f"{kind} has weight {weight}; 0 (off) to {_MOST_WEIGHT:g} are allowed")
-    if not 0 <= wish.start < wish.stop <= 1:
-        raise ValueError(f"{kind} acts from {start} to {stop}; both are shares of the steps, 0-1")
-    return wish
-
-
-def parse_options(options: Sequence[str]) -> dict[str, ControlInput]:
-    """``KIND=IMAGE`` of the command line, by kind; relative paths start from the working folder.
-
-    Raises:
-        ConfigError: an unknown kind, a kind given twice, or a wrong weight or share.
-    """
-    found: dict[str, ControlInput] = {}
-    for option in options:
-        kind, separator, text = option.partition("=")
-        if not separator or kind not in KINDS or kind in found:
-            raise ConfigError(
-                f"--control {option}",
-                came="a second image of one kind" if kind in found else f"kind {kind!r}",
-                allowed=f"KIND=IMAGE, each kind once: {', '.join(KINDS)}",
-                do="Write for example --control nuclei=mask.png@0.8,0-0.7.",
-            )
-        try:
-            found[kind] = parse_input(kind, text, Path())
-        except ValueError as error:
-            raise ConfigError(
-                f"--control {option}",
-                came=str(error),
-                allowed="IMAGE, IMAGE@WEIGHT or IMAGE@WEIGHT,START-STOP",
-                do="Correct the option.",
-            ) from None
-    return found
+    @property
+    def name(self) -> str:
+        if isinstance(self.image, NucleiMask | Fluorescence):
+            return self.image.source or "in memory"
+        drawn = f"#{self.seed}-{self.k}" if isinstance(self.image, Invented) else ""
+        return f"{self.image}{drawn}"
 
 
 class Steering:
     """Control images and ControlNets of a run.
 
     Args:
-        folders: of ControlNets.
-        masks: how masks are read.
-        fluorescence: how fluorescence is read.
         bundle: the model, on its device.
         common: for every row that names no image of the kind itself.
         folder: that the paths in rows start from.
+        folders: of ControlNets.
+        masks: how masks are read.
+        fluorescence: how fluorescence is read.
     """
 
     def __init__(
@@ -180,7 +126,9 @@ class Steering:
         self.bundle, self.common, self.folder = bundle, dict(common), folder
         self.folders, self.masks, self.fluorescence = folders, masks, fluorescence
         self.networks: dict[str, Control] = {}
-        self._uses: dict[str, tuple[ControlUse, ...]] = {}  # by row
+        self._wishes: dict[str, list[ControlInput]] = {}  # by row
+        self._origins: dict[tuple[str, str], _Origin] = {}  # by kind and source of a use
+        self._layouts: dict[str, LayoutStatistics] | None = None
         self._show = lru_cache(_KEPT)(self._read)
 
     @property
@@ -202,20 +150,23 @@ class Steering:
             if kind in self.common or any(getattr(row, kind) for row in rows):
                 self.networks[kind] = self._open(kind)
         for wish in self.common.values():
-            self._use(wish)
+            self._use(wish, 0, 0)
         usable = []
         for row in rows:
             try:
-                self._uses[row.id] = tuple(self._use(wish) for wish in self._inputs(row))
+                wishes = self._inputs(row)
+                for wish in wishes:
+                    self._use(wish, 0, 0)
+                self._wishes[row.id] = wishes
                 usable.append(row)
             except (CraftsError, ValueError) as error:
                 ledger.withdraw(row.id, str(error))
                 say(f"generate: {row.id} is left out: {error}")
         return usable
 
-    def uses(self, row: PromptRow) -> tuple[ControlUse, ...]:
-        """What steers the images of a row."""
-        return self._uses.get(row.id, ())
+    def uses(self, row: PromptRow, seed: int, k: int) -> tuple[ControlUse, ...]:
+        """What steers an image of a row; seed and k decide a layout that is invented."""
+        return tuple(self._use(wish, seed, k) for wish in self._wishes.get(row.id, ()))
 
     def identity(self, uses: Sequence[ControlUse]) -> list[Any]:
         """All that decides what controls do to the pixels."""
@@ -258,37 +209,38 @@ class Steering:
                 found[kind] = parse_input(kind, text, self.folder)
         return [found[kind] for kind in KINDS if kind in found]
 
-    def _use(self, wish: ControlInput) -> ControlUse:
-        values = self._show(wish.kind, wish.path).values
+    def _use(self, wish: ControlInput, seed: int, k: int) -> ControlUse:
+        drawn = (seed, k) if isinstance(wish.image, Invented) else (0, 0)
+        origin = _Origin(wish.image, *drawn)
+        self._origins[wish.kind, origin.name] = origin
+        values = self._show(wish.kind, origin).values
         sha256 = sha256_bytes(str(values.shape).encode() + values.tobytes())
-        own = (wish.weight, wish.start, wish.stop, str(wish.path))
-        return ControlUse(wish.kind, sha256, *own)
+        return ControlUse(wish.kind, sha256, wish.weight, wish.start, wish.stop, origin.name)
 
     def _shown(self, use: ControlUse) -> _Shown:
-        return self._show(use.kind, Path(use.source))
+        return self._show(use.kind, self._origins[use.kind, use.source])
 
-    def _read(self, kind: str, path: Path) -> _Shown:
+    def _read(self, kind: str, origin: _Origin) -> _Shown:
         """A control image on the pixels of the tile.
 
         Raises:
             CraftsError: it cannot be used; says why.
         """
         side = self.bundle.native_size
-        control = self.networks[kind]
+        control, name = self.networks[kind], Path(origin.name).name
         if kind == "nuclei":
-            options = self.masks.model_dump(exclude={"resize"})
             mpp = self.bundle.mpp if isinstance(self.bundle.mpp, int | float) else None
-            given = load_mask(path, **options)
+            given = self._mask(origin, side, mpp)
             fit: dict[str, Any] = {"size": (side, side), "mpp": mpp, "resize": self.masks.resize}
             values = mask_map(given, **fit)
-            record: Mapping[str, Any] = {"source": path.name}
+            record: Mapping[str, Any] = {"source": name}
             mask = fit_mask(given, **fit)
         else:
-            values, record = self._read_fluorescence(path, side)
+            values, record = self._read_fluorescence(origin.image, side)
             mask = None
         if len(values) != len(control.channels):
             raise ConfigError(
-                f"{path}: channels",
+                f"{origin.name}: channels",
                 came=f"{len(values)} channels",
                 allowed=f"{len(control.channels)}, which the ControlNet knows: "
                 + ", ".join(control.channels),
@@ -296,16 +248,46 @@ class Steering:
             )
         return _Shown(values, record, mask)
 
+    def _mask(self, origin: _Origin, side: int, mpp: float | None) -> NucleiMask:
+        """The nuclei of an origin, not yet on the pixels of the tile.
+
+        Raises:
+            CraftsError: an unreadable mask, or statistics that lack the tissue.
+        """
+        image = origin.image
+        if isinstance(image, NucleiMask):
+            return image
+        if isinstance(image, Path):
+            return load_mask(image, **self.masks.model_dump(exclude={"resize", "layouts"}))
+        assert isinstance(image, Invented)
+        if self._layouts is None:
+            self._layouts = load_statistics(self.masks.layouts or shipped_layouts())
+        if image.tissue not in self._layouts:
+            raise ConfigError(
+                f"control nuclei={image}",
+                came=f"tissue {image.tissue!r}",
+                allowed=", ".join(self._layouts),
+                do="Choose one of these, or name statistics with --set masks.layouts=FILE.",
+            )
+        statistics = self._layouts[image.tissue]
+        seed = seed_from("layout", origin.seed, origin.k)
+        scale = mpp if statistics.mpp is not None else None
+        return sample_layout(statistics, size=(side, side), seed=seed, mpp=scale)
+
     def _read_fluorescence(
-        self, path: Path, side: int
+        self, image: Any, side: int
     ) -> tuple[NDArray[np.float32], Mapping[str, Any]]:
         options = self.fluorescence
-        size = (side, side) if options.resize else None
-        found = load_fluorescence(path, channels=options.channels, region=options.region, size=size)
+        found = image
+        if not isinstance(image, Fluorescence):
+            size = (side, side) if options.resize else None
+            found = load_fluorescence(
+                image, channels=options.channels, region=options.region, size=size
+            )
         height, width = found.values.shape[1:]
         if (height, width) != (side, side):
             raise ConfigError(
-                f"{path}: size",
+                f"{found.source}: size",
                 came=f"{width} x {height} px",
                 allowed=f"{side} x {side} px, the tile of this model",
                 do="Choose with --set fluorescence.region=[left,top,width,height], or bring a "

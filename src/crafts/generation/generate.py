@@ -16,7 +16,8 @@ from crafts.core.config import validate
 from crafts.core.errors import ConfigError, DataError, NotYetError
 from crafts.core.records import Ledger
 from crafts.core.runtime import pick_device, say
-from crafts.generation.controls import parse_options, write_masks
+from crafts.generation.control_inputs import parse_given, parse_options
+from crafts.generation.controls import write_masks
 from crafts.generation.export import save_png
 from crafts.generation.folder import (
     Made,
@@ -126,6 +127,8 @@ def generate_images(
     guidance_scale: float | None = None,
     negative_prompt: str = "",
     batch_size: int = 4,
+    control: Mapping[str, Any] | None = None,
+    controls: Mapping[str, str | Path] | None = None,
 ) -> list[Image.Image]:
     """Images in memory: those of the first prompt, then those of the second, ...
 
@@ -139,9 +142,12 @@ def generate_images(
         guidance_scale: replaces the scale; 1.0 = off.
         negative_prompt: text to be steered away from.
         batch_size: images a pass; never changes an image.
+        control: kind -> what steers all images; see ``parse_given``.
+        controls: kind -> folder of its ControlNet; the shipped one where it names none.
 
     Raises:
-        ConfigError: an empty prompt, or a value out of bounds.
+        ConfigError: an empty prompt, a value out of bounds, or a control that cannot be used.
+        DataError: an unusable control image.
     """
     prompts = (prompts,) if isinstance(prompts, str) else tuple(prompts)
     values = {
@@ -153,16 +159,20 @@ def generate_images(
         "guidance_scale": guidance_scale,
         "negative_prompt": negative_prompt,
         "batch_size": batch_size,
+        "controls": {kind: str(folder) for kind, folder in (controls or {}).items()},
     }
     config = validate(GenerateConfig, values, "generate")
-    rows = _read_rows(config, None, Ledger("generate"))
+    ledger = Ledger("generate")
+    rows = _read_rows(config, None, ledger)
     chosen = resolve_preset(
         preset, num_steps=num_steps, guidance_scale=guidance_scale, extra=bundle.extra
     )
-    plan = Plan(config, bundle, chosen)
+    plan = Plan(config, bundle, chosen, control=parse_given(control or {}))
+    plan.steering.prepare(rows, ledger)
     draws = [item.draw for row in rows for item in plan.items(row, range(num_images))]
     images: dict[int, Image.Image] = {}
-    for batch in iter_images(bundle, draws, chosen, batch_size=batch_size):
+    steered = plan.steering.controls
+    for batch in iter_images(bundle, draws, chosen, batch_size=batch_size, controls=steered):
         for index, conditioning, pixels in batch:
             images[index] = Image.fromarray(pixels)
             _say_cut(draws[index], conditioning.cut, conditioning.negative_cut)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -12,12 +12,12 @@ from pydantic import Field, field_validator
 
 from crafts.core.artifacts import sha256_bytes, tool_versions
 from crafts.core.config import Config
+from crafts.generation.control_inputs import ControlInput, parse_options
 from crafts.generation.controls import (
     ControlFolders,
     FluorescenceOptions,
     MaskOptions,
     Steering,
-    parse_options,
 )
 from crafts.generation.export import Provenance
 from crafts.generation.manifest import PromptRow, check_prompt, check_text
@@ -56,7 +56,7 @@ class GenerateConfig(Config):
     control: tuple[str, ...] = Field(
         (),
         description="KIND=IMAGE[@WEIGHT[,START-STOP]]; KIND is nuclei or fluorescence, START and "
-        "STOP are shares of the steps",
+        "STOP are shares of the steps; nuclei=sample:TISSUE invents nuclei for each image",
     )
     controls: ControlFolders = ControlFolders()
     masks: MaskOptions = MaskOptions()
@@ -119,15 +119,22 @@ class Plan:
         bundle: the model.
         preset: resolved.
         source: manifest of prompts; paths in it start from its folder.
+        control: controls of all rows, in place of those of the configuration.
     """
 
     def __init__(
-        self, config: GenerateConfig, bundle: Bundle, preset: Preset, source: Path | None = None
+        self,
+        config: GenerateConfig,
+        bundle: Bundle,
+        preset: Preset,
+        source: Path | None = None,
+        *,
+        control: Mapping[str, ControlInput] | None = None,
     ) -> None:
         self.config, self.bundle, self.preset = config, bundle, preset
         self.steering = Steering(
             bundle,
-            parse_options(config.control),
+            parse_options(config.control) if control is None else control,
             Path() if source is None else source.parent,
             folders=config.controls,
             masks=config.masks,
@@ -149,16 +156,17 @@ class Plan:
     def items(self, row: PromptRow, ks: range) -> Iterator[Item]:
         """The images of a row with the given indices."""
         scale = row.guidance_scale
+        seed = self.config.seed if row.seed is None else row.seed
         for k in ks:
             draw = Draw(
                 prompt=row.prompt,
-                seed=self.config.seed if row.seed is None else row.seed,
+                seed=seed,
                 k=k,
                 negative_prompt=self.config.negative_prompt
                 if row.negative_prompt is None
                 else row.negative_prompt,
                 guidance_scale=self.preset.guidance_scale if scale is None else scale,
-                controls=self.steering.uses(row),
+                controls=self.steering.uses(row, seed, k),
             )
             yield Item(row.id, draw, self.provenance(draw))
 

@@ -13,6 +13,7 @@ from transformers import CLIPTextModel
 from crafts.core import artifacts
 from crafts.core.artifacts import Manifest
 from crafts.core.errors import ConfigError, DataError
+from crafts.core.protocols import CountTokens
 from crafts.model.codec import Codec, load_codec, save_codec
 from crafts.model.folders import (
     UNKNOWN,
@@ -138,6 +139,28 @@ def resolve_model(source: str | Path, *, network: bool = False) -> Path:
     if looks_like_hub_id(name):
         return _from_hub(name, network)
     raise _no_model(name, "no such folder", "Check the path.")
+
+
+def load_token_counter(source: str | Path, *, network: bool = False) -> CountTokens:
+    """Counter of the tokens of a text, begin and end token included and no limit on the length.
+
+    Args:
+        source: a model as :func:`load_bundle` takes it, or a tokenizer's own folder.
+        network: a hub id may be downloaded.
+
+    Raises:
+        ConfigError: there is no such model, or no tokenizer in it.
+        DataError: the tokenizer's files are damaged.
+    """
+    folder = Path(source)
+    if not any((folder / name).is_file() for name in ("tokenizer.json", "vocab.json")):
+        folder = resolve_model(source, network=network) / "tokenizer"
+    tokenizer = load_tokenizer(folder)
+
+    def count(text: str) -> int:
+        return len(tokenizer(text, truncation=False, verbose=False)["input_ids"])
+
+    return count
 
 
 def save_bundle(

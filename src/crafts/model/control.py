@@ -15,12 +15,11 @@ from crafts.core import artifacts
 from crafts.core.artifacts import Manifest
 from crafts.core.errors import ConfigError
 from crafts.model.bundle import Bundle
-from crafts.model.denoiser import SD15_DENOISER, build_denoiser, count_parameters
-from crafts.model.folders import UNKNOWN, load_diffusers_module, read_json, save_module
+from crafts.model.folders import UNKNOWN, load_diffusers_module, save_module
 
 KINDS = ("nuclei", "fluorescence")
 MINI_WIDTHS = (8, 16, 32, 64)
-SD15_WIDTHS = (16, 32, 96, 256)
+_READS_MAP = "controlnet_cond_embedding.conv_in."
 # of a ControlNet, to be those of its denoiser: else its additions do not fit
 _SHAPE = ("in_channels", "block_out_channels", "layers_per_block", "cross_attention_dim")
 
@@ -48,9 +47,14 @@ class Control:
     fingerprint: str = ""
 
     @property
+    def widths(self) -> tuple[int, ...]:
+        """Widths of the layers that bring a map to the size of the latents."""
+        return tuple(self.module.config.conditioning_embedding_out_channels)
+
+    @property
     def factor(self) -> int:
         """Pixels of a map for one latent cell along an edge."""
-        return int(2 ** (len(self.module.config.conditioning_embedding_out_channels) - 1))
+        return int(2 ** (len(self.widths) - 1))
 
 
 def build_control(
@@ -97,6 +101,64 @@ def build_control(
         conditioning_embedding_out_channels=tuple(widths),
     )
     return Control(module, kind, tuple(channels), dict(mapping or {}))
+
+
+def take_over(control: Control, source: Control) -> Control:
+    """Give a ControlNet the weights of one of another kind.
+
+    Only the layer that reads the map keeps its own: its channels mean something else. All behind
+    it knows already how to lead a denoiser to where a map is bright.
+
+    Args:
+        control: of the same shape but for the channels of its maps; is changed.
+        source: is not changed.
+
+    Returns:
+        ``control``.
+
+    Raises:
+        ConfigError: two weights differ in shape elsewhere.
+    """
+    own, weights = control.module.state_dict(), source.module.state_dict()
+    taken = {name: value for name, value in weights.items() if not name.startswith(_READS_MAP)}
+    unlike = [n for n, v in taken.items() if n not in own or own[n].shape != v.shape]
+    if unlike or set(own) != set(weights):
+        raise ConfigError(
+            "control: weights to go on from",
+            came=f"other layers, as {unlike[0]}" if unlike else "other layers",
+            allowed="a ControlNet of the same widths and of the same denoiser",
+            do="Choose another one to go on from.",
+        )
+    control.module.load_state_dict(own | taken)
+    return control
+
+
+def strengthen(control: Control, factor: float) -> Control:
+    """Multiply what a ControlNet adds, so that its weight 1 is what weight ``factor`` was.
+
+    Everything leaves it through convolutions without anything behind them: their weights and
+    biases take the factor.
+
+    Args:
+        control: is changed.
+        factor: above 0.
+
+    Returns:
+        ``control``.
+
+    Raises:
+        ConfigError: a factor that is not above 0.
+    """
+    if not (math.isfinite(factor) and factor > 0):
+        raise ConfigError(
+            "control: factor", came=f"{factor:g}", allowed="above 0", do="1 changes nothing."
+        )
+    exits = [*control.module.controlnet_down_blocks, control.module.controlnet_mid_block]
+    with torch.no_grad():
+        for layer in exits:
+            for value in layer.parameters():
+                value.mul_(factor)
+    return control
 
 
 def save_control(
@@ -203,28 +265,6 @@ def check_control(control: Control, bundle: Bundle, *, where: str) -> None:
 def trained_beside(control: Control, bundle: Bundle) -> bool:
     """Whether a ControlNet was trained beside the very weights of a model."""
     return bool(control.denoiser) and control.denoiser == bundle.fingerprint
-
-
-def count_control(folder: Path | None, *, channels: int, widths: tuple[int, ...]) -> int:
-    """Number of weights of a ControlNet, counted without allocating any.
-
-    Args:
-        folder: of the checkpoint whose denoiser it copies; None: a denoiser of SD-1.5's shape.
-        channels: of its maps.
-        widths: as in :func:`build_control`.
-    """
-    with torch.device("meta"):
-        if folder is None:
-            denoiser = build_denoiser(SD15_DENOISER)
-        else:
-            denoiser = UNet2DConditionModel.from_config(read_json(folder / "unet" / "config.json"))
-        module = ControlNetModel.from_unet(
-            denoiser,
-            load_weights_from_unet=False,
-            conditioning_channels=channels,
-            conditioning_embedding_out_channels=widths,
-        )
-    return count_parameters(module)
 
 
 def _no_control(folder: Path, came: str) -> ConfigError:

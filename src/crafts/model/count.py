@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DConditionModel
+from diffusers import AutoencoderKL, AutoencoderTiny, ControlNetModel, UNet2DConditionModel
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd.graph import saved_tensors_hooks
@@ -75,6 +75,8 @@ class Passes:
         checkpointing: a denoiser's activations are computed again in the backward pass.
         bf16: under bfloat16 autocast.
         vocab_size: of a text encoder that is given as ``TextConfig``.
+        control: channels of the maps and widths of a ControlNet that is trained beside a denoiser,
+            which is frozen.
     """
 
     batch_size: int = 1
@@ -86,6 +88,7 @@ class Passes:
     checkpointing: bool = False
     bf16: bool = False
     vocab_size: int = SD15_VOCABULARY
+    control: tuple[int, tuple[int, ...]] | None = None
 
 
 def count_training(config: Countable, passes: Passes) -> Cost:
@@ -184,10 +187,42 @@ def _build(config: Countable, passes: Passes) -> nn.Module:
             add_lora(module, rank=passes.lora_rank)
         if passes.checkpointing:
             module.enable_gradient_checkpointing()
+        if passes.control:
+            return _Steered(module, passes).train()
     elif passes.part == "decoder":
         for name, parameter in module.named_parameters():
             parameter.requires_grad_(name.startswith(("decoder", "post_quant_conv")))
     return module.train()
+
+
+class _Steered(nn.Module):
+    """A frozen denoiser with the ControlNet that is trained beside it."""
+
+    def __init__(self, denoiser: UNet2DConditionModel, passes: Passes) -> None:
+        super().__init__()
+        assert passes.control is not None
+        channels, widths = passes.control
+        self.denoiser = denoiser.requires_grad_(False)
+        self.control = ControlNetModel.from_unet(
+            denoiser,
+            load_weights_from_unet=False,
+            conditioning_channels=channels,
+            conditioning_embedding_out_channels=widths,
+        )
+        if passes.checkpointing:
+            self.control.enable_gradient_checkpointing()
+
+    @property
+    def config(self) -> Any:
+        return self.denoiser.config
+
+    def forward(self, maps: Tensor, **inputs: Tensor) -> Any:
+        down, middle = self.control(**inputs, controlnet_cond=maps, return_dict=False)
+        added = {
+            "down_block_additional_residuals": down,
+            "mid_block_additional_residual": middle,
+        }
+        return self.denoiser(**inputs, **added)
 
 
 def _read(folder: Path) -> Any:
@@ -219,7 +254,7 @@ def _fresh(
 def _pass(module: Any, passes: Passes) -> Callable[[], Tensor]:
     """A forward pass with inputs on the ambient device or in the ambient fake mode."""
     number, values = passes.batch_size, module.config
-    if isinstance(module, UNet2DConditionModel):
+    if isinstance(module, UNet2DConditionModel | _Steered):
         side = passes.size or values.sample_size
         inputs = {
             "sample": torch.empty(number, values.in_channels, side, side),
@@ -228,6 +263,10 @@ def _pass(module: Any, passes: Passes) -> Callable[[], Tensor]:
                 number, passes.num_tokens, values.cross_attention_dim
             ),
         }
+        if passes.control:
+            channels, widths = passes.control
+            edge = side * 2 ** (len(widths) - 1)
+            inputs["maps"] = torch.empty(number, channels, edge, edge)
         return lambda: module(**inputs).sample
     if isinstance(module, CLIPTextModel):
         ids = torch.zeros(number, CHUNK_LENGTH, dtype=torch.long)

@@ -30,7 +30,7 @@ from transformers import (
 from crafts.core import artifacts
 from crafts.core.config import Config, validate
 from crafts.core.errors import ConfigError, DataError
-from crafts.model.folders import load_with_report, read_json
+from crafts.model.folders import load_with_report, read_json, save_tensors
 from crafts.model.text import (
     TextConditioner,
     TextConfig,
@@ -218,7 +218,7 @@ def save_dual_encoder(encoder: DualEncoder, folder: Path, *, half: bool = False)
         name: value.to(dtype) if value.is_floating_point() else value
         for name, value in encoder.state_dict().items()
     }
-    artifacts.save_tensors(weights, folder / _WEIGHTS, metadata={"format": "pt"})
+    save_tensors(weights, folder / _WEIGHTS, metadata={"format": "pt"})
     config = {"_class_name": "DualEncoder", **encoder.config.model_dump(mode="json")}
     (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
     save_tokenizer(encoder.tokenizer, folder / "tokenizer")

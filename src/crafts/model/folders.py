@@ -14,6 +14,7 @@ from typing import Any
 import torch
 import yaml
 from safetensors import SafetensorError
+from safetensors.torch import save_file
 from torch import nn
 
 from crafts.core.artifacts import retry_when_full
@@ -79,6 +80,24 @@ def save_module(module: nn.Module, folder: Path, *, half: bool) -> None:
         config.pop("block_out_channels", None)  # derived; reading it back would warn
     write_json(path, config)
     strip_origin(folder)
+
+
+def save_tensors(
+    tensors: Mapping[str, torch.Tensor], path: Path, *, metadata: Mapping[str, str] | None = None
+) -> None:
+    """Write a safetensors file.
+
+    Args:
+        tensors: by name, none sharing storage with another; any device and memory format.
+        path: in a folder that exists.
+        metadata: of the file.
+
+    Raises:
+        RetryError: the disk is full.
+    """
+    plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    with retry_when_full(path):
+        save_file(plain, path, metadata=dict(metadata) if metadata else None)
 
 
 def strip_origin(folder: Path) -> None:

@@ -220,15 +220,7 @@ def _open_clip(folder: Path, name: str, device: torch.device) -> ImageEncoder:
 
 
 def _open_vision(folder: Path, name: str, device: torch.device) -> ImageEncoder:
-    settings = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    kind = MODEL_MAPPING[type(settings)] if type(settings) in MODEL_MAPPING else None
-    if kind is None or kind.main_input_name != "pixel_values":
-        raise ConfigError(
-            f"{folder / 'config.json'}: model_type",
-            came=f"{settings.model_type!r}, which is no encoder of images alone",
-            allowed="clip, or a vision model such as vit or dinov2",
-            do="Choose another encoder.",
-        )
+    kind, model_type = _vision_class(folder)
     preprocessing = read_preprocessing(folder)
     model, missing = load_with_report(folder, kind, allow_bin=True, may_lack="pooler.")
     model.to(device)
@@ -243,7 +235,7 @@ def _open_vision(folder: Path, name: str, device: torch.device) -> ImageEncoder:
     if not torch.allclose(first, second, rtol=1e-3, atol=1e-4):
         raise ConfigError(
             f"encoder {name!r}",
-            came=f"a network that draws at random ({settings.model_type!r})",
+            came=f"a network that draws at random ({model_type!r})",
             allowed="the same features at each call",
             do="Choose another encoder.",
         )
@@ -261,6 +253,24 @@ def _open_vision(folder: Path, name: str, device: torch.device) -> ImageEncoder:
         prepare=preprocessing,
         encode_images=lambda images: read(forward(images)),
     )
+
+
+def _vision_class(folder: Path) -> tuple[Any, str]:
+    """The class of transformers that a folder names, and its ``model_type``.
+
+    Raises:
+        ConfigError: it takes something else than images alone.
+    """
+    settings = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    kind = MODEL_MAPPING[type(settings)] if type(settings) in MODEL_MAPPING else None
+    if kind is None or kind.main_input_name != "pixel_values":
+        raise ConfigError(
+            f"{folder / 'config.json'}: model_type",
+            came=f"{settings.model_type!r}, which is no encoder of images alone",
+            allowed="clip, or a vision model such as vit or dinov2",
+            do="Choose another encoder.",
+        )
+    return kind, settings.model_type
 
 
 def _readout(model: nn.Module, found: Any, no_pooler: bool) -> tuple[str, Callable[[Any], Tensor]]:

@@ -78,7 +78,7 @@ class Schedule:
         return signal * x0 + spread * noise
 
     def target(self, x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
-        """What to predict: noise, the velocity ``sqrt(a) noise - sqrt(1 - a) x0``, or ``x0``."""
+        """What to predict, [B, ...]: noise, ``sqrt(a) noise - sqrt(1 - a) x0``, or ``x0``."""
         if self.prediction_type == "epsilon":
             return noise
         if self.prediction_type == "sample":

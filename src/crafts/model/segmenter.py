@@ -16,7 +16,7 @@ from crafts.controls.nuclei import CLASSES, PARENTS, UNKNOWN, NucleiMask
 from crafts.core import artifacts
 from crafts.core.config import Config
 from crafts.core.errors import ConfigError, DataError
-from crafts.model.folders import check_safetensors, read_json, write_json
+from crafts.model.folders import check_safetensors, read_json, save_tensors, write_json
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -292,7 +292,7 @@ def save_segmenter(network: SegmenterNetwork, folder: Path, *, half: bool = Fals
     write_json(folder / "config.json", {"kind": _KIND, **network.config.model_dump(mode="json")})
     dtype = torch.float16 if half else torch.float32
     tensors = {name: value.to(dtype) for name, value in network.state_dict().items()}
-    artifacts.save_tensors(tensors, folder / _WEIGHTS)
+    save_tensors(tensors, folder / _WEIGHTS)
 
 
 def open_segmenter(name: str) -> Segmenter:

@@ -14,7 +14,7 @@ from pydantic import Field
 from crafts.controls.inventing.clustering import Cluster, fit_cluster
 from crafts.controls.nuclei import CLASSES, NucleiMask, separate
 from crafts.core.config import Config, validate
-from crafts.core.errors import DataError
+from crafts.core.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -242,6 +242,23 @@ def load_statistics(path: Path | str) -> dict[str, LayoutStatistics]:
             do="Check the path.",
         ) from None
     return validate(_File, content if isinstance(content, dict) else {}, str(path)).tissues
+
+
+def shipped_layouts() -> Path:
+    """The statistics in the package: some tissues by name, fitted to open sets of masks.
+
+    Raises:
+        ConfigError: this installation holds none.
+    """
+    path = Path(__file__).parents[2] / "weights" / "layouts" / "layouts.json"
+    if not path.is_file():
+        raise ConfigError(
+            "layouts",
+            came="no statistics in this installation",
+            allowed="a file of save_statistics",
+            do="Install crafts with its weights, or name a file.",
+        )
+    return path
 
 
 def _class_statistics(
