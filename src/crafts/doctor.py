@@ -122,13 +122,23 @@ def format_report(report: dict[str, Any]) -> str:
     gib = {key: value / 2**30 for key, value in report["disk"].items()}
     lines.append(f"disk: {gib['free']:.1f} GiB free of {gib['total']:.1f}")
     for entry in report["weights"]:
-        state = entry["fault"] or ("verified" if entry["verified"] else "without a manifest")
+        unchecked = "not checked, since it has no manifest"
+        state = entry["fault"] or ("verified" if entry["verified"] else unchecked)
         size = entry["bytes"] / 1e6
         lines.append(f"weights {entry['name']}: {state} ({size:.1f} MB)")
     if not report["weights"]:
         lines.append("weights: none are shipped with this build")
-    lines += ["", "all is well" if report["ok"] else "not all is well: see the marked lines"]
+    lines += ["", _verdict(report)]
     return "\n".join(lines)
+
+
+def _verdict(report: dict[str, Any]) -> str:
+    if not report["ok"]:
+        return "not all is well: see the marked lines"
+    unchecked = [entry["name"] for entry in report["weights"] if not entry["verified"]]
+    if unchecked:
+        return f"all that was checked is well; weights that were not: {', '.join(unchecked)}"
+    return "all is well"
 
 
 def _name(requirement: str) -> str:

@@ -14,6 +14,7 @@ import crafts
 from crafts import cli
 from crafts.captions.caption import CaptionConfig, Sources, join_caption, run
 from crafts.captions.matching import Reports
+from crafts.core import artifacts
 from crafts.core.errors import ConfigError, DataError
 
 TILES = (
@@ -103,7 +104,9 @@ def test_scores_come_first_and_one_is_in_the_top_bin(tiles, summaries, scores, t
         "high tumor; low til", "low tumor; high til",
     ]  # fmt: skip
     assert rows[0]["score_tumor"] == "1.0"
-    assert rejects_of(output)["tiles/S2/0.png"] == "no score of til"
+    assert rejects_of(output)["tiles/S2/0.png"] == (
+        "no score of til; set kinds to those of the file, or missing_scores=omit"
+    )
 
 
 def test_missing_scores_may_be_omitted(tiles, summaries, scores, tmp_path):
@@ -143,7 +146,10 @@ def test_nothing_is_computed_of_fluorescence(tiles, tmp_path):
         writer.writerows(rows)
     config = CaptionConfig(**LOOSE, compute=True)
     run(config, Sources(tiles), tmp_path / "out", count_tokens=count)
-    assert rejects_of(tmp_path / "out") == {rows[0]["file_name"]: "no score of til, stroma, fat"}
+    assert rejects_of(tmp_path / "out") == {
+        rows[0]["file_name"]: "no score of til, stroma, fat; set kinds to those of the file, or "
+        "missing_scores=omit"
+    }
 
 
 def test_the_budget_takes_sentences_then_scores():
@@ -221,7 +227,7 @@ def test_a_place_that_is_no_number_is_no_place(tiles, tmp_path):
     (tmp_path / "S1.geojson").write_text(json.dumps({"features": [feature]}))
     config = CaptionConfig(**LOOSE, kinds=("tumor",))
     run(config, Sources(tiles, None, tmp_path / "S1.geojson"), tmp_path / "o", count_tokens=count)
-    assert rejects_of(tmp_path / "o")["tiles/S1/1.png"] == "no score of tumor"
+    assert rejects_of(tmp_path / "o")["tiles/S1/1.png"].startswith("no score of tumor;")
 
 
 def test_a_slide_names_its_report_before_the_patient_does():
@@ -284,3 +290,31 @@ def test_the_command(tiles, summaries, scores, tmp_path, tiny_model, capsys):
     assert "grammar: pathldm" in capsys.readouterr().out
     assert cli.run(arguments) == 0
     assert rows_of(output)[0]["text"].startswith("high tumor; low til; Invasive")
+
+
+@pytest.mark.parametrize("name", ["tiles", "link", "here/../tiles"])
+def test_the_folder_of_the_tiles_is_never_the_output(tiles, summaries, tmp_path, name):
+    (tmp_path / "link").symlink_to("tiles")
+    (tmp_path / "here").mkdir()
+    artifacts.finish(tiles, stage="caption", config={})
+    before = {file: file.read_bytes() for file in tiles.rglob("*") if file.is_file()}
+    output = tmp_path / name
+    with pytest.raises(ConfigError, match="the folder of the input"):
+        run(CaptionConfig(**LOOSE), Sources(tiles, summaries), output, count_tokens=count)
+    assert {file: file.read_bytes() for file in tiles.rglob("*") if file.is_file()} == before
+
+
+def test_the_output_of_another_stage_is_not_replaced(tiles, summaries, tmp_path):
+    other = tmp_path / "shards"
+    with artifacts.staging(other, "pack") as folder:
+        artifacts.finish(folder, stage="pack", config={})
+    with pytest.raises(ConfigError, match="a finished artifact of stage 'pack'"):
+        run(CaptionConfig(**LOOSE), Sources(tiles, summaries), other, count_tokens=count)
+
+
+def test_a_tile_of_glass_gets_no_computed_scores(tiles, tmp_path):
+    Image.new("RGB", (64, 64), (250, 250, 250)).save(tiles / TILES[0][0])
+    output = tmp_path / "out"
+    config = CaptionConfig(**LOOSE, compute=True)
+    run(config, Sources(tiles), output, count_tokens=count)
+    assert rejects_of(output)[TILES[0][0]] == "next to no tissue to compute scores of"

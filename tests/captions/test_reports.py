@@ -196,3 +196,20 @@ def test_messages(tmp_path):
     (tmp_path / "r.csv").write_text("id,organ\n1,lung\n")
     with pytest.raises(DataError, match="r.csv: columns: id, organ; expected a column of texts"):
         list(iter_reports(tmp_path / "r.csv", Ledger("x")))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("mark", [";", "\t"])
+def test_tables_of_excel_are_read(tmp_path, encoding, mark):
+    path = tmp_path / "r.csv"
+    path.write_text(f"patient{mark}text\nP1{mark}Colon, adenoma.\n", encoding=encoding)
+    (report,) = list_reports(path, Ledger("test"))
+    assert (report.report_id, report.text) == ("P1", "Colon, adenoma.")
+
+
+def test_a_table_without_ids_says_so_once(tmp_path, capsys):
+    path = tmp_path / "r.csv"
+    path.write_text("mrn,text\n1,one\n2,two\n")
+    assert [one.report_id for one in list_reports(path, Ledger("test"))] == ["r.csv:1", "r.csv:2"]
+    said = capsys.readouterr().err
+    assert said.count("r.csv: no column of ids (report_id,") == 1 and "Rename the column" in said

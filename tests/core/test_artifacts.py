@@ -20,7 +20,6 @@ from crafts.core.artifacts import (
     finish,
     load_manifest,
     lock,
-    raise_disk_full,
     relative_to,
     sha256_bytes,
     sha256_file,
@@ -29,6 +28,7 @@ from crafts.core.artifacts import (
     write_bytes,
 )
 from crafts.core.config import Config
+from crafts.core.disk import raise_disk_full
 from crafts.core.errors import ConfigError, DataError, IntegrityError, RetryError
 
 
@@ -101,6 +101,59 @@ def test_foreign_content_is_refused(tmp_path, content):
     with pytest.raises(ConfigError, match="existing files that no stage of crafts wrote"):
         make(output)
     assert output.exists() and hidden(tmp_path) == []
+
+
+def test_an_artifact_of_another_stage_is_refused(tmp_path):
+    make(tmp_path / "out")
+    with (
+        pytest.raises(ConfigError, match="a finished artifact of stage 'test'; expected a new or"),
+        staging(tmp_path / "out", "caption"),
+    ):
+        pass
+    with staging(tmp_path / "out", "test") as temporary:
+        finish(temporary, stage="test", config={})
+    assert load_manifest(tmp_path / "out").files == {}
+
+
+@pytest.mark.parametrize("text", ['{"name": "my web app"}', "[", ""])
+def test_a_manifest_of_another_program_protects_its_folder(tmp_path, text):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/manifest.json").write_text(text)
+    with pytest.raises(ConfigError, match="existing files that no stage of crafts wrote"):
+        make(tmp_path / "out")
+    assert (tmp_path / "out/manifest.json").read_text() == text
+
+
+@pytest.mark.parametrize("source", ["out", "link", "here/../out", "out/sub", "out/sub/a.txt"])
+def test_an_output_that_holds_an_input_is_refused(tmp_path, source):
+    make(tmp_path / "out")
+    (tmp_path / "here").mkdir()
+    (tmp_path / "link").symlink_to("out")
+    before = fingerprint(tmp_path / "out")
+    for output in ("out", "link", "here/../out"):
+        with (
+            pytest.raises(ConfigError, match="the folder of the input .*Choose another --output"),
+            staging(tmp_path / output, "test", sources=[tmp_path / source]),
+        ):
+            pass
+    assert fingerprint(tmp_path / "out") == before and hidden(tmp_path) == []
+
+
+def test_an_output_within_or_beside_the_input_is_fine(tmp_path):
+    make(tmp_path / "out")
+    for name in ("out/captioned", "outer"):
+        with staging(tmp_path / name, "test", sources=[tmp_path / "out"]) as temporary:
+            finish(temporary, stage="test", config={})
+    verify(tmp_path / "out")
+
+
+def test_a_linked_output_stays_a_link(tmp_path):
+    (tmp_path / "big_disk").mkdir()
+    (tmp_path / "out").symlink_to("big_disk")
+    for text in ("old", "new"):
+        make(tmp_path / "out", text)
+        assert (tmp_path / "out").is_symlink() and hidden(tmp_path) == []
+        assert (tmp_path / "big_disk/sub/a.txt").read_text() == text
 
 
 def test_an_empty_or_merely_locked_folder_is_taken(tmp_path):

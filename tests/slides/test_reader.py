@@ -185,6 +185,9 @@ def test_a_missing_file_and_a_bad_csv(tmp_path):
         open_slide(tmp_path / "a.svs")
     with pytest.raises(ConfigError, match="mpp-csv"):
         open_slide(tmp_path / "a.svs", mpp_csv=tmp_path / "no.csv")
+    (tmp_path / "two.csv").write_text("slide,mpp\na,0.5\na.svs,0.25\n")
+    with pytest.raises(ConfigError, match="a.svs with and without its suffix, with 0.25 and 0.5"):
+        open_slide(tmp_path / "a.svs", mpp_csv=tmp_path / "two.csv")
 
 
 class Endless:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from PIL import Image
 from crafts.core.artifacts import load_manifest, verify
 from crafts.core.errors import ConfigError, DataError, RetryError
 from crafts.slides.placing.coordinates import read_coordinates
+from crafts.slides.running.origin import ORIGIN
 from crafts.slides.tile import TileConfig, run
 from painted_slide import paint_slide
 
@@ -164,7 +166,7 @@ def test_the_same_bytes_however_it_is_run(painted, tiled, tmp_path, config, hash
     for k in (1, 2):
         run(config(shard=f"{k}/2"), painted[0], tmp_path / f"shard{k}")
     parts = {**hashes(tmp_path / "shard1"), **hashes(tmp_path / "shard2")}
-    shared = ("metadata.csv", "slides.jsonl", "rejects.jsonl", "manifest.json")
+    shared = ("metadata.csv", "slides.jsonl", "rejects.jsonl", "manifest.json", ORIGIN)
     assert {k: v for k, v in parts.items() if k not in shared} == {
         k: v for k, v in expected.items() if k not in shared
     }
@@ -193,7 +195,7 @@ def test_finished_slides_are_not_done_again(painted, tiled, tmp_path, config, mo
     assert "other: " in done and "TCGA" not in done
 
 
-def test_another_configuration_or_slide_is_tiled_anew(tmp_path, config, hashes):
+def test_another_configuration_or_slide_is_tiled_anew(tmp_path, config, hashes, capfd):
     folder = tmp_path / "slides"
     folder.mkdir()
     paint_slide(folder / "a.tif", side=512, seed=1)
@@ -205,7 +207,9 @@ def test_another_configuration_or_slide_is_tiled_anew(tmp_path, config, hashes):
     run(config(), folder, tmp_path / "out")
     run(config(), folder, tmp_path / "fresh")
     assert hashes(tmp_path / "out") == hashes(tmp_path / "fresh") != first
+    capfd.readouterr()
     run(config(overlap=128), folder, tmp_path / "out")
+    assert "a is cut again: the slide, the configuration, its row" in capfd.readouterr().err
     assert len(rows_of(tmp_path / "out")) > len(rows_of(tmp_path / "fresh"))
 
 
@@ -294,15 +298,53 @@ def test_an_output_among_the_slides_is_not_tiled(tmp_path, config):
         assert manifest.counts["slides_listed"] == 1 and manifest.counts["used"] > 0
 
 
-def test_rows_that_name_no_slide_or_several_are_told(painted, tmp_path, config, capfd):
+@pytest.fixture
+def twins(tmp_path):
+    """Slides of one file name in two folders."""
     for number, name in enumerate(("one", "two")):
         (tmp_path / "slides" / name).mkdir(parents=True)
         paint_slide(tmp_path / "slides" / name / "a.tif", side=512, levels=1, seed=number)
-    (tmp_path / "mpp.csv").write_text("slide,mpp\na.svs,0.5\na,0.5\n")
-    run(config(mpp_csv=tmp_path / "mpp.csv"), tmp_path / "slides", tmp_path / "out")
-    said = capfd.readouterr().err
-    assert "mpp.csv: 1 of 2 rows name no slide, the first 'a.svs'" in said
-    assert "mpp.csv: 1 of 2 rows name more than one slide, the first 'a'" in said
+    return tmp_path / "slides"
+
+
+@pytest.mark.parametrize(
+    ("option", "head", "row"),
+    [
+        ("mpp_csv", "slide,mpp", "0.5"),
+        ("patients", "slide,patient", "P"),
+        ("coordinates", "slide,x,y", "0,0"),
+    ],
+)
+def test_slides_of_one_name_are_told_apart_by_their_paths(
+    twins, tmp_path, config, capfd, option, head, row
+):
+    table = tmp_path / "table.csv"
+    for name in ("a", "a.tif"):
+        table.write_text(f"{head}\n{name},{row}\n")
+        with pytest.raises(ConfigError, match=rf"{name}', which names 2 slides \('one/a.tif', 'tw"):
+            run(config(**{option: table}), twins, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    table.write_text(f"{head}\none/a.tif,{row}\ntwo/a,{row}\nno.svs,{row}\n")
+    settings = config(**{option: table}, tissue={"min_fraction": 0}, gates={"blank": 1, "blur": 0})
+    manifest = run(settings, twins, tmp_path / "out")
+    assert manifest.counts["slides_used"] == 2 and manifest.counts["slides_rejected"] == 0
+    assert "1 of 3 names in it are of no slide of the input, the first 'no.svs'" in (
+        capfd.readouterr().err
+    )
+
+
+@pytest.mark.parametrize(
+    ("option", "table"),
+    [
+        ("mpp_csv", "slide,mpp\nother,0.5\nother.tif,0.25\n"),
+        ("patients", "slide,patient\nother.tif,P1\nother,P2\n"),
+        ("coordinates", "slide,x,y,size\nother.tif,0,0,256\nother,0,0,512\n"),
+    ],
+)
+def test_one_slide_under_two_names_is_refused(painted, tmp_path, config, option, table):
+    (tmp_path / "table.csv").write_text(table)
+    with pytest.raises(ConfigError, match="table.csv: one slide under two names, 'other"):
+        run(config(**{option: tmp_path / "table.csv"}), painted[0], tmp_path / "out")
 
 
 def test_a_path_that_is_no_text_costs_that_slide_only(tmp_path, config):
@@ -344,9 +386,50 @@ def test_stain_is_fitted_for_a_slide_and_refusals_are_counted(painted, tmp_path,
     run(config(), source, tmp_path / "plain")
     ours, plain = rows_of(tmp_path / "out"), rows_of(tmp_path / "plain")
     assert [row["x"] for row in ours] == [row["x"] for row in plain]
-    changed = sum(a["sha256"] != b["sha256"] for a, b in zip(ours, plain, strict=True))
-    refused = sum(manifest.extra["stain_refused"].values())
-    assert changed + refused == len(ours) and changed > 0
+    changed = [a["sha256"] != b["sha256"] for a, b in zip(ours, plain, strict=True)]
+    assert changed == [not row["stain_refused"] for row in ours] and any(changed)
+    reasons = Counter(row["stain_refused"] for row in ours if row["stain_refused"])
+    assert reasons == manifest.extra["stain_refused"]
+
+
+def test_a_slide_that_keeps_its_own_colours_is_told(tmp_path, config, capfd):
+    from PIL import ImageOps
+
+    paint_slide(tmp_path / "a.tif", side=512, levels=1)
+    with Image.open(tmp_path / "a.tif") as image:
+        grey = ImageOps.grayscale(image).convert("RGB")
+        grey.save(tmp_path / "grey.tif", resolution=50_800, resolution_unit=2)
+    settings = config(stain={"method": "macenko"}, tissue={"method": "none"}, gates={"blur": 0})
+    manifest = run(settings, tmp_path / "grey.tif", tmp_path / "out")
+    rows = rows_of(tmp_path / "out")
+    (reason,) = {row["stain_refused"] for row in rows}
+    assert manifest.extra["stain_refused"] == {reason: len(rows)} and reason
+    said = capfd.readouterr().err
+    assert f"tile: grey: all tiles keep their own colours ({reason})" in said
+    assert f"{len(rows)} tiles used ({len(rows)} in their own colours)" in said
+
+
+def test_the_last_line_tells_slides_from_tiles(tmp_path, config, capfd):
+    slides = tmp_path / "slides"
+    slides.mkdir()
+    paint_slide(slides / "a.tif", side=512, levels=1)
+    (slides / "b.svs").write_bytes(b"no")
+    counts = run(config(), slides, tmp_path / "out").counts
+    assert (
+        capfd.readouterr()
+        .err.splitlines()[-1]
+        .endswith(
+            f"tile: 1 slides used, 1 rejected; {counts['used']} tiles used, {counts['rejected']} "
+            f"rejected; reasons in {tmp_path / 'out' / 'rejects.jsonl'}"
+        )
+    )
+
+
+def test_a_missing_folder_of_regions_is_told_once(painted, tmp_path, config):
+    with pytest.raises(
+        ConfigError, match=r"regions.folder: no folder .*no; expected a folder with"
+    ):
+        run(config(regions={"folder": tmp_path / "no"}), painted[0], tmp_path / "out")
 
 
 def test_fluorescence_becomes_colour_without_a_tissue_gate(tmp_path, config):
@@ -359,6 +442,16 @@ def test_fluorescence_becomes_colour_without_a_tissue_gate(tmp_path, config):
         photometric="minisblack",
         metadata={"axes": "CYX", "PhysicalSizeX": 0.5, "PhysicalSizeY": 0.5},
     )
+    for number, wanted in enumerate(((0, 1, 5), (-1, -1, -1))):
+        with pytest.raises(
+            DataError, match=r"has 2 \(0 channel 0, 1 channel 1\); expected channels"
+        ):
+            asked = config(size=128, channels=wanted)
+            run(asked, tmp_path / "a.ome.tif", tmp_path / f"refused{number}")
+    run(config(size=128, channels=(-1, 1, 0)), tmp_path / "a.ome.tif", tmp_path / "chosen")
+    row = rows_of(tmp_path / "chosen")[0]
+    assert row["channels"] == "|channel 1|channel 0"
+    chosen = load(tmp_path / "chosen" / row["file_name"])
     manifest = run(config(size=128), tmp_path / "a.ome.tif", tmp_path / "out")
     assert manifest.counts["used"] == 6
     row = rows_of(tmp_path / "out")[0]
@@ -368,6 +461,25 @@ def test_fluorescence_becomes_colour_without_a_tissue_gate(tmp_path, config):
     expected = np.clip((values[0, :128, :128] - low) / (high - low) * 255, 0, 255)
     assert np.abs(found[..., 0] - expected).max() <= 1
     assert (found[..., 2] == 0).all()
+    assert np.array_equal(chosen[..., 2], found[..., 0]) and (chosen[..., 0] == 0).all()
+    assert (tmp_path / "out" / "slides.jsonl").read_text().count('"shown": [0, 1, -1]') == 1
+
+
+def test_eight_bits_of_fluorescence_are_not_stretched(tmp_path, config):
+    import tifffile
+
+    values = np.random.default_rng(0).integers(12, 92, (3, 128, 128), np.uint8)
+    tifffile.imwrite(
+        tmp_path / "a.ome.tif",
+        values,
+        photometric="minisblack",
+        metadata={"axes": "CYX", "PhysicalSizeX": 0.5, "PhysicalSizeY": 0.5},
+    )
+    run(config(size=128, channels=(2, 0, 1)), tmp_path / "a.ome.tif", tmp_path / "out")
+    (row,) = rows_of(tmp_path / "out")
+    assert row["channels"] == "channel 2|channel 0|channel 1"
+    found = load(tmp_path / "out" / row["file_name"])
+    assert np.array_equal(found, values[[2, 0, 1]].transpose(1, 2, 0))
 
 
 def test_the_real_slides_become_tiles_and_shards(wsi, tmp_path):

@@ -278,7 +278,8 @@ def _caption(work: _Work, row: Mapping[str, str], image: Path) -> dict[str, Any]
         return scores
     missing = [kind for kind in work.kinds if kind not in scores]
     if missing and config.missing_scores == "reject":
-        return f"no score of {', '.join(missing)}"
+        wanting = f"no score of {', '.join(missing)}"
+        return f"{wanting}; set kinds to those of the file, or missing_scores=omit"
     said = say_scores(scores, kinds=work.kinds, levels=config.levels, grammar=config.grammar)
     caption = join_caption(said, text, tokens=config.tokens, count=work.count)
     if not caption:
@@ -346,6 +347,8 @@ def _scores(work: _Work, row: Mapping[str, str], image: Path) -> dict[str, float
         computed = estimate_file(image, row.get("mpp", ""))
         if computed is None:
             return "an image that does not open"
+        if not computed and not scores and work.config.missing_scores == "reject":
+            return "next to no tissue to compute scores of"
         scores = computed | scores
     return {kind: scores[kind] for kind in KINDS if kind in scores}
 

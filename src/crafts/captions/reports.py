@@ -17,6 +17,8 @@ from typing import Any
 from crafts.core.artifacts import sha256_bytes
 from crafts.core.errors import ConfigError, DataError
 from crafts.core.records import Ledger
+from crafts.core.runtime import say
+from crafts.core.tables import find_delimiter
 
 TEXT_SUFFIXES = (".txt", ".text")
 TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson")
@@ -197,13 +199,19 @@ def _iter_csv(file: Path, name: str) -> Iterator[_Entry]:
     csv.field_size_limit(4 * MAX_CHARACTERS)
     with file.open(encoding=_encoding_of(file), errors="replace", newline="") as handle:
         # strict: a quote that is never closed would make one report of two patients'
-        delimiter = "\t" if file.suffix.lower() == ".tsv" else ","
+        delimiter = find_delimiter(file, handle.readline(_BLOCK))
+        handle.seek(0)
         reader = csv.DictReader(handle, delimiter=delimiter, strict=True)
         try:
             header = reader.fieldnames or ()
         except csv.Error:
             header = ()
         columns = _columns(header, name)
+        if not columns[0]:
+            say(
+                f"{name}: no column of ids ({', '.join(ID_COLUMNS)}); reports are called "
+                f"{name}:1 and so on, which no tile can name. Rename the column that holds the ids."
+            )
         rows = iter(reader)
         for number in _count_from(1):
             source = f"{name}:{number}"

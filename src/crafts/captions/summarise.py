@@ -30,7 +30,6 @@ from crafts.core.artifacts import (
     FileEntry,
     Manifest,
     relative_to,
-    retry_when_full,
     sha256_bytes,
     sha256_file,
     sync_folder,
@@ -38,6 +37,7 @@ from crafts.core.artifacts import (
     write_bytes,
 )
 from crafts.core.config import Config
+from crafts.core.disk import retry_when_full
 from crafts.core.errors import ConfigError, DataError
 from crafts.core.protocols import CountTokens
 from crafts.core.records import Ledger
@@ -91,6 +91,7 @@ def run(
     _refuse_foreign(output, (manifest_path, rejects))
     output.parent.mkdir(parents=True, exist_ok=True)
     ledger, tally, digest = Ledger("summarise"), Counter[str](), [""]
+    fallbacks = Counter[str]()
     summarizer = _build(config, count_tokens)
     with retry_when_full(output), _replacing(output) as handle:
         for report in list_reports(inputs, ledger):
@@ -101,12 +102,15 @@ def run(
                 continue
             ledger.use(report.report_id)
             tally[row["backend"]] += 1
+            if row["backend"] != config.backend:
+                fallbacks[row["rejected"][-1]] += 1
             handle.write(json.dumps(row, ensure_ascii=False) + "\n")
             if ledger.num_used % _SAY_EVERY == 0:
                 say(f"summarise: {ledger.num_used} reports")
         ledger.write(rejects)
         ledger.check(config.max_reject_fraction)
         manifest_path.unlink(missing_ok=True)
+    _say_fallbacks(fallbacks, ledger.num_used)
     values = config.model_dump(mode="json", exclude={"server": {"cache"}})
     manifest = Manifest(
         stage="summarise",
@@ -124,6 +128,15 @@ def run(
 
 
 _MANIFEST = ".manifest.json"
+
+
+def _say_fallbacks(reasons: Counter[str], used: int) -> None:
+    if reasons:
+        why = ", ".join(f"{number} x {reason}" for reason, number in reasons.most_common(3))
+        say(
+            f"summarise: the rules wrote {reasons.total()} of {used} summaries, for want of a "
+            f"usable answer of the server ({why})"
+        )
 
 
 def _build(config: SummariseConfig, count: CountTokens) -> Summarizer:

@@ -5,13 +5,11 @@ No manifest, no artifact.
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import hashlib
 import json
 import os
 import platform
-import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -22,6 +20,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from crafts.core.config import Config
+from crafts.core.disk import raise_disk_full, retry_when_full
 from crafts.core.errors import ConfigError, DataError, IntegrityError, RetryError
 
 MANIFEST = "manifest.json"
@@ -83,38 +82,6 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 @contextmanager
-def retry_when_full(path: Path) -> Iterator[None]:
-    """Turn a full disk into a :class:`RetryError`, also where safetensors writes."""
-    try:
-        yield
-    except _write_errors() as error:
-        raise_disk_full(error, path)
-        raise
-
-
-def _write_errors() -> tuple[type[Exception], ...]:
-    """What writing raises; looked up only when something was raised."""
-    from safetensors import SafetensorError
-
-    return OSError, SafetensorError
-
-
-def raise_disk_full(error: Exception, path: Path) -> None:
-    """Turn ENOSPC and EDQUOT into a :class:`RetryError`; other errors are left to the caller."""
-    number = error.errno if isinstance(error, OSError) else None
-    if number is None:  # safetensors has its own class, with the number in the text only
-        found = re.search(r"os error (\d+)", str(error))
-        number = int(found.group(1)) if found else None
-    if number in (errno.ENOSPC, errno.EDQUOT):
-        raise RetryError(
-            str(path),
-            came="the disk is full",
-            allowed="free space for the output",
-            do="Free space and run again.",
-        ) from error
-
-
-@contextmanager
 def staging(output: Path, stage: str = "", *, sources: Iterable[Path] = ()) -> Iterator[Path]:
     """A temporary folder beside ``output`` that takes its name on a clean exit.
 
@@ -160,26 +127,16 @@ def _clear(folder: Path) -> None:
 
 def _refuse_foreign(output: Path, stage: str) -> None:
     """Refuse a file, a folder without a manifest of ours, and an artifact of another stage."""
-    came, names = "", set()
-    if output.is_dir():
-        names = {path.name for path in output.iterdir()} - {LOCK}
-    elif output.exists():
-        came = _UNKNOWN
-    if names:
-        found = _stage_of(output)
-        came = _finished_by(found) if found and stage not in ("", found) else came
-        came = came if found else _UNKNOWN
+    came = "" if output.is_dir() or not output.exists() else _UNKNOWN
+    if output.is_dir() and {path.name for path in output.iterdir()} - {LOCK}:
+        try:
+            found = load_manifest(output).stage
+            came = _finished_by(found) if stage not in ("", found) else ""
+        except DataError:
+            came = _UNKNOWN
     if came:
         replaced = f"one of an earlier {stage} run" if stage else "an artifact to be replaced"
         raise _not_ours(output, came, f"a new or empty folder, or {replaced}")
-
-
-def _stage_of(folder: Path) -> str:
-    """The stage that wrote a folder; "" where its manifest is missing or none of ours."""
-    try:
-        return load_manifest(folder).stage
-    except DataError:
-        return ""
 
 
 def _finished_by(stage: str) -> str:

@@ -38,8 +38,10 @@ def read_columns(
         CraftsError: as ``fault`` makes it; no such file, no table, or a column is missing.
     """
     try:
-        text = _decode(path.read_bytes())
-        rows = list(csv.DictReader(io.StringIO(text, newline=""), delimiter=_delimiter(path, text)))
+        text = decode_table(path.read_bytes())
+        rows = list(
+            csv.DictReader(io.StringIO(text, newline=""), delimiter=find_delimiter(path, text))
+        )
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise fault(str(path), f"unreadable ({error})") from None
     names = [name for name in (rows[0] if rows else ()) if name]
@@ -62,12 +64,13 @@ def read_columns(
     ]
 
 
-def _decode(data: bytes) -> str:
+def decode_table(data: bytes) -> str:
+    """Text of a table in UTF-8, or in UTF-16 with its mark ("Unicode text" of Excel)."""
     is_wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     return data.decode("utf-16" if is_wide else "utf-8-sig")
 
 
-def _delimiter(path: Path, text: str) -> str:
+def find_delimiter(path: Path, text: str) -> str:
     """A tab in a tsv; in a csv the first of comma, semicolon and tab that its header has."""
     header = (text.splitlines() or [""])[0]
     known = "\t" if path.suffix.lower() == ".tsv" else ",;\t"

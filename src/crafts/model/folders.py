@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import nn
 
-from crafts.core.artifacts import retry_when_full
+from crafts.core.disk import retry_when_full
 from crafts.core.errors import ConfigError, DataError
 
 UNKNOWN = "unknown"

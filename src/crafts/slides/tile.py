@@ -19,12 +19,11 @@ from crafts.core.artifacts import (
     Manifest,
     finish,
     lock,
-    raise_disk_full,
     refuse_other_run,
-    retry_when_full,
     sha256_bytes,
     sha256_file,
 )
+from crafts.core.disk import raise_disk_full, retry_when_full
 from crafts.core.errors import ConfigError, DataError
 from crafts.core.records import Ledger
 from crafts.core.runtime import say

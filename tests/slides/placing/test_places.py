@@ -14,6 +14,7 @@ from crafts.core.errors import ConfigError, DataError
 from crafts.slides.placing.coordinates import read_coordinates
 from crafts.slides.placing.places import Places, lay_out, load_places, require_places
 from crafts.slides.reading.resolution import SlideReadError
+from crafts.slides.reading.sources import Source
 from crafts.slides.tile import run
 
 
@@ -97,7 +98,9 @@ def test_other_places_are_cut_anew_and_the_same_are_kept(painted, tmp_path, conf
     for number, place in enumerate(("300,300", "300,300", "400,300")):
         (tmp_path / "asked.csv").write_text(f"slide,x,y\nother,{place}\n")
         run(config(coordinates=tmp_path / "asked.csv"), source, tmp_path / "out")
-        assert ("other: 1 tiles" in capfd.readouterr().err) == (number != 1)
+        said = capfd.readouterr().err
+        assert ("other: 1 tiles" in said) == (number != 1)
+        assert ("other is cut again: " in said) == (number == 2)
     assert [row["x"] for row in rows_of(tmp_path / "out")] == ["400"]
 
 
@@ -133,15 +136,60 @@ def test_damaged_coordinates_cost_their_slide(painted, tiled, tmp_path, config):
 def test_unusable_tables_are_refused(tmp_path, text, message):
     (tmp_path / "a.csv").write_text(text)
     with pytest.raises(ConfigError, match=f"{message}; expected a folder of h5 files, or a csv"):
-        load_places(tmp_path / "a.csv")
+        load_places(tmp_path / "a.csv", [SLIDE])
+
+
+SLIDE = Source("a", Path("/in/a.svs"), "a.svs")
+TWINS = [Source(f"{at}_a.svs", Path(f"/in/{at}/a.svs"), f"{at}/a.svs") for at in ("x", "y")]
 
 
 def test_nothing_there_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="unreadable.*--coordinates"):
-        load_places(tmp_path / "no")
+        load_places(tmp_path / "no", [SLIDE])
+    with pytest.raises(ConfigError, match="a folder without an h5 file; expected <slide>_patches"):
+        load_places(tmp_path, [SLIDE])
+    (tmp_path / "b.h5").touch()
     with pytest.raises(DataError, match="a.svs: no place of it in .*expected a_patches.h5 or a.h5"):
-        require_places(load_places(tmp_path), tmp_path / "a.svs", tmp_path)
-    assert require_places(None, tmp_path / "a.svs", None) is None
+        require_places(load_places(tmp_path, [SLIDE]), SLIDE, tmp_path)
+    assert require_places(None, SLIDE, None) is None
+
+
+@pytest.mark.parametrize("layout", ["trident", "clam"])
+def test_an_output_instead_of_its_coordinates_is_told(tmp_path, layout):
+    (tmp_path / layout).mkdir()
+    (tmp_path / layout / "a.h5").touch()
+    message = f"those of {layout}/ lie below it; .* Give --coordinates {tmp_path}/{layout}."
+    with pytest.raises(ConfigError, match=message):
+        load_places(tmp_path, [SLIDE])
+
+
+def test_rows_of_one_slide_under_two_names_are_joined(tmp_path):
+    table = tmp_path / "a.csv"
+    table.write_text("slide,x,y\na,1,2\na.svs,3,4\n./a.svs,1,2\n")
+    assert load_places(table, [SLIDE])(SLIDE) == Places(((1, 2), (3, 4)), None)
+    table.write_text("slide,x,y,size\na,1,2,5\na.svs,3,4,6\n")
+    with pytest.raises(ConfigError, match="two names, 'a' with size 5.0 and 'a.svs' with 6.0"):
+        load_places(table, [SLIDE])
+
+
+def test_places_of_slides_of_one_name_are_told_apart(tmp_path):
+    table = tmp_path / "a.csv"
+    table.write_text("slide,x,y\nx/a.svs,1,2\ny/a.svs,3,4\n")
+    find = load_places(table, TWINS)
+    assert [find(slide).coords for slide in TWINS] == [((1, 2),), ((3, 4),)]
+    table.write_text("slide,x,y\na.svs,1,2\n")
+    with pytest.raises(ConfigError, match="'a.svs', which names 2 slides"):
+        load_places(table, TWINS)
+
+
+def test_a_file_of_coordinates_for_two_slides_is_refused(tmp_path, tiled):
+    file = next((tiled / "trident").glob("*.h5"))
+    (tmp_path / "x_a.svs_patches.h5").write_bytes(file.read_bytes())
+    (tmp_path / "a.h5").write_bytes(file.read_bytes())
+    find = load_places(tmp_path, TWINS)
+    assert len(find(TWINS[0]).coords) == len(read_coordinates(file).coords)
+    with pytest.raises(DataError, match="a.h5: coordinates for 2 slides .* y_a.svs_patches.h5 is"):
+        find(TWINS[1])
 
 
 def test_a_grid_without_end_is_refused(config):

@@ -7,6 +7,7 @@ import os
 import pytest
 
 from crafts.core.errors import ConfigError, DataError
+from crafts.slides.reading.naming import one_value
 from crafts.slides.reading.sources import identity, list_sources, load_patients, patient_of
 
 
@@ -36,6 +37,12 @@ def test_slides_of_the_same_name_are_told_apart(tmp_path):
 def test_names_that_would_be_one_in_shards_are_numbered(tmp_path):
     touch(tmp_path, "x/a.svs", "x_a.svs.tif", "y/a.svs")
     assert names(tmp_path) == ["x_a.svs", "x_a.svs-2", "y_a.svs"]
+
+
+def test_places_are_paths_below_the_input(tmp_path):
+    touch(tmp_path, "a.svs", "x/y/b.svs")
+    assert [source.place for source in list_sources(tmp_path)] == ["a.svs", "x/y/b.svs"]
+    assert [source.place for source in list_sources(tmp_path / "x/y/b.svs")] == ["b.svs"]
 
 
 def test_tiles_among_the_slides_are_no_slides(tmp_path):
@@ -93,8 +100,9 @@ def test_a_table_says_the_patient_before_the_barcode_does(tmp_path, header):
     more = "x," if header.startswith("label") else ""
     lines = [header, f"{more}b.svs,P1", f"{more}c,P1", ""]
     (tmp_path / "patients.csv").write_text("\n".join(lines))
-    table = load_patients(tmp_path / "patients.csv")
     sources = {source.name: source for source in list_sources(tmp_path)}
+    rows = load_patients(tmp_path / "patients.csv")
+    table = one_value(rows, list(sources.values()), "patients.csv")
     assert [patient_of(sources[name], table) for name in ("b", "c")] == ["P1", "P1"]
     assert patient_of(sources[BARCODE], table) == "TCGA-AB-1234"
     with pytest.raises(DataError, match="d.svs: no patient of it in the table.*--patients"):

@@ -234,7 +234,7 @@ _FINDINGS = (
     r"gastritis|colitis|hepatitis|cholecystitis|pancreatitis|thyroiditis|pneumonia|esophagitis|"
     r"cystitis|"
     r"prostatitis|cervicitis|mastitis|atrophy|emphysema|granulomas?|hematoma|gynecomastia|"
-    r"lymphadenitis)"
+    r"lymphadenitis|inflammation)"
 )
 # "non-invasive" is no "invasive"
 _BEFORE = rf"(?:(?<!\bnon[- ])\b(?:{_WORD}|{_QUIET}){_LINK})*"

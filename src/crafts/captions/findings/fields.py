@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from crafts.captions.findings.benign import find_benign, is_benign
 from crafts.captions.findings.concepts import (
     ABBREVIATION,
     HEAD,
@@ -115,6 +116,8 @@ class Fields:
             best = self.best(name)
             if best is not None and not best.negated and not best.uncertain:
                 found[name] = best
+        if "finding" in found and is_benign(found["finding"].value) and self._is_in_question():
+            del found["finding"]
         # "carcinoma" alone is what a report of carcinoma in situ calls it in passing
         if "in_situ" in found and found.get("histology", found["in_situ"]).value in _BARE:
             return found["in_situ"]
@@ -124,6 +127,17 @@ class Fields:
         only_past = all(one.past for one in self.findings)
         here = (f for f in self.of("histology") if not f.negated and (only_past or not f.past))
         return next(here, None)
+
+    def _is_in_question(self) -> bool:
+        """Whether a neoplasm is neither found nor ruled out."""
+        named = (*self.of("histology"), *self.of("in_situ"))
+        return any(one.uncertain and not one.past and not one.negated for one in named)
+
+    @property
+    def rules_out_malignancy(self) -> bool:
+        """Whether the report denies a malignancy, or a kind of it, and names no neoplasm."""
+        named = (*self.of("histology"), *self.of("in_situ"))
+        return bool(named) and all(one.negated for one in named if not one.past)
 
     def as_row(self) -> dict[str, Any]:
         """Name -> value of the best finding, "no ..." where it is ruled out; for tables."""
@@ -300,6 +314,7 @@ def _hits(sentence: _Sentence, previous: _Sentence | None) -> Iterator[Hit]:
         find_margins,
         find_nodes,
         find_tissue,
+        find_benign,
     )
     for find in finders:
         yield from find(text)

@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from crafts.captions.findings.benign import is_benign
 from crafts.captions.findings.fields import Fields, Finding
 from crafts.captions.privacy import disallowed
 from crafts.captions.scrubbing.cleaning import iter_sentences
@@ -99,11 +100,13 @@ def _diagnosis_variants(fields: Fields) -> Iterator[Clause]:
             yield Clause("site", _sided(fields, site))
         return
     value = f"possible {diagnosis.value}" if diagnosis.uncertain else diagnosis.value
-    if site is not None:
+    if is_benign(value) and (site is None or site.value in value):
+        yield Clause("diagnosis", value)  # "benign skin, skin"
+    elif site is not None:
         yield Clause("diagnosis", f"{value}, {_sided(fields, site)}")
         yield Clause("diagnosis", f"{value}, {site.value}")
     yield Clause("diagnosis", value)
-    if diagnosis.uncertain:
+    if diagnosis.uncertain or is_benign(value):
         return  # a question that lost its question mark would be a finding
     last = _TAIL.search(value)
     while last and value != last.group():
@@ -144,10 +147,32 @@ def _clauses(fields: Fields, *, negated: bool) -> Iterator[Clause]:
         best = fields.best(name)
         if best is None or best.uncertain or best.negated != negated:
             continue
+        if name == "finding" and (is_benign(best.value) or _is_finding(diagnosis)):
+            continue
         if negated and name == "grade":  # "no high-grade dysplasia" tells of no grade
             continue
         if diagnosis is None or (best.name, best.value) != (diagnosis.name, diagnosis.value):
             yield Clause(name, f"no {_words(best)}" if negated else _words(best))
+    if _is_finding(diagnosis) or diagnosis is None:
+        yield from _benign_clauses(fields, negated)
+
+
+def _is_finding(diagnosis: Finding | None) -> bool:
+    return diagnosis is not None and diagnosis.name == "finding"
+
+
+def _benign_clauses(fields: Fields, negated: bool) -> Iterator[Clause]:
+    """Where nothing worse was found: all findings, and what was ruled out."""
+    said = {fields.diagnosis.value} if fields.diagnosis else set()
+    if negated and fields.rules_out_malignancy:
+        best = fields.best("histology") or fields.best("in_situ")
+        yield Clause("finding", f"no {best.value if best else 'malignancy'}")
+    for one in fields.of("finding"):
+        if one.negated and is_benign(one.value):
+            continue  # "not benign" names no disease
+        if one.negated == negated and not one.uncertain and not one.past and one.value not in said:
+            said.add(one.value)
+            yield Clause("finding", f"no {one.value}" if negated else one.value)
 
 
 def _words(finding: Finding) -> str:

@@ -7,6 +7,7 @@ in the output of WSInfer and in TRIDENT's and CLAM's folders of h5.
 from __future__ import annotations
 
 import csv
+import io
 import json
 import re
 from collections import defaultdict
@@ -18,6 +19,7 @@ import numpy as np
 
 from crafts.captions.scores import KINDS, Outline, Patches, ScoreTable
 from crafts.core.errors import ConfigError, DataError
+from crafts.core.tables import decode_table, find_delimiter
 
 SUFFIXES = (".csv", ".h5", ".hdf5", ".geojson", ".json")
 _NAMES = ("file_name", "tile", "filename", "image", "path", "name")
@@ -105,8 +107,9 @@ class _Places:
 
 
 def _read_csv(path: Path, table: ScoreTable, places: _Places) -> None:
-    with path.open(encoding="utf-8-sig", errors="replace", newline="") as handle:
-        reader = csv.DictReader(handle)
+    text = _decoded(path)
+    with io.StringIO(text, newline="") as handle:
+        reader = csv.DictReader(handle, delimiter=find_delimiter(path, text))
         header = [name for name in reader.fieldnames or () if name]
         kinds = {name: kind_of(name) for name in header if kind_of(name)}
         name, left, top = (_pick(header, wanted) for wanted in (_NAMES, _LEFT, _TOP))
@@ -130,6 +133,13 @@ def _read_csv(path: Path, table: ScoreTable, places: _Places) -> None:
                 numbers = _numbers(where, [row[left], row[top], row[width], row[height or width]])
                 box = (*numbers[:2], numbers[0] + numbers[2], numbers[1] + numbers[3])
                 places.add(row[slide] if slide else path.stem, box, scores)
+
+
+def _decoded(path: Path) -> str:
+    try:
+        return decode_table(path.read_bytes())
+    except UnicodeDecodeError:
+        raise _bad(path, "neither UTF-8 nor UTF-16 with its mark", "a csv in UTF-8") from None
 
 
 def _pick(header: Sequence[str], wanted: Sequence[str]) -> str:

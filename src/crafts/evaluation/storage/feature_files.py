@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from crafts.core.artifacts import retry_when_full
+from crafts.core.disk import retry_when_full
 from crafts.core.errors import ConfigError, IntegrityError
 from crafts.core.records import FeatureSet
 

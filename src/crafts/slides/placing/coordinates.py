@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from crafts.core.artifacts import raise_disk_full
+from crafts.core.disk import raise_disk_full
 from crafts.core.errors import DataError
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Channels of a fluorescence slide into red, green and blue; values are kept, not stretched."""
+"""Which channels of a fluorescence slide become red, green and blue, and how they fit 8 bits."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def choose_channels(slide: Slide, wanted: tuple[int, int, int]) -> list[int]:
     count = len(slide.channels)
     if wanted == FIRST_CHANNELS:
         return [channel if channel < count else -1 for channel in FIRST_CHANNELS]
-    if max(wanted) >= count:
+    if not 0 <= max(wanted) < count:
         names = ", ".join(f"{number} {name}" for number, name in enumerate(slide.channels))
         raise SlideReadError(
             str(slide.path),
