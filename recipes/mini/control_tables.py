@@ -90,6 +90,7 @@ def verdict(result: Mapping[str, Any]) -> list[str]:
         f"correlation of counts {shown(one['obeyed']['count_correlation'])}, asked 0.7",
         f"moved with their mask {moved['moved']['share_near']:.2f} of {moved['tiles']}",
         f"nuclei in tiles of an empty mask {empty['empty']['nuclei']:.1f}, "
+        f"in real windows without a marked nucleus {empty['bare']['nuclei']:.1f}, "
         f"without a mask {empty['free']['nuclei']:.1f}",
     ]
 
@@ -138,7 +139,13 @@ def _probe_lines(result: Mapping[str, Any]) -> list[str]:
         ],
         rows,
     )
-    titles = {"empty": "empty mask", "free": "no mask", "steered": "the mask", "real": "real tiles"}
+    titles = {
+        "empty": "empty mask",
+        "bare": f"{empty['bare']['tiles']} real windows where no nucleus is marked",
+        "free": "no mask",
+        "steered": "the mask",
+        "real": "real tiles",
+    }
     rows = [
         [
             title,
@@ -147,7 +154,7 @@ def _probe_lines(result: Mapping[str, Any]) -> list[str]:
         ]
         for one, title in ((empty[kind], title) for kind, title in titles.items())
     ]
-    return [*lines, "", *table(["nuclei found again", "a tile", "share of pixels"], rows)]
+    return [*lines, "", *table(["nuclei found again", "per 256 x 256 px", "share of pixels"], rows)]
 
 
 def fluorescence_table(result: Mapping[str, Any]) -> str:

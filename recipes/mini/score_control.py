@@ -25,7 +25,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from collect import SIZE
 from control_tables import fluorescence_table, interval, mean_interval, nuclei_tables, verdict
+from empty_pairs import MOST_GLASS, find_window
 from montage import montage
 from numpy.typing import NDArray
 
@@ -208,18 +210,28 @@ def measure_moves(probes: Sequence[Case], images: Images, segment: SegmentNuclei
     }
 
 
-def measure_empty(probes: Sequence[Case], images: Images, segment: SegmentNuclei) -> dict[str, Any]:
-    """Nuclei found in tiles of an empty mask, beside those of the mask, of none, and real ones."""
+def measure_empty(
+    probes: Sequence[Case], cases: Sequence[Case], images: Images, segment: SegmentNuclei
+) -> dict[str, Any]:
+    """Nuclei found in tiles of an empty mask, beside those of the mask, of none, and real ones.
+
+    ``bare`` are windows of real tissue without a marked nucleus: what the segmenter finds there is
+    its error, or nuclei that nobody marked.
+    """
     shown = {
         kind: [images[f"{kind}-{case.key}"] for case in probes]
         for kind in ("empty", "free", "steered")
     } | {"real": [case.pair.image for case in probes]}
+    windows = (find_window(case.pair.image, case.pair.mask.classes > 0) for case in cases)
+    shown["bare"] = [window.pixels for window in windows if window and window.glass < MOST_GLASS]
     found = {}
     for kind, tiles in shown.items():
         masks = [segment(tile) for tile in tiles]
-        counts = np.array([count_nuclei(mask) for mask in masks], float)
+        area = np.array([SIZE**2 / mask.classes.size for mask in masks])
+        counts = np.array([count_nuclei(mask) for mask in masks], float) * area
         shares = np.array([(mask.classes > 0).mean() for mask in masks])
         found[kind] = {
+            "tiles": len(tiles),
             "nuclei": float(counts.mean()),
             "nuclei_spread": mean_interval(counts),
             "pixels": float(shares.mean()),
@@ -250,7 +262,7 @@ def score_nuclei(given: argparse.Namespace) -> dict[str, Any]:
         "weight": given.weight,
         "sets": scores,
         "moved": measure_moves(probes, images, segment),
-        "empty": measure_empty(probes, images, segment),
+        "empty": measure_empty(probes, cases, images, segment),
     }
 
 

@@ -293,6 +293,26 @@ def test_shards_with_masks_train_and_tiles_without_are_left_out(
     train.run(configure(recipe), {}, tmp_path / "run")
 
 
+def test_crops_of_tiles_of_two_sizes_train_and_are_validated(
+    recipe: dict[str, Any], tmp_path: Path
+) -> None:
+    table = write_pairs(tmp_path / "tiles", (32, 64) * 4) / "metadata.csv"
+    text = table.read_text()
+    for number in range(4, 8):
+        text = text.replace(f"p{number},train", f"p{number},validation")
+    table.write_text(text)
+    crafts.pack(None, table.parent, tmp_path / "shards")
+    recipe["data"] = {"kind": "shards", "folder": str(tmp_path / "shards")}
+    task = task_of(recipe, tmp_path / "run", "stage.crop=4")
+    sizes = {task._size(row) for row in task.split.validation_sample(per_set=16)}
+    assert sizes == {(32, 32), (64, 64)}
+    found = task.validate()
+    assert np.isfinite(found["denoising"]) and found["denoising"] == found["uncontrolled"]
+    assert task.picture() is not None
+    task.bundle.denoiser.register_to_config(sample_size=16)  # no tile is as large as its images
+    assert task.picture() is None
+
+
 def refused(recipe: dict[str, Any], folder: Path, capsys: pytest.CaptureFixture[str]) -> str:
     """What the command says in one line, and its exit code before it."""
     code = cli.run(command(recipe, folder, folder / "run")[3:])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache, partial
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -70,6 +71,7 @@ if TYPE_CHECKING:
 KEPT_MASKS = 2048  # 0.7 GB at 256 px
 LATENT_BYTES = 2 * 2**30  # kept by one process; 65,000 tiles of 8 x 32 x 32
 PICTURED = 4
+VALIDATED = 16  # tiles of one size at a time
 _NAMED = slice(1, len(CHANNELS) - 2)  # channels of a nuclei map that tell classes
 
 
@@ -322,10 +324,11 @@ class ControlTask:
 
     def validate(self) -> dict[str, float]:
         """Loss of whole held-out tiles at fixed noise and timesteps, and without their maps."""
-        chosen = self.split.validation_sample(per_set=16)
+        chosen = sorted(self.split.validation_sample(per_set=16), key=self._size)
+        alike = [list(rows) for _, rows in groupby(chosen, key=self._size)]
+        parts = [rows[k : k + VALIDATED] for rows in alike for k in range(0, len(rows), VALIDATED)]
         found: dict[str, list[float]] = {}
-        for first in range(0, len(chosen), 16):
-            part = chosen[first : first + 16]
+        for part in parts:
             pairs = [(self._moments(row, 0)[0], torch.from_numpy(self._map(row))) for row in part]
             captions = [str(self.rows[row].get("text", "")) for row in part]
             batch = self._assemble(pairs, captions, part, seed=0)
@@ -340,9 +343,12 @@ class ControlTask:
         return {name: sum(v) / len(v) for name, v in found.items() if not name.endswith("/")}
 
     def picture(self) -> Image.Image | None:
-        """Maps, real tiles, and what is generated from the maps alone."""
+        """Maps, real tiles, and what is generated from the maps alone; of the denoiser's size."""
+        side = self.bundle.native_size
         rows = self.split.validation_sample(per_set=1) or self.split.train
-        rows = rows[:PICTURED]
+        rows = [row for row in rows if self._size(row) == (side, side)][:PICTURED]
+        if not rows:
+            return None
         maps = {str(row): self._map(row) for row in rows}
         made = steer(self.bundle, self.control, maps)
         shown = [to_tensor(render_map(values)) for values in maps.values()]

@@ -1,0 +1,104 @@
+"""Add windows of tissue without nuclei to the pairs of tile and mask.
+
+    python recipes/mini/empty_pairs.py TILES PAIRS [--segmenter mini]
+
+TILES is what ``captions.py`` wrote, PAIRS what ``collect_masks.py`` wrote. The sets with masks have
+next to no tissue without nuclei, and some leave nuclei out: MoNuSAC marks four kinds of cell, so a
+ControlNet learns from it that nuclei may stand where the mask has none. This looks through training
+and validation tiles for the window of half their edge in which the segmenter finds nothing, the one
+with most tissue, and writes it with an empty mask as a row of the set ``empty``. A patient keeps
+its split; held-out tiles are left alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+from collections import Counter
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from collect import SIZE
+from collect_masks import COLUMNS
+from numpy.typing import NDArray
+from PIL import Image
+
+from crafts.controls.masks import save_mask
+from crafts.controls.nuclei import NucleiMask
+from crafts.core.artifacts import write_bytes
+from crafts.core.protocols import SegmentNuclei
+from crafts.model.segmenter import open_segmenter
+
+SET = "empty"
+WINDOW = SIZE // 2  # pixels; the crops on which the ControlNet is trained
+STRIDE = 16
+MOST_NUCLEI = 0.002  # share of pixels that the segmenter may take for nuclei
+GLASS = 215  # the darkest channel of a pixel of glass is above
+MOST_GLASS = 0.5
+
+
+class Window(NamedTuple):
+    """A part of a tile."""
+
+    pixels: NDArray[np.uint8]
+    glass: float  # share of its area
+
+
+def find_window(tile: NDArray[np.uint8], nuclei: NDArray[np.bool_]) -> Window | None:
+    """The window with least glass among those without nuclei; None: nuclei are everywhere.
+
+    Args:
+        tile: uint8 [H, W, 3].
+        nuclei: where some lie [H, W].
+    """
+    best: Window | None = None
+    for top in range(0, tile.shape[0] - WINDOW + 1, STRIDE):
+        for left in range(0, tile.shape[1] - WINDOW + 1, STRIDE):
+            place = np.s_[top : top + WINDOW, left : left + WINDOW]
+            glass = float((tile[place].min(axis=2) > GLASS).mean())
+            if nuclei[place].mean() < MOST_NUCLEI and (best is None or glass < best.glass):
+                best = Window(tile[place], glass)
+    return best
+
+
+def main(tiles: Path, pairs: Path, segment: SegmentNuclei) -> None:
+    """Look through the tiles, write the windows, put their rows into the table of the pairs."""
+    with (pairs / "metadata.csv").open(newline="") as handle:
+        known = [row for row in csv.DictReader(handle) if row["set"] != SET]
+    with (tiles / "metadata.csv").open(newline="") as handle:
+        listed = [row for row in csv.DictReader(handle) if row["split"] != "heldout"]
+    mask = NucleiMask(np.zeros((WINDOW, WINDOW), np.uint8), None)
+    rows = []
+    for row in listed:
+        tile = np.asarray(Image.open(tiles / row["file_name"]).convert("RGB"))
+        found = find_window(tile, segment(tile).classes > 0)
+        if found is None or found.glass > MOST_GLASS:
+            continue
+        key = f"{SET}-{Path(row['file_name']).stem}"
+        Image.fromarray(found.pixels).save(pairs / f"images/{key}.png", compress_level=1)
+        save_mask(pairs / f"masks/{key}.png", mask)
+        rows.append(describe(row, key))
+    table = io.StringIO()
+    writer = csv.DictWriter(table, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows([*known, *rows])
+    write_bytes(pairs / "metadata.csv", table.getvalue().encode())
+    print(len(rows), "windows;", dict(Counter(row["split"] for row in rows)))
+
+
+def describe(row: dict[str, str], key: str) -> dict[str, Any]:
+    """Columns of the table; the text stays that of the tile, as the mask goes before it."""
+    kept = {name: row[name] for name in ("text", "patient", "split", "organ", "power", "licence")}
+    files = {"file_name": f"images/{key}.png", "mask": f"masks/{key}.png"}
+    return files | kept | {"set": SET, "mpp": "unknown", "nuclei": "classes"}
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
+    parser.add_argument("tiles", type=Path)
+    parser.add_argument("pairs", type=Path)
+    parser.add_argument("--segmenter", default="mini")
+    given = parser.parse_args()
+    main(given.tiles, given.pairs, open_segmenter(given.segmenter))
