@@ -26,7 +26,7 @@ import torch.nn.functional as F  # noqa: N812 - the name that torch's own docume
 from numpy.typing import NDArray
 from transformers import ResNetConfig, ResNetForImageClassification
 
-from crafts.core.artifacts import write_bytes
+from crafts.core.artifacts import finish, write_bytes
 from crafts.core.runtime import generator_for, say
 from crafts.evaluation.features import read_image
 from crafts.evaluation.structure import balanced_accuracy, chance_corrected, grey_match
@@ -49,6 +49,7 @@ TASKS = {
 }
 # components of a tissue, not views of an organ
 COMPONENTS = ("colon fat", "colon lymphoid", "colon mucus", "colon muscle", "colon stroma")
+LICENCE = "crafts-mini-research-only"
 BATCH, CROP = 64, 128
 PEAK_RATE = 3e-3
 
@@ -333,6 +334,8 @@ def main() -> None:
         train(rows, tiles, options.cpu_seconds, options.output, scrambled=options.scrambled)
     calibrate(options.tiles, options.output)
     report(options.tiles, options.output)
+    settings = {"cpu_seconds": options.cpu_seconds, "scrambled": options.scrambled}
+    finish(options.output, stage="classifier", config=settings, extra={"licence": LICENCE})
 
 
 if __name__ == "__main__":
