@@ -76,6 +76,14 @@ def fit_mask(
     mask: NucleiMask, *, size: tuple[int, int] | None, mpp: float | None, resize: bool
 ) -> NucleiMask:
     """The mask on the pixels of an image; see :func:`nuclei_map`."""
+    check_fit(mask, size=size, mpp=mpp, resize=resize)
+    return mask if size in (None, mask.size) else resize_mask(mask, size)
+
+
+def check_fit(
+    mask: NucleiMask, *, size: tuple[int, int] | None, mpp: float | None, resize: bool
+) -> None:
+    """Refuse what :func:`nuclei_map` refuses, before anything costly is done with the mask."""
     size = mask.size if size is None else size
     if len(size) != 2 or not all(1 <= side <= _MAX_SIDE for side in size):
         raise ConfigError(
@@ -85,16 +93,14 @@ def fit_mask(
             do="Pass the size of the image.",
         )
     _check_field(mask, size, mpp)
-    if size == mask.size:
-        return mask
-    if not resize:
+    if size != mask.size and not resize:
         raise ConfigError(
             f"{mask.source or 'mask'}: size",
             came=f"{_show(mask.size)} for an image of {_show(size)}",
             allowed="one size",
-            do="Cut the mask to the image, or pass resize=True if both show the same field.",
+            do="Cut the mask to the image, or pass resize=True if both show the same field "
+            "(crafts generate: --set masks.resize=true).",
         )
-    return resize_mask(mask, size)
 
 
 def resize_mask(mask: NucleiMask, size: tuple[int, int]) -> NucleiMask:
@@ -191,4 +197,4 @@ def _check_field(mask: NucleiMask, size: tuple[int, int], mpp: float | None) -> 
 
 
 def _show(size: tuple[int, ...]) -> str:
-    return f"{size[0]} x {size[1]} px"
+    return f"{size[1]} x {size[0]} px"

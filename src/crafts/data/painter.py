@@ -180,8 +180,8 @@ def _paint_glands(canvas: _Canvas, density: str) -> None:
         outer = canvas.scale * canvas.rng.uniform(33, 41)
         inner = outer - canvas.scale * canvas.rng.uniform(16, 20)
         wobble = canvas.rng.normal(0, 0.035, 6)
-        _draw_ring(canvas, y, x, outer, wobble, epithelium)
-        _draw_ring(canvas, y, x, inner, wobble, lumen)
+        _draw_ring(epithelium, y, x, outer, wobble)
+        _draw_ring(lumen, y, x, inner, wobble)
         steps = int(2 * math.pi * outer / (8.5 * canvas.scale))
         for turn in np.arange(steps) * (2 * math.pi / steps):
             radius = _radius(outer, wobble, turn) - canvas.scale * canvas.rng.uniform(6.5, 8.5)
@@ -272,9 +272,7 @@ def _draw_nucleus(
     canvas.pen.polygon(corners, fill=len(canvas.kinds))
 
 
-def _draw_ring(
-    canvas: _Canvas, y: float, x: float, radius: float, wobble: np.ndarray, target: Image.Image
-) -> None:
+def _draw_ring(target: Image.Image, y: float, x: float, radius: float, wobble: np.ndarray) -> None:
     turns = np.arange(48) * (math.pi / 24)
     radii = _radius(radius, wobble, turns)
     xs, ys = x + radii * np.cos(turns), y + radii * np.sin(turns)

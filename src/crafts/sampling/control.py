@@ -10,7 +10,7 @@ import torch
 
 from crafts.controls.hematoxylin import hematoxylin_map
 from crafts.controls.intensity import PERCENTILES
-from crafts.controls.maps import CHANNELS, nuclei_map
+from crafts.controls.maps import CHANNELS, check_fit, nuclei_map
 from crafts.controls.nuclei import NECK, NucleiMask, separate
 
 if TYPE_CHECKING:
@@ -97,6 +97,7 @@ def mask_map(
     Nuclei that touch are told apart first where a mask knows their classes only. Arguments and
     errors are those of :func:`crafts.controls.maps.nuclei_map`.
     """
+    check_fit(mask, size=size, mpp=mpp, resize=resize)  # separating a large mask takes a minute
     return nuclei_map(separate(mask), size=size, mpp=mpp, resize=resize)
 
 

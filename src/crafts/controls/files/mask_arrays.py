@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from crafts.controls.files.mask_images import instance_ids, whole_numbers
+from crafts.controls.files.mask_images import check_area, instance_ids, whole_numbers
 from crafts.controls.nuclei import UNKNOWN, NucleiMask, Table, label_classes
 from crafts.core.errors import ConfigError, DataError
 
@@ -67,6 +67,7 @@ def read_npy(
     if not isinstance(array, np.ndarray):
         raise _unreadable(path, ValueError("an archive of arrays"))
     field = _pick(array, index, path)
+    check_area(field.shape, path)
     if field.ndim == 3 and field.shape[2] == _PANNUKE_CHANNELS:
         return _pannuke(whole_numbers(field, str(path)), path, mpp)
     labels = whole_numbers(np.array(field), str(path))
@@ -114,7 +115,8 @@ def _pick(array: NDArray[np.generic], index: int | None, path: Path) -> NDArray[
             f"{path}: index",
             came="none" if index is None else str(index),
             allowed=f"0 to {len(array) - 1}",
-            do="Say which field of the file is meant.",
+            do="Say which field of the file is meant: index=0 (crafts generate: "
+            "--set masks.index=0).",
         )
     return np.asarray(array[index])
 
@@ -132,7 +134,8 @@ def _with_classes(
             f"{path}: table",
             came="nuclei with classes and no table",
             allowed="the meaning of each class number",
-            do='Pass for example table="consep", "lizard" or "pannuke".',
+            do='Pass for example table="consep", "lizard" or "pannuke" '
+            "(crafts generate: --set masks.table=consep).",
         )
     if labels.shape != ids.shape:
         raise DataError(
@@ -153,7 +156,9 @@ def _spread(
     labels = whole_numbers(np.asarray(types).reshape(-1), f"{path}: classes")
     listed = next((content[key] for key in ("id", "inst_uid") if key in content), None)
     present = np.unique(ids[ids > 0])
-    numbers = present if listed is None else np.asarray(listed).reshape(-1).astype(np.int64)
+    numbers = present
+    if listed is not None:
+        numbers = whole_numbers(np.asarray(listed).reshape(-1), f"{path}: ids")
     if len(labels) != len(numbers) or not np.isin(present, numbers).all():
         raise DataError(
             str(path),
@@ -168,10 +173,12 @@ def _spread(
 
 
 def _load_mat(path: Path) -> dict[str, Any]:
-    from scipy.io import loadmat
+    from scipy.io import loadmat, whosmat
     from scipy.io.matlab import MatReadError
 
     try:
+        for _, shape, _ in whosmat(str(path)):  # compressed zeros are small on disk only
+            check_area(shape, path)
         content = loadmat(str(path))
     except NotImplementedError:
         raise _unreadable(path, ValueError("MATLAB 7.3; save it with -v7")) from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import warnings
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -32,6 +33,7 @@ _FORMATS = ("PNG", "TIFF", "BMP", "GIF", "JPEG")
 _MODES = {"1", "L", "P", "RGB", "I", "I;16", "I;16B", "F"}
 _DAMAGE = (OSError, ValueError, SyntaxError, EOFError, struct.error, zlib.error, KeyError)
 _SHARE_OFF, _FAR = 0.1, 64  # of a coloured or lossy mask: pixels far from every level allowed
+_NEAR, _SHARE_GREY = 16, 0.6  # blurred edges stay below 0.6 of the marked pixels, labels do not
 
 
 def read_image_mask(
@@ -57,7 +59,8 @@ def read_image_mask(
                 f"{path}: table",
                 came="classes without a table",
                 allowed="the meaning of each number or colour",
-                do='Pass for example table="lizard" or table={"1": "lymphocyte"}.',
+                do='Pass for example table="lizard" or table={"1": "lymphocyte"} '
+                "(crafts generate: --set masks.table=lizard; crafts pack: --set mask_table=lizard).",
             )
         return NucleiMask(_classes(pixels, lossy, table, path), None, mpp, str(path))
     ids = _instances(pixels, lossy, path)
@@ -105,6 +108,20 @@ def _check_header(image: Image.Image, path: Path) -> None:
             allowed="grey, palette or 8-bit RGB",
             do="Save the label of each nucleus as 16-bit grey.",
         )
+
+
+def check_area(shape: Sequence[int], path: Path) -> None:
+    """Refuse an array that is larger than any mask, before it is read.
+
+    Args:
+        shape: of the array, [H, W] or [H, W, channels].
+        path: of the file.
+
+    Raises:
+        DataError: more than 64 Mpx.
+    """
+    if len(shape) >= 2 and shape[0] * shape[1] > MAX_PIXELS:
+        raise _too_large(path, f"{shape[1]} x {shape[0]} px")
 
 
 def _is_16_bit(image: Image.Image, path: Path) -> bool:
@@ -180,7 +197,8 @@ def _guess(pixels: NDArray[np.integer], lossy: bool, has_table: bool, path: Path
         f"{path}: values",
         came=f"8-bit grey with {len(np.unique(pixels))} different numbers",
         allowed="instances, classes or foreground: these numbers could be ids or classes",
-        do='Pass values="instances", or values="classes" with a table.',
+        do='Pass values="instances", or values="classes" with a table '
+        "(crafts generate: --set masks.values=instances; crafts pack: --set mask_values=instances).",
     )
 
 
@@ -203,6 +221,14 @@ def _foreground(pixels: NDArray[np.integer], path: Path, mpp: float | None) -> N
             came=f"{100 * middle.mean():.0f} % of the pixels neither dark nor bright",
             allowed="two levels",
             do="This looks like a picture, not a mask; check the path.",
+        )
+    marked = pixels > low + _NEAR
+    if not two and (pixels[marked] < high - _FAR).mean() > _SHARE_GREY:
+        raise DataError(
+            str(path),
+            came="many levels of grey in most of the nuclei",
+            allowed="two levels for a mask of foreground",
+            do="This looks like labels; save them as 16-bit grey PNG or TIFF.",
         )
     threshold = (low if high > low else 0) if two else 127
     classes = np.where(pixels > threshold, UNKNOWN, 0).astype(np.uint8)

@@ -26,6 +26,7 @@ Frame = tuple[int, int, int, int]
 
 MAX_BROKEN = 0.1  # share of broken outlines above which the whole file is refused
 _MAX_POINTS = 4000
+_FARTHEST = 1e7  # pixels from the origin; no slide is as wide, and beyond 2**31 drawing fails
 _NUCLEI = {"cell", "detection"}  # QuPath's kinds of objects that are single cells
 
 
@@ -186,13 +187,15 @@ def _check_ring(ring: Any, on_pixels: bool) -> Points:
     """Points [N, 2] without the closing one."""
     try:
         points = np.asarray(ring, np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise _BrokenError("points that are not pairs of numbers") from None
     if points.ndim != 2 or points.shape[1] not in (2, 3):
         raise _BrokenError("points that are not pairs of numbers")
     points = points[:, :2]
     if not np.isfinite(points).all():
         raise _BrokenError("NaN or infinite points")
+    if len(points) and float(np.abs(points).max()) > _FARTHEST:
+        raise _BrokenError(f"points more than {_FARTHEST:,.0f} px from the origin")
     if len(points) > _MAX_POINTS:
         raise _BrokenError(f"{len(points)} points, more than {_MAX_POINTS}")
     closed = len(points) > 1 and bool((points[0] == points[-1]).all())
@@ -233,6 +236,8 @@ def _class_of(outline: _Outline, canvas: _Canvas) -> int:
     if not label:
         return UNKNOWN
     number = canvas.numbers.get(label, canvas.numbers.get(label.partition(":")[0].strip()))
+    if number is None and label == "0":  # HoVer-Net draws nuclei that it gives no class
+        return UNKNOWN
     if number is None:
         raise DataError(
             f"{canvas.where}: {outline.name}",
@@ -271,7 +276,8 @@ def _numbers(kind: str, content: Any, table: Table | None, path: Path) -> Mappin
         f"{path}: table",
         came="class numbers without a table",
         allowed="the meaning of each class number",
-        do='Pass for example table="pannuke", "consep" or "monusac".',
+        do='Pass for example table="pannuke", "consep" or "monusac" '
+        "(crafts generate: --set masks.table=pannuke).",
     )
 
 
@@ -358,7 +364,8 @@ def _check_frame(frame: Frame | None, path: Path) -> Frame:
             f"{path}: frame",
             came="none" if frame is None else str(tuple(frame)),
             allowed=f"left, top, width and height in pixels, at most {MAX_PIXELS // 10**6} Mpx",
-            do="Outlines have no size of their own: pass frame=(0, 0, 512, 512), for example.",
+            do="Outlines have no size of their own: pass frame=(0, 0, 512, 512), for example "
+            "(crafts generate: --set masks.frame=[0,0,512,512]).",
         )
     return (int(frame[0]), int(frame[1]), int(frame[2]), int(frame[3]))
 
