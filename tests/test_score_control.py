@@ -23,10 +23,12 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "recipes" / "mini"))
 
 import control_tables  # noqa: E402
+import empty_pairs  # noqa: E402
 import score_control  # noqa: E402
 import ship_control  # noqa: E402
 
 CLASSES = SegmenterConfig().classes
+SIDE = 256
 
 
 def painted(mask: NucleiMask) -> np.ndarray:
@@ -42,12 +44,12 @@ def segment(image: np.ndarray) -> NucleiMask:
 
 @pytest.fixture(scope="module")
 def cases() -> list[score_control.Case]:
-    """Six tiles with one to three nuclei each, no two alike."""
+    """Eight tiles with one to three nuclei each, no two alike."""
     found = []
-    for number in range(6):
-        labels = np.zeros((96, 96), np.int32)
+    for number in range(8):
+        labels = np.zeros((SIDE, SIDE), np.int32)
         for nucleus in range(1 + number % 3):
-            disc = disc_mask(30 + 12 * nucleus, 30 + 6 * number, size=96, radius=5)
+            disc = disc_mask(30 + 12 * nucleus, 30 + 6 * number, size=SIDE, radius=5)
             labels[disc.classes > 0] = nucleus + 1
         mask = mask_from_labels(labels)
         pair = Pair(str(number), painted(mask), mask)
@@ -63,7 +65,7 @@ def images(cases: list[score_control.Case]) -> dict[str, np.ndarray]:
         moved = score_control.shift(case.pair.mask, way)
         found[f"steered-{case.key}"] = painted(case.pair.mask)
         found[f"moved-{case.key}"] = painted(moved)
-        found[f"empty-{case.key}"] = np.zeros((96, 96, 3), np.uint8)
+        found[f"empty-{case.key}"] = np.zeros((SIDE, SIDE, 3), np.uint8)
         found[f"free-{case.key}"] = painted(other.pair.mask)
     return found
 
@@ -79,7 +81,7 @@ def result(cases: list[score_control.Case], images: dict[str, np.ndarray]) -> di
         "weight": 1.0,
         "sets": {"painted": scores, "all": scores},
         "moved": score_control.measure_moves(cases, images, find),
-        "empty": score_control.measure_empty(cases, images, find),
+        "empty": score_control.measure_empty(cases, cases, images, find),
     }
 
 
@@ -92,7 +94,8 @@ def test_who_obeys_is_as_good_as_real(result: dict[str, Any]) -> None:
     moved, empty = result["moved"], result["empty"]
     assert moved["moved"] == moved["steered"] == {"median_miss": 0.0, "share_near": 1.0}
     assert moved["free"]["share_near"] == 0.0
-    assert empty["empty"]["nuclei"] == 0 and empty["real"]["nuclei"] == 2
+    assert empty["empty"]["nuclei"] == 0 and empty["real"]["nuclei"] == 15 / 8
+    assert empty["bare"]["tiles"] == 8
 
 
 def test_who_ignores_the_mask_is_at_the_floor(
@@ -108,7 +111,7 @@ def test_who_ignores_the_mask_is_at_the_floor(
 def test_tables_say_the_figures(result: dict[str, Any]) -> None:
     text = control_tables.nuclei_tables(result)
     assert (
-        "| painted | 6 | 1.00 ± 0.00 |" in text and "AJI" in text and "mask moved by 16 px" in text
+        "| painted | 8 | 1.00 ± 0.00 |" in text and "AJI" in text and "mask moved by 16 px" in text
     )
     assert control_tables.verdict(result)[0] == "normalised Dice 1.00, asked 0.5"
     group = {"n": 4, "correlation": 0.6, "spread": 0.1, "share_above": 0.75}
@@ -121,11 +124,27 @@ def test_tables_say_the_figures(result: dict[str, Any]) -> None:
     assert control_tables.verdict(glow) == ["DAPI: correlation 0.60, asked 0.5"]
 
 
-def test_an_interval_of_a_mean_is_that_of_its_standard_error() -> None:
-    values = np.random.default_rng(0).normal(size=400)
-    found = control_tables.mean_interval(values)
-    assert found == pytest.approx(1.96 * values.std() / 20, rel=0.1)
-    assert control_tables.mean_interval(values[:2]) is None
+def test_an_interval_of_a_mean_draws_patients() -> None:
+    values = np.random.default_rng(0).normal(size=100)
+    found = control_tables.mean_interval(values, [str(k) for k in range(100)])
+    assert found == pytest.approx(1.96 * values.std() / 10, rel=0.1)
+    twins = control_tables.mean_interval(np.repeat(values, 4), [str(k // 4) for k in range(400)])
+    assert twins == found, "four alike tiles of a patient tell no more than one"
+    assert control_tables.mean_interval(values, ["one"] * 93 + list("abcdef" + "g")) is not None
+    assert control_tables.mean_interval(values, ["one"] * 94 + list("abcdef")) is None
+
+
+def test_a_window_without_nuclei_is_the_one_with_least_glass() -> None:
+    tile = np.full((SIDE, SIDE, 3), 250, np.uint8)
+    tile[:, 100:] = 150
+    nuclei = np.zeros((SIDE, SIDE), bool)
+    assert empty_pairs.find_window(tile, nuclei) == (pytest.approx(tile[:128, 112:240]), 0.0)
+    nuclei[:, 200] = True
+    found = empty_pairs.find_window(tile, nuclei)
+    assert found is not None and found.glass == pytest.approx(36 / 128)  # from 64 to 192
+    nuclei[::3] = True
+    assert empty_pairs.find_window(tile, nuclei) is None
+    assert empty_pairs.find_window(tile, nuclei, most=0.5) is not None
 
 
 @pytest.fixture(scope="module")
@@ -156,7 +175,7 @@ def test_what_was_scored_is_shipped_with_its_figures(
     size = (folder / "diffusion_pytorch_model.safetensors").stat().st_size
     assert size < 0.6 * (trained / "diffusion_pytorch_model.safetensors").stat().st_size
     card = (folder / "README.md").read_text(encoding="utf-8")
-    assert "| painted | 6 | 1.00 ± 0.00 |" in card and "{" not in card
+    assert "| painted | 8 | 1.00 ± 0.00 |" in card and "{" not in card
     assert json.loads((folder / "heldout.json").read_text())["sets"] == told["sets"]
     assert load_manifest(folder).inputs["trained"] == own.fingerprint
 

@@ -2,28 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from crafts.core.runtime import seed_from
+from crafts.evaluation.intervals import LEAST_GROUPS
 
 DRAWS = 1000
 
 
-def interval(statistic: Callable[[NDArray[np.int64]], float], number: int) -> float | None:
-    """Half the width of the 95 % interval of a statistic over tiles that are drawn again.
+def interval(
+    statistic: Callable[[NDArray[np.int64]], float], patients: Sequence[str]
+) -> float | None:
+    """Half the width of the 95 % interval of a statistic over tiles, patients drawn again.
 
     Args:
         statistic: of the indices of tiles; NaN where it has no value.
-        number: of tiles.
+        patients: of each tile.
+
+    Returns:
+        None with fewer than eight patients.
     """
-    if number < 3:
+    _, numbers = np.unique(patients, return_inverse=True)
+    members = [np.flatnonzero(numbers == k) for k in range(numbers.max(initial=-1) + 1)]
+    if len(members) < LEAST_GROUPS:
         return None
     draws = np.random.default_rng(seed_from("control", "interval"))
-    values = np.array([statistic(draws.integers(number, size=number)) for _ in range(DRAWS)])
+    drawn = draws.integers(len(members), size=(DRAWS, len(members)))
+    values = np.array([statistic(np.concatenate([members[k] for k in row])) for row in drawn])
     values = values[np.isfinite(values)]
     if not len(values):
         return None
@@ -31,9 +40,9 @@ def interval(statistic: Callable[[NDArray[np.int64]], float], number: int) -> fl
     return float(high - low) / 2
 
 
-def mean_interval(values: NDArray[np.float64]) -> float | None:
+def mean_interval(values: NDArray[np.float64], patients: Sequence[str]) -> float | None:
     """:func:`interval` of the mean of values [N]."""
-    return interval(lambda rows: float(values[rows].mean()), len(values))
+    return interval(lambda rows: float(values[rows].mean()), patients)
 
 
 def shown(value: float | None, spread: float | None = None, *, digits: int = 2) -> str:
@@ -57,8 +66,9 @@ def nuclei_tables(result: Mapping[str, Any]) -> str:
         *("normalised", "counts: correlation", "real", "no mask", "found / asked", "real"),
     ]
     lines = [
-        f"Preset `{result['preset']}`, weight {result['weight']:g}; ± is half of the 95 % interval "
-        "over tiles. Normalised: (Dice - floor of other masks) / (ceiling - floor).",
+        f"Preset `{result['preset']}`, weight {result['weight']:g}; ± is half of the 95 % "
+        "interval, patients drawn again, where there are eight. Normalised: "
+        "(Dice - floor of other masks) / (ceiling - floor).",
         "",
         *table(titles, [_nuclei_row(name, one) for name, one in sets.items()]),
         "",
@@ -90,7 +100,7 @@ def verdict(result: Mapping[str, Any]) -> list[str]:
         f"correlation of counts {shown(one['obeyed']['count_correlation'])}, asked 0.7",
         f"moved with their mask {moved['moved']['share_near']:.2f} of {moved['tiles']}",
         f"nuclei in tiles of an empty mask {empty['empty']['nuclei']:.1f}, "
-        f"in real windows without a marked nucleus {empty['bare']['nuclei']:.1f}, "
+        f"in real windows without a marked nucleus {shown(empty['bare']['nuclei'], digits=1)}, "
         f"without a mask {empty['free']['nuclei']:.1f}",
     ]
 
@@ -177,7 +187,8 @@ def fluorescence_table(result: Mapping[str, Any]) -> str:
     ]
     lines = [
         f"Preset `{result['preset']}`, weight {result['weight']:g}. Pearson correlation of the "
-        "hematoxylin of each image with its map, mean over images; ± is half of the 95 % interval.",
+        "hematoxylin of each image with its map, mean over images; ± is half of the 95 % interval, "
+        "patients drawn again, where there are eight.",
         "",
         *table(titles, rows),
     ]

@@ -46,19 +46,22 @@ class Window(NamedTuple):
     glass: float  # share of its area
 
 
-def find_window(tile: NDArray[np.uint8], nuclei: NDArray[np.bool_]) -> Window | None:
+def find_window(
+    tile: NDArray[np.uint8], nuclei: NDArray[np.bool_], *, most: float = 0.0
+) -> Window | None:
     """The window with least glass among those without nuclei; None: nuclei are everywhere.
 
     Args:
         tile: uint8 [H, W, 3].
         nuclei: where some lie [H, W].
+        most: share of a window that they may cover all the same.
     """
     best: Window | None = None
     for top in range(0, tile.shape[0] - WINDOW + 1, STRIDE):
         for left in range(0, tile.shape[1] - WINDOW + 1, STRIDE):
             place = np.s_[top : top + WINDOW, left : left + WINDOW]
             glass = float((tile[place].min(axis=2) > GLASS).mean())
-            if nuclei[place].mean() < MOST_NUCLEI and (best is None or glass < best.glass):
+            if nuclei[place].mean() <= most and (best is None or glass < best.glass):
                 best = Window(tile[place], glass)
     return best
 
@@ -73,7 +76,7 @@ def main(tiles: Path, pairs: Path, segment: SegmentNuclei) -> None:
     rows = []
     for row in listed:
         tile = np.asarray(Image.open(tiles / row["file_name"]).convert("RGB"))
-        found = find_window(tile, segment(tile).classes > 0)
+        found = find_window(tile, segment(tile).classes > 0, most=MOST_NUCLEI)
         if found is None or found.glass > MOST_GLASS:
             continue
         key = f"{SET}-{Path(row['file_name']).stem}"

@@ -35,6 +35,7 @@ class Glow:
         group: of the table.
         prompt: asked for.
         pixels: [256, 256] of the nuclear channel.
+        patient: whom it shows; the image where nobody is known.
         real: the image uint8 [256, 256, 3] that shows the same field in hematoxylin, if any.
     """
 
@@ -42,6 +43,7 @@ class Glow:
     group: str
     prompt: str
     pixels: NDArray[np.generic]
+    patient: str
     real: NDArray[np.uint8] | None = None
 
 
@@ -78,26 +80,26 @@ def iter_glows(pairs: Path, sets: Path, number: int) -> Iterator[Glow]:
     """Held-out tiles' own hematoxylin, then real fluorescence."""
     for case in pick_cases(pairs, max(1, number // 2)):
         pixels = (image_map(case.pair.image)[0] * 65535).round().astype(np.uint16)
-        yield Glow(
-            f"he-{case.key}", "hematoxylin of held-out H&E", case.prompt, pixels, case.pair.image
-        )
+        group, real = "hematoxylin of held-out H&E", case.pair.image
+        yield Glow(f"he-{case.key}", group, case.prompt, pixels, case.patient, real)
     paths = sorted((sets / "dsb2018_cc0" / "fluo_images").glob("*.png"))
     for place in np.unique(np.linspace(0, len(paths) - 1, min(number, len(paths))).astype(int)):
         image = Image.open(paths[place]).convert("L")
         left, top = (image.width - SIDE) // 2, (image.height - SIDE) // 2
         pixels = np.asarray(image.crop((left, top, left + SIDE, top + SIDE)))
-        yield Glow(f"dsb-{paths[place].stem}", "DSB 2018 fluorescence", PLAIN, pixels)
+        name = paths[place].stem
+        yield Glow(f"dsb-{name}", "DSB 2018 fluorescence", PLAIN, pixels, name)
     for path in sorted((sets / "deepliif").glob("*_dapi.png")):
         organ = "bladder" if path.name.startswith("Bladder") else "lung"
         dapi = np.asarray(Image.open(path).convert("L"))
-        real = np.asarray(
-            Image.open(path.with_name(path.name.replace("_dapi", "_hematoxylin"))).convert("RGB")
-        )
+        stained = path.with_name(path.name.replace("_dapi", "_hematoxylin"))
+        seen = np.asarray(Image.open(stained).convert("RGB"))
         for row in range(0, dapi.shape[0], SIDE):
             for column in range(0, dapi.shape[1], SIDE):
                 part = np.s_[row : row + SIDE, column : column + SIDE]
                 key = f"{path.stem}-{row}-{column}"
-                yield Glow(key, "DeepLIIF DAPI", f"{organ} {PLAIN}", dapi[part], real[part])
+                wish = f"{organ} {PLAIN}"
+                yield Glow(key, "DeepLIIF DAPI", wish, dapi[part], path.stem, seen[part])
 
 
 def measure(
@@ -112,14 +114,15 @@ def measure(
 
     steered = [images[f"steered-{glow.key}"] for glow in glows]
     own = correlate(steered, glows)
+    floor = correlate(steered, [*glows[1:], glows[0]]) if len(glows) > 1 else None
     real = [glow for glow in glows if glow.real is not None]
     ceiling = correlate([glow.real for glow in real if glow.real is not None], real)
     return {
         "n": len(glows),
         "correlation": float(own.mean()),
-        "spread": mean_interval(own),
+        "spread": mean_interval(own, [glow.patient for glow in glows]),
         "share_above": float((own >= ENOUGH).mean()),
-        "floor": float(correlate(steered, [*glows[1:], glows[0]]).mean()),
+        "floor": None if floor is None else float(floor.mean()),
         "without_map": float(correlate([images[f"free-{g.key}"] for g in glows], glows).mean()),
         "ceiling": float(ceiling.mean()) if real else None,
     }

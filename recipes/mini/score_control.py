@@ -70,6 +70,11 @@ class Case:
     group: str
     prompt: str
 
+    @property
+    def patient(self) -> str:
+        """Whom the mask comes from; the tile where nobody is known."""
+        return self.pair.patient or self.key
+
 
 def pick_cases(pairs: Path, per_set: int) -> list[Case]:
     """Held-out tiles, evenly spread over each set."""
@@ -157,9 +162,9 @@ def remembering(segment: SegmentNuclei) -> SegmentNuclei:
 def measure_group(
     cases: Sequence[Case], images: Images, segment: SegmentNuclei, classes: Sequence[str]
 ) -> dict[str, Any]:
-    """Obeyed, floors and ceiling of some tiles, with 95 % intervals over tiles."""
+    """Obeyed, floors and ceiling of some tiles, with 95 % intervals over patients."""
     masks = [case.pair.mask for case in cases]
-    pairs = [Pair(c.key, images[f"steered-{c.key}"], c.pair.mask) for c in cases]
+    pairs = [Pair(c.key, images[f"steered-{c.key}"], c.pair.mask, c.patient) for c in cases]
     found = measure_faithfulness(
         pairs, segment, real=[case.pair for case in cases], classes=classes
     ).model_dump()
@@ -184,8 +189,10 @@ def measure_group(
         value = correlation(counts[rows, 0].astype(float), counts[rows, 1].astype(float))
         return np.nan if value is None else value
 
-    found["normalised_spread"] = interval(share, int(full.sum()))
-    found["count_correlation_spread"] = interval(together, len(cases))
+    found["normalised_spread"] = interval(
+        share, [c.patient for c, has in zip(cases, full, strict=True) if has]
+    )
+    found["count_correlation_spread"] = interval(together, [c.patient for c in cases])
     return found
 
 
@@ -219,22 +226,22 @@ def measure_empty(
     its error, or nuclei that nobody marked.
     """
     shown = {
-        kind: [images[f"{kind}-{case.key}"] for case in probes]
+        kind: [(images[f"{kind}-{case.key}"], case.patient) for case in probes]
         for kind in ("empty", "free", "steered")
-    } | {"real": [case.pair.image for case in probes]}
-    windows = (find_window(case.pair.image, case.pair.mask.classes > 0) for case in cases)
-    shown["bare"] = [window.pixels for window in windows if window and window.glass < MOST_GLASS]
+    } | {"real": [(case.pair.image, case.patient) for case in probes]}
+    windows = [(find_window(c.pair.image, c.pair.mask.classes > 0), c.patient) for c in cases]
+    shown["bare"] = [(w.pixels, patient) for w, patient in windows if w and w.glass < MOST_GLASS]
     found = {}
     for kind, tiles in shown.items():
-        masks = [segment(tile) for tile in tiles]
+        masks = [segment(tile) for tile, _ in tiles]
         area = np.array([SIZE**2 / mask.classes.size for mask in masks])
         counts = np.array([count_nuclei(mask) for mask in masks], float) * area
         shares = np.array([(mask.classes > 0).mean() for mask in masks])
         found[kind] = {
             "tiles": len(tiles),
-            "nuclei": float(counts.mean()),
-            "nuclei_spread": mean_interval(counts),
-            "pixels": float(shares.mean()),
+            "nuclei": float(counts.mean()) if tiles else None,
+            "nuclei_spread": mean_interval(counts, [patient for _, patient in tiles]),
+            "pixels": float(shares.mean()) if tiles else None,
         }
     return found
 
@@ -278,8 +285,8 @@ def pictures(
         shown = _rows(some, images, ("steered", "free"))
         rows += [("mask\n" + "\n".join(mine), shown[0][1]), *shown[1:]]
     wide = ABREAST * PICTURED
-    some = probes[:: max(1, len(probes) // wide)][:wide]
-    return rows + _rows(some, images, ("steered", "moved", "empty", "free"))
+    probed = probes[:: max(1, len(probes) // wide)][:wide]
+    return rows + _rows(probed, images, ("steered", "moved", "empty", "free"))
 
 
 def _rows(

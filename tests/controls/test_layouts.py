@@ -222,9 +222,9 @@ def test_statistics_that_are_none_are_refused(tmp_path):
 def test_masks_that_give_no_statistics_are_refused():
     with pytest.raises(DataError, match="fewer than 5 whole nuclei in 1 masks"):
         fit_layouts([NucleiMask(np.zeros((32, 32), np.uint8))], "colon")
-    with pytest.raises(DataError, match="one resolution"):
+    with pytest.raises(DataError, match="masks of 0.25, 0.5 microns per pixel; .*one resolution"):
         fit_layouts([random_mask(0, mpp=0.5), random_mask(1, mpp=0.25)], "colon")
-    with pytest.raises(DataError, match="masks of nothing"):
+    with pytest.raises(DataError, match="layouts of colon: no masks; expected at least one"):
         fit_layouts([], "colon")
 
 

@@ -127,6 +127,19 @@ def test_a_picture_is_no_foreground(tmp_path):
         load_mask(tmp_path / "a.jpg")
 
 
+def test_labels_in_jpeg_are_no_foreground(tmp_path):
+    labels = random_mask(count=20).instances
+    Image.fromarray((labels * 12).astype(np.uint8)).save(tmp_path / "a.jpg", quality=95)
+    with pytest.raises(DataError, match="many levels of grey in most of the nuclei"):
+        load_mask(tmp_path / "a.jpg")
+
+
+def test_an_unknown_table_is_refused_where_no_class_is_read(tmp_path):
+    Image.fromarray(np.eye(8, dtype=np.uint16)).save(tmp_path / "a.png")
+    with pytest.raises(ConfigError, match="table: 'lizzard'"):
+        load_mask(tmp_path / "a.png", table="lizzard")
+
+
 def test_an_empty_mask_loads(tmp_path):
     Image.fromarray(np.zeros((8, 8), np.uint16)).save(tmp_path / "a.png")
     assert load_mask(tmp_path / "a.png").num_nuclei == 0

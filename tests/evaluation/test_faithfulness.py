@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -77,6 +78,32 @@ def test_nuclei_elsewhere_lie_near_the_floor(pairs: list[Pair]) -> None:
     assert low is not None and high is not None and low < 0.35 < 0.6 < high < 1
 
 
+def test_floor_and_ceiling_report_the_same_classes(pairs: list[Pair]) -> None:
+    result = measure_faithfulness(pairs, Oracle(pairs), real=pairs, classes=["lymphocyte"])
+    assert result.floor is not None and result.ceiling is not None
+    asked = set(result.obeyed.class_dice)
+    assert asked == {"lymphocyte", "inflammatory"}
+    assert set(result.floor.class_dice) == set(result.ceiling.class_dice) == asked
+
+
+def test_the_interval_is_one_over_patients(pairs: list[Pair]) -> None:
+    """Images of one patient that err alike say no more than one of them."""
+    found = {
+        pair.image.tobytes(): pair.mask.classes * (number % 2) for number, pair in enumerate(pairs)
+    }
+    alone = [replace(pair, patient=f"p{number}") for number, pair in enumerate(pairs)]
+
+    def spread(some: list[Pair]) -> float | None:
+        return measure_faithfulness(some, lambda image: NucleiMask(found[image.tobytes()])).spread
+
+    own = spread(alone)
+    assert own is not None and own > 0.2
+    assert spread(alone * 4) == pytest.approx(own, abs=1e-9)
+    apart = spread([replace(pair, patient="") for pair in alone * 4])
+    assert apart == pytest.approx(own / 2, rel=0.2)
+    assert spread([replace(pair, patient="one") for pair in alone]) is None
+
+
 def test_without_real_tiles_there_is_no_ceiling(pairs: list[Pair]) -> None:
     result = measure_faithfulness(pairs, Oracle(pairs))
     assert result.ceiling is None and result.normalised is None
@@ -101,12 +128,13 @@ def write_folder(folder: Path, pairs: list[Pair]) -> Path:
     """An image folder with a column ``mask``; the last row has none."""
     for name in ("images", "masks"):
         (folder / name).mkdir(parents=True)
-    lines = ["file_name,text,mask,split"]
+    lines = ["file_name,text,mask,split,patient"]
     for number, pair in enumerate(pairs):
         Image.fromarray(pair.image).save(folder / f"images/{pair.name}.png")
         save_mask(folder / f"masks/{pair.name}.png", pair.mask)
         named = f"masks/{pair.name}.png" if number < len(pairs) - 1 else ""
-        lines.append(f"images/{pair.name}.png,x,{named},{'heldout' if number % 2 else 'train'}")
+        split = "heldout" if number % 2 else "train"
+        lines.append(f"images/{pair.name}.png,x,{named},{split},p-{pair.name}")
     (folder / "metadata.csv").write_text("\n".join(lines) + "\n")
     return folder
 
@@ -123,6 +151,7 @@ def test_pairs_are_read_from_a_folder_and_from_shards(pairs: list[Pair], tmp_pat
             assert np.array_equal(one.image, pair.image)
             assert np.array_equal(one.mask.classes, pair.mask.classes)
             assert np.array_equal(one.mask.instances, pair.mask.instances)
+            assert one.patient == f"p-{pair.name}"
         assert len(list_pairs(source, "train")) == 4
 
 

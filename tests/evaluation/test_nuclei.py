@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -108,6 +109,26 @@ def test_a_shift_is_found(right: int, down: int) -> None:
     moved = move_mask(mask, Move(20, 20, 80, 100)).classes > 0
     asked = move_mask(mask, Move(20 + down, 20 + right, 80, 100)).classes > 0
     assert find_shift(asked, moved) == (right, down)
+
+
+def test_a_shift_that_cannot_be_told_is_refused() -> None:
+    mask = np.zeros((48, 80), bool)
+    mask[10:16, 10:16] = True
+    with pytest.raises(DataError, match="32 px for masks of 48 x 80 px; expected .* 23 px"):
+        find_shift(mask, mask)
+    assert find_shift(mask, np.roll(mask, 20, axis=1), reach=23) == (20, 0)
+
+
+def test_many_nuclei_take_memory_as_their_number_not_as_its_square() -> None:
+    side = np.arange(400)
+    cells = (side // 5)[:, None] * 80 + side // 5 + 1
+    asked = np.where((side % 5 < 3)[:, None] & (side % 5 < 3), cells, 0).astype(np.int32)
+    tracemalloc.start()
+    matches = match_nuclei(asked, asked)
+    assert aggregated_jaccard(asked, asked) == 1 and matches.matched == 6400
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 6400**2  # a byte for each pair of all with all
 
 
 def test_masks_that_do_not_belong_together_are_refused() -> None:

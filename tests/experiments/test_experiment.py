@@ -48,7 +48,7 @@ def test_the_table_has_a_row_a_measure_and_the_picture_a_row_an_arm(finished):
         assert sum(known.title in line for line in table.splitlines()) >= 3
     assert "no cells: " in table and "by chance alone" in table
     with Image.open(finished / "montage.png") as sheet:
-        assert sheet.height == 26 + 3 * (32 + 4)
+        assert sheet.height == 36 + 3 * (32 + 4)
 
 
 def test_arms_of_a_seed_differ_in_their_words_only(finished):
@@ -82,6 +82,36 @@ def test_a_stopped_experiment_goes_on_and_repeats_nothing(finished, tiny_model, 
     assert kept.stat().st_mtime_ns == before
     assert (lost / "measures.json").read_text() == expected
     assert (output / "results.json").read_text() == (finished / "results.json").read_text()
+
+
+def test_start_and_latents_of_another_experiment_are_taken_where_they_are_copied(
+    finished, tiny_model, tmp_path
+):
+    output = tmp_path / "next"
+    parts = ("base/start", "base/leg-1", "data/training", "data/latents")
+    for part in parts:
+        shutil.copytree(finished / part, output / part)
+    times = [(output / part / "manifest.json").stat().st_mtime_ns for part in parts]
+    run(small("text-encoder", tiny_model, "arms=[bag]"), output)
+    assert times == [(output / part / "manifest.json").stat().st_mtime_ns for part in parts]
+    assert json.loads((output / "results.json").read_text())["runs"].keys() == {"own", "bag"}
+
+
+def test_a_second_leg_draws_other_samples_than_the_first(tiny_model, tmp_path):
+    output = tmp_path / "stages"
+    run(small("stages", tiny_model, "arms=[both]"), output)
+    seeds = [
+        [line for line in path.read_text().splitlines() if line.startswith("seed: ")]
+        for path in sorted((output / "runs/both/seed-1").glob("leg-*/config.yaml"))
+    ]
+    assert seeds == [["seed: 1"], ["seed: 100001"]]
+
+
+def test_small_experiments_say_that_they_say_nothing():
+    from crafts.experiments.judging.results import is_trial
+
+    assert is_trial(configure("losses", fast=True)) and is_trial(configure("ood", data="painted"))
+    assert not is_trial(configure("losses", ["num_steps=100"]))
 
 
 def test_another_configuration_is_refused(finished, tiny_model, tmp_path):

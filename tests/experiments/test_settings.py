@@ -24,7 +24,7 @@ def test_an_unknown_name_is_refused_with_all_names():
 
 
 def test_overrides_go_before_fast_and_fast_before_defaults():
-    assert configure("losses").num_steps == 400
+    assert configure("losses").num_steps == 300
     assert configure("losses", fast=True).num_steps == 12
     chosen = configure("losses", ["num_steps=7", "base.num_steps=3"], fast=True, data="painted")
     assert (chosen.num_steps, chosen.base.num_steps, chosen.data) == (7, 3, "painted")
@@ -69,6 +69,11 @@ def test_arms_of_one_leg_share_steps_data_order_and_seed():
 def test_chosen_arms_keep_the_baseline():
     experiment = load_experiment(configure("losses", ["arms=[semc]"]))
     assert [arm.name for arm in experiment.arms] == ["none", "semc"]
+
+
+def test_label_noise_asks_what_losses_give_with_right_labels_too():
+    assert load_experiment(configure("label-noise")).also == (("clean-both", "clean"),)
+    assert load_experiment(configure("label-noise", ["arms=[clean]"])).also == ()
 
 
 def test_an_unknown_arm_is_refused():

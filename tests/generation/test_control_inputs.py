@@ -41,11 +41,18 @@ def test_weight_and_shares_follow_the_file(text: str, expected: tuple[Any, ...])
     ("option", "message"),
     [
         ("depth=a.png", "--control depth=a.png: kind 'depth'; expected KIND=IMAGE"),
-        ("a.png", "--control a.png: kind 'a.png'; expected KIND=IMAGE"),
+        ("a.png", "--control a.png: no '='; expected KIND=IMAGE"),
         ("nuclei=", "names no file"),
         ("nuclei=a.png@9", "weight 9; 0 .off. to 4 are allowed"),
         ("nuclei=a.png@1,0.8-0.2", "acts from 0.8 to 0.2"),
         ("nuclei=a.png@1,0-7", "acts from 0 to 7"),
+        ("nuclei=a.png@", "'@', which is no weight"),
+        ("nuclei=a.png@half", "'@half', which is no weight"),
+        ("nuclei=a.png@-1", "'@-1', which is no weight"),
+        ("nuclei=a.png@0-0.5", "'@0-0.5', which is no weight"),
+        ("nuclei=a.png@0.8,0.7", "'@0.8,0.7', which is no weight"),
+        ("nuclei=a@2x.png@1, 0-0.5", "'@1, 0-0.5', which is no weight"),
+        ("nuclei=sample:colon@x", "'@x', which is no weight"),
     ],
 )
 def test_wrong_options_are_refused(option: str, message: str) -> None:
@@ -53,6 +60,11 @@ def test_wrong_options_are_refused(option: str, message: str) -> None:
         parse_options([option])
     with pytest.raises(ConfigError, match="a second image of one kind"):
         parse_options(["nuclei=a.png", "nuclei=b.png"])
+
+
+def test_a_file_that_is_there_may_have_any_name(tmp_path: Path) -> None:
+    (tmp_path / "m.png@x").touch()
+    assert parse_input("nuclei", "m.png@x", tmp_path).image == tmp_path / "m.png@x"
 
 
 def test_a_tissue_stands_in_place_of_a_file() -> None:
@@ -90,9 +102,11 @@ def test_python_gives_images_in_many_forms() -> None:
         ({"nuclei": ("a.png", "much")}, "could not convert"),
         ({"nuclei": ("a.png", 1, 0.5, 0.5)}, "acts from 0.5 to 0.5"),
         ({"nuclei": ()}, "a tuple; expected an image"),
+        ({"nuclei": ("a.png", 1, 0, 1, 2)}, "5 values; expected an image"),
+        ("a.png", "generate: control: a str; expected kinds .nuclei, fluorescence."),
         ({"nuclei": np.zeros((2, 4, 4))}, "shape .2, 4, 4."),
         ({"nuclei": np.zeros((0, 4))}, "shape .0, 4."),
-        ({"nuclei": np.full((4, 4), 0.5)}, "labels"),
+        ({"nuclei": np.full((4, 4), 0.5)}, "numbers with fractions; expected an image"),
         ({"nuclei": -np.ones((4, 4), int)}, "labels -1 to -1"),
         ({"fluorescence": disc_mask()}, "a NucleiMask"),
         ({"fluorescence": np.full((4, 4), 200, np.uint8)}, "values from 200 to 200, not in"),

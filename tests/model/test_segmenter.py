@@ -152,6 +152,11 @@ def test_folders_that_are_no_segmenter_are_refused(segmenter: Segmenter, tmp_pat
     weights.unlink()
     with pytest.raises(ConfigError, match="no weights"):
         load_segmenter(tmp_path)
+    told = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(told | {"depth": 3}))
+    weights.write_bytes(whole)
+    with pytest.raises(ConfigError, match=r"config\.json: depth"):
+        load_segmenter(tmp_path)
     (tmp_path / "config.json").write_text(json.dumps({"_class_name": "AutoencoderKL"}))
     with pytest.raises(ConfigError, match="another kind of model"):
         load_segmenter(tmp_path)
@@ -191,3 +196,11 @@ def test_the_shipped_segmenter_finds_real_nuclei() -> None:
 def test_a_segmenter_that_is_nowhere_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no such file"):
         open_segmenter(str(tmp_path / "none"))
+
+
+def test_a_missing_shipped_segmenter_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("crafts.model.segmenter._SHIPPED", tmp_path / "absent")
+    with pytest.raises(ConfigError, match="this installation holds no shipped segmenter"):
+        open_segmenter("mini")

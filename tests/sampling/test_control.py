@@ -11,6 +11,7 @@ import torch
 from crafts.controls.hematoxylin import hematoxylin_map
 from crafts.controls.maps import CHANNELS, nuclei_map
 from crafts.controls.nuclei import NucleiMask, separate
+from crafts.core.errors import ConfigError
 from crafts.data.painter import paint_tile
 from crafts.model.bundle import Bundle, load_bundle
 from crafts.sampling.conditioning import Conditioning, Draw, group_draws
@@ -128,6 +129,8 @@ def test_touching_nuclei_of_a_class_mask_are_told_apart() -> None:
     tile = paint_tile(seed=0, index=0, size=128)
     mask = NucleiMask((tile.classes > 0).astype(np.uint8))
     assert np.array_equal(mask_map(mask), nuclei_map(separate(mask)))
+    with pytest.raises(ConfigError, match="expected one size"):
+        mask_map(mask, size=(8, 8))
     boundary = CHANNELS.index("boundary")
     assert mask_map(mask)[boundary].sum() > nuclei_map(mask)[boundary].sum()
     assert np.array_equal(image_map(tile.image), hematoxylin_map(tile.image)[0])

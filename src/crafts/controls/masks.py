@@ -17,7 +17,7 @@ from crafts.controls.files.mask_images import (
     whole_numbers,
 )
 from crafts.controls.files.mask_polygons import Frame, read_json_mask
-from crafts.controls.nuclei import CLASSES, UNKNOWN, NucleiMask, Table
+from crafts.controls.nuclei import CLASSES, UNKNOWN, NucleiMask, Table, resolve_table
 from crafts.core.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -72,6 +72,8 @@ def load_mask(
                 allowed=f"{option} with {', '.join(suffixes)}",
                 do=f"Leave out {option}.",
             )
+    if table is not None:
+        resolve_table(table)  # a misspelt name is refused where the file has no classes, too
     if suffix in _OUTLINES:
         return read_json_mask(path, frame=frame, table=table, mpp=mpp)
     if suffix == ".mat":

@@ -24,6 +24,7 @@ from crafts.core.runtime import seed_from
 from crafts.data.importers import Item, list_items, load_item
 from crafts.data.tiles.images import decode_rgb
 from crafts.data.tiles.masks import decode_mask
+from crafts.evaluation.intervals import LEAST_GROUPS, group_interval
 from crafts.evaluation.nuclei import Scores, compare_masks, correlation, dice
 
 if TYPE_CHECKING:
@@ -42,7 +43,8 @@ class Faithfulness(Config):
         ceiling: nuclei of real tiles against their true masks; None without such tiles.
         floor: nuclei of the images against masks of other images.
         normalised: (Dice - floor) / (ceiling - floor); 1 is as good as real.
-        spread: half the width of the 95 % interval of the Dice, over images drawn again.
+        spread: half the width of the 95 % interval of the Dice, patients drawn again; an image
+            without a patient stands for itself. None with fewer than eight.
         segmenter: fingerprint of what found the nuclei.
         rejected: tiles with a mask that could not be used, with the reason.
     """
@@ -58,11 +60,19 @@ class Faithfulness(Config):
 
 @dataclass(frozen=True)
 class Pair:
-    """An image uint8 [H, W, 3] with the mask that it was made from, or that was drawn on it."""
+    """An image with the mask that it was made from, or that was drawn on it.
+
+    Attributes:
+        name: of the image.
+        image: uint8 [H, W, 3].
+        mask: of the same size.
+        patient: whom the mask comes from; "" where it is not known.
+    """
 
     name: str
     image: NDArray[np.uint8]
     mask: NucleiMask
+    patient: str = ""
 
 
 def measure_faithfulness(
@@ -88,7 +98,8 @@ def measure_faithfulness(
     found = find_again(pairs, segment)
     masks = [pair.mask for pair in pairs]
     obeyed = compare_masks(masks, found, classes=classes)
-    floor = _shuffled(masks, found, seed)
+    first, second = _shuffle(masks, found, seed)
+    floor = compare_masks(first, second, classes=classes) if first else None
     ceiling = None
     if real:
         ceiling = compare_masks(
@@ -99,7 +110,7 @@ def measure_faithfulness(
         floor=floor,
         ceiling=ceiling,
         normalised=normalise(obeyed, floor, ceiling),
-        spread=_spread(masks, found, seed),
+        spread=_spread(pairs, found, seed),
     )
 
 
@@ -193,11 +204,14 @@ def iter_pairs(items: Sequence[Item]) -> Iterator[Pair | str]:
             continue
         arrays = decode_mask(loaded.mask)
         mask = NucleiMask(arrays.classes, arrays.instances, source=item.name)
-        yield Pair(item.name, decode_rgb(loaded.sample.image), mask)
+        patient = str(item.fields.get("patient") or "")
+        yield Pair(item.name, decode_rgb(loaded.sample.image), mask, patient)
 
 
-def _shuffled(masks: Sequence[Nuclei], found: Sequence[Nuclei], seed: int) -> Scores | None:
-    """Each image against the mask of another of its size, over several shuffles."""
+def _shuffle(
+    masks: Sequence[Nuclei], found: Sequence[Nuclei], seed: int
+) -> tuple[list[Nuclei], list[Nuclei]]:
+    """The masks of other images of one size, in several shuffles, and the nuclei of the images."""
     draws = np.random.default_rng(seed_from(seed, "faithfulness"))
     sizes: dict[tuple[int, ...], list[int]] = {}
     for number, mask in enumerate(masks):
@@ -209,20 +223,17 @@ def _shuffled(masks: Sequence[Nuclei], found: Sequence[Nuclei], seed: int) -> Sc
             order = draws.permutation(members)
             first += [masks[i] for i in np.roll(order, 1)]
             second += [found[i] for i in order]
-    return compare_masks(first, second) if first else None
+    return first, second
 
 
-def _spread(masks: Sequence[Nuclei], found: Sequence[Nuclei], seed: int) -> float | None:
-    dices = np.array(
-        [
-            dice(one.classes > 0, other.classes > 0)
-            for one, other in zip(found, masks, strict=True)
-            if other.classes.any()
-        ]
-    )
-    if len(dices) < 2:
+def _spread(pairs: Sequence[Pair], found: Sequence[Nuclei], seed: int) -> float | None:
+    dices, groups = [], []
+    for number, (pair, other) in enumerate(zip(pairs, found, strict=True)):
+        if pair.mask.classes.any():
+            dices.append(dice(other.classes > 0, pair.mask.classes > 0))
+            # the prefixes keep names of patients and numbers of images apart
+            groups.append(f"patient:{pair.patient}" if pair.patient else f"image:{number}")
+    if len(set(groups)) < LEAST_GROUPS:
         return None
-    draws = np.random.default_rng(seed_from(seed, "interval"))
-    means = dices[draws.integers(len(dices), size=(1000, len(dices)))].mean(1)
-    low, high = np.quantile(means, (0.025, 0.975))
-    return float(high - low) / 2
+    interval = group_interval(dices, groups, seed=seed_from(seed, "interval"))
+    return (interval.high - interval.low) / 2

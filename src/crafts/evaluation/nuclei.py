@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from pydantic import Field
@@ -61,6 +61,26 @@ class Matches:
     only_found: int
     only_asked: int
     overlap: float
+
+
+class _Overlaps(NamedTuple):
+    """Pairs [P] of a nucleus found and one asked for that share a pixel.
+
+    Attributes:
+        found: place in ``areas_found`` [P].
+        asked: place in ``areas_asked`` [P].
+        shared: pixels of both [P].
+        union: pixels of either [P].
+        areas_found: of all nuclei found [N].
+        areas_asked: of all nuclei asked for [M].
+    """
+
+    found: NDArray[np.int64]
+    asked: NDArray[np.int64]
+    shared: NDArray[np.int64]
+    union: NDArray[np.int64]
+    areas_found: NDArray[np.int64]
+    areas_asked: NDArray[np.int64]
 
 
 def compare_masks(
@@ -128,32 +148,28 @@ def match_nuclei(found: Labels, asked: Labels) -> Matches:
         found: a number for each nucleus [H, W], 0 is background.
         asked: likewise.
     """
-    shared, areas_found, areas_asked = _overlaps(found, asked)
-    union = areas_found[:, None] + areas_asked[None] - shared
-    ratio = shared / np.maximum(union, 1)
+    pairs = _overlaps(found, asked)
+    ratio = pairs.shared / pairs.union
     hits = ratio[ratio > _MATCH]
-    return Matches(
-        len(hits), len(areas_found) - len(hits), len(areas_asked) - len(hits), float(hits.sum())
-    )
+    spare, missed = len(pairs.areas_found) - len(hits), len(pairs.areas_asked) - len(hits)
+    return Matches(len(hits), spare, missed, float(hits.sum()))
 
 
 def aggregated_jaccard(found: Labels, asked: Labels) -> float:
     """Aggregated Jaccard index (Kumar et al. 2017, algorithm 1); 1 for two empty masks.
 
     Each nucleus asked for is paired with the one found that overlaps it best; nuclei found that
-    nobody took add to the denominator.
+    nobody took, and nuclei asked for that nothing overlaps, add to the denominator.
     """
-    shared, areas_found, areas_asked = _overlaps(found, asked)
-    if not len(areas_asked) or not len(areas_found):
-        return 1.0 if len(areas_asked) == len(areas_found) else 0.0
-    union = areas_found[:, None] + areas_asked[None] - shared
-    best = (shared / union).argmax(0)
-    columns = np.arange(len(areas_asked))
-    touched = shared[best, columns] > 0
-    intersection = shared[best, columns].sum()
-    joined = np.where(touched, union[best, columns], areas_asked).sum()
-    unused = np.setdiff1d(np.arange(len(areas_found)), best[touched])
-    return float(intersection / (joined + areas_found[unused].sum()))
+    pairs = _overlaps(found, asked)
+    if not len(pairs.areas_asked) and not len(pairs.areas_found):
+        return 1.0
+    order = np.lexsort((-pairs.shared / pairs.union, pairs.asked))
+    touched, first = np.unique(pairs.asked[order], return_index=True)
+    best = order[first]
+    joined = pairs.union[best].sum() + np.delete(pairs.areas_asked, touched).sum()
+    unused = np.delete(pairs.areas_found, pairs.found[best]).sum()
+    return float(pairs.shared[best].sum() / (joined + unused))
 
 
 def class_dice(
@@ -197,8 +213,18 @@ def find_shift(
         asked: foreground [H, W].
         found: likewise.
         reach: pixels searched in each direction; below half of the edge.
+
+    Raises:
+        DataError: ``reach`` is half of the edge or more, where two shifts look alike.
     """
     height, width = asked.shape
+    if 2 * reach >= min(height, width):
+        raise DataError(
+            "find_shift: reach",
+            came=f"{reach} px for masks of {height} x {width} px",
+            allowed=f"less than half of the edge: at most {(min(height, width) - 1) // 2} px",
+            do="Pass a smaller reach.",
+        )
     spectrum = np.fft.rfft2(found.astype(float)) * np.conj(np.fft.rfft2(asked.astype(float)))
     overlap = np.fft.irfft2(spectrum, s=(height, width))
     steps = np.arange(-reach, reach + 1)
@@ -254,17 +280,22 @@ def _instance_scores(asked: Sequence[Nuclei], found: Sequence[Nuclei]) -> dict[s
     }
 
 
-def _overlaps(
-    found: Labels, asked: Labels
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Shared pixels of each found with each asked nucleus, and the areas of both."""
-    names, one = np.unique(found, return_inverse=True)
-    others, two = np.unique(asked, return_inverse=True)
-    table = np.bincount(
-        one.reshape(-1) * len(others) + two.reshape(-1), minlength=len(names) * len(others)
-    ).reshape(len(names), len(others))
-    rows, columns = names > 0, others > 0
-    return table[np.ix_(rows, columns)], table[rows].sum(1), table[:, columns].sum(0)
+def _overlaps(found: Labels, asked: Labels) -> _Overlaps:
+    """Nuclei that share a pixel: pairs only, as a table of all with all grows with their square."""
+    names, one, areas = np.unique(found, return_inverse=True, return_counts=True)
+    others, two, others_areas = np.unique(asked, return_inverse=True, return_counts=True)
+    codes, shared = np.unique(one.reshape(-1) * len(others) + two.reshape(-1), return_counts=True)
+    rows, columns = codes // len(others), codes % len(others)
+    both = (names[rows] > 0) & (others[columns] > 0)
+    rows, columns, shared = rows[both], columns[both], shared[both]
+    return _Overlaps(
+        found=rows - (names[0] == 0),
+        asked=columns - (others[0] == 0),
+        shared=shared,
+        union=areas[rows] + others_areas[columns] - shared,
+        areas_found=areas[names > 0],
+        areas_asked=others_areas[others > 0],
+    )
 
 
 def _names_classes(mask: Nuclei) -> bool:

@@ -20,12 +20,14 @@ class Leg:
     Attributes:
         view: what the training rows say, see :func:`crafts.experiments.corpus.views.view_rows`.
         share: of the arm's steps.
+        begins: share of the arm's steps that legs before it have.
         changes: fields of the recipe by dotted path.
     """
 
     view: str = "clean"
     share: float = 1.0
     changes: Mapping[str, Any] = field(default_factory=dict)
+    begins: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,7 @@ class Experiment:
         base_legs: training of the shared checkpoint.
         only_left_out: whether prompts are of the classes that were left out.
         with_cost: whether memory and time of a step are measured.
+        also: further comparisons, an arm and the one that it is compared with.
     """
 
     question: str
@@ -66,6 +69,7 @@ class Experiment:
     base_legs: tuple[Leg, ...] = (Leg(changes={"stage.caption_dropout": 1.0}),)
     only_left_out: bool = False
     with_cost: bool = False
+    also: tuple[tuple[str, str], ...] = ()
 
     @property
     def baseline(self) -> Arm:
@@ -90,7 +94,9 @@ def load_experiment(config: ExperimentConfig) -> Experiment:
             do="Name arms of this experiment.",
         )
     arms = [arm for arm in built.arms[1:] if not config.arms or arm.name in config.arms]
-    return Experiment(**{**vars(built), "arms": (built.arms[0], *arms)})
+    kept = {built.baseline.name, *(arm.name for arm in arms)}
+    also = tuple(pair for pair in built.also if kept.issuperset(pair))
+    return Experiment(**{**vars(built), "arms": (built.arms[0], *arms), "also": also})
 
 
 def _objective(config: ExperimentConfig, *losses: str, centred: bool = False) -> dict[str, Any]:
@@ -168,6 +174,7 @@ def _label_noise(config: ExperimentConfig) -> Experiment:
             Arm("clean-both", "right labels with both losses",
                 (Leg(changes=_objective(config, *both)),)),
         ),
+        also=(("clean-both", "clean"),),
     )  # fmt: skip
 
 
@@ -181,8 +188,8 @@ def _stages(config: ExperimentConfig) -> Experiment:
             Arm("second", "labelled tiles only, L_semc and L_catg", (Leg(changes=second),)),
             Arm("first", "noisy captions and degraded images only, L_semc",
                 (Leg("figures", changes=first),)),
-            Arm("both", "half of the steps each, one after the other",
-                (Leg("figures", 0.5, first), Leg("clean", 0.5, second))),
+            Arm("both", "half of the steps each, one after the other, each with its own warm-up",
+                (Leg("figures", 0.5, first), Leg("clean", 0.5, second, 0.5))),
         ),
     )  # fmt: skip
 

@@ -37,6 +37,7 @@ from crafts.model.bundle import Bundle, load_bundle
 
 CONFIG, MEASURES = "experiment.yaml", "measures.json"
 _BASE_SEED = 9_000
+_LEG_SEED = 100_000  # between legs, so that a second one does not repeat the draws of the first
 _RECORDED = (
     "ratio_semantic", "ratio_category", "effective_pairs", "weight_spread", "likeness",
 )  # fmt: skip
@@ -122,7 +123,8 @@ def _train_base(lab: Lab) -> Path:
         config = lab.config.model_copy(update={"num_steps": steps})
         for number, leg in enumerate(lab.experiment.base_legs, 1):
             folder = lab.output / "base" / f"leg-{number}"
-            model = _train(lab, leg, config, start=model, seed=_BASE_SEED, folder=folder)
+            seed = _BASE_SEED + _LEG_SEED * (number - 1)
+            model = _train(lab, leg, config, start=model, seed=seed, folder=folder)
     return model
 
 
@@ -164,7 +166,8 @@ def _run_arm(lab: Lab, arm: Arm, base: Path, *, seed: int, folder: Path) -> dict
     model = _text_start(lab, arm, base)
     for number, leg in enumerate(arm.legs, 1):
         inner = folder / f"leg-{number}"
-        model = _train(lab, leg, lab.config, start=model, seed=seed, folder=inner)
+        drawn = seed + _LEG_SEED * (number - 1)
+        model = _train(lab, leg, lab.config, start=model, seed=drawn, folder=inner)
     texts = [str(row["text"]) for row in _said(lab, arm.prompts, lab.judge.rows)]
     images = make_images(texts, lab.config, model=model, seed=seed, output=folder / "images")
     measures = lab.judge.measure(images)

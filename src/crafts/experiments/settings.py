@@ -57,7 +57,7 @@ class ExperimentConfig(Config):
     )
     arms: tuple[str, ...] = Field((), description="only these arms; empty: all. The baseline stays")
     base: BaseConfig = BaseConfig()
-    num_steps: int = Field(400, gt=1, description="optimizer steps of each arm, over all its legs")
+    num_steps: int = Field(300, gt=1, description="optimizer steps of each arm, over all its legs")
     batch_size: int = Field(64, gt=1, description="samples a step")
     crop: int = Field(16, ge=4, description="edge of the crops of the latents; 16 is 128 px")
     lr: float = Field(1e-3, gt=0)

@@ -19,6 +19,7 @@ from crafts.model.control import KINDS
 
 _NUMBER = r"\d+\.?\d*|\.\d+"
 _WISH = re.compile(rf"(.+?)(?:@({_NUMBER})(?:,({_NUMBER})-({_NUMBER}))?)?")
+_SUFFIX = re.compile(r"\.[A-Za-z]\w*")  # what comes after the last @ of slide@20x.png ends so
 _SAMPLE = "sample:"
 _MOST_WEIGHT = 4.0
 
@@ -89,6 +90,9 @@ def parse_input(kind: str, text: str, folder: Path) -> ControlInput:
     if found is None:
         raise ValueError(f"{kind} names no file; write for example mask.png@0.8,0-0.7")
     name, weight, start, stop = found.groups()
+    _, sign, tail = name.rpartition("@")
+    if sign and not _SUFFIX.search(tail) and not (folder / name).exists():
+        raise ValueError(f"{kind} has '@{tail}', which is no weight with, or without, two shares")
     image: Path | Invented = folder / name
     if name.startswith(_SAMPLE):
         if kind != "nuclei":
@@ -115,7 +119,7 @@ def parse_options(options: Sequence[str]) -> dict[str, ControlInput]:
         if not separator or kind not in KINDS or kind in found:
             raise ConfigError(
                 f"--control {option}",
-                came="a second image of one kind" if kind in found else f"kind {kind!r}",
+                came=_fault_of(kind, separator, found),
                 allowed=f"KIND=IMAGE, each kind once: {', '.join(KINDS)}",
                 do="Write for example --control nuclei=mask.png@0.8,0-0.7.",
             )
@@ -131,6 +135,12 @@ def parse_options(options: Sequence[str]) -> dict[str, ControlInput]:
     return found
 
 
+def _fault_of(kind: str, separator: str, found: Mapping[str, ControlInput]) -> str:
+    if not separator:
+        return "no '='"
+    return "a second image of one kind" if kind in found else f"kind {kind!r}"
+
+
 def parse_given(control: Mapping[str, Any]) -> dict[str, ControlInput]:
     """Controls as Python gives them, by kind.
 
@@ -142,15 +152,13 @@ def parse_given(control: Mapping[str, Any]) -> dict[str, ControlInput]:
     Raises:
         ConfigError: an unknown kind, or something that is no such image.
     """
+    _check_kinds(control)
     found = {}
     for kind, given in control.items():
-        where = f"generate: control {kind!r}"
-        if kind not in KINDS:
-            raise ConfigError(
-                where, came="an unknown kind", allowed=", ".join(KINDS), do="Choose one of them."
-            )
         image, *rest = given if isinstance(given, tuple) and given else (given,)
         try:
+            if len(rest) > 3:
+                raise ValueError(f"{len(rest) + 1} values")
             if isinstance(image, str):
                 found[kind] = parse_input(kind, image, Path())
                 image = found[kind].image
@@ -158,13 +166,31 @@ def parse_given(control: Mapping[str, Any]) -> dict[str, ControlInput]:
                 found[kind] = ControlInput(kind, _image(kind, image), *map(float, rest))
         except (CraftsError, TypeError, ValueError) as error:
             raise ConfigError(
-                where,
-                came=str(error),
+                f"generate: control {kind!r}",
+                came=error.came if isinstance(error, CraftsError) else str(error),
                 allowed="an image, (image, weight) or (image, weight, start, stop); an image is a "
                 "path, a NucleiMask or labels, or a Fluorescence or its values",
                 do="Correct it.",
             ) from None
     return found
+
+
+def _check_kinds(control: Mapping[str, Any]) -> None:
+    if not isinstance(control, Mapping):
+        raise ConfigError(
+            "generate: control",
+            came=f"a {type(control).__name__}",
+            allowed=f"kinds ({', '.join(KINDS)}) and their images",
+            do='Pass for example control={"nuclei": "mask.png"}.',
+        )
+    for kind in control:
+        if kind not in KINDS:
+            raise ConfigError(
+                f"generate: control {kind!r}",
+                came="an unknown kind",
+                allowed=", ".join(KINDS),
+                do="Choose one of them.",
+            )
 
 
 def _image(kind: str, image: Any) -> Path | Invented | NucleiMask | Fluorescence:

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from crafts.controls.nuclei import CLASSES, PARENTS, UNKNOWN, NucleiMask
 from crafts.core import artifacts
-from crafts.core.config import Config
+from crafts.core.config import Config, validate
 from crafts.core.errors import ConfigError, DataError
 from crafts.model.folders import check_safetensors, read_json, save_tensors, write_json
 
@@ -325,7 +325,8 @@ def load_segmenter(folder: Path) -> Segmenter:
     A manifest, where there is one, is checked first.
 
     Raises:
-        ConfigError: no such folder, no segmenter, or no safetensors in it.
+        ConfigError: no such folder, no segmenter, a configuration of another version, or no
+            safetensors in it.
         IntegrityError: a file differs from the manifest.
         DataError: the weights do not fit the configuration.
     """
@@ -343,7 +344,7 @@ def load_segmenter(folder: Path) -> Segmenter:
     if (folder / artifacts.MANIFEST).is_file():
         artifacts.verify(folder)
     check_safetensors(folder)
-    network = build_segmenter(SegmenterConfig.model_validate(stored))
+    network = build_segmenter(validate(SegmenterConfig, stored, str(folder / "config.json")))
     try:
         network.load_state_dict(load_file(folder / _WEIGHTS))
     except (RuntimeError, OSError, SafetensorError) as error:

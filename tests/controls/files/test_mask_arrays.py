@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from scipy.io import savemat
@@ -51,6 +53,7 @@ def test_mat_without_classes_and_broken_ones(tmp_path):
     path = tmp_path / "a.mat"
     savemat(path, {"inst_map": ids})
     assert load_mask(path).num_nuclei == 25
+    typed = {"inst_map": ids, "inst_type": np.ones((25, 1))}
     for content, reason in (
         ({"other": ids}, "the variables other; expected inst_map"),
         ({"inst_map": ids + 0.5}, "numbers with fractions"),
@@ -58,6 +61,8 @@ def test_mat_without_classes_and_broken_ones(tmp_path):
         ({"inst_map": np.zeros((3, 3, 3))}, r"shape \(3, 3, 3\)"),
         ({"inst_map": ids, "inst_type": np.ones((3, 1))}, "3 classes for 25 ids"),
         ({"inst_map": ids, "type_map": np.ones((3, 3))}, "arrays of one size"),
+        ({**typed, "id": np.full(25, np.nan)}, "ids: 25 pixels NaN"),
+        ({**typed, "id": np.array(["a"] * 25, object)}, "ids: object; expected whole numbers"),
     ):
         savemat(path, content)
         with pytest.raises(DataError, match=reason):
@@ -116,6 +121,23 @@ def test_npy_of_nuclei_and_of_nuclei_with_classes(tmp_path):
     found = load_mask(tmp_path / "b.npy", table="crafts")
     assert np.array_equal(found.classes, mask.classes)
     assert np.array_equal(found.instances, mask.instances)
+
+
+def test_arrays_larger_than_any_mask_are_refused_by_their_shape(tmp_path):
+    path = tmp_path / "a.npy"
+    head = {"descr": "|u1", "fortran_order": False, "shape": (60_000, 60_000)}
+    with path.open("wb") as file:  # 3.6 GB that the file system does not store
+        np.lib.format.write_array_header_1_0(file, head)
+        file.truncate(file.tell() + 60_000 * 60_000)
+    tracemalloc.start()
+    with pytest.raises(DataError, match="60000 x 60000 px; expected at most 64 Mpx"):
+        load_mask(path)
+    assert tracemalloc.get_traced_memory()[1] < 5_000_000
+    tracemalloc.stop()
+    zeros = np.zeros((8001, 8000), np.uint8)
+    savemat(tmp_path / "a.mat", {"inst_map": zeros}, do_compression=True)
+    with pytest.raises(DataError, match="8000 x 8001 px; expected at most 64 Mpx"):
+        load_mask(tmp_path / "a.mat")
 
 
 def test_npy_files_that_hold_no_masks(tmp_path):

@@ -109,6 +109,8 @@ BROKEN = {
     "no area": [[[0, 0], [8, 8], [4, 4], [0, 0]]],
     "NaN or infinite points": [[[0, 0], [float("nan"), 0], [8, 8], [0, 0]]],
     "points that are not pairs of numbers": [[[0, 0], ["a", 0], [8, 8], [0, 0]]],
+    "points that are not pairs": [[[0, 0], [10**400, 0], [8, 8], [0, 0]]],
+    "from the origin": [[[0, 0], [1e300, 0], [8, 8], [0, 0]]],
     "covers no pixel": [square(4.6, 4.6, 0.2)],
     "no points": [],
     "more than 4000": [[[np.cos(t), np.sin(t)] for t in np.linspace(0, 6, 4002)]],
@@ -176,6 +178,23 @@ def test_hovernet_and_cellvit_contours_fill_with_their_rim(tmp_path):
         row["type"] = None
     (tmp_path / "h.json").write_text(json.dumps({"nuc": nuclei}))
     assert set(np.unique(load_mask(tmp_path / "h.json", frame=frame).classes)) == {0, UNKNOWN}
+
+
+def test_class_0_of_hovernet_is_a_nucleus_without_a_class(tmp_path):
+    ring = [[2, 2], [9, 2], [9, 9], [2, 9]]
+    (tmp_path / "h.json").write_text(json.dumps({"nuc": {"1": {"contour": ring, "type": 0}}}))
+    found = load_mask(tmp_path / "h.json", frame=FRAME, table="pannuke")
+    assert found.num_nuclei == 1 and set(np.unique(found.classes)) == {0, UNKNOWN}
+    table = {"0": "dead"}
+    found = load_mask(tmp_path / "h.json", frame=FRAME, table=table)
+    assert found.classes.max() == CLASSES.index("dead")
+
+
+def test_contours_far_away_are_broken(tmp_path):
+    ring = [[0, 0], [10**12, 0], [10**12, 50], [0, 50]]
+    (tmp_path / "h.json").write_text(json.dumps({"nuc": {"1": {"contour": ring}}}))
+    with pytest.raises(DataError, match="nucleus 1: points more than 10,000,000 px"):
+        load_mask(tmp_path / "h.json", frame=FRAME)
 
 
 def test_other_json_is_refused(tmp_path):

@@ -55,6 +55,20 @@ def test_classes_left_out_do_not_train():
     assert all(row["split"] == LEFT_OUT for row in found if row["label"] == "fat")
 
 
+def test_a_class_left_out_takes_its_finer_classes_along():
+    given = rows(8)
+    given[0]["label"], given[1]["label"] = "fat necrosis", "fatty"
+    found = view_rows("seen", given, WISHES)
+    assert [row["split"] == LEFT_OUT for row in found[:4]] == [True, False, False, True]
+
+
+def test_flipping_changes_label_and_words_of_training_rows_and_nothing_else():
+    for old, new in zip(rows(), view_rows("flipped", rows(), WISHES), strict=True):
+        changed = {name for name in old if new[name] != old[name]}
+        assert changed <= {"label", "text", "captions"}
+        assert not changed or new["split"] == "train"
+
+
 def test_figures_are_partly_wrong():
     found = view_rows("figures", rows(), WISHES)
     wrong = sum(row["label"] != row["stratum"] for row in found) / len(found)

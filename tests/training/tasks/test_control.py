@@ -26,7 +26,7 @@ import crafts
 from crafts import cli
 from crafts.controls.masks import save_mask
 from crafts.core.artifacts import load_manifest
-from crafts.core.errors import DataError
+from crafts.core.errors import ConfigError, DataError
 from crafts.model.control import build_control, load_control
 from crafts.model.denoiser import build_denoiser
 from crafts.model.schedule import ScheduleConfig, build_schedule
@@ -311,6 +311,17 @@ def test_crops_of_tiles_of_two_sizes_train_and_are_validated(
     assert task.picture() is not None
     task.bundle.denoiser.register_to_config(sample_size=16)  # no tile is as large as its images
     assert task.picture() is None
+
+
+def test_held_out_tiles_that_cannot_be_encoded_are_refused_at_once(
+    recipe: dict[str, Any], tmp_path: Path
+) -> None:
+    table = write_pairs(tmp_path / "tiles", (32, 32, 36)) / "metadata.csv"
+    table.write_text(table.read_text().replace("p2,train", "p2,validation"))
+    crafts.pack(None, table.parent, tmp_path / "shards")
+    recipe["data"] = {"kind": "shards", "folder": str(tmp_path / "shards")}
+    with pytest.raises(ConfigError, match="tiles of 36 x 36 px.*edges that are multiples of 8 px"):
+        begin(configure(recipe, "stage.crop=2"), tmp_path / "run")
 
 
 def refused(recipe: dict[str, Any], folder: Path, capsys: pytest.CaptureFixture[str]) -> str:

@@ -156,7 +156,7 @@ def _spread(
     labels = whole_numbers(np.asarray(types).reshape(-1), f"{path}: classes")
     listed = next((content[key] for key in ("id", "inst_uid") if key in content), None)
     present = np.unique(ids[ids > 0])
-    numbers = present
+    numbers: NDArray[np.integer] = present
     if listed is not None:
         numbers = whole_numbers(np.asarray(listed).reshape(-1), f"{path}: ids")
     if len(labels) != len(numbers) or not np.isin(present, numbers).all():

@@ -60,7 +60,7 @@ def read_image_mask(
                 came="classes without a table",
                 allowed="the meaning of each number or colour",
                 do='Pass for example table="lizard" or table={"1": "lymphocyte"} '
-                "(crafts generate: --set masks.table=lizard; crafts pack: --set mask_table=lizard).",
+                "(crafts generate: --set masks.table=lizard; pack: --set mask_table=lizard).",
             )
         return NucleiMask(_classes(pixels, lossy, table, path), None, mpp, str(path))
     ids = _instances(pixels, lossy, path)
@@ -198,7 +198,7 @@ def _guess(pixels: NDArray[np.integer], lossy: bool, has_table: bool, path: Path
         came=f"8-bit grey with {len(np.unique(pixels))} different numbers",
         allowed="instances, classes or foreground: these numbers could be ids or classes",
         do='Pass values="instances", or values="classes" with a table '
-        "(crafts generate: --set masks.values=instances; crafts pack: --set mask_values=instances).",
+        "(crafts generate: --set masks.values=instances; pack: --set mask_values=instances).",
     )
 
 

@@ -186,9 +186,10 @@ def fit_layouts(masks: Sequence[NucleiMask], tissue: str) -> LayoutStatistics:
     """
     resolutions = {mask.mpp for mask in masks}
     if len(resolutions) != 1:
+        shown = ", ".join(sorted("unknown" if m is None else f"{m:g}" for m in resolutions))
         raise DataError(
             f"layouts of {tissue}",
-            came=f"masks of {sorted(map(str, resolutions)) or 'nothing'} microns per pixel",
+            came=f"masks of {shown} microns per pixel" if masks else "no masks",
             allowed="at least one mask, and one resolution",
             do="Bring the masks to one resolution with resize_mask.",
         )

@@ -21,8 +21,9 @@ _IMAGE_SEED = 1_000  # seeds of images are away from those of training; equal be
 
 
 def leg_steps(leg: Leg, config: ExperimentConfig) -> int:
-    """Optimizer steps of a leg of an arm."""
-    return max(1, round(leg.share * config.num_steps))
+    """Optimizer steps of a leg of an arm; those of all its legs add up to ``num_steps``."""
+    done = round(leg.begins * config.num_steps)
+    return max(1, round((leg.begins + leg.share) * config.num_steps) - done)
 
 
 def run_leg(

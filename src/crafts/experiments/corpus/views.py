@@ -83,7 +83,13 @@ def _summary(row: Row, tokens: int, wishes: Wishes) -> Row:
 
 
 def _seen(rows: Sequence[Row], leave_out: tuple[str, ...]) -> list[Row]:
-    return [{**row, "split": LEFT_OUT} if row["label"] in leave_out else dict(row) for row in rows]
+    """Rows of a class, and of classes named after it (carcinoma, carcinoma high), do not train."""
+
+    def is_out(row: Row) -> bool:
+        label = str(row["label"])
+        return any(label == name or label.startswith(f"{name} ") for name in leave_out)
+
+    return [{**row, "split": LEFT_OUT} if is_out(row) else dict(row) for row in rows]
 
 
 def _flipped(rows: Sequence[Row], share: float) -> list[Row]:

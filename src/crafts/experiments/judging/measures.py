@@ -38,38 +38,45 @@ class Measure:
         says: what it is, for the foot of the table.
         higher: whether more is better; None where neither is.
         digits: after the point.
+        unit: of its differences.
     """
 
     title: str
     says: str
     higher: bool | None
     digits: int = 1
+    unit: str = ""
 
 
 MEASURES: Mapping[str, Measure] = {
     "kernel_distance": Measure(
-        "kernel distance", "KID to held-out tiles of other patients, unit features, x 100",
-        False),
+        "kernel distance",
+        "KID to held-out tiles of other patients, unit features, x 100; its estimate has no bias, "
+        "so that real tiles may come out below zero", False),
     "class_agreement": Measure(
-        "class agreement", "images nearest to the texts of their own class, balanced, %", True),
+        "class agreement", "images nearest to the texts of their own class, mean of the classes, %",
+        True, unit="points"),
     "grey_agreement": Measure(
-        "grey agreement", "the same on grey images of one mean and contrast, %", True),
+        "grey agreement", "the same on grey images of one mean and contrast, %", True,
+        unit="points"),
     "prompt_alignment": Measure(
-        "prompt alignment", "cosine with the full caption of the tile, %", True, 2),
+        "prompt alignment", "cosine with the full caption of the tile, %", True, 2, "points"),
     "caption_retrieval": Measure(
-        "caption retrieval", "images nearest to their own caption of all, %", True),
+        "caption retrieval", "images nearest to their own full caption of all, %", True,
+        unit="points"),
     "separation": Measure(
-        "separation", "silhouette of the classes, %", True, 2),
+        "separation", "silhouette of the classes, %", True, 2, "points"),
     "relation_agreement": Measure(
         "relation agreement", "correlation of image and text likeness over pairs, x 100", True),
     "diversity": Measure(
-        "diversity", "Vendi score: how many different images", True, 2),
+        "diversity", "Vendi score: as many different images as this", True, 2),
     "likeness": Measure(
-        "likeness", "cosine of images of different classes, %; a collapse raises it", None, 2),
+        "likeness", "cosine of images of different classes, %; a collapse raises it", None, 2,
+        "points"),
     "denoising_loss": Measure(
         "denoising loss", "of held-out tiles with the arm's own words, x 1000", False, 2),
     "text_use": Measure(
-        "text use", "how much that loss grows with another class's words, %", True, 2),
+        "text use", "how much that loss grows with another class's words, %", True, 2, "points"),
 }  # fmt: skip
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from crafts.experiments.judging.measures import MEASURES
 
 CONFIDENCE, POWER = 0.95, 0.80
+_NOISE = 1e-9  # spread of differences, as a share of the values, that is rounding alone
 Finding = Literal["helps", "harms", "differs", "no effect seen"]
 
 
@@ -40,6 +41,17 @@ class Difference:
         """Whether the interval lies on one side of zero; seeds that all agree give no interval."""
         return self.detectable > 0 and (self.low > 0 or self.high < 0)
 
+    @property
+    def p_value(self) -> float:
+        """Of the paired t test, two-sided; 1 where seeds that all agree give none."""
+        from scipy import stats
+
+        if self.detectable == 0:
+            return 1.0
+        degrees = self.num_seeds - 1
+        error = (self.high - self.low) / 2 / stats.t.ppf(0.5 + CONFIDENCE / 2, degrees)
+        return float(2 * stats.t.sf(abs(self.mean) / error, degrees))
+
 
 def paired_difference(baseline: Sequence[float], arm: Sequence[float]) -> Difference:
     """Mean paired difference with a t interval and the smallest detectable effect.
@@ -58,6 +70,8 @@ def paired_difference(baseline: Sequence[float], arm: Sequence[float]) -> Differ
     differences = np.asarray(arm, float) - np.asarray(baseline, float)
     number = len(differences)
     error = float(differences.std(ddof=1)) / math.sqrt(number)
+    if error < _NOISE * float(np.abs((*baseline, *arm)).max()):
+        error = 0.0  # equal but for rounding, as shares of few images often are
     mean, reach = float(differences.mean()), float(stats.t.ppf(0.5 + CONFIDENCE / 2, number - 1))
     return Difference(
         mean, mean - reach * error, mean + reach * error, shift_seen(number) * error, number
@@ -107,15 +121,25 @@ def say_finding(arm: str, baseline: str, measure: str, difference: Difference) -
     def number(value: float) -> str:
         return f"{value:+.{known.digits}f}"
 
+    unit = f" {known.unit}" if known.unit else ""
     span = f"95 % interval {number(difference.low)} to {number(difference.high)}"
     found = find(measure, difference)
-    change = f"{known.title} {number(difference.mean)} against {baseline} ({span})"
+    change = f"{known.title} {number(difference.mean)}{unit} against {baseline} ({span})"
     if difference.detectable == 0:
         return f"{arm}: all seeds gave {change}; without a spread nothing is said of chance."
     if found == "no effect seen":
         least = f"{difference.detectable:.{known.digits}f}"
-        return f"{arm}: no effect seen, {change}; less than {least} would not have been seen."
+        return f"{arm}: no effect seen, {change}; an effect below {least} may be there unseen."
     return f"{arm}: {found}, {change}, over {difference.num_seeds} seeds."
+
+
+def count_after_holm(differences: Sequence[Difference]) -> int:
+    """How many differences are beyond chance when all of them are looked at (Holm, 5 %)."""
+    values = sorted(one.p_value for one in differences)
+    kept = 0
+    while kept < len(values) and values[kept] <= (1 - CONFIDENCE) / (len(values) - kept):
+        kept += 1
+    return kept
 
 
 def compare_arms(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import statistics
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,10 +17,21 @@ from crafts.experiments.arms.cost import StepCost
 from crafts.experiments.catalogue import Experiment
 from crafts.experiments.corpus.tiles import Tiles
 from crafts.experiments.judging.measures import MEASURES, Measures
-from crafts.experiments.judging.paired import Difference, compare_arms, find, say_finding
-from crafts.experiments.settings import ExperimentConfig
+from crafts.experiments.judging.paired import (
+    Difference,
+    compare_arms,
+    count_after_holm,
+    find,
+    say_finding,
+)
+from crafts.experiments.settings import FAST, PAINTED, ExperimentConfig
 
-_COLUMNS, _NAMES, _TITLES = 8, 130, 26
+_COLUMNS, _NAMES, _TITLES = 8, 130, 36
+_AGAINST = " against "  # between two arms, where the second is not the baseline
+_TRIAL = (
+    "**A trial of the machinery.** Steps, prompts or tiles are too few, or the tissue is painted: "
+    "nothing below says anything about the question, verdicts included."
+)
 
 
 @dataclass(frozen=True)
@@ -64,7 +76,7 @@ def write_results(
     Returns:
         The verdicts, one plain sentence each.
     """
-    differences = compare_arms(found.values(), experiment.baseline.name)
+    differences = compare_all(experiment, found.values())
     verdicts = compose_verdicts(config, experiment, differences)
     values = {
         "question": experiment.question,
@@ -91,23 +103,36 @@ def write_results(
     return verdicts
 
 
+def compare_all(
+    experiment: Experiment, values: Mapping[str, Mapping[str, Sequence[float | None]]]
+) -> dict[str, dict[str, Difference]]:
+    """Every arm less the baseline by its name, then the further comparisons as "A against B"."""
+    found = compare_arms(values, experiment.baseline.name)
+    for arm, other in experiment.also:
+        both = {name: values[name] for name in (other, arm)}
+        found[f"{arm}{_AGAINST}{other}"] = compare_arms(both, other)[arm]
+    return found
+
+
 def compose_verdicts(
     config: ExperimentConfig,
     experiment: Experiment,
     differences: Mapping[str, Mapping[str, Difference]],
 ) -> list[str]:
     """A sentence for each arm and judging measure, and what chance alone would give."""
-    base = experiment.baseline.name
-    lines = [
-        say_finding(arm, base, name, rows[name])
-        for arm, rows in differences.items()
-        for name in experiment.judged_by
-        if name in rows
-    ]
-    expected = 0.05 * len(lines)
+    lines, judged = [], []
+    for pair, rows in differences.items():
+        arm, _, other = pair.partition(_AGAINST)
+        for name in experiment.judged_by:
+            if name in rows:
+                base = other or experiment.baseline.name
+                lines.append(say_finding(arm, base, name, rows[name]))
+                judged.append(rows[name])
     lines.append(
-        f"{len(lines)} comparisons over {len(config.seeds)} seeds: by chance alone about "
-        f"{expected:.1f} of such intervals would exclude zero."
+        f"{len(judged)} comparisons over {len(config.seeds)} seeds: by chance alone about "
+        f"{0.05 * len(judged):.1f} of such intervals would exclude zero. "
+        f"Excluding zero here: {sum(one.excludes_zero for one in judged)}; after Holm's correction "
+        f"for all comparisons (5 %): {count_after_holm(judged)}."
     )
     return lines
 
@@ -131,26 +156,28 @@ def compose_table(
     """
     tiles = found.tiles
     parts = [
-        f"# {config.name}",
+        f"# Experiment: {config.name}",
         experiment.question,
+        *([_TRIAL] if is_trial(config) else []),
         f"{len(config.seeds)} seeds an arm, {config.num_steps} steps of {config.batch_size} crops "
         f"of {tiles.size} px, {len(tiles.training)} training tiles, {len(tiles.prompts)} prompts "
         f"of held-out patients in {len({row['label'] for row in tiles.rows(tiles.prompts)})} "
-        f"classes (of {len(tiles.classes)}). All arms begin with one checkpoint and see the same "
-        "crops, noise and prompts for a seed. Judge: "
-        f"{config.judge}. CRAFTS losses at {config.strength:g} of the gradient norm of the "
-        "denoising loss.",
+        f"classes (of {len(tiles.classes)}). All arms begin with one checkpoint. Arms that train "
+        "on the same rows see the same crops, noise and timesteps for a seed; images of all arms "
+        f"begin with the same noise. Judge: {config.judge}. CRAFTS losses, where an arm has them, "
+        f"aim at {config.strength:g} of the gradient norm of the denoising loss.",
+        *([f"Left out: {', '.join(tiles.left_out)}."] if experiment.only_left_out else []),
         "## Arms",
-        "\n".join(f"- **{arm.name}**: {arm.says}" for arm in experiment.arms),
+        _arms(experiment),
         "## Verdict",
         "\n".join(f"- {line}" for line in verdicts),
         "## Measures: mean and standard deviation over seeds",
         _measures_table(experiment, found),
-        "\n".join(f"- {one.title}: {one.says}" for one in MEASURES.values()),
-        "## Differences to the baseline, paired by seed",
+        _legend(experiment, tiles),
+        "## Differences, paired by seed",
+        f"To the baseline, {experiment.baseline.name}, where no other arm is named.",
         _differences_table(differences),
-        "A difference counts where its 95 % interval excludes zero. Detectable: the true effect "
-        "that so many seeds with this spread would find four times in five.",
+        _differences_note(differences),
         *_training_part(found),
         *_costs_part(found.costs),
     ]
@@ -164,18 +191,62 @@ def draw_montage(experiment: Experiment, found: Found) -> Image.Image:
     rows = [("real tile", [Image.fromarray(one) for one in tiles.images(tiles.prompts[:count])])]
     for arm in experiment.arms:
         opened = [Image.open(path).convert("RGB") for path in found.files[arm.name][:count]]
-        rows.append((arm.name, opened))
+        note = "\n(the baseline)" if arm == experiment.baseline else ""
+        rows.append((arm.name + note, opened))
     step = size + 4
     sheet = Image.new("RGB", (_NAMES + count * step, _TITLES + len(rows) * step), "white")
     pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(12)
     for column, row in enumerate(tiles.rows(tiles.prompts[:count])):
-        pen.text((_NAMES + column * step, 6), str(row["label"])[:20], fill="black", font=font)
+        title = "\n".join(textwrap.wrap(str(row["label"]), 18)[:2])
+        pen.text((_NAMES + column * step, 2), title, fill="black", font=font, spacing=2)
     for line, (name, images) in enumerate(rows):
         top = _TITLES + line * step
         pen.text((4, top + size // 2 - 8), name, fill="black", font=font)
         for column, image in enumerate(images):
             sheet.paste(image.resize((size, size)), (_NAMES + column * step, top))
     return sheet
+
+
+def is_trial(config: ExperimentConfig) -> bool:
+    """Whether an experiment is too small, or its tissue too simple, to say anything."""
+    small = config.num_steps <= FAST["num_steps"] or config.num_prompts <= FAST["num_prompts"]
+    return small or config.data == PAINTED
+
+
+def _arms(experiment: Experiment) -> str:
+    base = experiment.baseline
+    return "\n".join(
+        f"- **{arm.name}**{' (the baseline)' if arm == base else ''}: {arm.says}"
+        for arm in experiment.arms
+    )
+
+
+def _legend(experiment: Experiment, tiles: Tiles) -> str:
+    """What measures and the columns behind the arms are; bold measures carry the verdict."""
+    lines = [f"- {one.title}: {one.says}" for one in MEASURES.values()]
+    lines += [
+        f"- chance: {100 / len(tiles.classes):.1f} % of class agreement in colour and in grey, "
+        f"about {100 / len(tiles.prompts):.1f} % of caption retrieval",
+        "- real tiles: those of the prompts, what no arm can be asked to surpass; their kernel "
+        "distance is that of real to real, the floor",
+        f"- shuffled prompts: images of {experiment.baseline.name}, first seed, judged by prompts "
+        "of other classes",
+        "- shared checkpoint: what the arms begin with, first seed",
+    ]
+    return "The verdict rests on the bold measures; the others are shown beside.\n\n" + "\n".join(
+        lines
+    )
+
+
+def _differences_note(differences: Mapping[str, Mapping[str, Difference]]) -> str:
+    shown = [one for rows in differences.values() for one in rows.values()]
+    return (
+        "Found: the 95 % interval excludes zero; empty: no effect seen. Of these "
+        f"{len(shown)} intervals chance alone would move about {0.05 * len(shown):.0f} off zero: "
+        "one of a measure that the verdict does not rest on is a hint and no more. Detectable: "
+        "the true effect that so many seeds with this spread would find four times in five. The "
+        "spread is itself known from these seeds only. Every seed's numbers are in results.json."
+    )
 
 
 def _measures_table(experiment: Experiment, found: Found) -> str:
@@ -192,7 +263,7 @@ def _measures_table(experiment: Experiment, found: Found) -> str:
 
 
 def _differences_table(differences: Mapping[str, Mapping[str, Difference]]) -> str:
-    lines = [_row(("arm", "measure", "difference", "95 % interval", "detectable", ""))]
+    lines = [_row(("arm", "measure", "difference", "95 % interval", "detectable", "found"))]
     lines.append(_row(["---"] * 6))
     for arm, rows in differences.items():
         for name, one in rows.items():
@@ -210,14 +281,20 @@ def _differences_table(differences: Mapping[str, Mapping[str, Difference]]) -> s
 
 
 def _training_part(found: Found) -> list[str]:
-    """What training recorded: strength of the losses, tokens of the prompts."""
+    """What training recorded in the last leg: strength of the losses, tokens of the prompts."""
     names = sorted({name for seeds in found.runs.values() for name in seeds[0]["training"]})
     lines = [_row(("arm", *(name.replace("_", " ") for name in names)))]
     lines.append(_row(["---"] * (1 + len(names))))
     for arm, seeds in found.runs.items():
         cells = [_spread([one["training"].get(name) for one in seeds], 3) for name in names]
         lines.append(_row((arm, *cells)))
-    return ["## Recorded in training", "\n".join(lines)]
+    note = (
+        "Of an arm's last stretch of training. Ratio: the gradient norm of a loss as a share of "
+        "the denoising loss's. Effective pairs: of a batch's, those that weigh. Weight spread: of "
+        "W in L_catg. Likeness: of estimated latents of samples with different prompts. Prompt "
+        "tokens: of the judged prompts."
+    )
+    return ["## Recorded in training", "\n".join(lines), note]
 
 
 def _costs_part(costs: Sequence[StepCost]) -> list[str]:

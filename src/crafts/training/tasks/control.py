@@ -20,7 +20,7 @@ from crafts.controls.nuclei import NucleiMask, separate
 from crafts.core.config import Config
 from crafts.core.errors import ConfigError
 from crafts.core.runtime import say
-from crafts.model.bundle import UNKNOWN, Bundle, load_bundle
+from crafts.model.bundle import UNKNOWN, load_bundle
 from crafts.model.control import (
     MINI_WIDTHS,
     Control,
@@ -34,8 +34,6 @@ from crafts.model.schedule import Schedule
 from crafts.sampling.control import (
     MAP_CHANNELS,
     MAPPINGS,
-    Controls,
-    ControlUse,
     image_map,
     render_map,
 )
@@ -62,7 +60,7 @@ from crafts.training.tasks.noising import (
     noise_batch,
 )
 from crafts.training.tasks.parts import describe_control
-from crafts.training.tasks.pictures import tile_rows
+from crafts.training.tasks.pictures import steer, tile_rows
 from crafts.training.tasks.segmenter import MaskSource, open_masks
 
 if TYPE_CHECKING:
@@ -217,12 +215,15 @@ class ControlTask:
         factor, levels = self.bundle.codec.factor, len(self.control.module.down_blocks) - 1
         cells = self.stage.crop or side // factor
         whole = self.stage.crop is None and sizes != {(side, side)}
-        if whole or cells * factor > side or side % factor or cells % 2**levels:
-            shown = ", ".join(f"{h} x {w}" for h, w in sorted(sizes)[:3])
+        held = {self._size(row) for row in self.split.validation}
+        uneven = [size for size in sorted(sizes | held) if any(edge % factor for edge in size)]
+        if whole or uneven or cells * factor > side or cells % 2**levels:
+            shown = ", ".join(f"{h} x {w}" for h, w in (uneven or sorted(sizes))[:3])
             raise ConfigError(
                 "train: data",
                 came=f"tiles of {shown} px for {cells} x {cells} latent cells of {factor} px",
-                allowed=f"squares of one size, or a crop within them, a multiple of {2**levels}",
+                allowed=f"edges that are multiples of {factor} px; squares of one size, or a crop "
+                f"within them, a multiple of {2**levels}",
                 do="Pack tiles of one size, or correct stage.crop.",
             )
         if self.stage.crop is None and side != self.bundle.native_size:
@@ -374,21 +375,6 @@ class ControlTask:
             config=stage.model_dump(mode="json"),
             inputs=self.inputs,
         )
-
-
-def steer(
-    bundle: Bundle, control: Control, maps: dict[str, NDArray[np.float32]], prompt: str = ""
-) -> list[NDArray[np.uint8]]:
-    """One image [H, W, 3] for each map, without guidance."""
-    from crafts.sampling.conditioning import Draw
-    from crafts.sampling.sampler import Preset, iter_images
-
-    draws = [Draw(prompt, controls=(ControlUse(control.kind, name),)) for name in maps]
-    controls = Controls({control.kind: control.module}, lambda use: maps[use.sha256])
-    images: dict[int, NDArray[np.uint8]] = {}
-    for group in iter_images(bundle, draws, Preset("dpm++", 20, 1.0), controls=controls):
-        images |= {index: image for index, _, image in group}
-    return [images[index] for index in range(len(draws))]
 
 
 def _open(stage: ControlStage, data: PaintedData | ShardData) -> ImageSource:

@@ -1,11 +1,22 @@
-"""Grids of tensors as pictures, for looking at a run while it goes."""
+"""Pictures of a run while it goes: grids of tensors, and what a ControlNet makes of its maps."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from PIL import Image
+
+from crafts.model.bundle import Bundle
+from crafts.model.control import Control
+from crafts.sampling.conditioning import Draw
+from crafts.sampling.control import Controls, ControlUse
+from crafts.sampling.sampler import Preset, iter_images
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 def tile_rows(rows: Sequence[Sequence[torch.Tensor]], gap: int = 4) -> Image.Image:
@@ -24,3 +35,15 @@ def tile_rows(rows: Sequence[Sequence[torch.Tensor]], gap: int = 4) -> Image.Ima
                 (x * (width + gap), y * (height + gap)),
             )
     return sheet
+
+
+def steer(
+    bundle: Bundle, control: Control, maps: Mapping[str, NDArray[np.float32]]
+) -> list[NDArray[np.uint8]]:
+    """One image [H, W, 3] for each map [C, H, W], without a prompt and without guidance."""
+    draws = [Draw("", controls=(ControlUse(control.kind, name),)) for name in maps]
+    controls = Controls({control.kind: control.module}, lambda use: maps[use.sha256])
+    images: dict[int, NDArray[np.uint8]] = {}
+    for group in iter_images(bundle, draws, Preset("dpm++", 20, 1.0), controls=controls):
+        images |= {index: image for index, _, image in group}
+    return [images[index] for index in range(len(draws))]
