@@ -84,19 +84,6 @@ def test_a_stopped_experiment_goes_on_and_repeats_nothing(finished, tiny_model, 
     assert (output / "results.json").read_text() == (finished / "results.json").read_text()
 
 
-def test_start_and_latents_of_another_experiment_are_taken_where_they_are_copied(
-    finished, tiny_model, tmp_path
-):
-    output = tmp_path / "next"
-    parts = ("base/start", "base/leg-1", "data/training", "data/latents")
-    for part in parts:
-        shutil.copytree(finished / part, output / part)
-    times = [(output / part / "manifest.json").stat().st_mtime_ns for part in parts]
-    run(small("text-encoder", tiny_model, "arms=[bag]"), output)
-    assert times == [(output / part / "manifest.json").stat().st_mtime_ns for part in parts]
-    assert json.loads((output / "results.json").read_text())["runs"].keys() == {"own", "bag"}
-
-
 def test_a_second_leg_draws_other_samples_than_the_first(tiny_model, tmp_path):
     output = tmp_path / "stages"
     run(small("stages", tiny_model, "arms=[both]"), output)
