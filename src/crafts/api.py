@@ -172,13 +172,13 @@ def pack(
     """Tiles and their text into shards; see :func:`crafts.data.pack.run`."""
     from functools import partial
 
-    from crafts.controls.masks import load_mask
+    from crafts.controls.masks import load_tile_mask
     from crafts.data import pack as stage
     from crafts.model.bundle import load_token_counter
 
     resolved = _resolved("pack", config)
     counters = {name: load_token_counter(name, network=True) for name in resolved.tokenizers}
-    read = partial(load_mask, values=resolved.mask_values, table=resolved.mask_table)
+    read = partial(load_tile_mask, values=resolved.mask_values, table=resolved.mask_table)
     return stage.run(
         resolved,
         Path(source),

@@ -85,6 +85,34 @@ def load_mask(
     return read_image_mask(path, values=values, table=table, mpp=mpp)
 
 
+def load_tile_mask(
+    path: Path,
+    size: tuple[int, int],
+    *,
+    values: Values | None = None,
+    table: Table | None = None,
+) -> NucleiMask:
+    """Load the nuclei of a tile, beside masks of other formats.
+
+    Args:
+        path: as in :func:`load_mask`.
+        size: height and width of the tile; outlines are in its pixels, from its upper left corner.
+        values: as in :func:`load_mask`; counts for images only.
+        table: as in :func:`load_mask`.
+
+    Raises:
+        DataError: the file cannot be a mask, or ids were lost in it.
+        ConfigError: ``values`` or ``table`` is missing or wrong.
+    """
+    suffix = path.suffix.lower()
+    return load_mask(
+        path,
+        values=values if suffix in _IMAGES else None,
+        table=table,
+        frame=(0, 0, size[1], size[0]) if suffix in _OUTLINES else None,
+    )
+
+
 def mask_from_labels(labels: NDArray[np.generic]) -> NucleiMask:
     """A mask of labels [H, W]: a number for each nucleus, 0 is background; classes are unknown.
 

@@ -45,8 +45,8 @@ class Nuclei(Protocol):
         ...
 
 
-LoadMask = Callable[[Path], Nuclei]
-"""A mask file -> its nuclei; raises a DataError for one that cannot be used."""
+LoadMask = Callable[[Path, "tuple[int, int]"], Nuclei]
+"""A mask file, height and width of its tile -> its nuclei; a CraftsError where it is of no use."""
 
 SegmentNuclei = Callable[["NDArray[np.uint8]"], Nuclei]
 """An RGB image [H, W, 3] -> its nuclei on the same pixels; ours, or InstanSeg, StarDist, ..."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from crafts.controls.hematoxylin import hematoxylin_density
-from crafts.controls.masks import load_mask
+from crafts.controls.masks import load_tile_mask
 from crafts.controls.nuclei import NucleiMask
 from crafts.core.config import Config
 from crafts.core.errors import DataError
@@ -198,7 +198,7 @@ def list_pairs(source: Path, split: str = "") -> list[Item]:
 def iter_pairs(items: Sequence[Item]) -> Iterator[Pair | str]:
     """Open tiles with their masks; one that cannot be used comes as its reason."""
     for item in items:
-        loaded = load_item(item, load_mask=load_mask)
+        loaded = load_item(item, load_mask=load_tile_mask)
         if isinstance(loaded, str):
             yield f"{item.name}: {loaded}"
             continue

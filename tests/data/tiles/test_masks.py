@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import crafts
-from crafts.controls.masks import load_mask, save_mask
+from crafts.controls.masks import load_mask, load_tile_mask, save_mask
 from crafts.controls.nuclei import NucleiMask
 from crafts.core.errors import ConfigError, DataError, IntegrityError
 from crafts.data.loader import ShardReader
@@ -73,14 +73,14 @@ def test_masks_of_other_peoples_tars_are_read_like_files() -> None:
     mask = random_mask(1, (32, 40), 4)
     assert mask.instances is not None
     labels = png(mask.instances.astype(np.uint16))
-    options: Any = {"load": load_mask, "size": (32, 40)}
+    options: Any = {"load": load_tile_mask, "size": (32, 40)}
     found = decode_mask(read_mask(Path("x.tar"), labels, **options))
     assert np.array_equal(found.instances, mask.instances)
     own = encode_mask(mask.classes, mask.instances)
     assert read_mask(Path("x.tar"), own, **options) == own
     with pytest.raises(RefusedImageError, match="mask: unreadable"):
         read_mask(Path("x.tar"), b"none", **options)
-    with pytest.raises(ConfigError, match=r"x\.tar: mask\.png"):
+    with pytest.raises(RefusedImageError, match="Pass values"):
         read_mask(Path("x.tar"), png(mask.classes), **options)
 
 
@@ -135,7 +135,7 @@ def test_packed_again_the_masks_are_the_same(tiles: Path, tmp_path: Path) -> Non
 
 
 def test_a_flipped_bit_of_a_mask_is_found(tiles: Path, tmp_path: Path) -> None:
-    run(PackConfig(max_reject_fraction=0.5), tiles, tmp_path / "s", load_mask=load_mask)
+    run(PackConfig(max_reject_fraction=0.5), tiles, tmp_path / "s", load_mask=load_tile_mask)
     row = ShardReader(tmp_path / "s").rows[0]
     path = tmp_path / "s" / row["shard"]
     data = bytearray(path.read_bytes())
@@ -150,11 +150,12 @@ def test_masks_need_a_reader_and_a_meaning(tiles: Path, tmp_path: Path) -> None:
         run(PackConfig(), tiles, tmp_path / "s")
     plain = np.tile(np.arange(4, dtype=np.uint8) * 2, (32, 10))
     Image.fromarray(plain).save(tiles / "f-nuclei.png")
-    with pytest.raises(ConfigError, match="f-nuclei.png"):
-        crafts.pack({"tokenizers": [], "max_reject_fraction": 0.5}, tiles, tmp_path / "s")
+    crafts.pack({"tokenizers": [], "max_reject_fraction": 0.9}, tiles, tmp_path / "unclear")
+    rejects = (tmp_path / "unclear" / "rejects.jsonl").read_text()
+    assert "these numbers could be ids or classes; Pass values" in rejects
     (tiles / "metadata.jsonl").write_text('{"image": "f.png", "nuclei": "f-nuclei.png"}\n')
     config = PackConfig.model_validate({"columns": {"mask": "nuclei"}})
-    reads = partial(load_mask, values="classes", table="lizard")
+    reads = partial(load_tile_mask, values="classes", table="lizard")
     run(config, tiles, tmp_path / "s", load_mask=reads)
     found = ShardReader(tmp_path / "s").mask(0)
     assert found is not None and found.instances is None
@@ -164,3 +165,23 @@ def test_masks_need_a_reader_and_a_meaning(tiles: Path, tmp_path: Path) -> None:
     (tiles / "metadata.jsonl").unlink()
     with pytest.raises(ConfigError, match="column 'absent'"):
         crafts.pack(named, tiles, tmp_path / "t")
+
+
+def test_outlines_are_in_pixels_of_their_tile(tiles: Path, tmp_path: Path) -> None:
+    ring = [[5, 3], [25, 3], [25, 13], [5, 13], [5, 3]]
+    nucleus = {"type": "Feature", "geometry": {"type": "Polygon", "coordinates": [ring]}}
+    (tiles / "a.geojson").write_text(
+        json.dumps({"type": "FeatureCollection", "features": [nucleus]})
+    )
+    (tiles / "b.geojson").write_text("{")
+    rows = [{"file_name": f"{name}.png", "mask": f"{name}.geojson"} for name in "ab"]
+    rows.append({"file_name": "c.png", "mask": "c-nuclei.png"})
+    (tiles / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    settings = {"tokenizers": [], "max_reject_fraction": 0.5}
+    manifest = crafts.pack(settings, tiles, tmp_path / "shards")
+    assert (manifest.counts["used"], manifest.counts["rejected"]) == (2, 1)
+    found = ShardReader(tmp_path / "shards").mask(0)
+    assert found is not None and found.instances is not None
+    assert found.instances.shape == (32, 40)
+    rows, columns = np.nonzero(found.instances)
+    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (3, 12, 5, 24)

@@ -100,19 +100,23 @@ def read_mask(path: Path, packed: bytes | None, *, load: LoadMask, size: tuple[i
 
     Raises:
         RefusedImageError: why the tile cannot be used.
-        ConfigError: what the numbers of the masks mean has to be told.
     """
     try:
-        mask, own = (load(path), False) if packed is None else _open_packed(path, packed, load)
+        if packed is None:
+            mask, own = load(path, size), False
+        else:
+            mask, own = _open_packed(packed, load, size)
     except DataError as error:
         raise RefusedImageError(f"mask: {error.came}, not {error.allowed}") from None
+    except ConfigError as error:  # what the numbers of this one mean was not told
+        raise RefusedImageError(f"mask: {error.came}, not {error.allowed}; {error.do}") from None
     if mask.classes.shape != size:
         height, width = mask.classes.shape
         raise RefusedImageError(f"mask of {width} x {height} px, image of {size[1]} x {size[0]} px")
     return packed if packed and own else encode_mask(mask.classes, mask.instances)
 
 
-def _open_packed(path: Path, packed: bytes, load: LoadMask) -> tuple[Nuclei, bool]:
+def _open_packed(packed: bytes, load: LoadMask, size: tuple[int, int]) -> tuple[Nuclei, bool]:
     """A mask of a tar, and whether it is one of ours; one of others is read like a file."""
     try:
         return decode_mask(packed), True
@@ -120,9 +124,4 @@ def _open_packed(path: Path, packed: bytes, load: LoadMask) -> tuple[Nuclei, boo
         pass
     with tempfile.TemporaryDirectory() as folder:
         (file := Path(folder) / MASK_SUFFIX).write_bytes(packed)
-        try:
-            return load(file), False
-        except ConfigError as error:
-            raise ConfigError(
-                f"{path}: {MASK_SUFFIX}", came=error.came, allowed=error.allowed, do=error.do
-            ) from None
+        return load(file, size), False
