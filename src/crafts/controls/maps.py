@@ -137,18 +137,21 @@ def _rescue(
     mask: NucleiMask,
 ) -> None:
     """Give each nucleus that vanished a pixel which is not the last one of another."""
+    from scipy import ndimage
+
     numbers, first = np.unique(nuclei, return_index=True)
     counts = np.bincount(small.reshape(-1), minlength=int(numbers[-1]) + 1)
     scale = np.array(small.shape) / nuclei.shape
     near = np.mgrid[-_REACH : _REACH + 1, -_REACH : _REACH + 1].reshape(2, -1).T
     near = near[np.argsort((near**2).sum(1), kind="stable")]
+    boxes = ndimage.find_objects(nuclei)
     for number, place in zip(numbers, first, strict=True):
         if number == 0 or counts[number] > 0:
             continue
-        pixels = np.argwhere(nuclei == number)
-        target = ((pixels[((pixels - pixels.mean(0)) ** 2).sum(1).argmin()] + 0.5) * scale).astype(
-            int
-        )
+        box = boxes[number - 1]
+        pixels = np.argwhere(nuclei[box] == number) + (box[0].start, box[1].start)
+        middle = pixels[((pixels - pixels.mean(0)) ** 2).sum(1).argmin()]
+        target = ((middle + 0.5) * scale).astype(int)
         for y, x in target + near:
             if 0 <= y < small.shape[0] and 0 <= x < small.shape[1]:
                 owner = small[y, x]
