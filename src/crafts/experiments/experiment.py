@@ -140,7 +140,7 @@ def _train(
 def _run_arms(lab: Lab, base: Path) -> Found:
     """Seed by seed, all arms, so that a stopped experiment has whole comparisons."""
     values: dict[str, list[dict[str, Any]]] = {arm.name: [] for arm in lab.experiment.arms}
-    files: dict[str, list[Path]] = {}
+    files: dict[str, list[list[Path]]] = {arm.name: [] for arm in lab.experiment.arms}
     total, done = len(values) * len(lab.config.seeds), 0
     for seed in lab.config.seeds:
         for arm in lab.experiment.arms:
@@ -148,18 +148,23 @@ def _run_arms(lab: Lab, base: Path) -> Found:
             done += 1
             say(f"arm {arm.name!r}, seed {seed} ({done} of {total})")
             values[arm.name].append(_run_arm(lab, arm, base, seed=seed, folder=folder))
-            files.setdefault(arm.name, _images(lab, folder))
-    references = lab.judge.references(files[lab.experiment.baseline.name])
+            files[arm.name].append(_images(lab, folder))
+    for arm in lab.experiment.arms:
+        measured = lab.judge.measure(files[arm.name])
+        for value, measures in zip(values[arm.name], measured, strict=True):
+            value["measures"] |= measures
+    first = {name: seeds[0] for name, seeds in files.items()}
+    references = lab.judge.references(first[lab.experiment.baseline.name])
     references["shared checkpoint"] = _judge_base(lab, base)
     prompts = {
         arm.name: [row["text"] for row in _said(lab, arm.prompts, lab.judge.rows)]
         for arm in lab.experiment.arms
     }
-    return Found(lab.tiles, values, references, files, prompts, _costs(lab, base))
+    return Found(lab.tiles, values, references, first, prompts, _costs(lab, base))
 
 
 def _run_arm(lab: Lab, arm: Arm, base: Path, *, seed: int, folder: Path) -> dict[str, Any]:
-    """Measures of one arm with one seed, and what its training recorded."""
+    """Images of one arm with one seed; its losses, and what its training recorded."""
     path = folder / MEASURES
     if path.is_file():
         return dict(json.loads(path.read_text(encoding="utf-8")))
@@ -169,10 +174,9 @@ def _run_arm(lab: Lab, arm: Arm, base: Path, *, seed: int, folder: Path) -> dict
         drawn = seed + _LEG_SEED * (number - 1)
         model = _train(lab, leg, lab.config, start=model, seed=drawn, folder=inner)
     texts = [str(row["text"]) for row in _said(lab, arm.prompts, lab.judge.rows)]
-    images = make_images(texts, lab.config, model=model, seed=seed, output=folder / "images")
-    measures = lab.judge.measure(images)
+    make_images(texts, lab.config, model=model, seed=seed, output=folder / "images")
     words = [str(row["text"]) for row in _said(lab, arm.prompts, lab.judge.loss_rows)]
-    measures |= lab.judge.losses(model, words, seed=seed)
+    measures = lab.judge.losses(model, words, seed=seed)
     counts = [lab.wishes.count_tokens(text) for text in texts]
     training = _recorded(folder / f"leg-{len(arm.legs)}")
     value = {
@@ -196,7 +200,8 @@ def _judge_base(lab: Lab, base: Path) -> Measures:
     view, seed = lab.experiment.baseline.prompts, lab.config.seeds[0]
     texts = [str(row["text"]) for row in _said(lab, view, lab.judge.rows)]
     folder = lab.output / "base" / "images"
-    return lab.judge.measure(make_images(texts, lab.config, model=base, seed=seed, output=folder))
+    images = make_images(texts, lab.config, model=base, seed=seed, output=folder)
+    return lab.judge.measure([images])[0]
 
 
 def _images(lab: Lab, folder: Path) -> list[Path]:

@@ -67,7 +67,7 @@ def test_differences_that_are_equal_but_for_rounding_prove_nothing():
     baseline = [13.333333333333336, 20.0, 20.000000000000004]  # shares of few images
     found = paired_difference(baseline, [value - 20 / 3 for value in baseline])
     assert found.detectable == 0 and found.p_value == 1
-    assert find("grey_agreement", found) == "no effect seen"
+    assert find("grey_accuracy", found) == "no effect seen"
 
 
 def test_fewer_differences_stand_when_many_are_looked_at():

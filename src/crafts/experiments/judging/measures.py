@@ -12,11 +12,19 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from crafts.core.errors import ConfigError
-from crafts.evaluation import kernel_distance, prompt_agreement, prompt_alignment, vendi_score
+from crafts.evaluation import (
+    frechet_distance,
+    kernel_distance,
+    prompt_agreement,
+    prompt_alignment,
+    vendi_score,
+)
 from crafts.evaluation.alignment import unit_rows
 from crafts.evaluation.separation import separation
-from crafts.evaluation.structure import balanced_accuracy, grey_match
+from crafts.evaluation.structure import balanced_accuracy
 from crafts.experiments.corpus.tiles import Tiles
+from crafts.experiments.judging.copies import CopySearch
+from crafts.experiments.judging.structure import GreyClassifier, to_grey
 from crafts.experiments.settings import ExperimentConfig
 from crafts.model.bundle import load_bundle
 from crafts.model.image_encoders import ImageEncoder, open_encoder
@@ -25,7 +33,7 @@ from crafts.sampling.losses import compute_losses
 Pixels = NDArray[np.uint8]
 Measures = dict[str, float | None]
 _TIMESTEPS = (100, 300, 500, 700, 900)
-_GREY = (170.0, 45.0)  # mean and deviation of grey tiles; nothing of the class is in them
+_PER_AXIS = 4  # images for each direction in which the Fréchet distance looks
 _BATCH = 64
 
 
@@ -53,11 +61,17 @@ MEASURES: Mapping[str, Measure] = {
         "kernel distance",
         "KID to held-out tiles of other patients, unit features, x 100; its estimate has no bias, "
         "so that real tiles may come out below zero", False),
+    "frechet_distance": Measure(
+        "Fréchet distance",
+        "to the same tiles, in the directions in which they vary most (one for four tiles), x 100; "
+        "so few images raise it, those of real tiles alike", False),
     "class_agreement": Measure(
         "class agreement", "images nearest to the texts of their own class, mean of the classes, %",
         True, unit="points"),
-    "grey_agreement": Measure(
-        "grey agreement", "the same on grey images of one mean and contrast, %", True,
+    "grey_accuracy": Measure(
+        "grey accuracy",
+        "images that a classifier of grey structure takes for their class, mean of the classes, %; "
+        "it is fitted on features of real training tiles, all of one mean and contrast", True,
         unit="points"),
     "prompt_alignment": Measure(
         "prompt alignment", "cosine with the full caption of the tile, %", True, 2, "points"),
@@ -73,6 +87,8 @@ MEASURES: Mapping[str, Measure] = {
     "likeness": Measure(
         "likeness", "cosine of images of different classes, %; a collapse raises it", None, 2,
         "points"),
+    "copy_rate": Measure(
+        "copies", "images that show a part of a training tile, %", False, unit="points"),
     "denoising_loss": Measure(
         "denoising loss", "of held-out tiles with the arm's own words, x 1000", False, 2),
     "text_use": Measure(
@@ -109,25 +125,30 @@ class Judge:
         self._class_texts = np.stack([rows.mean(axis=0) for rows in means])
         self._tiles = tiles
         self._real = self._features(tiles.images(tiles.others))
+        self._axes = np.linalg.svd(self._real - self._real.mean(axis=0))[2]
+        self._axes = self._axes[: max(1, len(self._real) // _PER_AXIS)].T
+        self._classifier = self._fit_classifier()
+        self._copies = CopySearch(tiles)
         self._loss_images, self._loss_rows = self._held_out(config.num_losses)
 
-    def measure(self, files: Sequence[Path]) -> Measures:
-        """All measures of images, one of each prompt, in the order of the prompts."""
-        return self._measure([_read(path) for path in files], self.captions, self.labels)
+    def measure(self, sets: Sequence[Sequence[Path]]) -> list[Measures]:
+        """All measures of sets of images, one of each prompt, in the order of the prompts."""
+        images = [[_read(path) for path in files] for files in sets]
+        return self._measure_sets(images)
 
     def references(self, baseline: Sequence[Path]) -> dict[str, Measures]:
         """Rows to read the others by: real tiles, and the baseline's images with wrong prompts."""
-        real = self._tiles.images(self._tiles.prompts)
+        (real,) = self._measure_sets([self._tiles.images(self._tiles.prompts)])
         turned = _turned(self.labels)
         images = [_read(path) for path in baseline]
         captions = [self.captions[i] for i in turned]
         shuffled = self._measure(images, captions, [self.labels[i] for i in turned])
         of_prompts = (
-            "class_agreement", "grey_agreement", "prompt_alignment", "caption_retrieval",
+            "class_agreement", "grey_accuracy", "prompt_alignment", "caption_retrieval",
             "separation", "relation_agreement",
         )  # fmt: skip
         return {
-            "real tiles": self._measure(real, self.captions, self.labels),
+            "real tiles": real,
             "shuffled prompts": {name: shuffled[name] for name in of_prompts},
         }
 
@@ -156,6 +177,13 @@ class Judge:
         """Rows of the tiles of :meth:`losses`."""
         return self._loss_rows
 
+    def _measure_sets(self, sets: Sequence[Sequence[Pixels]]) -> list[Measures]:
+        rates = self._copies.rates(sets)
+        return [
+            self._measure(images, self.captions, self.labels) | {"copy_rate": rate}
+            for images, rate in zip(sets, rates, strict=True)
+        ]
+
     def _measure(
         self, images: Sequence[Pixels], captions: Sequence[str], labels: Sequence[str]
     ) -> Measures:
@@ -163,12 +191,14 @@ class Judge:
         texts = self.texts if list(captions) == self.captions else self._texts(captions)
         wide = np.sqrt(features.shape[1])
         distance, _ = kernel_distance(wide * self._real, wide * features, num_subsets=1)
-        grey = self._features(_grey(images))
+        grey = self._features(to_grey(images))
         several = 2 <= len(set(labels)) < len(labels)
         return {
             "kernel_distance": 100 * distance,
+            "frechet_distance": 100
+            * frechet_distance(self._real @ self._axes, features @ self._axes),
             "class_agreement": self._agreement(features, labels),
-            "grey_agreement": self._agreement(grey, labels),
+            "grey_accuracy": self._classifier.accuracy(grey, labels),
             "prompt_alignment": prompt_alignment(features, texts),
             "caption_retrieval": (
                 prompt_agreement(features, texts, captions) if len(set(captions)) > 1 else None
@@ -183,6 +213,15 @@ class Judge:
         nearest = (features @ self._class_texts.T).argmax(axis=1)
         truth = np.array([self.classes.index(label) for label in labels])
         return 100 * balanced_accuracy(truth, nearest)
+
+    def _fit_classifier(self) -> GreyClassifier:
+        rows = self._tiles.shards.rows
+        known = [i for i in self._tiles.training if rows[i]["label"] in self._tiles.classes]
+        parts = [
+            self._features(to_grey(self._tiles.images(known[start : start + _BATCH])))
+            for start in range(0, len(known), _BATCH)
+        ]
+        return GreyClassifier(np.concatenate(parts), [str(rows[i]["label"]) for i in known])
 
     def _held_out(self, most: int) -> tuple[list[Pixels], list[dict[str, Any]]]:
         numbers = (*self._tiles.prompts, *self._tiles.others)[:most]
@@ -233,12 +272,6 @@ def _turned(labels: Sequence[str]) -> list[int]:
     turned = np.empty(len(labels), dtype=int)
     turned[order] = np.roll(order, min(most, len(labels) - 1))
     return [int(i) for i in turned]
-
-
-def _grey(images: Sequence[Pixels]) -> list[Pixels]:
-    """Grey images of one mean and contrast, as three equal channels."""
-    grey = np.clip(grey_match(np.stack(list(images)), *_GREY), 0, 255).round().astype(np.uint8)
-    return [np.repeat(image[..., None], 3, axis=2) for image in grey]
 
 
 def _read(path: Path) -> Pixels:
