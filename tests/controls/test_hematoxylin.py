@@ -73,6 +73,7 @@ def test_sparse_signal_takes_the_whole_range():
     values = np.zeros((100, 100), np.uint16)
     values[0, 0] = 4000
     scale = measure_range(values, "DAPI")
+    assert scale.percentiles == (0, 100)
     assert (scale.low, scale.high) == (0, 4000)
     assert apply_range(values, ChannelRange("DAPI", 0, 8000))[0, 0] == 0.5
 

@@ -54,31 +54,6 @@ class Move:
             )
 
 
-def draw_move(shape: tuple[int, int], *, size: int | None = None, seed: int) -> Move:
-    """Draw a square crop and a symmetry, each as likely as any other.
-
-    Args:
-        shape: height and width of the image.
-        size: edge of the crop in pixels; None takes the whole image.
-        seed: the same seed gives the same move.
-
-    Raises:
-        ConfigError: the image is smaller than the crop, or it is whole and no square.
-    """
-    height, width = shape if size is None else (size, size)
-    if height > shape[0] or width > shape[1] or height != width:
-        raise ConfigError(
-            "crop",
-            came=f"{height} x {width} px of an image of {shape[0]} x {shape[1]} px",
-            allowed="a square that lies inside of the image",
-            do="Choose a smaller crop.",
-        )
-    draws = np.random.default_rng(seed)
-    top = int(draws.integers(shape[0] - height + 1))
-    left = int(draws.integers(shape[1] - width + 1))
-    return Move(top, left, height, width, int(draws.integers(8)))
-
-
 def move_array(array: NDArray[T], move: Move) -> NDArray[T]:
     """Move what has its pixels in the last two axes (a mask [H, W] or a control map [C, H, W]).
 
@@ -97,11 +72,6 @@ def move_array(array: NDArray[T], move: Move) -> NDArray[T]:
     columns = slice(move.left, move.left + move.width)
     turned = np.rot90(array[..., rows, columns], move.symmetry % 4, axes=(-2, -1))
     return np.ascontiguousarray(turned[..., ::-1] if move.symmetry >= 4 else turned)
-
-
-def move_image(image: NDArray[T], move: Move) -> NDArray[T]:
-    """Move an image [H, W, C]."""
-    return np.ascontiguousarray(np.moveaxis(move_array(np.moveaxis(image, -1, 0), move), 0, -1))
 
 
 def move_mask(mask: NucleiMask, move: Move) -> NucleiMask:

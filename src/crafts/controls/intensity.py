@@ -23,7 +23,7 @@ class ChannelRange:
         name: of the channel.
         low: intensity that became 0.
         high: intensity that became 1.
-        percentiles: at which they were measured.
+        percentiles: at which they were measured; 0 and 100 for the least and the greatest.
     """
 
     name: str
@@ -39,7 +39,7 @@ def measure_range(
     percentiles: tuple[float, float] = PERCENTILES,
     least_span: float = 0.0,
 ) -> ChannelRange:
-    """Percentiles of a channel.
+    """Percentiles of a channel; where they are equal, its least and greatest value.
 
     Args:
         values: of any shape.
@@ -62,7 +62,7 @@ def measure_range(
     check_intensities(values, name)
     low, high = (float(value) for value in np.percentile(values.astype(np.float64), (first, last)))
     if high <= low and least_span <= 0:  # sparse signal: a few bright nuclei on black
-        low, high = float(values.min()), float(values.max())
+        low, high, first, last = float(values.min()), float(values.max()), 0.0, 100.0
     if high <= low and least_span <= 0:
         raise DataError(
             name,
