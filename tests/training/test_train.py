@@ -408,7 +408,8 @@ def test_two_processes_equal_one(recipe: dict[str, Any], tmp_path: Path, objecti
         values = recipe | {"precision": precision}
         train.run(configure(values), {}, tmp_path / f"one-{precision}")
         output = tmp_path / f"two-{precision}"
-        in_two_processes(command(values, tmp_path, output))
+        said = in_two_processes(command(values, tmp_path, output))
+        assert said.count(f"{output}:") == 1
         one, two = weights_of(tmp_path / f"one-{precision}"), weights_of(output)
         moments = [name for name in one if name.endswith("exp_avg")]
         for name in moments:  # exp_avg is a fixed combination of the two gradients
@@ -444,10 +445,11 @@ def rows_of(output: Path) -> list[dict[str, Any]]:
     return [row for row in rows if "loss" in row]
 
 
-def in_two_processes(arguments: list[str]) -> None:
-    """Run a command of ours under torchrun with two processes."""
+def in_two_processes(arguments: list[str]) -> str:
+    """Run a command of ours under torchrun with two processes; what it printed."""
     launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"]
     done = subprocess.run(
         [*launch, "--standalone", *arguments[1:]], capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -43,6 +44,8 @@ def shown(config: Config, dry_run: bool) -> bool:
 
 
 def done(manifest: Manifest, output: Path) -> None:
-    """Print where a result lies and what was counted."""
+    """Print where a result lies and what was counted; of several processes the first speaks."""
+    if os.environ.get("RANK", "0") != "0":  # set by torchrun
+        return
     counts = ", ".join(f"{value} {name}" for name, value in manifest.counts.items())
     typer.echo(f"{output}: {counts or 'done'}")
