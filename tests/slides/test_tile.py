@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import os
 from collections import Counter
 
@@ -273,7 +274,8 @@ def test_a_slide_of_glass_is_used_and_has_no_tile(tmp_path, config, capfd):
     assert manifest.counts["slides_used"] == 2 and manifest.counts["used"] > 0
     found = read_coordinates(tmp_path / "out" / "trident" / "a_patches.h5")
     assert found.coords.shape == (0, 2)
-    assert "a: 0 tiles (1 slides done): no tissue found" in capfd.readouterr().err
+    said = capfd.readouterr().err  # either slide may be done first
+    assert re.search(r"a: 0 tiles \([12] slides done\): no tissue found", said)
 
 
 def test_a_run_without_a_tile_is_an_error_and_a_shard_without_one_is_none(tmp_path, config):
