@@ -85,6 +85,14 @@ def test_every_command_has_its_flags(command, capsys):
     assert [flag for flag in FLAGS[command] if flag not in text] == []
 
 
+def test_the_package_runs_as_a_module():
+    ran = subprocess.run(
+        [sys.executable, "-m", "crafts", "generate", "--frobnicate"], capture_output=True, text=True
+    )
+    assert (ran.returncode, "Traceback" in ran.stderr) == (2, False)
+    assert "crafts generate" in ran.stderr
+
+
 def test_help_is_fast_and_imports_nothing_heavy():
     code = (
         "import sys\nfrom crafts import cli\nassert cli.run(['--help']) == 0\n"
