@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from crafts import cli
-from crafts.core.errors import ConfigError
+from crafts.core.errors import ConfigError, DataError
 from crafts.experiments import configure, run
 from crafts.experiments.judging.measures import MEASURES
 
@@ -82,6 +82,16 @@ def test_a_stopped_experiment_goes_on_and_repeats_nothing(finished, tiny_model, 
     assert kept.stat().st_mtime_ns == before
     assert (lost / "measures.json").read_text() == expected
     assert (output / "results.json").read_text() == (finished / "results.json").read_text()
+
+
+def test_a_damaged_image_of_a_finished_run_is_named(finished, tiny_model, tmp_path):
+    output = tmp_path / "damaged"
+    shutil.copytree(finished, output)
+    (output / "manifest.json").unlink()
+    image = min((output / "runs" / "all-fields" / "seed-0" / "images" / "images").glob("*.png"))
+    image.write_bytes(image.read_bytes()[:100])
+    with pytest.raises(DataError, match=f"{image.name}.*unreadable image"):
+        run(small("content", tiny_model, "arms=[no cells]"), output)
 
 
 def test_a_second_leg_draws_other_samples_than_the_first(tiny_model, tmp_path):

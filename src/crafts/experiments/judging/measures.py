@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from crafts.core.errors import ConfigError
 from crafts.evaluation import (
@@ -20,6 +19,7 @@ from crafts.evaluation import (
     vendi_score,
 )
 from crafts.evaluation.alignment import unit_rows
+from crafts.evaluation.features import read_image
 from crafts.evaluation.separation import separation
 from crafts.evaluation.structure import balanced_accuracy
 from crafts.experiments.corpus.tiles import Tiles
@@ -133,14 +133,14 @@ class Judge:
 
     def measure(self, sets: Sequence[Sequence[Path]]) -> list[Measures]:
         """All measures of sets of images, one of each prompt, in the order of the prompts."""
-        images = [[_read(path) for path in files] for files in sets]
+        images = [[read_image(path) for path in files] for files in sets]
         return self._measure_sets(images)
 
     def references(self, baseline: Sequence[Path]) -> dict[str, Measures]:
         """Rows to read the others by: real tiles, and the baseline's images with wrong prompts."""
         (real,) = self._measure_sets([self._tiles.images(self._tiles.prompts)])
         turned = _turned(self.labels)
-        images = [_read(path) for path in baseline]
+        images = [read_image(path) for path in baseline]
         captions = [self.captions[i] for i in turned]
         shuffled = self._measure(images, captions, [self.labels[i] for i in turned])
         of_prompts = (
@@ -272,8 +272,3 @@ def _turned(labels: Sequence[str]) -> list[int]:
     turned = np.empty(len(labels), dtype=int)
     turned[order] = np.roll(order, min(most, len(labels) - 1))
     return [int(i) for i in turned]
-
-
-def _read(path: Path) -> Pixels:
-    with Image.open(path) as image:
-        return np.asarray(image.convert("RGB"))

@@ -13,6 +13,7 @@ from typing import Any
 from PIL import Image, ImageDraw, ImageFont
 
 from crafts.core import artifacts
+from crafts.evaluation.features import read_image
 from crafts.experiments.arms.cost import StepCost
 from crafts.experiments.catalogue import Experiment
 from crafts.experiments.corpus.tiles import Tiles
@@ -190,7 +191,7 @@ def draw_montage(experiment: Experiment, found: Found) -> Image.Image:
     count = min(_COLUMNS, len(tiles.prompts))
     rows = [("real tile", [Image.fromarray(one) for one in tiles.images(tiles.prompts[:count])])]
     for arm in experiment.arms:
-        opened = [Image.open(path).convert("RGB") for path in found.files[arm.name][:count]]
+        opened = [Image.fromarray(read_image(path)) for path in found.files[arm.name][:count]]
         note = "\n(the baseline)" if arm == experiment.baseline else ""
         rows.append((arm.name + note, opened))
     step = size + 4
