@@ -1,12 +1,13 @@
 """Train the judge of structure: an encoder on grey tiles of real groups that no generator saw.
 
-    python recipes/mini/classifier.py TILES OUTPUT [--cpu-seconds 900]
+    python recipes/mini/classifier.py TILES OUTPUT [--cpu-seconds 1200] [--bf16]
 
 TILES holds ``metadata.csv`` (file_name, patient, split, set, organ, label, power, ...) and the
-images. The network sees grey tiles of one mean and one contrast, so colour cannot lead it. It
-trains on split=train for a fixed budget and with no selection, split=validation sets the border
-between paired classes, and the table printed at the end and written to OUTPUT/heldout.json is of
-patients it never saw. 15 minutes of one CPU core; with --cpu-seconds 0 it only sets the borders.
+images. The network sees grey tiles at half their size, of one mean, one contrast and one amplitude
+spectrum: neither colour nor the sharpness, scale and compression of a set can lead it. It trains
+on split=train for a fixed budget and with no selection, split=validation sets the border between
+paired classes, and the table printed at the end and written to OUTPUT/heldout.json is of patients
+it never saw. 20 minutes of one CPU core; with --cpu-seconds 0 it only sets the borders.
 """
 
 from __future__ import annotations
@@ -29,7 +30,12 @@ from transformers import ResNetConfig, ResNetForImageClassification
 from crafts.core.artifacts import finish, write_bytes
 from crafts.core.runtime import generator_for, say
 from crafts.evaluation.features import read_image
-from crafts.evaluation.structure import balanced_accuracy, chance_corrected, grey_match
+from crafts.evaluation.structure import (
+    balanced_accuracy,
+    chance_corrected,
+    grey_match,
+    spectrum_match,
+)
 
 ORGANS = ("colon", "lung", "kidney", "breast", "bone")
 CLASSES = (
@@ -50,7 +56,7 @@ TASKS = {
 # components of a tissue, not views of an organ
 COMPONENTS = ("colon fat", "colon lymphoid", "colon mucus", "colon muscle", "colon stroma")
 LICENCE = "crafts-mini-research-only"
-BATCH, CROP = 64, 128
+BATCH, CROP = 64, 112  # pixels of the halved tile
 PEAK_RATE = 3e-3
 
 Row = Mapping[str, str]
@@ -83,6 +89,15 @@ def read_rows(tiles: Path, split: str | None = None) -> list[dict[str, str]]:
 def read_tiles(tiles: Path, rows: Sequence[Row]) -> NDArray[np.uint8]:
     """The tiles of some rows, uint8 [N, H, W, 3]."""
     return np.stack([read_image(tiles / row["file_name"]) for row in rows])
+
+
+def structure_of(tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """What the judge sees of tiles [N, H, W, 3]: [N, H/2, W/2], see :func:`spectrum_match`."""
+    grey = grey_match(tiles)
+    count, height, width = grey.shape
+    half = grey[:, : height // 2 * 2, : width // 2 * 2]
+    half = half.reshape(count, height // 2, 2, width // 2, 2).mean(axis=(2, 4))
+    return spectrum_match(half)
 
 
 def build_network() -> ResNetForImageClassification:
@@ -162,6 +177,7 @@ def train(
     output: Path,
     *,
     scrambled: float = 0.0,
+    half: bool = False,
 ) -> None:
     """Train for a fixed processor time with a cosine schedule and save to ``output``.
 
@@ -171,11 +187,12 @@ def train(
         cpu_seconds: processor time.
         output: folder of the weights.
         scrambled: share of each batch that is phase-scrambled and must be called no class, so that
-            the spectrum alone (sharpness and scale of a set) tells nothing.
+            the spectrum alone tells nothing (that of a tile's own directions is still there).
+        half: multiply in bfloat16, on processors that do so faster.
     """
     torch.manual_seed(0)
     network = build_network().train()
-    chunks = (grey_match(tiles[k : k + 256]) for k in range(0, len(tiles), 256))
+    chunks = (structure_of(tiles[k : k + 256]) for k in range(0, len(tiles), 256))
     grey = torch.cat([torch.from_numpy(chunk).half() for chunk in chunks])
     labels = torch.tensor([CLASSES.index(row["class"]) for row in rows])
     weights, generator = sampling_weights(rows), generator_for("classifier", 0)
@@ -191,7 +208,9 @@ def train(
         crops = augment(grey[index].float(), generator)
         if num_scrambled:
             crops[:num_scrambled] = scramble(crops[:num_scrambled], generator)
-        loss = F.cross_entropy(network(crops).logits, targets(labels[index], num_scrambled))
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            logits = network(crops).logits
+        loss = F.cross_entropy(logits.float(), targets(labels[index], num_scrambled))
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
@@ -250,7 +269,7 @@ def classify(
     """Mean log-probabilities [N, K] over the tile and its three flips; tiles uint8 [N, H, W, 3]."""
     out = []
     for start in range(0, len(tiles), 32):
-        grey = torch.from_numpy(grey_match(tiles[start : start + 32]))[:, None]
+        grey = torch.from_numpy(structure_of(tiles[start : start + 32]))[:, None]
         with torch.inference_mode():
             views = [
                 network(grey.flip(dims)).logits.log_softmax(1) for dims in ((), (2,), (3,), (2, 3))
@@ -323,18 +342,30 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("tiles", type=Path)
     parser.add_argument("output", type=Path)
-    parser.add_argument("--cpu-seconds", type=float, default=900)
+    parser.add_argument("--cpu-seconds", type=float, default=1200)
     parser.add_argument("--scrambled", type=float, default=0.0, help="share of crops of no class")
+    parser.add_argument("--bf16", action="store_true", help="multiply in bfloat16")
     options = parser.parse_args()
     torch.set_num_threads(1)
     if options.cpu_seconds > 0:
         rows = read_rows(options.tiles, "train")
         say(f"{len(rows)} training tiles: {dict(Counter(row['class'] for row in rows))}")
         tiles = read_tiles(options.tiles, rows)
-        train(rows, tiles, options.cpu_seconds, options.output, scrambled=options.scrambled)
+        train(
+            rows,
+            tiles,
+            options.cpu_seconds,
+            options.output,
+            scrambled=options.scrambled,
+            half=options.bf16,
+        )
     calibrate(options.tiles, options.output)
     report(options.tiles, options.output)
-    settings = {"cpu_seconds": options.cpu_seconds, "scrambled": options.scrambled}
+    settings = {
+        "cpu_seconds": options.cpu_seconds,
+        "scrambled": options.scrambled,
+        "bf16": options.bf16,
+    }
     finish(options.output, stage="classifier", config=settings, extra={"licence": LICENCE})
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy.ndimage import convolve
+from scipy.ndimage import convolve, gaussian_filter, laplace
 from sklearn.metrics import balanced_accuracy_score
 
 from crafts.core.errors import ConfigError, DataError
@@ -135,3 +135,33 @@ def test_controls_on_real_tiles_lose_what_they_claim():
     assert detail(scrambled) == pytest.approx(detail(tiles), rel=0.35)
     drawn = structure.colour_statistics_generator(tiles, 4)
     np.testing.assert_allclose(drawn.mean((0, 1, 2)), tiles.mean((0, 1, 2)), atol=6)
+
+
+def test_spectrum_match_makes_sharpness_equal_and_keeps_shapes():
+    sharp = structure.grey_match(textures(4, 128))
+    soft = np.stack([gaussian_filter(tile, 0.5) for tile in sharp])
+
+    def fine(tiles):
+        return np.array([laplace(tile).var() for tile in tiles])
+
+    same = structure.spectrum_match(sharp)
+    before = abs(np.log(fine(soft) / fine(sharp)))
+    assert before.min() > 0.5
+    assert abs(np.log(fine(structure.spectrum_match(soft)) / fine(same))).max() < before.min() / 5
+    np.testing.assert_allclose(same.mean(axis=(1, 2)), 0, atol=1e-5)
+    np.testing.assert_allclose(same.std(axis=(1, 2)), 1, atol=1e-4)
+    for before, after in zip(sharp, same, strict=True):
+        assert np.corrcoef(before.ravel(), after.ravel())[0, 1] > 0.6, "the shapes are still there"
+
+
+def test_spectrum_match_does_not_bring_back_what_a_blur_took():
+    sharp = structure.grey_match(textures(2, 128))
+    lost = np.stack([gaussian_filter(tile, 6.0) for tile in sharp])
+    fine = [laplace(tile).var() for tile in structure.spectrum_match(lost)]
+    assert max(fine) < 0.05 * min(laplace(t).var() for t in structure.spectrum_match(sharp))
+
+
+def test_spectrum_match_leaves_a_flat_tile_flat_and_refuses_a_gain_below_one():
+    assert not structure.spectrum_match(np.full((1, 16, 16), 3.0, dtype=np.float32)).any()
+    with pytest.raises(ConfigError, match="max_gain: 0.5"):
+        structure.spectrum_match(np.zeros((1, 16, 16), dtype=np.float32), max_gain=0.5)

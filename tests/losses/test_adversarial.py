@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -38,6 +39,15 @@ def test_grain_asks_for_energy_and_not_for_place() -> None:
     assert grain_loss(other, noise).item() < 0.2 * grain_loss(flat, noise).item()
     weak, strong = (grain_loss(share * other, noise).item() for share in (0.3, 0.8))
     assert strong < weak
+
+
+def test_grain_with_a_share_punishes_only_too_little() -> None:
+    noise = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 0.3
+    scale = {share: share**0.5 * noise for share in (0.5, 0.81, 2.0)}
+    assert grain_loss(scale[0.81], noise, share=0.8).item() == 0.0
+    assert grain_loss(scale[2.0], noise, share=0.8).item() == 0.0
+    assert grain_loss(scale[0.5], noise, share=0.8).item() == pytest.approx(np.log(1.6), rel=0.01)
+    assert grain_loss(scale[2.0], noise).item() > 0.5
 
 
 def test_laplacian_variance_of_white_noise_is_twenty_times_its_own() -> None:

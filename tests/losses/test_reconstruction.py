@@ -6,6 +6,7 @@ import torch
 
 from crafts.core.errors import ConfigError
 from crafts.losses.reconstruction import (
+    decibel_loss,
     feature_loss,
     gradient_loss,
     kl_loss,
@@ -13,6 +14,17 @@ from crafts.losses.reconstruction import (
     l2_loss,
     latent_moment_penalty,
 )
+
+
+def test_a_decibel_counts_the_same_in_a_smooth_and_in_a_dense_sample() -> None:
+    images = torch.zeros(1, 3, 8, 8)
+    for error in (0.5, 0.1):
+        worse, better = (decibel_loss(images + e, images) for e in (error, error / 10**0.05))
+        assert (worse - better).item() == pytest.approx(np.log(10) / 10, rel=0.06), "1 dB"
+    two = torch.stack([images[0] + 0.5, images[0] + 0.1])
+    one = [decibel_loss(images + error, images).item() for error in (0.5, 0.1)]
+    assert decibel_loss(two, images.expand(2, -1, -1, -1)).item() == pytest.approx(np.mean(one))
+    assert decibel_loss(images, images).isfinite()
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from crafts.core.errors import ConfigError
 
+_ERROR_FLOOR = 4e-4  # mean squared error of images in [-1, 1] at 40 dB
 _GRAIN_FLOOR = 1e-3  # energy of the Laplacian below which a place counts as smooth
 
 
@@ -21,6 +22,15 @@ def l1_loss(output: Tensor, images: Tensor) -> Tensor:
 def l2_loss(output: Tensor, images: Tensor) -> Tensor:
     """Mean squared error of [B, 3, H, W]."""
     return (output - images).square().mean()
+
+
+def decibel_loss(output: Tensor, images: Tensor) -> Tensor:
+    """Mean over the samples [B, 3, H, W] of the logarithm of their mean squared error.
+
+    It is the PSNR up to a factor: one decibel counts the same in a smooth tile and in a dense one.
+    Above some 40 dB nothing more is gained.
+    """
+    return torch.log((output - images).square().mean((1, 2, 3)) + _ERROR_FLOOR).mean()
 
 
 def gradient_loss(output: Tensor, images: Tensor) -> Tensor:
@@ -77,7 +87,9 @@ def feature_loss(output: Sequence[Tensor], images: Sequence[Tensor]) -> Tensor:
     return torch.stack(distances).mean()
 
 
-def grain_loss(output: Tensor, images: Tensor, cell: int = 16) -> Tensor:
+def grain_loss(
+    output: Tensor, images: Tensor, *, cell: int = 16, share: float | None = None
+) -> Tensor:
     """Difference of local grain: the log energy of the Laplacian in cells of an image.
 
     It asks for as much fine detail as the original has at this place, and not for the very same
@@ -87,6 +99,8 @@ def grain_loss(output: Tensor, images: Tensor, cell: int = 16) -> Tensor:
         output: reconstruction [B, 3, H, W] in [-1, 1].
         images: original.
         cell: edge in pixels of the squares over which the energy is averaged.
+        share: of the original's energy that is enough, so that only less of it is punished; None:
+            as much as the original has, no more and no less.
 
     Raises:
         ConfigError: images smaller than a cell.
@@ -98,11 +112,11 @@ def grain_loss(output: Tensor, images: Tensor, cell: int = 16) -> Tensor:
             allowed=f"at least {cell} px",
             do="Train on larger crops.",
         )
-    logs = [
-        torch.log(F.avg_pool2d(_laplacian(picture).square(), cell) + _GRAIN_FLOOR)
-        for picture in (output, images.detach())
-    ]
-    return (logs[0] - logs[1]).abs().mean()
+    mine, wanted = (
+        F.avg_pool2d(_laplacian(picture).square(), cell) for picture in (output, images.detach())
+    )
+    missing = torch.log((share or 1.0) * wanted + _GRAIN_FLOOR) - torch.log(mine + _GRAIN_FLOOR)
+    return missing.abs().mean() if share is None else missing.clamp(min=0).mean()
 
 
 def laplacian_variance(images: Tensor) -> Tensor:

@@ -20,6 +20,14 @@ from crafts.core.errors import ConfigError, DataError
 from crafts.model.folders import check_safetensors, load_diffusers_module, save_module
 
 _VOLATILE_KEYS = ("_diffusers_version", "_name_or_path", "_class_name", "_use_default_values")
+_DECODER_KEYS = (  # of an AutoencoderTiny; its block_out_channels are those of the decoder
+    "num_decoder_blocks",
+    "decoder_block_out_channels",
+    "block_out_channels",
+    "out_channels",
+    "upsample_fn",
+    "upsampling_scaling_factor",
+)
 _MARGIN = 0.2  # room above zero for tiles unlike those of the initialisation, in feature units
 _DAMPING = (
     0.03  # share of its random start that a layer keeps where it must carry a feature unchanged
@@ -103,9 +111,9 @@ class Codec:
     def fingerprint(self) -> str:
         """Identity of the latents: sha256 of configuration and encoder, rounded to float16.
 
-        The decoder has no part in it: after a fine-tune of the decoder alone, cached latents stay
-        valid. Nor has storage in half precision: latents are float16 themselves. It is computed
-        anew at each access.
+        The decoder has no part in it: after a fine-tune of the decoder alone, or with a deeper one,
+        cached latents stay valid. Nor has storage in half precision: latents are float16
+        themselves. It is computed anew at each access.
         """
         return _hash_encoder(self.module, dict(self.module.config))
 
@@ -377,7 +385,8 @@ def _blocks(layers: Any) -> Iterator[Any]:
 
 def _hash_encoder(module: nn.Module, config: dict[str, Any]) -> str:
     digest = hashlib.sha256()
-    stable = {key: value for key, value in config.items() if key not in _VOLATILE_KEYS}
+    skipped = _VOLATILE_KEYS + (_DECODER_KEYS if isinstance(module, AutoencoderTiny) else ())
+    stable = {key: value for key, value in config.items() if key not in skipped}
     digest.update(json.dumps(stable, sort_keys=True, default=str).encode())
     for name, value in sorted(module.state_dict().items()):
         if name.startswith(("decoder.", "post_quant_conv.")):

@@ -16,6 +16,7 @@ from crafts.core.config import Config
 from crafts.data.tiles.augment import dihedral
 from crafts.losses.adversarial import adversarial_loss, discriminator_loss
 from crafts.losses.reconstruction import (
+    decibel_loss,
     feature_loss,
     gradient_loss,
     grain_loss,
@@ -57,6 +58,7 @@ class ReconstructionWeights(Config):
 
     l1: float = Field(1.0, ge=0)
     l2: float = Field(2.0, ge=0)
+    decibel: float = Field(0.0, ge=0, description="log of each sample's squared error: its PSNR")
     gradient: float = Field(0.5, ge=0, description="L1 of the differences between neighbours")
     latent: float = Field(0.01, ge=0, description="mean 0 and deviation 1 of each channel")
     kl: float = Field(1e-6, ge=0, description="of codecs that give a deviation")
@@ -76,6 +78,12 @@ class AutoencoderStage(Config):
     train: Literal["all", "decoder"] = "all"
     crop: int = Field(64, gt=0, description="edge of the random training crop in pixels")
     stain_jitter: float = Field(0.05, ge=0, lt=1, description="spread of the stain strengths")
+    grain_share: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="share of the original's fine detail that is enough; None: all, and no more",
+    )
     features_from: str | None = Field(
         None, description="CLIP folder whose image half gives the feature loss"
     )
@@ -95,16 +103,23 @@ class AutoencoderNetwork(nn.Module):
         codec: whose module is trained.
         features: image features [list of [B, C, h, w]] for the feature loss, frozen, or None.
         discriminator: images -> logits, or None.
+        grain_share: of :func:`crafts.losses.reconstruction.grain_loss`.
     """
 
     def __init__(
-        self, codec: Codec, features: Any | None, discriminator: nn.Module | None = None
+        self,
+        codec: Codec,
+        features: Any | None,
+        discriminator: nn.Module | None = None,
+        *,
+        grain_share: float | None = None,
     ) -> None:
         super().__init__()
         self.module = codec.module
         self.discriminator = discriminator
         self._codec = codec
         self._features = features
+        self._grain_share = grain_share
 
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Losses by name, each [] and a mean over the batch."""
@@ -115,9 +130,10 @@ class AutoencoderNetwork(nn.Module):
         losses = {
             "l1": l1_loss(output, images),
             "l2": l2_loss(output, images),
+            "decibel": decibel_loss(output, images),
             "gradient": gradient_loss(output, images),
             "latent": latent_moment_penalty(latents),
-            "grain": grain_loss(output, images),
+            "grain": grain_loss(output, images, share=self._grain_share),
         }
         if not self._codec.deterministic:
             losses["kl"] = kl_loss(mean, std)
@@ -163,7 +179,9 @@ class AutoencoderTask:
         judge: Any = build_discriminator(stage.discriminator) if stage.discriminator else None
         if judge is not None:
             judge.to(device=device, dtype=dtype, memory_format=torch.channels_last)
-        self.network: nn.Module = AutoencoderNetwork(self.codec, features, judge)
+        self.network: nn.Module = AutoencoderNetwork(
+            self.codec, features, judge, grain_share=stage.grain_share
+        )
         self.weights = stage.weights.model_dump() | {"discriminator": 1.0}
         self.objective = None  # every sample has its loss for itself
 
