@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from PIL import Image
 
 from crafts import cli
 from crafts.core import errors
@@ -155,7 +157,6 @@ def test_wrong_usage_exits_2(arguments, capsys):
         (errors.IntegrityError("a: b", came="c", allowed="d", do="E."), 3),
         (errors.RetryError("a: b", came="c", allowed="d", do="E."), 75),
         (errors.InterruptedRunError("a: b", came="c", allowed="d", do="E."), 130),
-        (KeyboardInterrupt(), 130),
         (OSError(28, "No space left on device", "x"), 75),
         (PermissionError(13, "Permission denied", "x"), 3),
     ],
@@ -275,25 +276,99 @@ def test_generate_end_to_end(capsys, tmp_path, tiny_model):
     assert json.loads((output / "manifest.json").read_text())["stage"] == "generate"
 
 
+def start(arguments):
+    return subprocess.Popen(
+        [sys.executable, "-m", "crafts", *arguments],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(Path(cli.__file__).parents[1])},
+    )
+
+
+def interrupt(process, number):
+    """Send a signal; what the process still says, and nothing of its inner life among it."""
+    process.send_signal(number)
+    rest = process.stderr.read()
+    assert process.wait(timeout=60) == 130
+    assert "Traceback" not in rest
+    return rest
+
+
 def test_interrupt_of_a_real_process_exits_130(tmp_path, tiny_model):
     recipe = tmp_path / "recipe.yaml"
     stage = {"kind": "denoiser", "init_from": str(tiny_model)}
     data = {"kind": "painted", "count": 8, "size": 32}
     values = {"stage": stage, "data": data, "num_steps": 100_000, "global_batch_size": 2}
     recipe.write_text(yaml.safe_dump(values | {"say_every": 1}))
-    command = [sys.executable, "-m", "crafts.cli", "train", str(recipe)]
-    environment = os.environ | {"PYTHONPATH": str(Path(cli.__file__).parents[1])}
-    process = subprocess.Popen(
-        [*command, "--output", str(tmp_path / "o")],
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment,
-    )
-    assert process.stderr is not None
+    process = start(["train", str(recipe), "--output", str(tmp_path / "o")])
     for line in process.stderr:
         if line.startswith("step "):
             break
-    process.send_signal(signal.SIGINT)
-    rest = process.stderr.read()
-    assert process.wait(timeout=60) == 130
-    assert "Traceback" not in rest
+    rest = interrupt(process, signal.SIGINT)
+    assert "crafts: " in rest and "the same command goes on from it" in rest
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stage_that_goes_on_says_so_when_it_is_interrupted(tmp_path, tiny_model, number):
+    given = ["--model", str(tiny_model), "--prompt", "colon", "--num-images", "100000"]
+    process = start(["generate", *given, "--output", str(tmp_path / "o")])
+    for line in process.stderr:
+        if " s an image" in line:
+            break
+    lines = interrupt(process, number).splitlines()
+    assert [line for line in lines if not line.startswith("generate: ")] == [
+        "crafts: interrupted; the same command goes on where it stopped"
+    ]
+    assert list((tmp_path / "o/images").glob("*.png"))
+
+
+def test_a_stage_that_begins_again_is_just_interrupted(tmp_path):
+    """The stage waits for a server that never answers."""
+    pytest.importorskip("openai")
+    (tmp_path / "reports.csv").write_text("report_id,text\na,Adenocarcinoma of the colon.\n")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"server.base_url=http://127.0.0.1:{server.getsockname()[1]}/v1"
+        given = [str(tmp_path / "reports.csv"), "--backend", "openai", "--set", url]
+        given += ["--set", "server.model=none", "--output", str(tmp_path / "o.jsonl")]
+        process = start(["summarise", *given])
+        server.settimeout(120)
+        connection, _ = server.accept()
+        with connection:
+            rest = interrupt(process, signal.SIGTERM)
+    assert rest == "crafts: interrupted\n"
+    assert not (tmp_path / "o.jsonl").exists()
+
+
+def test_a_host_keeps_its_own_signals(capsys):
+    def own(*arguments):
+        pass
+
+    for handler in (own, signal.SIG_IGN):
+        before = signal.signal(signal.SIGTERM, handler)
+        try:
+            assert cli.run(["--help"]) == 0
+            assert signal.getsignal(signal.SIGTERM) is handler
+        finally:
+            signal.signal(signal.SIGTERM, before)
+    assert cli.run(["--help"]) == 0
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.parametrize("output", ["afile", "afile/x", "/sys/crafts"])
+@pytest.mark.parametrize("stage", ["pack", "train", "generate"])
+def test_an_output_that_cannot_be_written_is_named(
+    stage, output, capsys, tmp_path, monkeypatch, root, tiny_model
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "afile").write_text("mine")
+    (tmp_path / "tiles/colon").mkdir(parents=True)
+    Image.new("RGB", (32, 32)).save(tmp_path / "tiles/colon/a.png")
+    told = {
+        "pack": ["tiles"],
+        "train": [str(root / "recipes/tiny.yaml")],
+        "generate": ["--prompt", "colon", "--model", str(tiny_model)],
+    }
+    assert cli.run([stage, *told[stage], "--output", output]) == 2
+    line = capsys.readouterr().err.strip().splitlines()[-1]
+    assert line.startswith(f"crafts: {output}: ") and "Choose another --output." in line
+    assert (tmp_path / "afile").read_text() == "mine"

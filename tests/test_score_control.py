@@ -185,7 +185,7 @@ def test_what_was_scored_is_shipped_with_its_figures(
     [
         ({"kind": "fluorescence"}, "figures for fluorescence"),
         ({"control": "0"}, "the figures are those of other weights"),
-        ({"model": "0"}, "beside another denoiser"),
+        ({"model": "0"}, "beside another model"),
     ],
 )
 def test_what_does_not_belong_together_is_not_shipped(

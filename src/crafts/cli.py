@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import NoReturn
 
 import typer
@@ -37,6 +40,9 @@ QUIET = {
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "TRANSFORMERS_VERBOSITY": "error",
 }
+
+# whose work lies in the output as it is made, so that an interrupted one need not begin again
+GOES_ON = ("generate", "tile", "train", "experiment")
 
 app = typer.Typer(
     name="crafts",
@@ -67,18 +73,42 @@ def run(arguments: Sequence[str] | None = None) -> int:
     """
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
+    given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        app(arguments, prog_name="crafts")
+        with _terminable():
+            app(given, prog_name="crafts")
     except SystemExit as end:
+        if end.code == EXIT_INTERRUPTED:  # what typer makes of KeyboardInterrupt
+            return _interrupted(given)
         return end.code if isinstance(end.code, int) else EXIT_OK
     except CraftsError as error:
         return _complain(str(error), error.exit_code)
     except KeyboardInterrupt:
-        return _complain("interrupted", EXIT_INTERRUPTED)
+        return _interrupted(given)
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         return _complain(str(error), EXIT_RETRY if full else EXIT_DATA)
     return EXIT_OK
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Let SIGTERM interrupt as Ctrl-C does; a host program's own handling of it is left alone."""
+    main = threading.current_thread() is threading.main_thread()  # no other may set handlers
+    ours = main and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    if ours:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        if ours:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _interrupted(arguments: Sequence[str]) -> int:
+    goes_on = bool(arguments) and arguments[0] in GOES_ON
+    more = "; the same command goes on where it stopped" if goes_on else ""
+    return _complain(f"interrupted{more}", EXIT_INTERRUPTED)
 
 
 def _complain(message: str, code: int) -> int:

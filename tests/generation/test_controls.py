@@ -142,21 +142,23 @@ def test_batch_and_shard_change_no_image(
 def test_what_is_there_is_not_made_again_unless_its_control_changed(
     model: Path, work: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    mask = tmp_path / "mask.png"
+    mask, rows = tmp_path / "mask.png", tmp_path / "rows.csv"
     save_mask(mask, disc_mask())
-    given = config(model, work, control=(f"nuclei={mask}",))
-    run(given, None, tmp_path / "out")
-    first = pixels(tmp_path / "out")["000-0.png"]
-    (tmp_path / "out/masks/000-0.png").unlink()
-    (tmp_path / "out/masks/000-0.json").unlink()
-    run(given, None, tmp_path / "out")
-    assert "1 of 1 images are there already" in capsys.readouterr().err
-    assert (tmp_path / "out/masks/000-0.png").exists()
+    rows.write_text(f"id,prompt,nuclei\nfree,{PROMPT},\nsteered,{PROMPT},mask.png\n")
+    given = config(model, work, prompts=(), control=())
+    run(given, rows, tmp_path / "out")
+    first = pixels(tmp_path / "out")["steered-0.png"]
+    (tmp_path / "out/masks/steered-0.png").unlink()
+    (tmp_path / "out/masks/steered-0.json").unlink()
+    run(given, rows, tmp_path / "out")
+    assert "2 of 2 images are there already" in capsys.readouterr().err
+    assert (tmp_path / "out/masks/steered-0.png").exists()
     save_mask(mask, disc_mask(22, 22))
-    run(given, None, tmp_path / "out")
-    assert "there already" not in capsys.readouterr().err
-    assert np.abs(pixels(tmp_path / "out")["000-0.png"] - first).max() > 10
-    run(config(model, work, control=()), None, tmp_path / "out")
+    run(given, rows, tmp_path / "out")
+    assert "1 of 2 images are there already" in capsys.readouterr().err
+    assert np.abs(pixels(tmp_path / "out")["steered-0.png"] - first).max() > 10
+    rows.write_text(f"id,prompt,nuclei\nfree,{PROMPT},\nsteered,{PROMPT},\n")
+    run(given, rows, tmp_path / "out")
     assert not (tmp_path / "out/masks").exists() and "mask" not in metadata(tmp_path / "out")[0]
 
 

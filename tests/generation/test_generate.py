@@ -2,6 +2,7 @@ import csv
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import time
 from dataclasses import replace
@@ -213,12 +214,85 @@ def test_finished_images_are_not_made_again(finished, tiny_model, tmp_path):
     assert changed == {"001-0.png", "002-1.png"}
 
 
-def test_another_request_replaces_the_images(tiny_model, tmp_path, capsys):
-    run(config(tiny_model), None, tmp_path / "out")
-    run(config(tiny_model, prompts=PROMPTS[:1], seed=1), None, tmp_path / "out")
-    run(config(tiny_model, prompts=PROMPTS[:1], seed=1), None, tmp_path / "fresh")
-    assert contents(tmp_path / "out") == contents(tmp_path / "fresh")
+def test_a_changed_request_keeps_what_it_still_asks_for(bundle, tiny_model, tmp_path, capsys):
+    output = tmp_path / "out"
+    run(config(tiny_model), None, output, bundle=bundle)
+    stamp = (output / "images/000-0.png").stat().st_mtime_ns
+    run(config(tiny_model, prompts=PROMPTS[:1]), None, output, bundle=bundle)
+    run(config(tiny_model, prompts=PROMPTS[:1]), None, tmp_path / "fresh", bundle=bundle)
+    assert contents(output) == contents(tmp_path / "fresh")
     assert "4 files of earlier requests removed" in capsys.readouterr().err
+    run(config(tiny_model), None, output, bundle=bundle)  # and what is added is made
+    assert len(pixels(output)) == 6
+    assert (output / "images/000-0.png").stat().st_mtime_ns == stamp, "not made again"
+
+
+@pytest.mark.parametrize("values", [{"seed": 1}, {"prompts": ("lung",)}, {"num_steps": 1}])
+@pytest.mark.parametrize("state", ["finished", "begun"])
+def test_finished_images_of_another_request_are_not_lost(
+    finished, bundle, tiny_model, tmp_path, values, state
+):
+    output = tmp_path / "out"
+    shutil.copytree(finished[0], output)
+    if state == "begun":
+        (output / "manifest.json").unlink()
+    before = contents(output)
+    with pytest.raises(ConfigError, match="out: 6 finished images, none of which this run asks"):
+        run(config(tiny_model, **values), None, output, bundle=bundle)
+    assert contents(output) == before
+
+
+def test_where_no_image_is_whole_nothing_is_lost(finished, bundle, tiny_model, tmp_path):
+    shutil.copytree(finished[0], tmp_path / "out")
+    for path in (tmp_path / "out/images").iterdir():
+        path.write_bytes(path.read_bytes()[:-30])
+    run(config(tiny_model, seed=1), None, tmp_path / "out", bundle=bundle)
+    assert len(pixels(tmp_path / "out")) == 6
+
+
+def test_another_model_does_not_replace_the_images(finished, bundle, tiny_model, tmp_path):
+    shutil.copytree(finished[0], tmp_path / "out")
+    other = replace(bundle, fingerprint="0" * 64)
+    with pytest.raises(ConfigError, match="6 finished images, none of which this run asks for"):
+        run(config(tiny_model), None, tmp_path / "out", bundle=other)
+    newer = replace(bundle, licence="MIT")  # the same pixels under another licence: made again
+    run(config(tiny_model), None, tmp_path / "out", bundle=newer)
+    assert read_provenance(tmp_path / "out/images/000-0.png").licence == "MIT"
+
+
+@pytest.mark.parametrize("state", ["finished", "begun"])
+@pytest.mark.parametrize(
+    ("first", "second", "words"),
+    [
+        ("1/2", "2/2", "images of shard 1/2; expected a folder of its own for shard 2/2"),
+        ("1/2", "1/3", "images of shard 1/2; expected a folder of its own for shard 1/3"),
+        (None, "1/2", "images of a run without --shard; expected a folder of its own for shard"),
+    ],
+)
+def test_a_shard_does_not_replace_another(
+    bundle, tiny_model, tmp_path, state, first, second, words
+):
+    given = {"num_images": 1, "num_steps": 1}
+    run(config(tiny_model, shard=first, **given), None, tmp_path / "out", bundle=bundle)
+    whole = contents(tmp_path / "out")
+    if state == "begun":
+        (tmp_path / "out/manifest.json").unlink()
+    before = contents(tmp_path / "out")
+    with pytest.raises(ConfigError, match=f"out: {words}") as caught:
+        # before any work: there is not even a model
+        run(config("none", shard=second, **given), None, tmp_path / "out")
+    assert "Give each shard its own --output" in str(caught.value)
+    assert contents(tmp_path / "out") == before
+    run(config(tiny_model, shard=first, **given), None, tmp_path / "out", bundle=bundle)
+    assert contents(tmp_path / "out") == whole
+
+
+def test_a_run_of_all_rows_joins_a_shard(bundle, tiny_model, tmp_path):
+    given = {"num_images": 1, "num_steps": 1}
+    run(config(tiny_model, shard="1/2", **given), None, tmp_path / "out", bundle=bundle)
+    run(config(tiny_model, **given), None, tmp_path / "out", bundle=bundle)
+    run(config(tiny_model, **given), None, tmp_path / "fresh", bundle=bundle)
+    assert contents(tmp_path / "out") == contents(tmp_path / "fresh")
 
 
 def _generate_forever(model, output):
@@ -332,8 +406,40 @@ def test_keep_takes_the_first_that_pass(bundle, tiny_model, tmp_path):
         last = int(passing[1].removesuffix(".png").rpartition("-")[2])
         told = manifest.extra["yield"][row]
         assert told["kept"] == 2 and told["listed"] >= last + 1, "all up to the last were tried"
-    with pytest.raises(DataError, match="0 of 20 images pass the quality gate; expected 1 to keep"):
-        given = config(tiny_model, prompts=("colon",), keep=1, num_steps=1)
+
+
+def test_a_row_that_the_gate_lets_down_is_a_reject(bundle, tiny_model, tmp_path):
+    def passes(image, prompt):
+        seen.append(prompt)
+        return "hopeless" not in prompt or seen.count(prompt) == 3
+
+    seen: list[str] = []
+    given = {"prompts": ("colon", "hopeless", "lung"), "keep": 2, "num_steps": 1}
+    reason = "1 of 40 images pass the quality gate, 2 are wanted"
+    manifest = run(
+        config(tiny_model, **given), None, tmp_path / "out", bundle=bundle, accept=passes
+    )
+    assert manifest.counts == {"listed": 3, "used": 2, "rejected": 1, "images": 4}
+    assert sorted(pixels(tmp_path / "out")) == [
+        f"{row}-{k}.png" for row in ("000", "002") for k in (0, 1)
+    ]
+    assert [row["id"] for row in metadata(tmp_path / "out")] == ["000", "000", "002", "002"]
+    told = json.loads((tmp_path / "out/rejects.jsonl").read_text())
+    assert told == {"item": "001", "reason": reason}
+    assert manifest.extra["yield"]["001"] == {"listed": 40, "kept": 0}
+    assert seen.count("hopeless") == 40
+    verify(tmp_path / "out")
+    seen.clear()
+    strict = config(tiny_model, **given, max_reject_fraction=0.1)
+    with pytest.raises(DataError, match=f"1 of 3 items rejected; the first is '001': {reason}"):
+        run(strict, None, tmp_path / "strict", bundle=bundle, accept=passes)
+    assert not (tmp_path / "strict/manifest.json").exists()
+    assert json.loads((tmp_path / "strict/rejects.jsonl").read_text()) == told
+
+
+def test_without_a_row_that_passes_the_run_fails(bundle, tiny_model, tmp_path):
+    given = config(tiny_model, prompts=("colon",), keep=1, num_steps=1)
+    with pytest.raises(DataError, match="no usable item of 1; the first is '000': 0 of 20 images"):
         run(given, None, tmp_path / "none", bundle=bundle, accept=lambda image, prompt: False)
 
 

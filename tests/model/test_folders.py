@@ -1,11 +1,14 @@
-"""Tensors on disk: read back as they were, and what goes wrong while they are written."""
+"""Tensors on disk: read back as they were; what goes wrong while they are written or fetched."""
 
 from __future__ import annotations
 
 import errno
 import os
+import socket
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -13,9 +16,9 @@ import safetensors
 import torch
 from safetensors.torch import load_file
 
-from crafts.core.errors import RetryError
+from crafts.core.errors import ConfigError, RetryError
 from crafts.model import folders
-from crafts.model.folders import save_tensors
+from crafts.model.folders import fetch_snapshot, save_tensors
 
 LIMITED = """
 import resource, signal, sys
@@ -53,3 +56,95 @@ def test_another_fault_of_writing_stays_what_it_is(tmp_path):
     command = [sys.executable, "-c", LIMITED, str(tmp_path / "w")]
     done = subprocess.run(command, env=environment, timeout=60, capture_output=True, text=True)
     assert done.stdout.strip() in ("SafetensorError", "OSError"), done.stderr
+
+
+class Hub(BaseHTTPRequestHandler):
+    """Answers every request with the status of its server."""
+
+    def do_GET(self):
+        self.send_response(self.server.status)
+        if self.server.status == 404:
+            self.send_header("X-Error-Code", "RepoNotFound")
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *arguments):
+        pass
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """A hub on this machine, of which nothing is downloaded yet."""
+    with HTTPServer(("127.0.0.1", 0), Hub) as server:
+        for name, value in (
+            ("HF_HUB_OFFLINE", False),
+            ("HF_HUB_CACHE", str(tmp_path / "cache")),
+            ("ENDPOINT", f"http://127.0.0.1:{server.server_port}"),
+        ):
+            monkeypatch.setattr(f"huggingface_hub.constants.{name}", value)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+def fetch():
+    return fetch_snapshot("owner/name", files=["*.json"], network=True)
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "words"),
+    [
+        (404, ConfigError, r"no repository that this user may read \(status 404\)"),
+        (401, ConfigError, r"no repository that this user may read \(status 401\)"),
+        (503, RetryError, r"no answer from the hub \(status 503\)"),
+        (429, RetryError, r"no answer from the hub \(status 429\)"),
+    ],
+)
+def test_what_the_hub_answers_decides_whether_to_try_again(hub, status, kind, words):
+    hub.status = status
+    with pytest.raises(kind, match=rf"model 'owner/name': no such folder, and {words}; expected"):
+        fetch()
+
+
+def test_without_a_connection_trying_again_may_help(hub, monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        address = f"http://127.0.0.1:{free.getsockname()[1]}"
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", address)  # nobody listens there
+    with pytest.raises(RetryError) as caught:
+        fetch()
+    assert caught.value.exit_code == 75
+    assert str(caught.value) == (
+        "model 'owner/name': no such folder, and no answer from the hub ([Errno 111] Connection "
+        "refused); expected mini, a folder with the model, or a hub id. Check the connection and "
+        "run again."
+    )
+
+
+def test_a_forbidden_network_is_the_users_own_setting(hub, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(ConfigError, match="HF_HUB_OFFLINE forbids the network"):
+        fetch()
+
+
+def test_a_name_that_no_hub_takes_is_refused():
+    with pytest.raises(ConfigError, match="model 'owner/name--x': "):
+        fetch_snapshot("owner/name--x", files=["*.json"], network=True)
+
+
+@pytest.mark.parametrize(
+    ("raised", "kind", "words"),
+    [
+        (OSError(errno.ENOSPC, "No space left"), RetryError, "cache: the disk is full"),
+        (RuntimeError("Data error: I/O (os error 28)"), RetryError, "cache: the disk is full"),
+        (OSError("Consistency check failed: " + 99 * "x"), RetryError, "broke off \\(OSError\\)"),
+        (RuntimeError("CAS service error"), RetryError, "broke off \\(CAS service error\\)"),
+        (PermissionError(13, "Permission denied"), ConfigError, "written \\(Permission denied\\)"),
+    ],
+)
+def test_a_download_that_fails_says_what_to_do(hub, monkeypatch, raised, kind, words):
+    def fail(*arguments, **keywords):
+        raise raised
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", fail)
+    with pytest.raises(kind, match=words):
+        fetch()

@@ -15,11 +15,14 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from PIL import Image
 from safetensors.torch import load_file
 from tests.training.conftest import configure
 
 from crafts.core.artifacts import load_manifest, lock
 from crafts.core.errors import ConfigError, DataError, InterruptedRunError, RetryError
+from crafts.data import pack
+from crafts.data.painter import paint_tile
 from crafts.testing import write_tiny_model
 from crafts.training import passes, train
 from crafts.training.stages import build_task
@@ -290,6 +293,27 @@ def test_cut_captions_are_said(recipe: dict[str, Any], capsys: pytest.CaptureFix
     task.captions.say_what_is_cut(["short", "lung " * 100 + "the end"])
     said = "1 of 2 captions looked at are longer than stage.max_chunks = 1"
     assert said in capsys.readouterr().err
+
+
+def test_a_run_without_held_out_tiles_says_so_once(
+    recipe: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    (tmp_path / "tiles").mkdir()
+    for index in range(6):
+        tile = paint_tile(seed=0, index=index, size=32)
+        Image.fromarray(tile.image).save(tmp_path / "tiles" / f"{index}.png")
+        (tmp_path / "tiles" / f"{index}.txt").write_text(tile.caption)
+    pack.run(pack.PackConfig(), tmp_path / "tiles", tmp_path / "all")
+    pack.run(pack.PackConfig(validation=0.4), tmp_path / "tiles", tmp_path / "some")
+    said = []
+    for folder, every in (("all", 1), ("all", 0), ("some", 1)):
+        recipe["data"] = {"kind": "shards", "folder": str(tmp_path / folder)}
+        config = configure(recipe, f"validate_every={every}", "num_steps=2")
+        train.run(config, {}, tmp_path / f"{folder}-{every}")
+        said.append(capsys.readouterr().err)
+    line = "nothing is held out: no held-out loss; pack with --set validation=0.1"
+    assert [text.count(line) for text in said] == [1, 0, 0]
+    assert said[2].count("held out: ") == 2
 
 
 def test_another_artifact_is_no_output(recipe: dict[str, Any], tiny_model: Path) -> None:

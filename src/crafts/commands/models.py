@@ -75,7 +75,8 @@ def generate(
         ),
     ] = [],
     shard: Annotated[
-        str | None, typer.Option(metavar="K/N", help="Make the k-th of n shares.")
+        str | None,
+        typer.Option(metavar="K/N", help="Make the k-th of n shares; each needs its own --output."),
     ] = None,
     keep: Annotated[
         int | None, typer.Option(help="Images a prompt that pass the quality gate, until N.")

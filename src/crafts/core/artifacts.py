@@ -5,7 +5,6 @@ No manifest, no artifact.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -21,10 +20,10 @@ from pydantic import ValidationError
 
 from crafts.core.config import Config
 from crafts.core.disk import raise_disk_full, retry_when_full
-from crafts.core.errors import ConfigError, DataError, IntegrityError, RetryError
+from crafts.core.errors import ConfigError, DataError, IntegrityError
+from crafts.core.locks import LOCK, lock, refuse_unwritable
 
 MANIFEST = "manifest.json"
-LOCK = ".lock"
 # fields of configurations that may name a file or folder
 _PATHS = "codec_from features_from folder init_from manifest text_from texts".split()
 _UNKNOWN = "existing files that no stage of crafts wrote"
@@ -96,14 +95,17 @@ def staging(output: Path, stage: str = "", *, sources: Iterable[Path] = ()) -> I
 
     Raises:
         ConfigError: ``output`` is a folder of someone else's (not empty, and neither artifact nor
-            rest of one), an artifact of another stage, or holds one of the sources.
+            rest of one), an artifact of another stage, or holds one of the sources; or nothing
+            can be written there.
         RetryError: the disk is full, or another process writes to ``output``.
     """
-    _refuse_foreign(output, stage)
-    refuse_sources(output, sources)
-    output = output.resolve()
+    given = output
+    with refuse_unwritable(given):
+        _refuse_foreign(output, stage)
+        refuse_sources(output, sources)
+        output = output.resolve()
     temporary, old = (output.parent / f".{output.name}.{end}" for end in ("tmp", "old"))
-    with lock(temporary):
+    with lock(temporary, given):
         _clear(temporary)
         if old.exists() and not output.exists():
             os.rename(old, output)
@@ -170,22 +172,28 @@ def refuse_other_run(output: Path, stage: str, *, begun: str = LOCK) -> None:
         begun: name that an unfinished run of the stage leaves in its output.
 
     Raises:
-        ConfigError: a file, another stage's artifact, or files of unknown origin.
+        ConfigError: a file, another stage's artifact, files of unknown origin, or a place that
+            cannot be looked at.
     """
-    came = None
+    with refuse_unwritable(output):
+        came = _other_run(output, stage, begun)
+    if came:
+        allowed = f"a new or empty folder, or one of an earlier {stage} run"
+        raise _not_ours(output, came, allowed)
+
+
+def _other_run(output: Path, stage: str, begun: str) -> str:
+    """What stands in an output and is no run of this stage; "" where there is no such thing."""
     if output.exists() and not output.is_dir():
-        came = "a file"
-    elif (output / MANIFEST).exists():
+        return "a file"
+    if (output / MANIFEST).exists():
         try:
             found = load_manifest(output).stage
         except IntegrityError:  # it is about to be written anew
             found = stage
-        came = None if found == stage else _finished_by(found)
-    elif output.is_dir() and any(output.iterdir()) and not (output / begun).exists():
-        came = _UNKNOWN
-    if came:
-        allowed = f"a new or empty folder, or one of an earlier {stage} run"
-        raise _not_ours(output, came, allowed)
+        return "" if found == stage else _finished_by(found)
+    foreign = output.is_dir() and any(output.iterdir()) and not (output / begun).exists()
+    return _UNKNOWN if foreign else ""
 
 
 def _not_ours(output: Path, came: str, allowed: str) -> ConfigError:
@@ -342,34 +350,6 @@ def fingerprint(folder: Path) -> str:
     """Identity of a finished artifact: sha256 of its manifest, which holds its files' hashes."""
     load_manifest(folder)
     return sha256_file(folder / MANIFEST)
-
-
-@contextmanager
-def lock(folder: Path) -> Iterator[None]:
-    """Hold an output folder for this process; the lock falls with the process, however it ends.
-
-    Raises:
-        RetryError: another process holds it.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / LOCK
-    with path.open("a+") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            handle.seek(0)
-            holder = handle.read().strip() or "another process"
-            raise RetryError(
-                str(folder),
-                came=f"a lock held by {holder}",
-                allowed="one run per output folder",
-                do="Wait for it to end, or choose another --output.",
-            ) from None
-        handle.seek(0)
-        handle.truncate()
-        handle.write(f"process {os.getpid()} on {platform.node()}\n")
-        handle.flush()
-        yield
 
 
 def tool_versions() -> dict[str, str]:

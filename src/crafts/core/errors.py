@@ -52,7 +52,7 @@ class IntegrityError(DataError):
 
 
 class RetryError(CraftsError):
-    """Trying again may help: the disk is full, a lock is held (exit code 75)."""
+    """Trying again may help: the disk is full, a lock is held, a hub is away (exit code 75)."""
 
     exit_code = EXIT_RETRY
 

@@ -26,7 +26,8 @@ from crafts.data.cleaning.figures import (
     picture_fault,
 )
 from crafts.data.cleaning.wordings import Repeats, WordingConfig, split_caption, wording_fault
-from crafts.data.importers import Item, Loaded, load_item, refuse_collisions
+from crafts.data.importers import Item, Loaded, load_item
+from crafts.data.listing.items import reject_collisions
 from crafts.data.tiles.images import MAX_PIXELS, decode_rgb
 
 _SAY_EVERY = 5000
@@ -86,10 +87,8 @@ def clean_items(
 
     Returns:
         What is left, sorted by key. A panel carries ``panel``, ``panels`` and, like the others of
-        its figure, the figure's ``patient``, so that they stay in one split.
-
-    Raises:
-        DataError: a panel would get the key of another image.
+        its figure, the figure's ``patient``, so that they stay in one split; one that would get
+        the key of another image has a fault.
     """
     faulty: list[Item] = []
     panels: list[_Panel] = []
@@ -104,7 +103,7 @@ def clean_items(
         else:
             panels += _panels_of(item, found, config, dropped, folder)
     kept = faulty + _each_once(panels, config, dropped)
-    return refuse_collisions(sorted(kept, key=lambda item: (item.key, item.name)))
+    return reject_collisions(sorted(kept, key=lambda item: (item.key, item.name)))
 
 
 def _drop(dropped: Ledger, item: Item, reason: str) -> None:

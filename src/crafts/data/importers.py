@@ -1,4 +1,4 @@
-"""Tiles with text from the layouts people have: class folders, metadata tables, csv, WebDataset.
+"""Tiles with text from the layouts people have: class folders, captions beside them, tables, tars.
 
 Listing is cheap and happens first (names, text, fields); loading decodes one tile and is a pure
 function of its item, so that it can run in any number of worker processes.
@@ -6,19 +6,18 @@ function of its item, so that it can run in any number of worker processes.
 
 from __future__ import annotations
 
-import json
-import re
-import tarfile
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from crafts.core.errors import ConfigError, DataError
 from crafts.core.protocols import LoadMask
 from crafts.core.records import Sample
+from crafts.data.listing.embedded import image_column, is_embedded, path_in, read_embedded
+from crafts.data.listing.folders import list_folders
+from crafts.data.listing.items import Item, clean_key, reject_collisions
 from crafts.data.listing.tables import (
-    IMAGE_COLUMNS,
     MASK_COLUMNS,
     SPLIT_NAMES,
     TEXT_COLUMNS,
@@ -33,44 +32,13 @@ from crafts.data.listing.tables import (
     require_columns,
     require_unicode,
 )
+from crafts.data.listing.tars import list_tars
 from crafts.data.tiles.images import MAX_PIXELS, RefusedImageError, check_image, stays_jpeg
-from crafts.data.tiles.masks import MASK_SUFFIX, read_mask
+from crafts.data.tiles.masks import read_mask
 
 _METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 _TABLES = (".csv", ".jsonl", ".parquet")
-_IMAGE_SUFFIXES = ("png", "jpg", "jpeg", "tif", "tiff", "bmp", "webp")
-_UNSAFE = re.compile(r"[^\w\-+=,@]")
-
-
-@dataclass(frozen=True)
-class Item:
-    """One listed tile, not yet opened.
-
-    Attributes:
-        name: as the source lists it; shown in rejects.
-        key: cleaned key.
-        path: image file, or the tar that holds it.
-        offset: position of the image in the tar, -1 for a file of its own.
-        size: bytes of the image in the tar.
-        text: caption.
-        fields: further columns.
-        fault: reason for which the listing itself already rejects the row.
-        mask: file of its nuclei, or the tar that holds it; "" for none.
-        mask_offset: position of the mask in the tar, -1 for a file of its own.
-        mask_size: bytes of the mask in the tar.
-    """
-
-    name: str
-    key: str
-    path: str
-    offset: int = -1
-    size: int = 0
-    text: str = ""
-    fields: dict[str, Any] = field(default_factory=dict)
-    fault: str = ""
-    mask: str = ""
-    mask_offset: int = -1
-    mask_size: int = 0
+_NUMBERED = "*-?????-of-?????*.parquet"  # as `datasets` writes the parts of a split
 
 
 @dataclass(frozen=True)
@@ -83,24 +51,21 @@ class Loaded:
     mask: bytes = b""
 
 
-def clean_key(text: str) -> str:
-    """A key that tar readers cannot misread: letters, digits and ``_-+=,@``, all else is ``_``."""
-    return _UNSAFE.sub("_", text) or "_"
-
-
 def list_items(source: Path, columns: Columns | None = None) -> list[Item]:
     """List a source without opening its images.
 
     Recognised, in this order: a table file or a tar file; a folder (or its split folders) with
-    ``metadata.csv|jsonl|parquet``; a folder of tars; a folder with one csv; a folder of images
-    with class folders in it, below split folders (train, validation, test, ...) if there are any.
+    ``metadata.csv|jsonl|parquet``; a folder of tars; a folder with one csv; a folder of
+    ``train-00000-of-00002.parquet`` and the like; a folder of images with class folders in it,
+    below split folders (train, validation, test, ...) if there are any, where a ``.txt`` of an
+    image's name is its caption. A parquet may hold the images themselves.
 
     Returns:
-        Items sorted by key, those with a fault included.
+        Items sorted by key, those with a fault included: of two tiles with one key, the later.
 
     Raises:
         ConfigError: the source does not exist, or a named column is missing.
-        DataError: the layout is not recognised, or two tiles would get the same key.
+        DataError: the layout is not recognised.
     """
     columns = columns or Columns()
     if not source.exists():
@@ -118,7 +83,7 @@ def list_items(source: Path, columns: Columns | None = None) -> list[Item]:
             allowed="images in class folders, metadata.csv|jsonl|parquet, one csv, or .tar files",
             do="Check the path and the layout.",
         )
-    return refuse_collisions(items)
+    return reject_collisions(items)
 
 
 def load_item(
@@ -136,7 +101,7 @@ def load_item(
     if item.fault:
         return item.fault
     try:
-        data = _read(item.path, item.offset, item.size)
+        data = _read_image(item)
         image = check_image(data, max_pixels, as_png=as_png)
         mask = b""
         if item.mask and load_mask is not None:
@@ -160,9 +125,15 @@ def all_stay_jpeg(items: Iterable[Item]) -> bool:
 
 def _stays_jpeg(item: Item) -> bool:
     try:
-        return stays_jpeg(_read(item.path, item.offset, item.size))
+        return stays_jpeg(_read_image(item))
     except OSError:
         return True  # rejected later, with its reason
+
+
+def _read_image(item: Item) -> bytes:
+    if item.column:
+        return read_embedded(Path(item.path), item.column, item.offset)
+    return _read(item.path, item.offset, item.size)
 
 
 def _read(path: str, offset: int, size: int) -> bytes:
@@ -174,7 +145,7 @@ def _read(path: str, offset: int, size: int) -> bytes:
 def _detect(source: Path, columns: Columns) -> Iterator[Item]:
     if source.is_file():
         if source.suffix == ".tar":
-            return _list_tars([source])
+            return list_tars([source])
         if source.suffix in _TABLES:
             return _list_table(source, columns)
         raise DataError(
@@ -190,7 +161,7 @@ def _detect(source: Path, columns: Columns) -> Iterator[Item]:
         )
     tars = sorted(source.glob("*.tar"))
     if tars:
-        return _list_tars(tars)
+        return list_tars(tars)
     plain = sorted(source.glob("*.csv"))
     if len(plain) > 1:
         raise DataError(
@@ -199,7 +170,12 @@ def _detect(source: Path, columns: Columns) -> Iterator[Item]:
             allowed="one",
             do="Give the path of the csv that lists the tiles.",
         )
-    return _list_table(plain[0], columns) if plain else _list_folders(source)
+    if plain:
+        return _list_table(plain[0], columns)
+    parts = _numbered_parts(source)
+    if parts:
+        return (item for path, split in parts for item in _list_table(path, columns, split=split))
+    return list_folders(source)
 
 
 def _metadata_tables(source: Path) -> list[tuple[Path, str]]:
@@ -226,21 +202,14 @@ def _metadata_tables(source: Path) -> list[tuple[Path, str]]:
     return found
 
 
-def _list_folders(source: Path) -> Iterator[Item]:
-    """Images in class folders; every file that is not hidden is listed."""
-    for path in sorted(source.rglob("*")):
-        parts = path.relative_to(source).parts
-        if path.is_dir() or any(part.startswith(".") for part in parts):
-            continue
-        # a name that is no UTF-8 comes with lone surrogates, which no text file can hold
-        shown = [part.encode("utf-8", "backslashreplace").decode() for part in parts]
-        name, folders = "/".join(shown), shown[:-1]
-        fields: dict[str, Any] = {}
-        if folders and folders[0] in SPLIT_NAMES:
-            fields["split"] = SPLIT_NAMES[folders.pop(0)]
-        if folders:
-            fields["label"] = folders[0]
-        yield Item(name, clean_key(name.rsplit(".", 1)[0]), str(path), fields=fields)
+def _numbered_parts(source: Path) -> list[tuple[Path, str]]:
+    """Parts of a Hugging Face data set with their splits; a single split leaves the rows free."""
+    found = [
+        (path, SPLIT_NAMES.get(path.name.split("-", 1)[0].lower(), ""))
+        for path in sorted(source.glob(_NUMBERED))
+    ]
+    several = len({split for _, split in found}) > 1
+    return [(path, split if several else "") for path, split in found]
 
 
 def _list_table(
@@ -249,142 +218,52 @@ def _list_table(
     """Rows of a csv, jsonl or parquet; paths are relative to the table's folder."""
     prefix = path.parent.relative_to(base).as_posix() + "/" if base and path.parent != base else ""
     for number, row in read_table(path):
-        where = f"{path.name} row {number}"
+        where = f"{prefix}{path.name} row {number}"
         if isinstance(row, str):
             yield Item(where, clean_key(where), "", fault=row)
             continue
         require_columns(path, columns, row)
-        image = pick(row, columns.image, IMAGE_COLUMNS)
-        if not isinstance(image, str) or not image:
+        column = image_column(row, columns)
+        cell = row.get(column)
+        image = path_in(cell)
+        if is_embedded(cell):
+            # a key by number keeps the order of the rows; names inside often come twice
+            key = clean_key(f"{prefix}{path.stem}-{number:08d}")
+            item = Item(where, key, str(path), number - 1, column=column)
+        elif isinstance(image, str) and image:
+            key = clean_key((prefix + image).rsplit(".", 1)[0])
+            item = Item(prefix + image, key, str(path.parent / image))
+        else:
             yield Item(where, clean_key(where), "", fault="no image path")
             continue
-        name = prefix + image
-        item = _make_item(
-            name, _key_of(row, columns, name), path.parent / image, row, columns, split
-        )
-        mask = pick(row, columns.mask, MASK_COLUMNS)
-        yield item if mask is None else replace(item, mask=str(path.parent / as_text(mask)))
+        yield _fill(item, row, columns, path, split)
 
 
-def _make_item(
-    name: str, key: str, path: Path, row: Mapping[str, Any], columns: Columns, split: str
-) -> Item:
+def _fill(item: Item, row: Mapping[str, Any], columns: Columns, table: Path, split: str) -> Item:
+    """The item with key, text, fields and mask of its row; files in other cells are left out."""
     taken = {
-        pick_name(row, columns.image, IMAGE_COLUMNS),
+        image_column(row, columns),
         pick_name(row, columns.text, TEXT_COLUMNS),
         columns.key,
         pick_name(row, columns.mask, MASK_COLUMNS),
+        *(name for name, value in row.items() if is_embedded(value)),
     }
     ours = {theirs: our for our, theirs in columns.rename.items()}
     raw = {ours.get(name, name): value for name, value in row.items() if name not in taken}
     if split:
         raw.setdefault("split", split)
+    chosen = row.get(columns.key) if columns.key else None
+    if not is_missing(chosen):
+        item = replace(item, key=clean_key(as_text(chosen)))
     text = pick(row, columns.text, TEXT_COLUMNS)
+    mask = pick(row, columns.mask, MASK_COLUMNS)
+    if is_embedded(mask):
+        return replace(item, fault="its mask lies inside the table; save it as a file")
     try:
         require_unicode([text, raw])
         fields = parse_fields(raw)
     except ValueError as error:
-        return Item(name, key, str(path), fault=str(error))
-    return Item(name, key, str(path), text=caption_of(text, fields), fields=fields)
-
-
-def _key_of(row: Mapping[str, Any], columns: Columns, name: str) -> str:
-    chosen = row.get(columns.key) if columns.key else None
-    return clean_key(name.rsplit(".", 1)[0] if is_missing(chosen) else as_text(chosen))
-
-
-def refuse_collisions(items: list[Item]) -> list[Item]:
-    """Reject the second row of a file that is listed twice.
-
-    Args:
-        items: sorted by key and name.
-
-    Raises:
-        DataError: two tiles of one key.
-    """
-    unique: list[Item] = []
-    for item in items:
-        last = unique[-1] if unique else None
-        if last is None or item.key != last.key:
-            unique.append(item)
-        elif (item.path, item.offset) == (last.path, last.offset):
-            fault = "the same file is listed twice (alternative wordings go into `captions`)"
-            unique.append(Item(item.name, item.key, item.path, fault=fault))
-        else:
-            raise DataError(
-                f"key {item.key!r}",
-                came=f"both {last.name!r} and {item.name!r}",
-                allowed="one tile per key (dots, slashes and spaces count as _)",
-                do="Rename one of them.",
-            )
-    return unique
-
-
-def _list_tars(paths: list[Path]) -> Iterator[Item]:
-    for path in paths:
-        yield from _list_tar(path)
-
-
-def _list_tar(path: Path) -> Iterator[Item]:
-    """Samples of one WebDataset tar: members with the same name up to the first dot, in a row."""
-    group: list[tarfile.TarInfo] = []
-    name = ""
-    try:
-        with path.open("rb") as handle, tarfile.open(fileobj=handle, mode="r:") as tar:
-            for member in tar:
-                if not member.isfile():
-                    continue
-                base = _split_member(member.name)[0]
-                if group and base != name:
-                    yield _tar_item(path, name, group, handle)
-                    group = []
-                name = base
-                group.append(member)
-            if group:
-                yield _tar_item(path, name, group, handle)
-            handle.seek(max(0, path.stat().st_size - 1024))
-            fault = "" if handle.read() == b"\0" * 1024 else "truncated tar (no end marker)"
-    except (tarfile.TarError, EOFError) as error:
-        fault = f"damaged or truncated tar ({error})"
-    if fault:  # what stood behind this place is not known; the tar itself is the listed item
-        yield Item(path.name, clean_key(path.name), str(path), fault=f"{fault} after {name!r}")
-
-
-def _split_member(name: str) -> tuple[str, str]:
-    """``a/b.mask.png`` -> ``("a/b", "mask.png")``, as the webdataset package splits names."""
-    folder, slash, file = name.removeprefix("./").rpartition("/")
-    base, _, suffix = file.partition(".")
-    return folder + slash + base, suffix.lower()
-
-
-def _tar_item(path: Path, name: str, group: list[tarfile.TarInfo], handle: BinaryIO) -> Item:
-    members = {_split_member(member.name)[1]: member for member in group}
-    shown, key = f"{path.name}:{name}", clean_key(name)
-    image = next((members[suffix] for suffix in _IMAGE_SUFFIXES if suffix in members), None)
-    if image is None:
-        return Item(shown, key, str(path), fault=f"no image among {', '.join(members)}")
-    try:
-        row = json.loads(_tar_bytes(handle, members["json"])) if "json" in members else {}
-        if not isinstance(row, dict):
-            raise ValueError("json is no object")
-        if "txt" in members:
-            row["text"] = _tar_bytes(handle, members["txt"]).decode("utf-8")
-        require_unicode(row)
-        text = pick(row, "", TEXT_COLUMNS)
-        fields = parse_fields({k: v for k, v in row.items() if k not in TEXT_COLUMNS})
-    except ValueError as error:  # also bad JSON and bad UTF-8
-        return Item(shown, key, str(path), fault=str(error))
-    text = caption_of(text, fields)
-    item = Item(shown, key, str(path), image.offset_data, image.size, text, fields)
-    mask = members.get(MASK_SUFFIX)
-    if mask is None:
-        return item
-    return replace(item, mask=str(path), mask_offset=mask.offset_data, mask_size=mask.size)
-
-
-def _tar_bytes(handle: BinaryIO, member: tarfile.TarInfo) -> bytes:
-    position = handle.tell()
-    handle.seek(member.offset_data)
-    data = handle.read(member.size)
-    handle.seek(position)
-    return data
+        return replace(item, fault=str(error))
+    named = path_in(mask)
+    where = "" if is_missing(named) else str(table.parent / as_text(named))
+    return replace(item, text=caption_of(text, fields), fields=fields, mask=where)

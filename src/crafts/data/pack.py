@@ -134,7 +134,7 @@ def run(
 
     Raises:
         ConfigError: a path or column does not exist, or there are masks and nothing to read them.
-        DataError: a patient in two splits, two tiles of one key, too many rejects.
+        DataError: a patient in two splits, too many rejects.
         RetryError: the disk is full, or a worker process was killed.
     """
     items = _list_source(config, inputs)
@@ -187,7 +187,8 @@ def _count_splits(rows: Sequence[Mapping[str, Any]], ledger: Ledger) -> dict[str
     say(f"pack: {ledger.counts()}, splits {tally}")
     silent = sum(not row["text"] and not row.get("captions") for row in rows)
     if silent:
-        say(f"pack: {silent} of {len(rows)} tiles have no text; metadata.csv gives it")
+        what = "metadata.csv, or a .txt beside each, gives it"
+        say(f"pack: {silent} of {len(rows)} tiles have no text; {what}")
     return tally
 
 

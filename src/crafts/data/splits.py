@@ -9,7 +9,7 @@ from pathlib import Path
 
 from crafts.core.errors import DataError
 from crafts.core.tables import read_columns
-from crafts.data.importers import clean_key
+from crafts.data.listing.items import clean_key
 from crafts.data.listing.tables import SPLIT_NAMES
 
 SPLITS = ("train", "validation", "heldout")

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from PIL import Image
 
-from crafts.core.artifacts import sha256_file, write_bytes
+from crafts.core.artifacts import MANIFEST, load_manifest, sha256_file, write_bytes
 from crafts.core.errors import ConfigError, DataError
 from crafts.core.runtime import say
 from crafts.generation.controls import Steering
 from crafts.generation.export import Provenance, contact_sheet, read_provenance, save_png
-from crafts.generation.plan import Item
+from crafts.generation.manifest import PromptRow
+from crafts.generation.plan import Item, Plan
 from crafts.sampling.control import render_map
 
 GRID_IMAGES = 48
+ORIGIN = ".made-from.json"
 
 COLUMNS = (
     "file_name",
@@ -57,6 +60,86 @@ def find_image(output: Path, item: Item) -> Made | None:
     if replace(provenance, cut="") != item.provenance:
         return None
     return Made(item, sha256_file(path), provenance.cut)
+
+
+def begin(output: Path, shard: str | None) -> None:
+    """Make the folder that of a run that has begun: without a manifest, and with its shard noted.
+
+    Args:
+        output: locked for this run.
+        shard: K/N; None for all rows.
+    """
+    write_bytes(output / ORIGIN, json.dumps({"shard": shard}).encode())
+    (output / MANIFEST).unlink(missing_ok=True)
+    (output / "images").mkdir(exist_ok=True)
+
+
+def refuse_other_shard(output: Path, shard: str | None) -> None:
+    """Refuse a folder, finished or begun, of other rows: their images would be removed.
+
+    A run of all rows may go on in the output of a shard, as that removes none.
+
+    Args:
+        output: to be written.
+        shard: K/N; None for all rows.
+
+    Raises:
+        ConfigError: another shard, or a run without shards, was made there.
+    """
+    earlier = _shard_of(output)
+    if earlier is None or shard is None or earlier == shard:
+        return
+    raise ConfigError(
+        str(output),
+        came=f"images of shard {earlier}" if earlier else "images of a run without --shard",
+        allowed=f"a folder of its own for shard {shard}",
+        do="Give each shard its own --output; no file names clash.",
+    )
+
+
+def _shard_of(output: Path) -> str | None:
+    """The shard that a run in this folder made or began; "" is all rows, None is no known run."""
+    try:
+        return load_manifest(output).config.get("shard") or ""
+    except DataError:  # not finished, or damaged
+        pass
+    try:
+        return json.loads((output / ORIGIN).read_bytes())["shard"] or ""
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def refuse_other_request(output: Path, plan: Plan, rows: Sequence[PromptRow]) -> None:
+    """Refuse a folder with finished images of which a run would keep none.
+
+    Args:
+        output: to be written.
+        plan: of the run.
+        rows: usable rows.
+
+    Raises:
+        ConfigError: says how many images would be lost.
+    """
+    known = {row.id: row for row in rows}
+    lost = 0
+    for path in sorted((output / "images").glob("*.png")):
+        try:
+            found = read_provenance(path)
+        except DataError:  # cut short, or not ours
+            continue
+        row = known.get(path.stem.rpartition("-")[0])
+        if row and found.k is not None and found.k < plan.limit(row):
+            item = next(plan.items(row, range(found.k, found.k + 1)))
+            if item.provenance.request == found.request:
+                return
+        lost += 1
+    if lost:
+        raise ConfigError(
+            str(output),
+            came=f"{lost} finished images, none of which this run asks for",
+            allowed="a new folder, or one of the same prompts, seed, model and settings",
+            do="Choose another --output, or remove the folder if nobody needs the images.",
+        )
 
 
 def remove_stale(output: Path, names: set[str]) -> None:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from crafts.core.artifacts import MANIFEST, Manifest, finish, lock, refuse_other_run, sha256_file
+from crafts.core.artifacts import Manifest, finish, lock, refuse_other_run, sha256_file
 from crafts.core.config import validate
-from crafts.core.errors import ConfigError, DataError, NotYetError
+from crafts.core.errors import ConfigError, NotYetError
 from crafts.core.records import Ledger
 from crafts.core.runtime import pick_device, say
 from crafts.generation.control_inputs import parse_given, parse_options
@@ -21,7 +21,10 @@ from crafts.generation.controls import write_masks
 from crafts.generation.export import save_png
 from crafts.generation.folder import (
     Made,
+    begin,
     find_image,
+    refuse_other_request,
+    refuse_other_shard,
     remove_stale,
     write_grid,
     write_metadata,
@@ -40,8 +43,6 @@ from crafts.sampling.sampler import iter_images, resolve_preset
 if TYPE_CHECKING:
     from crafts.model.bundle import Bundle
 
-TRIES = 20
-
 Accept = Callable[[Image.Image, str], bool]
 """(image, prompt) -> whether the image is good enough to keep."""
 
@@ -57,7 +58,8 @@ def run(
     """Make the images that prompts and a manifest ask for.
 
     An image that lies in ``output`` and carries the hash of the same request is not made again, so
-    an interrupted run goes on where it stopped. Images of earlier, other requests are removed.
+    an interrupted run goes on where it stopped. Images that a changed request does not ask for any
+    more are removed, but never all of them.
 
     Args:
         config: see :class:`crafts.generation.plan.GenerateConfig`.
@@ -68,10 +70,11 @@ def run(
         accept: quality gate of ``config.keep``.
 
     Raises:
-        ConfigError: no prompts, a foreign output folder, ``keep`` without a gate, or a wish that
-            the model cannot meet.
+        ConfigError: no prompts, an output folder that is foreign, of another shard or of another
+            request, ``keep`` without a gate, or a wish that the model cannot meet.
         NotYetError: other sizes.
-        DataError: an unusable manifest, or too many bad rows.
+        DataError: an unusable manifest, or too many bad rows, also such as the gate lets down;
+            what is made stays in ``output``.
         RetryError: another run holds the output folder, or the disk is full.
     """
     _refuse_no_gate(config, accept)
@@ -80,6 +83,7 @@ def run(
     ledger = Ledger("generate")
     rows = _read_rows(config, source, ledger)
     refuse_other_run(output, "generate")
+    refuse_other_shard(output, config.shard)
     bundle = _open(config, bundle)
     preset = resolve_preset(
         config.preset,
@@ -97,23 +101,41 @@ def run(
     if source:
         fingerprints["manifest"] = sha256_file(source)
     with lock(output):
-        (output / MANIFEST).unlink(missing_ok=True)
-        (output / "images").mkdir(exist_ok=True)
-        made, tried = _make_all(plan, usable, output, accept)
-        ledger.write(output / "rejects.jsonl")
-        steered = {entry.item.name: entry.item.draw.controls for entry in made}
-        masks = write_masks(output, plan.steering, steered)
-        write_metadata(output / "metadata.csv", made, masks)
-        write_grid(output, made, plan.steering, plan.common)
-        return finish(
-            output,
-            stage="generate",
-            # a path says nothing of a model; its name and the fingerprint among the inputs do
-            config=config.model_copy(update={"model": plan.common.model}),
-            inputs=fingerprints,
-            counts={**ledger.counts(), "images": len(made)},
-            extra={**_facts(plan, made), **_yield(made, tried)},
-        )
+        refuse_other_shard(output, config.shard)  # one may have ended while the model was opened
+        refuse_other_request(output, plan, usable)
+        begin(output, config.shard)
+        return _fill(plan, usable, output=output, ledger=ledger, accept=accept, inputs=fingerprints)
+
+
+def _fill(
+    plan: Plan,
+    rows: Sequence[PromptRow],
+    *,
+    output: Path,
+    ledger: Ledger,
+    accept: Accept | None,
+    inputs: Mapping[str, str],
+) -> Manifest:
+    """Bring the folder to its end: images, what lies beside them, and last the manifest."""
+    made, tried = _make_all(plan, rows, output, ledger, accept)
+    ledger.write(output / "rejects.jsonl")
+    if tried:
+        ledger.check(plan.config.max_reject_fraction)
+        remove_stale(output, {entry.item.name for entry in made})
+    masks = write_masks(
+        output, plan.steering, {entry.item.name: entry.item.draw.controls for entry in made}
+    )
+    write_metadata(output / "metadata.csv", made, masks)
+    write_grid(output, made, plan.steering, plan.common)
+    return finish(
+        output,
+        stage="generate",
+        # a path says nothing of a model; its name and the fingerprint among the inputs do
+        config=plan.config.model_copy(update={"model": plan.common.model}),
+        inputs=inputs,
+        counts={**ledger.counts(), "images": len(made)},
+        extra={**_facts(plan, made), **_yield(made, tried)},
+    )
 
 
 def generate_images(
@@ -213,7 +235,7 @@ def make(plan: Plan, items: Sequence[Item], output: Path) -> list[Made]:
 
 
 def keep_accepted(
-    plan: Plan, rows: Sequence[PromptRow], output: Path, accept: Accept
+    plan: Plan, rows: Sequence[PromptRow], output: Path, ledger: Ledger, accept: Accept
 ) -> tuple[list[Made], dict[str, int]]:
     """For every row the first ``config.keep`` images that pass, tried in the order of ``k``.
 
@@ -221,36 +243,32 @@ def keep_accepted(
         plan: what to make.
         rows: usable rows.
         output: folder with ``images/``.
+        ledger: gets the rows that have fewer after ``plan.TRIES`` images for each one wanted.
         accept: the gate.
 
     Returns:
-        The images that pass, and how many were tried for each row.
-
-    Raises:
-        DataError: a row has fewer after ``TRIES`` images for each one wanted.
+        The images that pass, without those of rejected rows, and how many were tried for each row.
     """
     wanted = plan.config.keep or 0
     kept: dict[str, list[Made]] = {row.id: [] for row in rows}
     tried = dict.fromkeys(kept, 0)
-    while waiting := [row for row in rows if len(kept[row.id]) < wanted]:
+    while waiting := [row for row in rows if row.id in kept and len(kept[row.id]) < wanted]:
         items: list[Item] = []
         for row in waiting:
-            missing = wanted - len(kept[row.id])
-            if tried[row.id] >= TRIES * wanted:
-                raise DataError(
-                    f"row {row.id}",
-                    came=f"{len(kept[row.id])} of {tried[row.id]} images pass the quality gate",
-                    allowed=f"{wanted} to keep",
-                    do="Lower --keep, or change the prompt.",
-                )
-            items += plan.items(row, range(tried[row.id], tried[row.id] + missing))
-            tried[row.id] += missing
+            first = tried[row.id]
+            tried[row.id] = min(first + wanted - len(kept[row.id]), plan.limit(row))
+            items += plan.items(row, range(first, tried[row.id]))
         for entry in make(plan, items, output):
             with Image.open(output / entry.item.name) as image:
                 if accept(image.convert("RGB"), entry.item.draw.prompt):
                     kept[entry.item.row_id].append(entry)
         say(f"generate: the gate passes {sum(map(len, kept.values()))} of {sum(tried.values())}")
-    return [entry for row in rows for entry in kept[row.id]], tried
+        for row in waiting:
+            if len(kept[row.id]) < wanted and tried[row.id] == plan.limit(row):
+                passing = f"{len(kept.pop(row.id))} of {tried[row.id]} images"
+                ledger.withdraw(row.id, f"{passing} pass the quality gate, {wanted} are wanted")
+                say(f"generate: {row.id} is left out: {ledger.rejects[-1]['reason']}")
+    return [entry for found in kept.values() for entry in found], tried
 
 
 def _refuse_no_gate(config: GenerateConfig, accept: Accept | None) -> None:
@@ -317,13 +335,11 @@ def _open(config: GenerateConfig, bundle: Bundle | None) -> Bundle:
 
 
 def _make_all(
-    plan: Plan, rows: Sequence[PromptRow], output: Path, accept: Accept | None
+    plan: Plan, rows: Sequence[PromptRow], output: Path, ledger: Ledger, accept: Accept | None
 ) -> tuple[list[Made], dict[str, int]]:
-    """All images of the run, and how many the gate saw; files of earlier requests are removed."""
+    """All images of the run, and how many of each row the gate saw; none where there is no gate."""
     if accept and plan.config.keep:
-        made, tried = keep_accepted(plan, rows, output, accept)
-        remove_stale(output, {entry.item.name for entry in made})
-        return made, tried
+        return keep_accepted(plan, rows, output, ledger, accept)
     items = [item for row in rows for item in plan.items(row, range(plan.number(row)))]
     remove_stale(output, {item.name for item in items})  # before hours of work, as it may refuse
     return make(plan, items, output), {}

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 REQUEST_VERSION = 1
 """Raise it when a change of the sampler moves the pixels, so that old images are made again."""
 
+TRIES = 20
+"""Images that the quality gate sees at most for each one wanted."""
+
 
 class GenerateConfig(Config):
     """What ``crafts generate`` takes; a value in a manifest row goes before the value here."""
@@ -64,7 +67,7 @@ class GenerateConfig(Config):
     shard: str | None = Field(
         None,
         pattern=r"^[1-9]\d*/[1-9]\d*$",
-        description="K/N: rows K, K+N, ...; give each shard its own --output, no file names clash",
+        description="K/N: rows K, K+N, ...; each shard needs its own --output, no file names clash",
     )
     keep: int | None = Field(
         None, ge=1, le=100_000, description="images a prompt that pass the quality gate"
@@ -152,6 +155,10 @@ class Plan:
     def number(self, row: PromptRow) -> int:
         """Images that a row asks for."""
         return row.num_images or self.config.num_images
+
+    def limit(self, row: PromptRow) -> int:
+        """Number of its images that a row can bring into the folder."""
+        return TRIES * self.config.keep if self.config.keep else self.number(row)
 
     def items(self, row: PromptRow, ks: range) -> Iterator[Item]:
         """The images of a row with the given indices."""

@@ -17,6 +17,10 @@ from crafts.data.tiles.augment import draw_stain_jitter, stain_jitter
 from crafts.training.order import SampleOrder, balance_weights, choice
 
 Row = dict[str, Any]
+NOTHING_HELD_OUT = (
+    "nothing is held out: no held-out loss; pack with --set validation=0.1, or with rows of split "
+    "validation"
+)
 CACHE_BYTES = 4 * 2**30  # decoded tiles kept by one process; 21,000 tiles of 256 px
 
 

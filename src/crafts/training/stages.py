@@ -13,7 +13,7 @@ from torch import nn
 
 from crafts.core.errors import ConfigError
 from crafts.training.guiding.objective import Batches, Objective
-from crafts.training.sources import LatentData, PaintedData, ShardData
+from crafts.training.sources import LatentData, PaintedData, ShardData, Split
 from crafts.training.tasks.autoencoder import AutoencoderStage, AutoencoderTask
 from crafts.training.tasks.clip import ClipStage, ClipTask
 from crafts.training.tasks.control import ControlStage, ControlTask
@@ -31,10 +31,12 @@ class Task(Protocol):
 
     Attributes:
         device: where the batches are put.
+        split: rows that are trained on, and those that are held out.
         inputs: names of the inputs and their fingerprints, for the manifest.
     """
 
     device: torch.device
+    split: Split
     inputs: dict[str, str]
 
     @property

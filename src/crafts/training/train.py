@@ -51,7 +51,7 @@ from crafts.training.running.resume import (
     refuse_other_recipe,
 )
 from crafts.training.running.speed import Meter
-from crafts.training.sources import DataConfig
+from crafts.training.sources import NOTHING_HELD_OUT, DataConfig
 from crafts.training.stages import StageConfig, Task, build_task
 
 
@@ -248,6 +248,8 @@ def _start(
     if group.first:
         if task.objective:
             say(task.objective.describe())
+        if config.validate_every and not task.split.validation:
+            say(NOTHING_HELD_OUT)
         set_aside_newer(output / "checkpoints", run.progress.step)
         artifacts.write_bytes(output / CONFIG, dump_config(config).encode())
     if group.count > 1:

@@ -18,7 +18,8 @@ from typing import Any, Literal, get_args
 from crafts.core.artifacts import write_bytes
 from crafts.core.errors import ConfigError, DataError
 from crafts.core.records import Ledger
-from crafts.data.importers import Item, clean_key, list_items
+from crafts.data.importers import list_items
+from crafts.data.listing.items import Item, clean_key
 from crafts.data.listing.listings import index_images, iter_members
 from crafts.data.listing.tables import as_text, is_missing, read_table
 from crafts.data.listing.tcga import find_cancer, patient_of
@@ -310,7 +311,7 @@ def _read_tcga(source: Path, label: _Label) -> Iterator[_Pair]:
     for item in list_items(source):
         pair = _Pair(item.name, (item.name,), item.text, dict(item.fields), item.fault)
         if item.offset >= 0 and not pair.fault:
-            pair = replace(pair, fault="in a tar; unpack it first")
+            pair = replace(pair, fault="inside a tar or table; save it as a file first")
         yield pair if pair.fault else _labelled(pair, label)
 
 

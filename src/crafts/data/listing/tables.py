@@ -27,13 +27,15 @@ SPLIT_NAMES = {
 IMAGE_COLUMNS = ("file_name", "filename", "image", "path", "file")
 MASK_COLUMNS = ("mask",)
 TEXT_COLUMNS = ("text", "caption")
+_ROWS = 64
 
 
 class Columns(Config):
     """Names that a table uses for what crafts knows; empty means: found by the usual names.
 
     Attributes:
-        image: path of the image (usual: file_name, filename, image, path, file).
+        image: path of the image, or in a parquet the file itself (usual: file_name, filename,
+            image, path, file).
         text: caption (usual: text, caption).
         key: unique name of the row (by default the path of the image).
         mask: file with the nuclei of the tile (usual: mask).
@@ -148,7 +150,9 @@ def _read_parquet(path: Path) -> Iterator[tuple[int, dict[str, Any] | str]]:
     import pyarrow.parquet as pq
 
     try:
-        rows = pq.read_table(path).to_pylist()
+        with pq.ParquetFile(path) as file:  # a few rows at a time: they may hold images
+            rows = (row for part in file.iter_batches(_ROWS) for row in part.to_pylist())
+            yield from enumerate(rows, 1)
     except (pa.ArrowInvalid, OSError) as error:
         raise DataError(
             str(path),
@@ -156,7 +160,6 @@ def _read_parquet(path: Path) -> Iterator[tuple[int, dict[str, Any] | str]]:
             allowed="a whole file",
             do="Copy or write the table again.",
         ) from None
-    yield from enumerate(rows, 1)
 
 
 def _json_row(line: str) -> dict[str, Any] | str:

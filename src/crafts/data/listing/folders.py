@@ -1,0 +1,62 @@
+"""Images in class folders, each with the caption that lies beside it under the same name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from crafts.data.listing.items import Item, clean_key
+from crafts.data.listing.tables import SPLIT_NAMES
+
+_IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".ppm"}
+_CAPTION_SUFFIX = ".txt"
+
+
+def list_folders(source: Path) -> Iterator[Item]:
+    """Images in class folders; every file that is not hidden is listed, bar companions of images.
+
+    A companion bears the name of an image up to the last dot: ``0001.txt`` is the caption of
+    ``0001.png``, any other (``0001.json``, ``0001.xml``) is of another program and not read.
+    """
+    paths = [path for path in sorted(source.rglob("*")) if _is_shown(path, source)]
+    images = {path.with_suffix("") for path in paths if _is_image(path)}
+    beside = [path for path in paths if not _is_image(path) and path.with_suffix("") in images]
+    captions = {p.with_suffix(""): p for p in beside if p.suffix.lower() == _CAPTION_SUFFIX}
+    companions = set(beside)
+    for path in paths:
+        if path not in companions:
+            yield _make_item(path, source, captions.get(path.with_suffix("")))
+
+
+def _is_shown(path: Path, source: Path) -> bool:
+    hidden = any(part.startswith(".") for part in path.relative_to(source).parts)
+    return not hidden and not path.is_dir()
+
+
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in _IMAGE_SUFFIXES
+
+
+def _make_item(path: Path, source: Path, caption: Path | None) -> Item:
+    # a name that is no UTF-8 comes with lone surrogates, which no text file can hold
+    parts = path.relative_to(source).parts
+    shown = [part.encode("utf-8", "backslashreplace").decode() for part in parts]
+    name, folders = "/".join(shown), shown[:-1]
+    fields: dict[str, Any] = {}
+    if folders and folders[0] in SPLIT_NAMES:
+        fields["split"] = SPLIT_NAMES[folders.pop(0)]
+    if folders:
+        fields["label"] = folders[0]
+    text, fault = _read_caption(caption) if caption else ("", "")
+    return Item(name, clean_key(name.rsplit(".", 1)[0]), str(path), -1, 0, text, fields, fault)
+
+
+def _read_caption(path: Path) -> tuple[str, str]:
+    """The caption, or the fault for which its image cannot be used."""
+    try:
+        return path.read_text(encoding="utf-8-sig").strip(), ""
+    except UnicodeDecodeError:
+        return "", f"its caption ({_CAPTION_SUFFIX}) is no UTF-8"
+    except OSError as error:
+        return "", f"its caption ({_CAPTION_SUFFIX}) is unreadable ({error.strerror or error})"
