@@ -1,48 +1,53 @@
 """Put trained weights into the package, as float16.
 
-    python recipes/mini/ship.py DENOISER_MODEL EVALUATION_CLIP_MODEL TILES
+    python recipes/mini/ship.py DENOISER [--codec CODEC] [--evaluation-clip CLIP TILES]
 
-DENOISER_MODEL is ``OUTPUT/model`` of the denoiser's last leg (a whole pipeline folder),
-EVALUATION_CLIP_MODEL that of the evaluation CLIP. TILES are the real tiles whose held-out part sets
-the thresholds of the quality gate for that CLIP, as ``gate.py`` takes them. The card is
-``recipes/mini/card.md``; the licence file lies beside the weights.
+DENOISER is ``OUTPUT/model`` of the denoiser's last leg (a whole pipeline folder). CODEC is a codec
+with the same encoder and a better decoder. CLIP is that of the evaluation CLIP, TILES the real
+tiles whose held-out part sets the thresholds of the quality gate for it, as ``gate.py`` takes them.
+The card is ``recipes/mini/card.md``; the licence file lies beside the weights.
 """
 
 from __future__ import annotations
 
-import sys
+import argparse
 from dataclasses import replace
 from pathlib import Path
 
 from gate import main as write_gate
 
-from crafts.core.artifacts import finish, load_manifest, staging
+from crafts.core.artifacts import finish, load_manifest, sha256_file, staging
 from crafts.model.bundle import load_bundle, save_bundle
+from crafts.model.codec import load_codec, weights_file
 from crafts.model.encoders import load_dual_encoder, save_dual_encoder
 
 HERE = Path(__file__).parent
 WEIGHTS = HERE.parents[1] / "src" / "crafts" / "weights"
 LICENCE = "crafts-mini-research-only"
-GUIDANCE = {"balanced": 2.5, "fast": 2.5}  # chosen on validation groups; LOG.md has the comparison
+GUIDANCE = {"balanced": 3.5, "fast": 3.5}  # balanced: chosen by tune_guidance.py, see LOG.md
 
 
-def main(denoiser: Path, clip: Path, tiles: Path) -> None:
-    """Write ``weights/mini`` and ``weights/evaluation-clip`` with its ``gate.json``."""
-    bundle = load_bundle(denoiser)
-    made = load_manifest(denoiser)
+def ship_model(denoiser: Path, codec: Path | None, output: Path) -> None:
+    """Write the pipeline folder.
+
+    Args:
+        denoiser: pipeline folder as trained.
+        codec: takes the place of its codec; None keeps it.
+        output: replaced as a whole.
+
+    Raises:
+        SystemExit: the codec's encoder is not that of the latents the denoiser learnt.
+    """
+    bundle, inputs = load_bundle(denoiser), dict(load_manifest(denoiser).inputs)
+    if codec is not None:
+        other = load_codec(codec)
+        if other.fingerprint != bundle.codec.fingerprint:
+            raise SystemExit(f"{codec}: another encoder than that of {denoiser}; nothing written")
+        bundle = replace(bundle, codec=other)
+        inputs["codec"] = sha256_file(weights_file(codec))
     bundle = replace(bundle, licence=LICENCE, extra={"guidance": GUIDANCE})
     card = (HERE / "card.md").read_text(encoding="utf-8")
-    save_bundle(
-        bundle,
-        WEIGHTS / "mini",
-        card=card,
-        half=True,
-        stage="ship",
-        inputs=made.inputs,
-    )
-    ship_encoder(clip, tiles, WEIGHTS / "evaluation-clip")
-    for path in sorted(WEIGHTS.rglob("*.safetensors")):
-        print(f"{path.stat().st_size / 1e6:6.2f} MB  {path.relative_to(WEIGHTS)}")
+    save_bundle(bundle, output, card=card, half=True, stage="ship", inputs=inputs)
 
 
 def ship_encoder(clip: Path, tiles: Path, output: Path) -> None:
@@ -67,5 +72,19 @@ def ship_encoder(clip: Path, tiles: Path, output: Path) -> None:
         write_gate(tiles, folder)
 
 
+def main() -> None:
+    """Write what the command line names, and list all weights of the package."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
+    parser.add_argument("denoiser", type=Path)
+    parser.add_argument("--codec", type=Path)
+    parser.add_argument("--evaluation-clip", type=Path, nargs=2, metavar=("CLIP", "TILES"))
+    options = parser.parse_args()
+    ship_model(options.denoiser, options.codec, WEIGHTS / "mini")
+    if options.evaluation_clip:
+        ship_encoder(*options.evaluation_clip, WEIGHTS / "evaluation-clip")
+    for path in sorted(WEIGHTS.rglob("*.safetensors")):
+        print(f"{path.stat().st_size / 1e6:6.2f} MB  {path.relative_to(WEIGHTS)}")
+
+
 if __name__ == "__main__":
-    main(*map(Path, sys.argv[1:4]))
+    main()

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -74,10 +75,24 @@ def test_diffusers_opens_ours_and_gives_our_image(make, half: bool, tmp_path: Pa
     )
 
 
+def test_a_new_card_makes_no_new_model_and_new_settings_do(ours: Path, tmp_path: Path) -> None:
+    bundle = load_bundle(str(ours))
+    names = {}
+    for name, card, extra in (
+        ("same", "as ever\n", bundle.extra),
+        ("card", "told better\n", bundle.extra),
+        ("settings", "as ever\n", {"steps": 8}),
+    ):
+        changed = replace(bundle, extra=extra)
+        save_bundle(changed, tmp_path / name, card=card, stage="train")
+        names[name] = load_bundle(str(tmp_path / name)).fingerprint
+    assert names["card"] == names["same"] != names["settings"]
+    assert len(names["same"]) == 64
+
+
 def test_what_was_saved_comes_back(ours: Path) -> None:
     bundle = load_bundle(str(ours))
     assert (bundle.licence, bundle.mpp, bundle.extra) == ("research only", 0.5, {"steps": 7})
-    assert bundle.fingerprint == artifacts.fingerprint(ours)
     assert bundle.native_size == 32 and bundle.schedule.prediction_type == "v_prediction"
     assert not any(m.training for m in (bundle.denoiser, bundle.text.encoder, bundle.codec.module))
     manifest = artifacts.load_manifest(ours)

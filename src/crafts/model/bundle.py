@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,7 +48,8 @@ class Bundle:
         licence: of the weights, or "unknown".
         mpp: microns per pixel of its images, or "unknown".
         extra: further facts for the manifest.
-        fingerprint: identity of the folder it was loaded from; "" for one never saved.
+        fingerprint: identity of the weights and settings it was loaded from, whatever the card
+            beside them says; "" for one never saved.
     """
 
     codec: Codec
@@ -112,7 +114,7 @@ def load_bundle(source: str | Path, *, network: bool = False) -> Bundle:
             for key, value in extra.items()
             if key not in ("licence", "mpp", "native_size", "padded_text")
         },
-        fingerprint=artifacts.fingerprint(folder) if ours else _hash_folder(folder),
+        fingerprint=_identify(manifest) if manifest else _hash_folder(folder),
     )
 
 
@@ -266,6 +268,13 @@ def _check_fit(
                 allowed=f"{allowed}, {what}",
                 do="Use parts of one model (inpainting and SD-2 layouts are not supported).",
             )
+
+
+def _identify(manifest: artifacts.Manifest) -> str:
+    """Hash of all that an image depends on: a model whose card was rewritten is the same model."""
+    files = {name: entry.sha256 for name, entry in manifest.files.items() if name != "README.md"}
+    facts = json.dumps({"files": files, "extra": manifest.extra}, sort_keys=True)
+    return artifacts.sha256_bytes(facts.encode())
 
 
 def _hash_folder(folder: Path) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -84,6 +84,9 @@ class AutoencoderStage(Config):
         le=1,
         description="share of the original's fine detail that is enough; None: all, and no more",
     )
+    grain_cell: int = Field(
+        16, ge=4, description="edge in pixels of the squares in which fine detail is measured"
+    )
     features_from: str | None = Field(
         None, description="CLIP folder whose image half gives the feature loss"
     )
@@ -103,7 +106,7 @@ class AutoencoderNetwork(nn.Module):
         codec: whose module is trained.
         features: image features [list of [B, C, h, w]] for the feature loss, frozen, or None.
         discriminator: images -> logits, or None.
-        grain_share: of :func:`crafts.losses.reconstruction.grain_loss`.
+        grain: ``cell`` and ``share`` of :func:`crafts.losses.reconstruction.grain_loss`.
     """
 
     def __init__(
@@ -112,14 +115,14 @@ class AutoencoderNetwork(nn.Module):
         features: Any | None,
         discriminator: nn.Module | None = None,
         *,
-        grain_share: float | None = None,
+        grain: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.module = codec.module
         self.discriminator = discriminator
         self._codec = codec
         self._features = features
-        self._grain_share = grain_share
+        self._grain = dict(grain or {})
 
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Losses by name, each [] and a mean over the batch."""
@@ -133,7 +136,7 @@ class AutoencoderNetwork(nn.Module):
             "decibel": decibel_loss(output, images),
             "gradient": gradient_loss(output, images),
             "latent": latent_moment_penalty(latents),
-            "grain": grain_loss(output, images, share=self._grain_share),
+            "grain": grain_loss(output, images, **self._grain),
         }
         if not self._codec.deterministic:
             losses["kl"] = kl_loss(mean, std)
@@ -180,7 +183,10 @@ class AutoencoderTask:
         if judge is not None:
             judge.to(device=device, dtype=dtype, memory_format=torch.channels_last)
         self.network: nn.Module = AutoencoderNetwork(
-            self.codec, features, judge, grain_share=stage.grain_share
+            self.codec,
+            features,
+            judge,
+            grain={"cell": stage.grain_cell, "share": stage.grain_share},
         )
         self.weights = stage.weights.model_dump() | {"discriminator": 1.0}
         self.objective = None  # every sample has its loss for itself
