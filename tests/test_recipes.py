@@ -12,9 +12,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
+from scipy.ndimage import gaussian_filter
 
 import crafts
 from crafts.core.config import load_config
@@ -245,3 +247,17 @@ def test_a_deeper_decoder_gives_the_same_pictures_from_the_same_latents() -> Non
     assert len(blocks) == 8
     with pytest.raises(ConfigError, match="at least 1,2,1,1"):
         deepen_decoder.deepen(codec, (1, 1, 1, 1))
+
+
+def test_a_checkerboard_in_place_of_detail_is_told_by_its_ratio() -> None:
+    random = np.random.default_rng(0)
+    tiles = random.integers(60, 190, (2, 64, 64, 3), dtype=np.uint8)
+    soft = np.stack([gaussian_filter(tile.astype(float), (1, 1, 0)) for tile in tiles])
+    board = 8.0 * (-1) ** np.add.outer(np.arange(64), np.arange(64))[..., None]
+    gamed = np.clip(np.rint(soft + board), 0, 255).astype(np.uint8)
+    assert score_codec.checkerboard_ratio(tiles, tiles) == pytest.approx(1)
+    ratio, told = (
+        measure(np.rint(soft).astype(np.uint8), gamed)
+        for measure in (score_codec.laplacian_ratio, score_codec.checkerboard_ratio)
+    )
+    assert told > 2 * ratio > 2
