@@ -68,7 +68,7 @@ def test_the_folder_holds_what_was_promised(finished, tiny_model):
     assert sorted(manifest.files) == sorted([*names, "grid.png", "metadata.csv", "rejects.jsonl"])
     assert manifest == verify(output)
     assert manifest.counts == {"listed": 3, "used": 3, "rejected": 0, "images": 6}
-    fingerprint = sha256_file(tiny_model / "manifest.json")
+    fingerprint = load_bundle(tiny_model).fingerprint
     assert manifest.inputs == {"model": fingerprint}
     assert manifest.extra["model"] == {
         "name": "model",
@@ -454,7 +454,7 @@ def test_the_manifest_holds_no_private_path(tiny_model, tmp_path):
     values = {"prompts": (), "manifest": tmp_path / "prompts.csv", "num_images": 1}
     made = run(config(tiny_model, **values), None, tmp_path / "out")
     assert (made.config["model"], made.config["manifest"]) == (tiny_model.name, "../prompts.csv")
-    assert made.inputs["model"] == sha256_file(tiny_model / "manifest.json")
+    assert made.inputs["model"] == load_bundle(tiny_model).fingerprint
     assert str(tmp_path) not in (tmp_path / "out" / "manifest.json").read_text()
     stamp = (tmp_path / "out/images/a-0.png").stat().st_mtime_ns
     assert run(config(tiny_model, **values), None, tmp_path / "out") == made
