@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,6 +25,7 @@ from crafts.losses.reconstruction import (
     l2_loss,
     laplacian_variance,
     latent_moment_penalty,
+    spectrum_loss,
 )
 from crafts.model.codec import (
     Codec,
@@ -64,6 +65,7 @@ class ReconstructionWeights(Config):
     kl: float = Field(1e-6, ge=0, description="of codecs that give a deviation")
     feature: float = Field(0.1, ge=0, description="with features_from only")
     grain: float = Field(0.0, ge=0, description="local energy of the finest detail")
+    spectrum: float = Field(0.0, ge=0, description="with spectrum_share only")
     adversarial: float = Field(0.02, ge=0, description="with a discriminator only")
 
 
@@ -78,14 +80,8 @@ class AutoencoderStage(Config):
     train: Literal["all", "decoder"] = "all"
     crop: int = Field(64, gt=0, description="edge of the random training crop in pixels")
     stain_jitter: float = Field(0.05, ge=0, lt=1, description="spread of the stain strengths")
-    grain_share: float | None = Field(
-        None,
-        gt=0,
-        le=1,
-        description="share of the original's fine detail that is enough; None: all, and no more",
-    )
-    grain_cell: int = Field(
-        16, ge=4, description="edge in pixels of the squares in which fine detail is measured"
+    spectrum_share: float | None = Field(
+        None, gt=0, le=1, description="of the original's power that is enough; None: no such loss"
     )
     features_from: str | None = Field(
         None, description="CLIP folder whose image half gives the feature loss"
@@ -106,7 +102,7 @@ class AutoencoderNetwork(nn.Module):
         codec: whose module is trained.
         features: image features [list of [B, C, h, w]] for the feature loss, frozen, or None.
         discriminator: images -> logits, or None.
-        grain: ``cell`` and ``share`` of :func:`crafts.losses.reconstruction.grain_loss`.
+        spectrum_share: of :func:`crafts.losses.reconstruction.spectrum_loss`; None: no such loss.
     """
 
     def __init__(
@@ -115,14 +111,14 @@ class AutoencoderNetwork(nn.Module):
         features: Any | None,
         discriminator: nn.Module | None = None,
         *,
-        grain: Mapping[str, Any] | None = None,
+        spectrum_share: float | None = None,
     ) -> None:
         super().__init__()
         self.module = codec.module
         self.discriminator = discriminator
         self._codec = codec
         self._features = features
-        self._grain = dict(grain or {})
+        self._spectrum_share = spectrum_share
 
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Losses by name, each [] and a mean over the batch."""
@@ -136,10 +132,12 @@ class AutoencoderNetwork(nn.Module):
             "decibel": decibel_loss(output, images),
             "gradient": gradient_loss(output, images),
             "latent": latent_moment_penalty(latents),
-            "grain": grain_loss(output, images, **self._grain),
+            "grain": grain_loss(output, images),
         }
         if not self._codec.deterministic:
             losses["kl"] = kl_loss(mean, std)
+        if self._spectrum_share is not None:
+            losses["spectrum"] = spectrum_loss(output, images, share=self._spectrum_share)
         if self._features is not None:
             losses["feature"] = feature_loss(self._features(output), self._features(images))
         if self.discriminator is not None:
@@ -186,7 +184,7 @@ class AutoencoderTask:
             self.codec,
             features,
             judge,
-            grain={"cell": stage.grain_cell, "share": stage.grain_share},
+            spectrum_share=stage.spectrum_share,
         )
         self.weights = stage.weights.model_dump() | {"discriminator": 1.0}
         self.objective = None  # every sample has its loss for itself
