@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from classifier import classify, judge, load_classifier, read_rows, read_tiles
+from classifier import classify, judge, read_rows, read_tiles
 from comparisons import caption_of, spread_rows
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
@@ -29,7 +29,6 @@ from crafts.core.errors import CraftsError, IntegrityError
 from crafts.evaluation import kernel_distance
 from crafts.generation.generate import generate_images
 from crafts.model.bundle import Bundle, load_bundle
-from crafts.model.encoders import load_dual_encoder
 
 CHECK = WEIGHTS / "check"
 NUM, REFERENCE_PER_CLASS = 64, 24
@@ -134,12 +133,11 @@ def main() -> int:
     parser.add_argument("model", nargs="?", default="mini")
     parser.add_argument("--make", type=Path, metavar="TILES")
     parser.add_argument("--reference", type=Path, default=CHECK)
-    parser.add_argument("--encoder", type=Path, default=WEIGHTS / "evaluation-clip")
-    parser.add_argument("--classifier", type=Path, default=WEIGHTS / "classifier")
+    Judges.add_options(parser)
     options = parser.parse_args()
     try:
         bundle = load_bundle(options.model)
-        judges = Judges(load_classifier(options.classifier), load_dual_encoder(options.encoder))
+        judges = Judges.load(options)
         if options.make:
             found = make(judges, bundle, options.make, options.reference)
         else:

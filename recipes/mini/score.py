@@ -79,6 +79,17 @@ class Judges:
     classifier: ResNetForImageClassification
     encoder: DualEncoder
 
+    @staticmethod
+    def add_options(parser: argparse.ArgumentParser) -> None:
+        """Say where they lie; by default, those that are shipped."""
+        parser.add_argument("--encoder", type=Path, default=WEIGHTS / "evaluation-clip")
+        parser.add_argument("--classifier", type=Path, default=WEIGHTS / "classifier")
+
+    @classmethod
+    def load(cls, options: argparse.Namespace) -> Judges:
+        """Read the two that the options name."""
+        return cls(load_classifier(options.classifier), load_dual_encoder(options.encoder))
+
     def image_features(self, tiles: NDArray[np.uint8]) -> Features:
         """Features [N, D] of length √D, so that the kernel distance has no scale of its own."""
         rows = unit_rows(
@@ -314,7 +325,7 @@ def main() -> None:
     """Generate, measure, write."""
     options = read_options()
     bundle = load_bundle(options.model)
-    judges = Judges(load_classifier(options.classifier), load_dual_encoder(options.encoder))
+    judges = Judges.load(options)
     rows, real = held_out(options.tiles, options.per_class)
     bank, bank_classes, sample = training_bank(options.tiles, options.per_class)
     requests = asked_for(rows, options.tiles, options.per_class)
@@ -350,8 +361,7 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("output", type=Path)
     parser.add_argument("--per-class", type=int, default=48)
     parser.add_argument("--preset", default="balanced")
-    parser.add_argument("--encoder", type=Path, default=WEIGHTS / "evaluation-clip")
-    parser.add_argument("--classifier", type=Path, default=WEIGHTS / "classifier")
+    Judges.add_options(parser)
     return parser.parse_args()
 
 

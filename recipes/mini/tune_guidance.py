@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from classifier import classify, judge, load_classifier, read_rows, read_tiles
+from classifier import classify, judge, read_rows, read_tiles
 from comparisons import class_of_request, class_requests, spread_rows, write_manifest
 from montage import montage
-from score import WEIGHTS, Judges
+from score import Judges
 
 from crafts.core.artifacts import write_bytes
 from crafts.core.errors import CraftsError
@@ -31,7 +31,6 @@ from crafts.evaluation import kernel_distance, prompt_alignment
 from crafts.evaluation.features import read_image
 from crafts.generation.generate import GenerateConfig, run
 from crafts.model.bundle import Bundle, load_bundle
-from crafts.model.encoders import load_dual_encoder
 
 
 def compare(
@@ -98,12 +97,11 @@ def main() -> None:
     parser.add_argument("--scales", default="1,1.5,2,2.5,3,4")
     parser.add_argument("--per-class", type=int, default=8)
     parser.add_argument("--preset", default="balanced")
-    parser.add_argument("--encoder", type=Path, default=WEIGHTS / "evaluation-clip")
-    parser.add_argument("--classifier", type=Path, default=WEIGHTS / "classifier")
+    Judges.add_options(parser)
     options = parser.parse_args()
     try:
         bundle = load_bundle(options.model)
-        judges = Judges(load_classifier(options.classifier), load_dual_encoder(options.encoder))
+        judges = Judges.load(options)
         table = compare(
             bundle,
             judges,
