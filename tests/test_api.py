@@ -7,10 +7,12 @@ import sys
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import crafts
 from crafts import api
 from crafts.core.errors import ConfigError, NotYetError
+from crafts.generation.export import read_provenance
 from crafts.testing import FakeCodec, count_words, write_tiny_model
 
 STAGES = ["audit", "benchmark", "caption", "encode", "evaluate", "generate", "pack", "study"]
@@ -18,8 +20,8 @@ STAGES += ["summarise", "tile", "train"]
 
 
 def test_public_names_are_pinned():
-    assert sorted(crafts.__all__) == sorted(["Model", "__version__", "load", *STAGES])
-    assert all(callable(getattr(crafts, name)) for name in [*STAGES, "load", "Model"])
+    assert sorted(crafts.__all__) == sorted(["Model", "__version__", "load", "save", *STAGES])
+    assert all(callable(getattr(crafts, name)) for name in [*STAGES, "load", "save", "Model"])
     assert set(crafts.__all__) <= set(dir(crafts))
 
 
@@ -58,6 +60,26 @@ def test_generate_from_python(tiny_model):
     pairs = zip(images[2:], again, strict=True)
     assert max(np.abs(np.subtract(a, b, dtype=int)).max() for a, b in pairs) <= 2
     assert model.licence == "Apache-2.0"
+
+
+def test_a_saved_image_says_how_it_was_made(tiny_model, tmp_path):
+    image = crafts.load(tiny_model).generate("colon", seed=3, num_steps=2)[0]
+    crafts.save(image, tmp_path / "colon.png")
+    told = read_provenance(tmp_path / "colon.png")
+    assert (told.prompt, told.seed, told.num_steps) == ("colon", 3, 2)
+    with pytest.raises(ConfigError, match="an image of which nothing is known"):
+        crafts.save(Image.new("RGB", (8, 8)), tmp_path / "other.png")
+
+
+@pytest.mark.parametrize("prompts", [None, 3])
+def test_prompts_that_are_no_text_are_refused(tiny_model, prompts):
+    with pytest.raises(ConfigError, match="prompts"):
+        crafts.load(tiny_model).generate(prompts)
+
+
+def test_a_path_may_be_a_string(tmp_path):
+    with pytest.raises(ConfigError, match="no such file|expected"):
+        api.train(str(tmp_path / "absent.yaml"), tmp_path / "out")
 
 
 def test_generate_stage_from_a_mapping_and_a_loaded_model(tiny_model, tmp_path):

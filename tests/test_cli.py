@@ -276,9 +276,15 @@ def test_generate_end_to_end(capsys, tmp_path, tiny_model):
     assert json.loads((output / "manifest.json").read_text())["stage"] == "generate"
 
 
+def hear_interrupts():
+    """A job in the background of a shell ignores them, and so do its children."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def start(arguments):
     return subprocess.Popen(
         [sys.executable, "-m", "crafts", *arguments],
+        preexec_fn=hear_interrupts,
         stderr=subprocess.PIPE,
         text=True,
         env=os.environ | {"PYTHONPATH": str(Path(cli.__file__).parents[1])},

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import tomllib
 from importlib.metadata import PackageNotFoundError
 
@@ -77,6 +79,20 @@ def test_a_missing_package_gives_the_command(monkeypatch):
     assert "unknown without torch" in text
 
 
+def test_the_list_of_weights_is_that_of_the_package():
+    assert sorted(path.name for path in doctor.WEIGHTS.glob("*/")) == list(doctor.SHIPPED)
+
+
+@pytest.mark.parametrize("name", ["torch", "yaml"])
+def test_a_package_that_is_there_and_cannot_be_imported_is_no_traceback(name):
+    run = "import sys; sys.modules[sys.argv.pop()] = None\nfrom crafts.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", run, "doctor", name], capture_output=True, text=True, check=False
+    )
+    assert done.returncode in (2, 3) and "Traceback" not in done.stderr
+    assert "cannot be" in done.stdout and "not all is well" in done.stdout
+
+
 def test_an_old_package_is_named(monkeypatch):
     real = doctor.version
     monkeypatch.setattr(
@@ -92,6 +108,11 @@ def test_damaged_weights_exit_3(monkeypatch, tmp_path):
     (folder / "a.bin").write_bytes(b"abc")
     artifacts.finish(folder, stage="train", config={})
     monkeypatch.setattr(doctor, "WEIGHTS", tmp_path)
+    monkeypatch.setattr(doctor, "SHIPPED", ("mini", "segmenter"))
+    report = doctor.compute_report()
+    assert [entry["fault"] for entry in report["weights"]] == [None, "not there"]
+    assert doctor.exit_code(report) == 3
+    monkeypatch.setattr(doctor, "SHIPPED", ("mini",))
     assert doctor.compute_report()["ok"] is True
     (folder / "a.bin").write_bytes(b"abd")
     report = doctor.compute_report()
@@ -104,6 +125,7 @@ def test_weights_without_a_manifest_are_said_to_be_unverified(monkeypatch, tmp_p
     (tmp_path / "mini").mkdir()
     (tmp_path / "mini" / "a.bin").write_bytes(b"abc")
     monkeypatch.setattr(doctor, "WEIGHTS", tmp_path)
+    monkeypatch.setattr(doctor, "SHIPPED", ("mini",))
     report = doctor.compute_report()
     assert report["ok"] is True and report["weights"][0]["verified"] is False
     text = doctor.format_report(report)

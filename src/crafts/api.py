@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,7 +86,7 @@ class Model:
             num_steps: replaces the preset's number of steps.
             guidance_scale: replaces the preset's scale; 1.0 is off.
             negative_prompt: text to steer away from.
-            batch_size: images a pass; changes speed, never an image.
+            batch_size: images a pass; moves no value by more than 2 of 255.
             control: ``{"nuclei": MASK}`` or ``{"fluorescence": IMAGE}`` decides where nuclei are
                 in all images. A path, ``"sample:colon"`` (an invented layout for each image), a
                 ``NucleiMask``, labels [H, W], or fluorescence values [H, W] or [C, H, W] in
@@ -93,7 +94,8 @@ class Model:
             controls: kind -> folder of its ControlNet; by default the shipped one.
 
         Returns:
-            RGB images: all of the first prompt, then all of the second, and so on.
+            RGB images: all of the first prompt, then all of the second, and so on. :func:`save`
+            writes one with its provenance, which ``Image.save`` leaves out.
 
         Raises:
             ConfigError: an empty prompt, a value out of bounds, or a control that cannot be used.
@@ -117,8 +119,25 @@ class Model:
 
     @property
     def licence(self) -> str:
-        """Licence of the weights, which every picture names."""
+        """Licence of the weights, which every file that is saved names."""
         return self.bundle.licence
+
+
+def save(image: Image.Image, path: str | Path) -> None:
+    """Write an image of :meth:`Model.generate` as a PNG that says it is synthetic, and how made.
+
+    Args:
+        image: as it was returned; cut or changed pixels keep what is known of their making.
+        path: of the file, replaced in one step.
+
+    Raises:
+        ConfigError: another image, of which nothing is known, or a path where nothing can be
+            written.
+        RetryError: the disk is full.
+    """
+    from crafts.generation.export import save_made
+
+    save_made(image, Path(path))
 
 
 def load(source: str | Path = "mini", *, device: str = "auto") -> Model:
@@ -183,7 +202,7 @@ def pack(
         resolved,
         Path(source),
         Path(output),
-        splits=splits,
+        splits=_path(splits),
         count_tokens=counters,
         load_mask=read,
     )
@@ -403,7 +422,7 @@ def not_yet(where: str, what: str) -> NoReturn:
 
 def _fetch(source: str | Path) -> None:
     """Bring a hub id to this disk, where the stages look; anything else must lie there already."""
-    if str(source) != "mini" and not Path(source).exists():
+    if str(source) != "mini" and not os.path.exists(source):
         from crafts.model.bundle import resolve_model
 
         resolve_model(source, network=True)
@@ -413,4 +432,6 @@ def _resolved(stage: Stage, config: Any) -> Any:
     """A configuration as it is, and anything else through the validator."""
     from crafts.core.config import Config
 
+    if isinstance(config, str):
+        config = Path(config)
     return config if isinstance(config, Config) else configure(stage, config)

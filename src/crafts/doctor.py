@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import shutil
 import sys
 from importlib.metadata import PackageNotFoundError, version
@@ -11,10 +12,19 @@ from pathlib import Path
 from typing import Any
 
 import crafts
-from crafts.core.artifacts import MANIFEST, verify
 from crafts.core.errors import EXIT_DATA, EXIT_OK, EXIT_USAGE, CraftsError
 
 WEIGHTS = Path(__file__).parent / "weights"
+SHIPPED = (
+    "check",
+    "classifier",
+    "control-fluorescence",
+    "control-nuclei",
+    "evaluation-clip",
+    "layouts",
+    "mini",
+    "segmenter",
+)
 
 # The same lists stand in pyproject.toml; a test holds them equal. They are repeated here because
 # a source tree on PYTHONPATH has no installed metadata to ask.
@@ -79,7 +89,10 @@ def compute_report(folder: Path | None = None) -> dict[str, Any]:
         ``compute``, ``disk`` (bytes) and ``weights``.
     """
     packages = {_name(line): _package(line) for line in CORE}
-    weights = [_weights(path) for path in sorted(WEIGHTS.glob("*/"))] if WEIGHTS.is_dir() else []
+    weights = [_weights(WEIGHTS / name) for name in SHIPPED]
+    compute = _compute() if packages["torch"]["fault"] is None else None
+    if isinstance(compute, str):  # it is there and cannot be imported
+        packages["torch"]["fault"], compute = compute, None
     usage = shutil.disk_usage(folder or Path.cwd())
     installed = all(entry["fault"] is None for entry in packages.values())
     return {
@@ -90,7 +103,7 @@ def compute_report(folder: Path | None = None) -> dict[str, Any]:
         "packages": packages,
         "repair": None if installed else _pip(""),
         "extras": {name: _extra(name, lines) for name, lines in EXTRAS.items()},
-        "compute": _compute() if packages["torch"]["fault"] is None else None,
+        "compute": compute,
         "disk": {"free": usage.free, "total": usage.total},
         "weights": weights,
     }
@@ -126,8 +139,6 @@ def format_report(report: dict[str, Any]) -> str:
         state = entry["fault"] or ("verified" if entry["verified"] else unchecked)
         size = entry["bytes"] / 1e6
         lines.append(f"weights {entry['name']}: {state} ({size:.1f} MB)")
-    if not report["weights"]:
-        lines.append("weights: none are shipped with this build")
     lines += ["", _verdict(report)]
     return "\n".join(lines)
 
@@ -142,22 +153,26 @@ def _verdict(report: dict[str, Any]) -> str:
 
 
 def _name(requirement: str) -> str:
-    from packaging.requirements import Requirement
-
-    return Requirement(requirement).name
+    return re.split(r"[\[<>=~! ]", requirement, maxsplit=1)[0]
 
 
 def _package(requirement: str) -> dict[str, str | None]:
-    from packaging.requirements import Requirement
-
-    wanted = Requirement(requirement)
+    wanted = requirement[re.search(r"[<>=~!]|$", requirement).start() :]  # type: ignore[union-attr]
     try:
-        found = version(wanted.name)
+        found = version(_name(requirement))
     except PackageNotFoundError:
-        return {"version": None, "wanted": str(wanted.specifier), "fault": "not installed"}
-    fits = wanted.specifier.contains(found, prereleases=True)
-    fault = None if fits else f"{found} does not satisfy {wanted.specifier}"
-    return {"version": found, "wanted": str(wanted.specifier), "fault": fault}
+        return {"version": None, "wanted": wanted, "fault": "not installed"}
+    fault = None if _fits(found, wanted) else f"{found} does not satisfy {wanted}"
+    return {"version": found, "wanted": wanted, "fault": fault}
+
+
+def _fits(found: str, wanted: str) -> bool:
+    """Whether a version is one that is wanted; taken for granted where nothing can tell."""
+    try:
+        from packaging.specifiers import SpecifierSet
+    except ImportError:  # told in a line of its own, as packaging is a package of the core
+        return True
+    return SpecifierSet(wanted).contains(found, prereleases=True)
 
 
 def _extra(name: str, requirements: tuple[str, ...]) -> dict[str, Any]:
@@ -174,9 +189,12 @@ def _pip(extra: str) -> str:
     return f'{sys.executable} -m pip install "crafts{extra}"'
 
 
-def _compute() -> dict[str, Any]:
-    import torch
-
+def _compute() -> dict[str, Any] | str:
+    """What torch sees of this machine, or why it cannot be imported."""
+    try:
+        import torch
+    except Exception as error:  # a broken build may raise anything
+        return f"cannot be imported ({(str(error).splitlines() or [repr(error)])[0][:100]})"
     gpus = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
     return {
         "cores": os.cpu_count(),
@@ -202,12 +220,16 @@ def _compute_lines(compute: dict[str, Any] | None) -> list[str]:
 
 def _weights(folder: Path) -> dict[str, Any]:
     files = [path for path in folder.rglob("*") if path.is_file()]
-    entry: dict[str, Any] = {"name": folder.name, "fault": None}
+    entry: dict[str, Any] = {"name": folder.name, "fault": None if files else "not there"}
     entry["bytes"] = sum(path.stat().st_size for path in files)
-    entry["verified"] = (folder / MANIFEST).is_file()
+    entry["verified"] = (folder / "manifest.json").is_file()
     if entry["verified"]:
         try:
+            from crafts.core.artifacts import verify
+
             verify(folder)
+        except ImportError as error:  # a package of the core is missing, as said above
+            entry |= {"verified": False, "fault": f"cannot be checked ({error})"}
         except CraftsError as error:
             entry |= {"fault": str(error), "verified": False}
     return entry

@@ -103,6 +103,15 @@ def test_foreign_content_is_refused(tmp_path, content):
     assert output.exists() and hidden(tmp_path) == []
 
 
+def test_an_artifact_that_somebody_added_to_is_not_replaced(tmp_path):
+    make(tmp_path / "out")
+    (tmp_path / "out/latents").mkdir()
+    (tmp_path / "out/latents/mean.npy").write_bytes(b"hours of work")
+    with pytest.raises(ConfigError, match="latents/mean.npy, which that run did not write"):
+        make(tmp_path / "out")
+    assert (tmp_path / "out/latents/mean.npy").is_file()
+
+
 def test_an_artifact_of_another_stage_is_refused(tmp_path):
     make(tmp_path / "out")
     with (

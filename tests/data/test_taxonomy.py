@@ -157,6 +157,9 @@ def test_the_categories_of_a_file_of_classes_are_its_own(tmp_path):
         ("colon fat", ("fat, H&E", "colon fat")), ("colon", ("colon",)),
     ]  # fmt: skip
     assert category_numbers(["Colon fat", "colon", "BRCA"], categories) == [0, 1, -1]
+    file.write_text(json.dumps({"胃癌": {"prompts": ["a"]}, "肺癌": {"prompts": ["b"]}}))
+    labels = ["胃癌", "肺癌", "", None, "???"]
+    assert category_numbers(labels, load_categories(file)) == [0, 1, -1, -1, -1]
 
 
 @pytest.mark.parametrize(

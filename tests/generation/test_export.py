@@ -1,4 +1,5 @@
 import struct
+import time
 import zlib
 from dataclasses import replace
 from xml.etree import ElementTree
@@ -128,6 +129,13 @@ def test_contact_sheet_holds_every_image(number):
 
 def test_captions_hold_only_what_the_font_can_draw():
     assert _plain("Drüsen — 20 µm × “é” 腺癌") == 'Drusen - 20 um x "e" ??'
+
+
+def test_a_word_of_any_length_is_wrapped_at_once():
+    image = Image.new("RGB", (8, 8))
+    begun = time.process_time()
+    contact_sheet([image], ["x" * 20_000])
+    assert time.process_time() - begun < 5  # it took hours
 
 
 def test_captions_stay_below_their_image():

@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from crafts.core.artifacts import lock, sha256_file, verify
+from crafts.core.artifacts import load_manifest, lock, sha256_file, verify
 from crafts.core.config import load_config
 from crafts.core.errors import ConfigError, DataError, NotYetError, RetryError
 from crafts.data.collection import Collection
@@ -71,7 +71,7 @@ def test_the_folder_holds_what_was_promised(finished, tiny_model):
     fingerprint = load_bundle(tiny_model).fingerprint
     assert manifest.inputs == {"model": fingerprint}
     assert manifest.extra["model"] == {
-        "name": "model",
+        "name": tiny_model.parent.name,
         "fingerprint": fingerprint,
         "licence": "Apache-2.0",
     }
@@ -355,6 +355,30 @@ def test_what_is_not_built_yet_says_so(tiny_model, tmp_path, values, message):
     assert not (tmp_path / "out").exists()
 
 
+def test_a_prompt_of_a_windows_line_is_one_row(bundle, tiny_model, tmp_path):
+    run(
+        config(tiny_model, prompts=("colon\r", "lung"), num_images=1), None, tmp_path, bundle=bundle
+    )
+    assert [row["text"] for row in metadata(tmp_path)] == ["colon\n", "lung"]
+
+
+def test_images_name_the_model_that_made_them(bundle, tiny_model, tmp_path):
+    asked = config("mini", prompts=("colon",))
+    run(asked, None, tmp_path / "out", bundle=bundle)
+    assert bundle.name == tiny_model.parent.name  # of .../RUN/model
+    assert read_provenance(tmp_path / "out/images/000-0.png").model == bundle.name
+    assert load_manifest(tmp_path / "out").config["model"] == bundle.name
+
+
+def test_the_sheet_says_what_its_images_share(bundle, tiny_model, tmp_path):
+    rows = tmp_path / "rows.csv"
+    rows.write_text("id,prompt,guidance_scale,negative_prompt\na,colon,3,\nb,lung,7,blurry\n")
+    run(config(tiny_model, prompts=(), guidance_scale=2.0), rows, tmp_path / "out", bundle=bundle)
+    told = read_provenance(tmp_path / "out/grid.png")
+    assert told.prompt == "colon\nlung" and told.negative_prompt == "\nblurry"
+    assert told.guidance_scale is None and told.seed is None
+
+
 def test_a_model_without_identity_is_refused(bundle, tiny_model, tmp_path):
     with pytest.raises(ConfigError, match="model: a model that was never saved; expected one with"):
         run(config(tiny_model), None, tmp_path / "out", bundle=replace(bundle, fingerprint=""))
@@ -453,7 +477,10 @@ def test_the_manifest_holds_no_private_path(tiny_model, tmp_path):
     (tmp_path / "prompts.csv").write_text("id,prompt\na,colon\n")
     values = {"prompts": (), "manifest": tmp_path / "prompts.csv", "num_images": 1}
     made = run(config(tiny_model, **values), None, tmp_path / "out")
-    assert (made.config["model"], made.config["manifest"]) == (tiny_model.name, "../prompts.csv")
+    assert (made.config["model"], made.config["manifest"]) == (
+        tiny_model.parent.name,
+        "../prompts.csv",
+    )
     assert made.inputs["model"] == load_bundle(tiny_model).fingerprint
     assert str(tmp_path) not in (tmp_path / "out" / "manifest.json").read_text()
     stamp = (tmp_path / "out/images/a-0.png").stat().st_mtime_ns

@@ -1,13 +1,12 @@
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from crafts.core.errors import ConfigError
 from crafts.losses.adversarial import adversarial_loss, discriminator_loss
-from crafts.losses.reconstruction import grain_loss, laplacian_variance, spectrum_loss
+from crafts.losses.reconstruction import grain_loss, laplacian_variance
 from crafts.model.discriminator import DiscriminatorConfig, build_discriminator, freeze
 
 
@@ -41,19 +40,6 @@ def test_grain_asks_for_energy_and_not_for_place() -> None:
     assert strong < weak
 
 
-def test_the_spectrum_may_lie_in_a_band_and_at_no_frequency_outside() -> None:
-    noise = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 0.3
-    assert spectrum_loss(0.81**0.5 * noise, noise, share=0.8).item() == pytest.approx(0, abs=1e-4)
-    assert spectrum_loss(noise, noise, share=0.8).item() == pytest.approx(0, abs=1e-4)
-    for power, distance in ((0.5, np.log(1.6)), (2.0, np.log(2.0))):
-        found = spectrum_loss(power**0.5 * noise, noise, share=0.8).item()
-        assert found == pytest.approx(distance, rel=0.02)
-    rows, columns = torch.meshgrid(torch.arange(64), torch.arange(64), indexing="ij")
-    screen = 0.3 * (1 - 2 * ((rows + columns) % 2)).expand(1, 3, -1, -1)
-    assert laplacian_variance(screen) > laplacian_variance(noise)  # which it fools
-    assert spectrum_loss(screen, noise, share=0.8) > 1
-
-
 def test_laplacian_variance_of_white_noise_is_twenty_times_its_own() -> None:
     grey = torch.randn(1, 1, 256, 256, generator=torch.Generator().manual_seed(1))
     assert laplacian_variance(grey.expand(1, 3, -1, -1)).item() == pytest.approx(20, rel=0.05)
@@ -62,8 +48,6 @@ def test_laplacian_variance_of_white_noise_is_twenty_times_its_own() -> None:
 def test_grain_of_a_crop_smaller_than_a_cell_is_refused() -> None:
     with pytest.raises(ConfigError, match="8x8 px; expected at least 16 px"):
         grain_loss(torch.zeros(1, 3, 8, 8), torch.zeros(1, 3, 8, 8))
-    with pytest.raises(ConfigError, match="16x16 px; expected at least 32 px"):
-        spectrum_loss(torch.zeros(1, 3, 16, 16), torch.zeros(1, 3, 16, 16))
 
 
 def test_a_decoder_gains_the_grain_that_pixel_losses_average_away() -> None:

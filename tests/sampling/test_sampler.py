@@ -241,6 +241,19 @@ def test_unknown_preset_is_refused():
         resolve_preset("slow")
 
 
+@pytest.mark.parametrize("num_steps", [334, 400, 501, 1000])
+def test_ddim_refuses_to_begin_in_the_middle(num_steps):
+    with pytest.raises(ConfigError, match="which divide 1000"):
+        build_scheduler(CONFIG, Preset("ddim", num_steps, 1.0))
+    assert build_scheduler(CONFIG, Preset("dpm++", 334, 1.0)).timesteps[0] > 990
+
+
+@pytest.mark.parametrize("num_steps", [4, 30, 50, 60, 250, 500])
+def test_ddim_takes_the_usual_numbers(num_steps):
+    timesteps = build_scheduler(CONFIG, Preset("ddim", num_steps, 1.0)).timesteps
+    assert timesteps[0] >= 1000 - 1000 / num_steps - 50
+
+
 def test_more_steps_than_timesteps_are_refused():
     with pytest.raises(ConfigError, match="num_steps: 11; expected at most 10"):
         build_scheduler({"num_train_timesteps": 10}, Preset("ddim", 11, 1.0))

@@ -51,7 +51,7 @@ def begin(config: train.TrainConfig, output: Path) -> train.Run:
     """The moving parts of a fresh run, to look into."""
     output.mkdir(exist_ok=True)
     alone, device = train.Processes(), torch.device("cpu")
-    return train._start(config, output, device, alone, "auto")
+    return train._start(config, output, device, alone)
 
 
 def weights_of(output: Path) -> dict[str, torch.Tensor]:
@@ -251,6 +251,64 @@ def test_resume_refuses_another_recipe(recipe: dict[str, Any], tmp_path: Path) -
     with pytest.raises(ConfigError, match="checkpoints of an earlier run"):
         train.run(configure(recipe), {}, output, resume="never")
     assert train.run(configure(recipe, "say_every=7"), {}, output).counts["steps"] == 8
+    copy = output / "checkpoints" / "step-0000004-backup"  # somebody's, and not the newest
+    shutil.copytree(output / "checkpoints" / "step-0000008", copy)
+    assert train.run(configure(recipe), {}, output).counts["steps"] == 8
+    shutil.rmtree(output / "checkpoints")
+    with pytest.raises(ConfigError, match="model of an earlier run"):
+        train.run(configure(recipe), {}, output, resume="never")
+
+
+def test_a_folder_with_somebody_elses_config_is_left_alone(
+    recipe: dict[str, Any], tmp_path: Path
+) -> None:
+    (tmp_path / "config.yaml").write_text("mine: true\n")
+    with pytest.raises(ConfigError, match="existing files that no stage of crafts wrote"):
+        train.run(configure(recipe), {}, tmp_path)
+    assert (tmp_path / "config.yaml").read_text() == "mine: true\n"
+
+
+def test_names_that_would_choose_nothing_are_refused(
+    recipe: dict[str, Any], tmp_path: Path
+) -> None:
+    for override, words in (
+        ("data.balance_by=lable", "balance_by: lable; expected .*label"),
+        ("data.sets=[panted]", "sets: panted; expected painted"),
+    ):
+        config = configure(recipe, "data.balance=1.0", override)
+        with pytest.raises(ConfigError, match=words):
+            train.run(config, {}, tmp_path / "run")
+
+
+def test_pure_noise_at_the_end_goes_with_no_min_snr(recipe: dict[str, Any], tmp_path: Path) -> None:
+    schedule = "stage.schedule={zero_terminal_snr: true}"
+    with pytest.raises(ConfigError, match="min_snr_gamma: 5 with a last timestep of pure noise"):
+        train.run(configure(recipe, schedule), {}, tmp_path / "run")
+    with pytest.raises(ConfigError, match="no clean latents follow from the noise alone"):
+        configure(recipe, "stage.schedule={zero_terminal_snr: true, prediction_type: epsilon}")
+
+
+def test_a_schedule_shorter_than_the_preset_is_pictured(
+    recipe: dict[str, Any], tmp_path: Path
+) -> None:
+    config = configure(recipe, "stage.schedule={num_timesteps: 10}", "num_steps=1")
+    assert train.run(config, {}, tmp_path / "run").counts["steps"] == 1
+    assert list((tmp_path / "run/samples").glob("*.png"))
+
+
+def test_tiles_of_several_sizes_are_refused_before_training(
+    recipe: dict[str, Any], tmp_path: Path
+) -> None:
+    for number, size in enumerate((32, 64)):
+        folder = tmp_path / "tiles" / "train"
+        folder.mkdir(parents=True, exist_ok=True)
+        image = paint_tile(seed=0, index=number, size=size).image
+        Image.fromarray(image).save(folder / f"{number}.png")
+    pack.run(pack.PackConfig(), tmp_path / "tiles", tmp_path / "shards")
+    shards = f"data={{kind: shards, folder: {tmp_path / 'shards'}}}"
+    with pytest.raises(ConfigError, match="tiles of 32 x 32, 64 x 64 px"):
+        train.run(configure(recipe, shards), {}, tmp_path / "run")
+    assert not (tmp_path / "run/metrics.jsonl").exists()
 
 
 def test_a_held_output_is_refused(recipe: dict[str, Any], tmp_path: Path) -> None:
@@ -317,7 +375,7 @@ def test_a_run_without_held_out_tiles_says_so_once(
 
 
 def test_another_artifact_is_no_output(recipe: dict[str, Any], tiny_model: Path) -> None:
-    with pytest.raises(ConfigError, match="files that no training run wrote"):
+    with pytest.raises(ConfigError, match="a finished artifact of stage 'bundle'"):
         train.run(configure(recipe), {}, tiny_model)
 
 

@@ -25,7 +25,8 @@ from crafts.core.locks import LOCK, lock, refuse_unwritable
 
 MANIFEST = "manifest.json"
 # fields of configurations that may name a file or folder
-_PATHS = "codec_from features_from folder init_from manifest text_from texts".split()
+_PATHS = "classes codec_from control_from features_from folder init_from".split()
+_PATHS += "fluorescence layouts manifest nuclei text_from texts".split()
 _UNKNOWN = "existing files that no stage of crafts wrote"
 _PACKAGES = ("crafts", "torch", "diffusers", "transformers", "numpy", "pillow")
 
@@ -132,8 +133,10 @@ def _refuse_foreign(output: Path, stage: str) -> None:
     came = "" if output.is_dir() or not output.exists() else _UNKNOWN
     if output.is_dir() and {path.name for path in output.iterdir()} - {LOCK}:
         try:
-            found = load_manifest(output).stage
-            came = _finished_by(found) if stage not in ("", found) else ""
+            found = load_manifest(output)
+            came = _finished_by(found.stage) if stage not in ("", found.stage) else ""
+            added = sorted(set(list_files(output)) - set(found.files))
+            came = came or (f"{added[0]}, which that run did not write" if added else "")
         except DataError:
             came = _UNKNOWN
     if came:

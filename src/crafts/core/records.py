@@ -57,6 +57,8 @@ class Ledger:
 
     def reject(self, item: str, reason: str) -> None:
         """Record one item that did not, with the reason in words."""
+        # a name that is no UTF-8 comes with lone surrogates, which no text file can hold
+        item, reason = (t.encode("utf-8", "backslashreplace").decode() for t in (item, reason))
         self.rejects.append({"item": item, "reason": reason})
 
     def withdraw(self, item: str, reason: str) -> None:

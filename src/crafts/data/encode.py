@@ -7,6 +7,7 @@ takes over the rows for which all three are unchanged and encodes the others.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -194,7 +195,12 @@ def _allocate(folder: Path, count: int, config: EncodeConfig, codec: Codec) -> _
 
 
 def _open_array(path: Path, shape: tuple[int, ...]) -> np.memmap:
-    return np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=shape)
+    """An array on the disk; room for all of it is taken at once, so that a full disk is told."""
+    array = np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=shape)
+    if hasattr(os, "posix_fallocate"):
+        with path.open("r+b") as handle:
+            os.posix_fallocate(handle.fileno(), 0, path.stat().st_size)
+    return array
 
 
 def _write_arrays(

@@ -23,17 +23,22 @@ from crafts.data.listing.tables import (
     TEXT_COLUMNS,
     Columns,
     as_text,
-    caption_of,
     is_missing,
-    parse_fields,
+    parse_row,
     pick,
     pick_name,
     read_table,
     require_columns,
-    require_unicode,
+    tidy_names,
 )
 from crafts.data.listing.tars import list_tars
-from crafts.data.tiles.images import MAX_PIXELS, RefusedImageError, check_image, stays_jpeg
+from crafts.data.tiles.images import (
+    MAX_PIXELS,
+    RefusedImageError,
+    check_header,
+    check_image,
+    stays_jpeg,
+)
 from crafts.data.tiles.masks import read_mask
 
 _METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
@@ -101,7 +106,7 @@ def load_item(
     if item.fault:
         return item.fault
     try:
-        data = _read_image(item)
+        data = _read_image(item, max_pixels)
         image = check_image(data, max_pixels, as_png=as_png)
         mask = b""
         if item.mask and load_mask is not None:
@@ -114,6 +119,8 @@ def load_item(
         return "no such file"
     except OSError as error:
         return f"unreadable ({error.strerror or error})"
+    except ValueError as error:  # a name with a NUL or a lone surrogate in it
+        return f"no name of a file ({error})"
     sample = Sample(item.key, image.data, image.suffix, item.text, dict(item.fields))
     return Loaded(sample, image.width, image.height, mask)
 
@@ -125,14 +132,16 @@ def all_stay_jpeg(items: Iterable[Item]) -> bool:
 
 def _stays_jpeg(item: Item) -> bool:
     try:
-        return stays_jpeg(_read_image(item))
-    except OSError:
+        return stays_jpeg(_read_image(item, MAX_PIXELS))
+    except (OSError, ValueError, RefusedImageError):
         return True  # rejected later, with its reason
 
 
-def _read_image(item: Item) -> bytes:
+def _read_image(item: Item, max_pixels: int) -> bytes:
     if item.column:
         return read_embedded(Path(item.path), item.column, item.offset)
+    if item.offset < 0:  # whatever lies in a folder: an archive or a slide is not read whole
+        check_header(Path(item.path), max_pixels)
     return _read(item.path, item.offset, item.size)
 
 
@@ -183,10 +192,10 @@ def _metadata_tables(source: Path) -> list[tuple[Path, str]]:
     found = [(source / name, "") for name in _METADATA if (source / name).is_file()]
     if not found:
         folders = sorted(
-            path for path in source.iterdir() if path.is_dir() and path.name in SPLIT_NAMES
+            path for path in source.iterdir() if path.is_dir() and path.name.lower() in SPLIT_NAMES
         )
         found = [
-            (folder / name, SPLIT_NAMES[folder.name])
+            (folder / name, SPLIT_NAMES[folder.name.lower()])
             for folder in folders
             for name in _METADATA
             if (folder / name).is_file()
@@ -222,6 +231,7 @@ def _list_table(
         if isinstance(row, str):
             yield Item(where, clean_key(where), "", fault=row)
             continue
+        row = tidy_names(row, columns)
         require_columns(path, columns, row)
         column = image_column(row, columns)
         cell = row.get(column)
@@ -249,6 +259,7 @@ def _fill(item: Item, row: Mapping[str, Any], columns: Columns, table: Path, spl
         *(name for name, value in row.items() if is_embedded(value)),
     }
     ours = {theirs: our for our, theirs in columns.rename.items()}
+    ours |= {our: f"source_{our}" for our in columns.rename if our not in ours}  # overruled
     raw = {ours.get(name, name): value for name, value in row.items() if name not in taken}
     if split:
         raw.setdefault("split", split)
@@ -260,10 +271,9 @@ def _fill(item: Item, row: Mapping[str, Any], columns: Columns, table: Path, spl
     if is_embedded(mask):
         return replace(item, fault="its mask lies inside the table; save it as a file")
     try:
-        require_unicode([text, raw])
-        fields = parse_fields(raw)
+        text, fields = parse_row(text, raw)
     except ValueError as error:
         return replace(item, fault=str(error))
     named = path_in(mask)
     where = "" if is_missing(named) else str(table.parent / as_text(named))
-    return replace(item, text=caption_of(text, fields), fields=fields, mask=where)
+    return replace(item, text=text, fields=fields, mask=where)

@@ -202,8 +202,15 @@ def _cleaned(items: list[Item], config: PackConfig, dropped: Ledger, folder: Pat
 def _list_source(config: PackConfig, inputs: Path) -> list[Item]:
     if config.corpus is None:
         return list_items(inputs, config.columns)
+    if config.corpus != "tcga" and config.columns != Columns():
+        raise ConfigError(
+            "pack: columns",
+            came=f"names of columns for corpus={config.corpus}",
+            allowed="none, as the list of this corpus has names of its own",
+            do="Leave columns out, or pack without corpus.",
+        )
     studies = load_studies(config.studies) if config.studies else None
-    return list_corpus(config.corpus, inputs, studies=studies)
+    return list_corpus(config.corpus, inputs, studies=studies, columns=config.columns)
 
 
 def assign_item_splits(

@@ -94,6 +94,8 @@ def read_splits(path: Path) -> tuple[str, dict[str, str]]:
         split = SPLIT_NAMES.get(row["split"].lower())
         if split is None:
             raise _bad_splits(where, f"split {row['split']!r}")
+        if not row[column]:
+            raise _bad_splits(where, f"no {column}, while other rows have one")
         name = clean_key(row[column]) if column == "key" else row[column]
         if table.setdefault(name, split) != split:
             raise _bad_splits(where, f"{column} {name!r} in two splits")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -169,14 +170,17 @@ def category_numbers(labels: Iterable[Any], categories: Sequence[Category]) -> l
     that only mentions it ("no prostate cancer") does not count, and captions are never read.
     """
     index = _label_index(categories, "categories")
-    return [index.get(_plain(str(label or "")), UNKNOWN_CATEGORY) for label in labels]
+    plain = (_plain("" if label is None else str(label)) for label in labels)
+    return [index.get(label, UNKNOWN_CATEGORY) for label in plain]
 
 
 def _label_index(categories: Sequence[Category], where: str) -> dict[str, int]:
     index: dict[str, int] = {}
     for number, category in enumerate(categories):
         for label in category.labels:
-            first = index.setdefault(_plain(label), number)
+            if not (plain := _plain(label)):
+                continue  # signs alone: a label without any word means nothing
+            first = index.setdefault(plain, number)
             if first != number:
                 raise DataError(
                     where,
@@ -295,5 +299,5 @@ def _refusal(where: str, came: str) -> DataError:
 
 
 def _plain(text: str) -> str:
-    """Lower case words between single spaces."""
-    return " ".join(re.findall(r"[a-z0-9]+", text.lower()))
+    """Lower case words of any script between single spaces."""
+    return " ".join(re.findall(r"[^\W_]+", unicodedata.normalize("NFKC", text).casefold()))

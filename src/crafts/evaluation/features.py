@@ -22,6 +22,7 @@ from crafts.core.errors import ConfigError, DataError
 from crafts.core.protocols import ExtractFeatures
 from crafts.core.records import FeatureSet
 from crafts.core.runtime import say
+from crafts.core.walk import walk_files
 from crafts.data.collection import Collection, Tile
 from crafts.evaluation.storage.feature_cache import FeatureCache
 from crafts.model.image_encoders import ImageEncoder, open_encoder
@@ -121,14 +122,21 @@ def list_images(folder: Path) -> list[Path]:
     """PNG and JPEG files below a folder, sorted; hidden ones left out.
 
     Raises:
-        DataError: the folder does not exist.
+        DataError: the folder does not exist, or one below it cannot be gone into.
     """
     if not folder.is_dir():
         raise DataError(
             str(folder), came="no such folder", allowed="a folder of images", do="Check the path."
         )
-    files = (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
-    return sorted(path for path in files if not path.name.startswith("."))
+    files = []
+    for path, fault in walk_files(folder):
+        if fault:
+            raise DataError(
+                str(path), came=fault, allowed="folders that can be read", do="Mend or remove it."
+            )
+        if path.suffix.lower() in SUFFIXES:
+            files.append(path)
+    return sorted(files)
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:

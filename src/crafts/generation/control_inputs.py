@@ -14,6 +14,7 @@ from crafts.controls.fluorescence import MAX_CHANNELS, Fluorescence
 from crafts.controls.intensity import ChannelRange, check_intensities
 from crafts.controls.masks import mask_from_labels
 from crafts.controls.nuclei import NucleiMask
+from crafts.core.artifacts import relative_to
 from crafts.core.errors import ConfigError, CraftsError
 from crafts.model.control import KINDS
 
@@ -105,6 +106,16 @@ def parse_input(kind: str, text: str, folder: Path) -> ControlInput:
         0.0 if start is None else float(start),
         1.0 if stop is None else float(stop),
     )
+
+
+def move_option(option: str, folder: Path) -> str:
+    """``KIND=IMAGE...`` with the path of its file as seen from another folder."""
+    kind, _, text = option.partition("=")
+    found = _WISH.fullmatch(text.strip())
+    name = found[1] if found else ""
+    if not Path(name).is_file():
+        return option  # a layout that is invented
+    return f"{kind}={relative_to(folder, name)}{text.strip()[len(name) :]}"
 
 
 def parse_options(options: Sequence[str]) -> dict[str, ControlInput]:

@@ -159,7 +159,7 @@ class Steering:
                     self._use(wish, 0, 0)
                 self._wishes[row.id] = wishes
                 usable.append(row)
-            except (CraftsError, ValueError) as error:
+            except (CraftsError, ValueError, OSError) as error:
                 ledger.withdraw(row.id, str(error))
                 say(f"generate: {row.id} is left out: {error}")
         return usable

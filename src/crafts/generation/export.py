@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 import unicodedata
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +15,15 @@ from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngImageFile, PngInfo
 
 from crafts.core.artifacts import sha256_bytes, write_bytes
-from crafts.core.errors import DataError
+from crafts.core.errors import ConfigError, DataError
+from crafts.core.locks import refuse_unwritable
 
 DIGITAL_SOURCE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
 XMP_KEY = "XML:com.adobe.xmp"
+PROVENANCE = "crafts"
+"""Key of ``Image.info`` under which an image in memory carries its provenance."""
+VARIOUS = "various"
+"""What a contact sheet says of what its images do not share."""
 
 _XMP = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 <x:xmpmeta xmlns:x="adobe:ns:meta/">
@@ -59,7 +65,7 @@ class Provenance:
         licence: licence of the weights.
         preset: name of the sampler's preset.
         num_steps: sampler steps.
-        guidance_scale: 1.0 = off.
+        guidance_scale: 1.0 = off; None on a contact sheet of several scales.
         mpp: microns per pixel; None = unknown, and then nothing is invented.
         software: program and version.
         request: hash of all that decides the pixels; equal requests need not be made twice.
@@ -76,7 +82,7 @@ class Provenance:
     licence: str
     preset: str
     num_steps: int
-    guidance_scale: float
+    guidance_scale: float | None
     mpp: float | None
     software: str
     request: str = ""
@@ -107,6 +113,25 @@ def save_png(image: Image.Image, path: Path, provenance: Provenance) -> str:
     image.convert("RGB").save(buffer, "PNG", pnginfo=info, compress_level=6, **options)
     write_bytes(path, buffer.getvalue())
     return sha256_bytes(buffer.getvalue())
+
+
+def save_made(image: Image.Image, path: Path) -> None:
+    """Write an image that carries its provenance, as those of ``generate_images`` do.
+
+    Raises:
+        ConfigError: it carries none, or nothing can be written there.
+        RetryError: the disk is full.
+    """
+    provenance = image.info.get(PROVENANCE)
+    if not isinstance(provenance, Provenance):
+        raise ConfigError(
+            "save: image",
+            came="an image of which nothing is known",
+            allowed="one that Model.generate returned, or a copy of it",
+            do="Save other images with Pillow.",
+        )
+    with refuse_unwritable(path):
+        save_png(image, path, provenance)
 
 
 def read_provenance(path: Path) -> Provenance:
@@ -172,7 +197,7 @@ def _texts(provenance: Provenance) -> dict[str, str]:
         "licence": provenance.licence,
         "preset": provenance.preset,
         "num_steps": str(provenance.num_steps),
-        "guidance_scale": repr(provenance.guidance_scale),
+        "guidance_scale": _optional(provenance.guidance_scale, VARIOUS),
         "mpp": _optional(provenance.mpp, "unknown"),
         "Software": provenance.software,
         "request": provenance.request,
@@ -192,7 +217,7 @@ def _provenance(texts: dict[str, str]) -> Provenance:
         licence=str(texts["licence"]),
         preset=str(texts["preset"]),
         num_steps=int(texts["num_steps"]),
-        guidance_scale=float(texts["guidance_scale"]),
+        guidance_scale=None if (scale := texts["guidance_scale"]) == VARIOUS else float(scale),
         mpp=None if texts["mpp"] == "unknown" else float(texts["mpp"]),
         software=str(texts["Software"]),
         request=str(texts["request"]),
@@ -230,11 +255,11 @@ def _wrap(text: str, font: Font, width: int, most: int) -> list[str]:
     """Break at spaces, inside a word only when it alone is too wide."""
     lines: list[str] = []
     line = ""
-    for word in text.split():
+    for word in text[: (most + 1) * width].split():  # no letter is narrower than a pixel
         while font.getlength(word) > width:
-            fits = next(
-                n for n in range(len(word), 0, -1) if n == 1 or font.getlength(word[:n]) <= width
-            )
+            starts = range(1, len(word) + 1)
+            fits = bisect_right(starts, width, key=lambda n: int(font.getlength(word[:n])))
+            fits = max(1, fits)
             lines, line = [*lines, *([line] if line else []), word[:fits]], ""
             word = word[fits:] or " "
         joined = f"{line} {word}".strip()

@@ -15,7 +15,13 @@ from crafts.core.artifacts import MANIFEST, load_manifest, sha256_file, write_by
 from crafts.core.errors import ConfigError, DataError
 from crafts.core.runtime import say
 from crafts.generation.controls import Steering
-from crafts.generation.export import Provenance, contact_sheet, read_provenance, save_png
+from crafts.generation.export import (
+    VARIOUS,
+    Provenance,
+    contact_sheet,
+    read_provenance,
+    save_png,
+)
 from crafts.generation.manifest import PromptRow
 from crafts.generation.plan import Item, Plan
 from crafts.sampling.control import render_map
@@ -189,14 +195,13 @@ def write_metadata(path: Path, made: Sequence[Made], masks: Mapping[str, str]) -
     write_bytes(path, buffer.getvalue().encode())
 
 
-def write_grid(output: Path, made: Sequence[Made], steering: Steering, common: Provenance) -> None:
+def write_grid(output: Path, made: Sequence[Made], steering: Steering) -> None:
     """The contact sheet of the first images, each after its control maps, with prompts below.
 
     Args:
         output: folder with ``images/``.
         made: images of the run.
         steering: knows the maps.
-        common: what all images share.
     """
     shown = made[:GRID_IMAGES]
     if not shown:
@@ -213,5 +218,21 @@ def write_grid(output: Path, made: Sequence[Made], steering: Steering, common: P
         captions.append(entry.item.draw.prompt)
     cells = 1 + max(len(entry.item.draw.controls) for entry in shown)
     sheet = contact_sheet(images, captions, columns=cells * max(1, 4 // cells))
-    prompts = dict.fromkeys(entry.item.draw.prompt for entry in shown)
-    save_png(sheet, output / "grid.png", replace(common, prompt="\n".join(prompts), mpp=None))
+    save_png(sheet, output / "grid.png", _shared([entry.item.provenance for entry in shown]))
+
+
+def _shared(several: Sequence[Provenance]) -> Provenance:
+    """What can be said of a sheet of images: all prompts, and of the rest what they share."""
+    scales = {one.guidance_scale for one in several}
+    controls = {one.control for one in several}
+    return replace(
+        several[0],
+        prompt="\n".join(dict.fromkeys(one.prompt for one in several)),
+        negative_prompt="\n".join(dict.fromkeys(one.negative_prompt for one in several)),
+        seed=None,
+        k=None,
+        mpp=None,
+        request="",
+        guidance_scale=scales.pop() if len(scales) == 1 else None,
+        control=controls.pop() if len(controls) == 1 else VARIOUS,
+    )

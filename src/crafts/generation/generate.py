@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,9 +16,9 @@ from crafts.core.config import validate
 from crafts.core.errors import ConfigError, NotYetError
 from crafts.core.records import Ledger
 from crafts.core.runtime import pick_device, say
-from crafts.generation.control_inputs import parse_given, parse_options
+from crafts.generation.control_inputs import move_option, parse_given, parse_options
 from crafts.generation.controls import write_masks
-from crafts.generation.export import save_png
+from crafts.generation.export import PROVENANCE, save_png
 from crafts.generation.folder import (
     Made,
     begin,
@@ -126,12 +126,17 @@ def _fill(
         output, plan.steering, {entry.item.name: entry.item.draw.controls for entry in made}
     )
     write_metadata(output / "metadata.csv", made, masks)
-    write_grid(output, made, plan.steering, plan.common)
+    write_grid(output, made, plan.steering)
     return finish(
         output,
         stage="generate",
         # a path says nothing of a model; its name and the fingerprint among the inputs do
-        config=plan.config.model_copy(update={"model": plan.common.model}),
+        config=plan.config.model_copy(
+            update={
+                "model": plan.common.model,
+                "control": tuple(move_option(text, output) for text in plan.config.control),
+            }
+        ),
         inputs=inputs,
         counts={**ledger.counts(), "images": len(made)},
         extra={**_facts(plan, made), **_yield(made, tried)},
@@ -163,7 +168,7 @@ def generate_images(
         num_steps: replaces the preset's number of steps.
         guidance_scale: replaces the scale; 1.0 = off.
         negative_prompt: text to be steered away from.
-        batch_size: images a pass; never changes an image.
+        batch_size: images a pass; moves no value by more than 2 of 255.
         control: kind -> what steers all images; see ``parse_given``.
         controls: kind -> folder of its ControlNet; the shipped one where it names none.
 
@@ -171,9 +176,11 @@ def generate_images(
         ConfigError: an empty prompt, a value out of bounds, or a control that cannot be used.
         DataError: an unusable control image.
     """
-    prompts = (prompts,) if isinstance(prompts, str) else tuple(prompts)
+    prompts = (
+        (prompts,) if isinstance(prompts, str) or not isinstance(prompts, Iterable) else prompts
+    )
     values = {
-        "prompts": prompts,
+        "prompts": tuple(prompts),
         "seed": seed,
         "num_images": num_images,
         "preset": preset,
@@ -191,12 +198,15 @@ def generate_images(
     )
     plan = Plan(config, bundle, chosen, control=parse_given(control or {}))
     plan.steering.prepare(rows, ledger)
-    draws = [item.draw for row in rows for item in plan.items(row, range(num_images))]
+    items = [item for row in rows for item in plan.items(row, range(config.num_images))]
+    draws = [item.draw for item in items]
     images: dict[int, Image.Image] = {}
     steered = plan.steering.controls
-    for batch in iter_images(bundle, draws, chosen, batch_size=batch_size, controls=steered):
+    for batch in iter_images(bundle, draws, chosen, batch_size=config.batch_size, controls=steered):
         for index, conditioning, pixels in batch:
             images[index] = Image.fromarray(pixels)
+            provenance = replace(items[index].provenance, cut=conditioning.cut)
+            images[index].info[PROVENANCE] = provenance
             _say_cut(draws[index], conditioning.cut, conditioning.negative_cut)
     return [images[index] for index in range(len(draws))]
 

@@ -177,7 +177,8 @@ def check_text(column: str, value: Any) -> str:
         raise ValueError(f"{column} has {len(value)} characters; at most {MAX_PROMPT}")
     if "\x00" in value or not _encodable(value):
         raise ValueError(f"{column} is not valid Unicode text")
-    return value
+    # a line that was written under Windows ends in \r\n, and a shell leaves the \r
+    return value.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _encodable(text: str) -> bool:

@@ -55,7 +55,9 @@ class GenerateConfig(Config):
     size: str | None = Field(
         None, pattern=r"^[1-9]\d*(x[1-9]\d*)?$", description="pixels, PX or WxH"
     )
-    batch_size: int = Field(4, ge=1, le=4096, description="images a pass; never changes an image")
+    batch_size: int = Field(
+        4, ge=1, le=4096, description="images a pass; no image differs by more than 2 of 255"
+    )
     control: tuple[str, ...] = Field(
         (),
         description="KIND=IMAGE[@WEIGHT[,START-STOP]]; KIND is nuclei or fluorescence, START and "
@@ -145,7 +147,7 @@ class Plan:
         )
         mpp = bundle.mpp
         self.common = Provenance(
-            prompt="", negative_prompt="", seed=None, k=None, model=_model_name(config.model),
+            prompt="", negative_prompt="", seed=None, k=None, model=bundle.name or config.model,
             model_sha256=bundle.fingerprint, licence=bundle.licence, preset=config.preset,
             num_steps=preset.num_steps, guidance_scale=preset.guidance_scale,
             mpp=float(mpp) if isinstance(mpp, int | float) else None,
@@ -208,8 +210,3 @@ class Plan:
         if draw.controls:
             decides += self.steering.identity(draw.controls)
         return sha256_bytes(json.dumps(decides, ensure_ascii=False).encode())
-
-
-def _model_name(model: str) -> str:
-    """What images call their model: of a path only the last name, the rest is private."""
-    return Path(model).resolve().name if Path(model).exists() else model

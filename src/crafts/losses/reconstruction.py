@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -14,9 +13,6 @@ from crafts.core.errors import ConfigError
 _ERROR_FLOOR = 4e-4  # mean squared error of images in [-1, 1] at 40 dB
 _GRAIN_FLOOR = 1e-3  # energy of the Laplacian below which a place counts as smooth
 _GRAIN_CELL = 16  # edge in pixels of the squares in which fine detail is measured
-_WINDOW = 32  # edge in pixels of the windows of the power spectrum
-_LOWEST = 2.0  # cycles a window; below, the pixel losses see to it
-_POWER_FLOOR = 2e-3  # power of white noise of half a grey level under the Hann windows
 
 
 def l1_loss(output: Tensor, images: Tensor) -> Tensor:
@@ -105,57 +101,18 @@ def grain_loss(output: Tensor, images: Tensor) -> Tensor:
     Raises:
         ConfigError: images smaller than a cell.
     """
-    _check_size("grain_loss", images, _GRAIN_CELL)
+    if min(images.shape[-2:]) < _GRAIN_CELL:
+        raise ConfigError(
+            "grain_loss",
+            came=f"images of {images.shape[-1]}x{images.shape[-2]} px",
+            allowed=f"at least {_GRAIN_CELL} px",
+            do="Train on larger crops.",
+        )
     mine, wanted = (
         torch.log(F.avg_pool2d(_laplacian(picture).square(), _GRAIN_CELL) + _GRAIN_FLOOR)
         for picture in (output, images.detach())
     )
     return (mine - wanted).abs().mean()
-
-
-def spectrum_loss(output: Tensor, images: Tensor, *, share: float = 0.75) -> Tensor:
-    """Distance of the power spectrum from the band between ``share`` and all of the original's.
-
-    The spectrum is that of grey windows of 32 px under a Hann window, averaged over each image, and
-    every frequency but the lowest counts alike, as a logarithm. An error bound lets detail fade;
-    this asks for it at *each* frequency, and for no more than there was, so that no single pattern
-    (a checkerboard, say, which costs little error) can stand for all of it. Inside the band, what
-    costs the least error is to make the detail stronger that the latents do tell.
-
-    Args:
-        output: reconstruction [B, 3, H, W] in [-1, 1].
-        images: original.
-        share: of the original's power that is enough, in (0, 1].
-
-    Raises:
-        ConfigError: images smaller than a window.
-    """
-    _check_size("spectrum_loss", images, _WINDOW)
-    mine, wanted = (torch.log(_power(picture)) for picture in (output, images.detach()))
-    low, high = wanted + math.log(share), wanted
-    return (mine - torch.clamp(mine.detach(), min=low, max=high)).abs().mean()
-
-
-def _power(images: Tensor) -> Tensor:
-    """Mean power of grey windows [B, F] at the frequencies above one cycle a window."""
-    grey = images.float().mean(1)
-    hann = torch.hann_window(_WINDOW, device=grey.device)
-    windows = grey.unfold(1, _WINDOW, _WINDOW // 4).unfold(2, _WINDOW, _WINDOW // 4)
-    power = torch.fft.rfft2(windows * hann[:, None] * hann).abs().square().mean((1, 2))
-    rows = torch.fft.fftfreq(_WINDOW, 1 / _WINDOW, device=grey.device)
-    columns = torch.arange(_WINDOW // 2 + 1, device=grey.device)
-    fine = torch.hypot(rows[:, None], columns[None, :].float()) > _LOWEST
-    return power[:, fine] + _POWER_FLOOR
-
-
-def _check_size(where: str, images: Tensor, least: int) -> None:
-    if min(images.shape[-2:]) < least:
-        raise ConfigError(
-            where,
-            came=f"images of {images.shape[-1]}x{images.shape[-2]} px",
-            allowed=f"at least {least} px",
-            do="Train on larger crops.",
-        )
 
 
 def laplacian_variance(images: Tensor) -> Tensor:

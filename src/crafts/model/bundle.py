@@ -48,6 +48,8 @@ class Bundle:
         licence: of the weights, or "unknown".
         mpp: microns per pixel of its images, or "unknown".
         extra: further facts for the manifest.
+        name: under which it was loaded, which its images name; of a path only the last name, the
+            rest is private, and of the ``model`` of a training run that of the run.
         fingerprint: identity of the weights and settings it was loaded from, whatever the card
             beside them says; "" for one never saved.
     """
@@ -59,6 +61,7 @@ class Bundle:
     licence: str = UNKNOWN
     mpp: float | str = UNKNOWN
     extra: dict[str, Any] = field(default_factory=dict)
+    name: str = ""
     fingerprint: str = ""
 
     @property
@@ -114,8 +117,17 @@ def load_bundle(source: str | Path, *, network: bool = False) -> Bundle:
             for key, value in extra.items()
             if key not in ("licence", "mpp", "native_size", "padded_text")
         },
+        name=_name(source),
         fingerprint=_identify(manifest) if manifest else _hash_folder(folder),
     )
+
+
+def _name(source: str | Path) -> str:
+    path = Path(source)
+    if str(source) == "mini" or not path.exists():
+        return str(source)
+    path = path.resolve()
+    return path.parent.name if path.name == "model" else path.name
 
 
 def resolve_model(source: str | Path, *, network: bool = False) -> Path:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from crafts.core.config import Config
@@ -31,6 +31,15 @@ class ScheduleConfig(Config):
     zero_terminal_snr: bool = Field(
         default=False, description="rescale so that the last timestep is pure noise"
     )
+
+    @model_validator(mode="after")
+    def _signal_for_epsilon(self) -> ScheduleConfig:
+        if self.zero_terminal_snr and self.prediction_type == "epsilon":
+            raise ValueError(
+                "v_prediction or sample with zero_terminal_snr, as no clean latents follow from "
+                "the noise alone"
+            )
+        return self
 
 
 @dataclass(frozen=True)

@@ -99,6 +99,8 @@ def build_scheduler(
             allowed=f"at most {limit}, the timesteps of this model",
             do="Ask for fewer steps.",
         )
+    if preset.solver == "ddim":
+        _refuse_uneven(preset.num_steps, limit)
     # latents have no fixed range, so nothing is clipped, whatever the file leaves to a default
     fixed: dict[str, Any] = {"clip_sample": False, "thresholding": False}
     if preset.solver == "ddim":
@@ -108,6 +110,20 @@ def build_scheduler(
         scheduler = DPMSolverMultistepScheduler.from_config(dict(config), **fixed)
     scheduler.set_timesteps(preset.num_steps, device=device)
     return scheduler
+
+
+def _refuse_uneven(num_steps: int, limit: int) -> None:
+    """DDIM of diffusers leaps by whole timesteps: with many steps it would start far too late."""
+    leap = limit // num_steps
+    first = leap * (num_steps - 1) + 1
+    if first >= limit or limit - limit / num_steps - first > 0.05 * limit:
+        even = [n for n in range(10, limit // 2 + 1) if limit % n == 0]
+        raise ConfigError(
+            "num_steps",
+            came=f"{num_steps}, with which DDIM begins at timestep {first} of {limit}",
+            allowed=f"for example {', '.join(map(str, even[-6:]))}, which divide {limit}",
+            do="Choose one of them, or a preset with DPM-Solver++.",
+        )
 
 
 def _spacing(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -110,7 +110,8 @@ def newest_checkpoint(checkpoints: Path) -> State | None:
 
 def list_checkpoints(checkpoints: Path) -> list[Path]:
     """Checkpoint folders, oldest first."""
-    return sorted(path for path in checkpoints.glob("step-*") if path.is_dir())
+    folders = (path for path in checkpoints.glob("step-*") if path.is_dir())
+    return sorted(path for path in folders if path.name.removeprefix("step-").isdecimal())
 
 
 def set_aside_newer(checkpoints: Path, step: int) -> None:

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
 
 from crafts.core.config import Config
 
+Beta = Annotated[float, Field(ge=0, lt=1)]
+
 
 class OptimConfig(Config):
     """AdamW with warm-up and decay."""
 
     lr: float = Field(1e-4, gt=0, description="peak learning rate")
-    betas: tuple[float, float] = (0.9, 0.99)
+    betas: tuple[Beta, Beta] = (0.9, 0.99)
     weight_decay: float = Field(
         0.01, ge=0, description="on matrices and kernels; biases and norms have none"
     )

@@ -11,7 +11,7 @@ import torch
 from pydantic import Field
 
 from crafts.core.config import Config
-from crafts.core.errors import DataError
+from crafts.core.errors import ConfigError, DataError
 from crafts.core.runtime import generator_for
 from crafts.data.tiles.augment import draw_stain_jitter, stain_jitter
 from crafts.training.order import SampleOrder, balance_weights, choice
@@ -146,11 +146,13 @@ class Split:
         seed: of the run.
 
     Raises:
+        ConfigError: a set that no row is of, or a column to balance by that no row has.
         DataError: no row is left for training.
     """
 
     def __init__(self, rows: list[Row], config: Balance, seed: int) -> None:
         self.rows, sets = rows, config.sets
+        _refuse_unknown(rows, config)
         kept = [i for i, row in enumerate(rows) if not sets or row.get("set") in sets]
         self.train = [i for i in kept if (rows[i].get("split") or "train") == "train"]
         self.validation = [i for i in kept if rows[i].get("split") == "validation"]
@@ -179,6 +181,71 @@ class Split:
             picks = np.linspace(0, len(indices) - 1, min(per_set, len(indices))).round().astype(int)
             chosen += [indices[i] for i in picks]
         return chosen
+
+
+def _refuse_unknown(rows: Sequence[Row], config: Balance) -> None:
+    """Refuse a name of a set or a column that the rows do not know: it would choose nothing."""
+    sets = sorted({str(row["set"]) for row in rows if row.get("set")})
+    unknown = [name for name in config.sets or () if name not in sets]
+    if unknown:
+        raise ConfigError(
+            "train: data.sets",
+            came=unknown[0],
+            allowed=", ".join(sets) or "rows with a column set",
+            do="Correct the name.",
+        )
+    if config.balance and not any(row.get(config.balance_by) for row in rows):
+        raise ConfigError(
+            "train: data.balance_by",
+            came=config.balance_by,
+            allowed=", ".join(sorted({name for row in rows[:100] for name in row})),
+            do="Name a column of the shards, or set data.balance to 0.",
+        )
+
+
+def check_tiles(
+    source: ImageSource, split: Split, *, factor: int, crop: int | None, multiple: int
+) -> int:
+    """Refuse tiles that cannot stand in one batch, or that the networks cannot halve.
+
+    Args:
+        source: of the tiles.
+        split: its training and validation rows.
+        factor: pixels a latent cell; the edges of all tiles are multiples of it.
+        crop: cells that training cuts out of a tile; None: tiles are shown whole.
+        multiple: of which the number of cells along an edge is one.
+
+    Returns:
+        The shortest edge of a training tile in pixels.
+
+    Raises:
+        ConfigError: names sizes that do not fit.
+    """
+    sizes = {tile_size(source, row) for row in split.train}
+    side = min(min(size) for size in sizes)
+    cells = crop or side // factor
+    whole = crop is None and sizes != {(side, side)}
+    held = {tile_size(source, row) for row in split.validation}
+    uneven = [size for size in sorted(sizes | held) if any(edge % factor for edge in size)]
+    if whole or uneven or cells * factor > side or cells % multiple:
+        shown = ", ".join(f"{h} x {w}" for h, w in (uneven or sorted(sizes))[:3])
+        raise ConfigError(
+            "train: data",
+            came=f"tiles of {shown} px for {cells} x {cells} latent cells of {factor} px",
+            allowed=f"edges that are multiples of {factor} px; squares of one size, or a crop "
+            f"within them, a multiple of {multiple}",
+            do="Pack tiles of one size, or correct stage.crop.",
+        )
+    return side
+
+
+def tile_size(source: ImageSource, row: int) -> tuple[int, int]:
+    """Height and width of a tile in pixels, by its row where that says it."""
+    known = source.rows[row]
+    if "height" in known:
+        return int(known["height"]), int(known["width"])
+    height, width = source.image(row).shape[:2]
+    return int(height), int(width)
 
 
 def _weights(rows: Sequence[Row], config: Balance) -> np.ndarray | None:

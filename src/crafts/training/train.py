@@ -21,6 +21,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from crafts.core import artifacts
 from crafts.core.config import Config, dump_config, validate
+from crafts.core.disk import retry_when_full
 from crafts.core.errors import ConfigError, DataError, InterruptedRunError
 from crafts.core.runtime import pick_device, say, seed_from
 from crafts.training.checkpoints import (
@@ -115,7 +116,7 @@ def run(
         config: the resolved recipe.
         inputs: ``data`` and ``init_from`` override the folders that the recipe names.
         output: gets ``checkpoints/``, ``metrics.jsonl``, ``samples/``, ``model/``, a manifest.
-        resume: ``auto`` goes on from the newest checkpoint; ``never`` refuses an output with one.
+        resume: ``auto`` goes on from the newest checkpoint; ``never`` refuses an earlier run.
 
     Raises:
         ConfigError: the recipe, or a resume with another recipe.
@@ -126,12 +127,19 @@ def run(
     config = _with_inputs(config, inputs)
     device = pick_device(config.device)
     refuse_foreign_output(output)
-    with processes(device) as group, held(output, group), interrupts() as interrupted:
-        if resume == "auto" and (output / artifacts.MANIFEST).exists():
+    if resume == "never":
+        _refuse_earlier_run(output)
+    with (
+        processes(device) as group,
+        held(output, group),
+        interrupts() as interrupted,
+        retry_when_full(output),
+    ):
+        if (output / artifacts.MANIFEST).exists():
             refuse_other_recipe(config, output)
             say(f"{output}: already finished")
             return artifacts.load_manifest(output)
-        training = _start(config, output, device, group, resume)
+        training = _start(config, output, device, group)
         _train(training, interrupted)
         return _finish(training)
 
@@ -210,9 +218,20 @@ def _train(run: Run, interrupted: list[int]) -> None:
             )
 
 
-def _start(
-    config: TrainConfig, output: Path, device: torch.device, group: Processes, resume: str
-) -> Run:
+def _refuse_earlier_run(output: Path) -> None:
+    made = [
+        name for name in ("checkpoints", "model", artifacts.MANIFEST) if (output / name).exists()
+    ]
+    if made:
+        raise ConfigError(
+            str(output),
+            came=f"{made[0]} of an earlier run",
+            allowed="an output folder without one",
+            do="Use --resume auto to go on, or choose another --output.",
+        )
+
+
+def _start(config: TrainConfig, output: Path, device: torch.device, group: Processes) -> Run:
     """Build the parts; go on from the newest checkpoint, if there is one of this very recipe."""
     if config.global_batch_size % group.count:
         raise ConfigError(
@@ -235,13 +254,6 @@ def _start(
     ema = Ema(trained_state(task.network), config.ema_decay)
     run = Run(config, output, task, task.network, optimizer, parameters, ema, Progress(), group)
     found = newest_checkpoint(output / "checkpoints")
-    if found and resume == "never":
-        raise ConfigError(
-            str(output),
-            came="checkpoints of an earlier run",
-            allowed="an output folder without them",
-            do="Use --resume auto to go on, or choose another --output.",
-        )
     if found:
         _go_on(run, found)
     group.wait()  # all have read; now the first may write
@@ -353,7 +365,8 @@ def _refuse_divergence(run: Run, names: list[str]) -> None:
             came=f"{run.progress.skipped_in_a_row} non-finite gradients in a row "
             f"(last samples: {', '.join(names[:4])})",
             allowed="finite losses",
-            do="Lower optim.lr, or look at these samples; the last checkpoint is whole.",
+            do="Look at these samples, or go on in another --output with a lower optim.lr and "
+            f"stage.init_from={run.output / 'checkpoints'}/step-..., the last one.",
         )
 
 

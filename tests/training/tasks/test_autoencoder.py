@@ -37,6 +37,14 @@ def recipe(**stage: Any) -> dict[str, Any]:
     }
 
 
+def test_tiles_that_do_not_halve_are_trained_on_and_judged(tmp_path: Path) -> None:
+    values = recipe(codec=TINY, crop=64) | {"num_steps": 1}
+    values["data"]["size"] = 50
+    assert train.run(configure("train", values), {}, tmp_path / "run").counts["steps"] == 1
+    rows = (tmp_path / "run/metrics.jsonl").read_text().splitlines()
+    assert "heldout/psnr" in json.loads(rows[-1])
+
+
 def test_only_decoder_and_discriminator_learn(tmp_path: Path) -> None:
     train.run(configure("train", recipe(codec=TINY)), {}, tmp_path / "codec")
     first = tmp_path / "codec" / "model"

@@ -290,7 +290,7 @@ def test_shards_with_masks_train_and_tiles_without_are_left_out(
     assert len(task.rows) == 4
     any_tile = task_of(recipe, tmp_path / "other", "stage.control=fluorescence")
     assert len(any_tile.rows) == 5
-    train.run(configure(recipe), {}, tmp_path / "run")
+    train.run(configure(recipe), {}, tmp_path / "trained")
 
 
 def test_crops_of_tiles_of_two_sizes_train_and_are_validated(

@@ -21,7 +21,7 @@ from crafts.core.records import Ledger
 from crafts.data.importers import list_items
 from crafts.data.listing.items import Item, clean_key
 from crafts.data.listing.listings import index_images, iter_members
-from crafts.data.listing.tables import as_text, is_missing, read_table
+from crafts.data.listing.tables import Columns, as_text, is_missing, read_table
 from crafts.data.listing.tcga import find_cancer, patient_of
 from crafts.data.taxonomy import CANCERS, Cancer
 
@@ -74,6 +74,7 @@ def import_corpus(
     images: Path | None = None,
     studies: Mapping[str, str] | None = None,
     cancers: Sequence[Cancer] = CANCERS,
+    columns: Columns | None = None,
 ) -> Iterator[Row]:
     """All usable rows of a corpus, one an image, sorted by key.
 
@@ -91,6 +92,7 @@ def import_corpus(
         studies: patient -> TCGA study, from :func:`crafts.data.listing.tcga.load_studies`; else the
             tissue source site of the barcode tells it.
         cancers: those that labels are taken from.
+        columns: names that the table of "tcga" uses; the other corpora have names of their own.
 
     Yields:
         key, text, set, licence, and where known file_name, captions, patient, slide, x, y, size,
@@ -101,7 +103,11 @@ def import_corpus(
         ConfigError: an unknown kind, or a path that does not exist.
         DataError: a list that is no such corpus.
     """
-    pairs = _READERS[_known(kind)](source, partial(_label, studies=studies, cancers=cancers))
+    label = partial(_label, studies=studies, cancers=cancers)
+    if _known(kind) == "tcga":
+        pairs = _read_tcga(source, label, columns)
+    else:
+        pairs = _READERS[kind](source, label)
     index = index_images(images) if images else None
     rows: dict[str, Row] = {}
     for pair in pairs:
@@ -120,6 +126,7 @@ def list_corpus(
     *,
     studies: Mapping[str, str] | None = None,
     cancers: Sequence[Cancer] = CANCERS,
+    columns: Columns | None = None,
 ) -> list[Item]:
     """A corpus as items for ``pack``: its images lie in the folder of its list or below.
 
@@ -132,7 +139,9 @@ def list_corpus(
     ledger = Ledger("pack")
     base = source if source.is_dir() else source.parent
     images = None if kind == "tcga" else base
-    rows = import_corpus(kind, source, ledger, images=images, studies=studies, cancers=cancers)
+    rows = import_corpus(
+        kind, source, ledger, images=images, studies=studies, cancers=cancers, columns=columns
+    )
     items = [_item(base, row) for row in rows]
     items += [
         Item(row["item"], clean_key(row["item"]), "", fault=row["reason"]) for row in ledger.rejects
@@ -184,6 +193,8 @@ def _add(rows: dict[str, Row], pair: _Pair, kind: Kind, index: Mapping[str, str]
     name = pair.images[0] if kind == "pathgen" else fields["file_name"].rsplit(".", 1)[0]
     key = clean_key(name)
     known = rows.get(key)
+    if known is not None and kind != "pathgen" and known["file_name"] != fields["file_name"]:
+        return f"the same key as {known['file_name']} (dots, slashes and spaces count as _)"
     if known is None:
         licence = fields.pop("licence", LICENCES[kind])
         rows[key] = {"key": key, "text": pair.text, "set": kind, **fields, "licence": licence}
@@ -203,8 +214,8 @@ def _variants(names: tuple[str, ...]) -> Iterator[str]:
 
 def _item(base: Path, row: Row) -> Item:
     fields = {name: value for name, value in row.items() if name not in ("key", "text")}
-    name = fields.pop("file_name")
-    return Item(name, row["key"], str(base / name), text=row["text"], fields=fields)
+    name, mask = fields.pop("file_name"), fields.pop("mask", "")
+    return Item(name, row["key"], str(base / name), text=row["text"], fields=fields, mask=mask)
 
 
 _Label = Callable[[str], "tuple[Row, str]"]
@@ -307,9 +318,10 @@ def _figure_pair(name: str, image: str, text: Any, fields: Row) -> _Pair:
     return _Pair(name, (image,), " ".join(text.split()), known)
 
 
-def _read_tcga(source: Path, label: _Label) -> Iterator[_Pair]:
-    for item in list_items(source):
-        pair = _Pair(item.name, (item.name,), item.text, dict(item.fields), item.fault)
+def _read_tcga(source: Path, label: _Label, columns: Columns | None) -> Iterator[_Pair]:
+    for item in list_items(source, columns):
+        fields = item.fields | ({"mask": item.mask} if item.mask else {})
+        pair = _Pair(item.name, (item.name,), item.text, fields, item.fault)
         if item.offset >= 0 and not pair.fault:
             pair = replace(pair, fault="inside a tar or table; save it as a file first")
         yield pair if pair.fault else _labelled(pair, label)
@@ -332,7 +344,6 @@ _READERS: Mapping[Kind, Callable[[Path, _Label], Iterator[_Pair]]] = {
     "quilt": _read_quilt,
     "pathcap": partial(_read_figures, kind="pathcap"),
     "arch": partial(_read_figures, kind="arch"),
-    "tcga": _read_tcga,
 }
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from crafts.core.walk import walk_files
 from crafts.data.listing.items import Item, clean_key
 from crafts.data.listing.tables import SPLIT_NAMES
 
@@ -19,7 +21,10 @@ def list_folders(source: Path) -> Iterator[Item]:
     A companion bears the name of an image up to the last dot: ``0001.txt`` is the caption of
     ``0001.png``, any other (``0001.json``, ``0001.xml``) is of another program and not read.
     """
-    paths = [path for path in sorted(source.rglob("*")) if _is_shown(path, source)]
+    found = list(walk_files(source))
+    for folder, fault in ((path, fault) for path, fault in found if fault):
+        yield replace(_make_item(folder, source, None), fault=fault)
+    paths = [path for path, fault in found if not fault]
     images = {path.with_suffix("") for path in paths if _is_image(path)}
     beside = [path for path in paths if not _is_image(path) and path.with_suffix("") in images]
     captions = {p.with_suffix(""): p for p in beside if p.suffix.lower() == _CAPTION_SUFFIX}
@@ -27,11 +32,6 @@ def list_folders(source: Path) -> Iterator[Item]:
     for path in paths:
         if path not in companions:
             yield _make_item(path, source, captions.get(path.with_suffix("")))
-
-
-def _is_shown(path: Path, source: Path) -> bool:
-    hidden = any(part.startswith(".") for part in path.relative_to(source).parts)
-    return not hidden and not path.is_dir()
 
 
 def _is_image(path: Path) -> bool:
@@ -44,8 +44,8 @@ def _make_item(path: Path, source: Path, caption: Path | None) -> Item:
     shown = [part.encode("utf-8", "backslashreplace").decode() for part in parts]
     name, folders = "/".join(shown), shown[:-1]
     fields: dict[str, Any] = {}
-    if folders and folders[0] in SPLIT_NAMES:
-        fields["split"] = SPLIT_NAMES[folders.pop(0)]
+    if folders and folders[0].lower() in SPLIT_NAMES:
+        fields["split"] = SPLIT_NAMES[folders.pop(0).lower()]
     if folders:
         fields["label"] = folders[0]
     text, fault = _read_caption(caption) if caption else ("", "")

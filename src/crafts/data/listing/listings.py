@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from crafts.core.errors import ConfigError, DataError
+from crafts.core.walk import walk_files
 
 _CHUNK = 1 << 20
 _ENDS = tuple(" \t\r\n,:]}")
@@ -48,8 +49,8 @@ def index_images(folder: Path) -> dict[str, str]:
             str(folder), came="not there", allowed="a folder of images", do="Check the path."
         )
     index: dict[str, str] = {}
-    for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() in _SUFFIXES:
+    for path, fault in walk_files(folder):
+        if not fault and path.suffix.lower() in _SUFFIXES:
             relative = path.relative_to(folder)
             shown = relative.as_posix()
             stem = relative.with_suffix("").as_posix()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +23,12 @@ SPLIT_NAMES = {
     "heldout": "heldout",
     "held-out": "heldout",
     "test": "heldout",
+    "testing": "heldout",
 }
 IMAGE_COLUMNS = ("file_name", "filename", "image", "path", "file")
 MASK_COLUMNS = ("mask",)
 TEXT_COLUMNS = ("text", "caption")
+_KNOWN = {*TEXT_FIELDS, "mpp", "captions", *IMAGE_COLUMNS, *MASK_COLUMNS, *TEXT_COLUMNS}
 _ROWS = 64
 
 
@@ -58,7 +60,8 @@ def parse_fields(raw: Mapping[str, Any]) -> dict[str, Any]:
     fields = {name: value for name, value in raw.items() if not is_missing(value)}
     for name in TEXT_FIELDS:
         if name in fields:
-            fields[name] = as_text(fields[name])
+            fields[name] = as_text(fields[name]).strip()
+    fields = {name: value for name, value in fields.items() if not is_missing(value)}
     if "split" in fields:
         if fields["split"].lower() not in SPLIT_NAMES:
             raise ValueError(f"split {fields['split']!r} is none of {', '.join(SPLIT_NAMES)}")
@@ -87,17 +90,26 @@ def parse_mpp(value: Any) -> float | str:
     return number
 
 
-def caption_of(text: Any, fields: Mapping[str, Any]) -> str:
-    """The text of a row; without one, the first of its alternative wordings, else ""."""
-    return str(text) if text is not None else next(iter(fields.get("captions", [])), "")
+def parse_row(text: Any, raw: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Caption and fields of a row.
 
-
-def require_unicode(values: Any) -> None:
-    """Refuse texts that no UTF-8 file can hold.
+    Args:
+        text: what the column of the caption holds; a list is taken for alternative wordings. Of
+            several the first is the caption.
+        raw: the other columns.
 
     Raises:
-        ValueError: a lone surrogate, as in the JSON string ``D800``.
+        ValueError: as :func:`parse_fields`, and for text that no UTF-8 file can hold.
     """
+    _require_unicode([text, raw])
+    if isinstance(text, list):
+        raw, text = {"captions": text, **raw}, None
+    fields = parse_fields(raw)
+    return str(text) if text is not None else next(iter(fields.get("captions", [])), ""), fields
+
+
+def _require_unicode(values: Any) -> None:
+    """Refuse a lone surrogate, as in the JSON string ``D800``."""
     try:
         json.dumps(values, ensure_ascii=False, default=str).encode()
     except UnicodeEncodeError:
@@ -133,9 +145,9 @@ def read_table(path: Path) -> Iterator[tuple[int, dict[str, Any] | str]]:
                 )
         else:
             with path.open(encoding="utf-8-sig", newline="") as handle:
-                yield from (
-                    (number, _csv_row(row)) for number, row in enumerate(csv.DictReader(handle), 1)
-                )
+                rows = csv.DictReader(handle, skipinitialspace=True)
+                rows.fieldnames = [name.strip() for name in rows.fieldnames or []]
+                yield from ((number, _csv_row(row)) for number, row in enumerate(rows, 1))
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(
             str(path),
@@ -151,8 +163,9 @@ def _read_parquet(path: Path) -> Iterator[tuple[int, dict[str, Any] | str]]:
 
     try:
         with pq.ParquetFile(path) as file:  # a few rows at a time: they may hold images
+            named = _class_names((file.schema_arrow.metadata or {}).get(b"huggingface", b"{}"))
             rows = (row for part in file.iter_batches(_ROWS) for row in part.to_pylist())
-            yield from enumerate(rows, 1)
+            yield from enumerate((_with_names(row, named) for row in rows), 1)
     except (pa.ArrowInvalid, OSError) as error:
         raise DataError(
             str(path),
@@ -160,6 +173,24 @@ def _read_parquet(path: Path) -> Iterator[tuple[int, dict[str, Any] | str]]:
             allowed="a whole file",
             do="Copy or write the table again.",
         ) from None
+
+
+def _class_names(facts: bytes) -> dict[str, list[str]]:
+    """Columns of class numbers and the names of the classes, as `datasets` notes them."""
+    try:
+        features = json.loads(facts)["info"]["features"]
+        kinds = {name: value for name, value in features.items() if isinstance(value, dict)}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return {}
+    return {n: v["names"] for n, v in kinds.items() if isinstance(v.get("names"), list)}
+
+
+def _with_names(row: dict[str, Any], named: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    for column, names in named.items():
+        number = row.get(column)
+        if isinstance(number, int) and 0 <= number < len(names):
+            row[column] = names[number]
+    return row
 
 
 def _json_row(line: str) -> dict[str, Any] | str:
@@ -175,7 +206,22 @@ def _csv_row(row: dict[Any, Any]) -> dict[str, Any] | str:
         return "more cells than columns"
     if None in row.values():
         return "fewer cells than columns"
+    row.pop("", None)  # the numbers of a data frame, written without a name
     return row
+
+
+def tidy_names(row: Mapping[str, Any], columns: Columns) -> dict[str, Any]:
+    """The row with the names that crafts knows in lower case: ``Patient`` is ``patient``.
+
+    A name that the user gave, and one that the row has in lower case too, are left.
+    """
+    given = {columns.image, columns.text, columns.key, columns.mask, *columns.rename.values()}
+    tidied: dict[str, Any] = {}
+    for name, value in row.items():
+        plain = name.strip().lower()
+        ours = plain in _KNOWN and name not in given and plain not in row and plain not in tidied
+        tidied[plain if ours else name] = value
+    return tidied
 
 
 def require_columns(path: Path, columns: Columns, row: Mapping[str, Any]) -> None:
@@ -197,7 +243,7 @@ def require_columns(path: Path, columns: Columns, row: Mapping[str, Any]) -> Non
             allowed=f"one of: {', '.join(row)}",
             do="Correct the names under `columns`.",
         )
-    if pick_name(row, columns.image, IMAGE_COLUMNS) not in row:
+    if not pick_name(row, columns.image, IMAGE_COLUMNS):
         raise ConfigError(
             str(path),
             came=f"columns {', '.join(row)}",
@@ -213,7 +259,8 @@ def pick_name(row: Mapping[str, Any], named: str, usual: Iterable[str]) -> str:
 
 def pick(row: Mapping[str, Any], named: str, usual: Iterable[str]) -> Any:
     """Value of the column that :func:`pick_name` finds; None when it is missing or empty."""
-    value = row.get(pick_name(row, named, usual))
+    name = pick_name(row, named, usual)
+    value = row.get(name) if name else None
     return None if is_missing(value) else value
 
 

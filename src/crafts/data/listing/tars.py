@@ -10,13 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from crafts.data.listing.items import Item, clean_key
-from crafts.data.listing.tables import (
-    TEXT_COLUMNS,
-    caption_of,
-    parse_fields,
-    pick,
-    require_unicode,
-)
+from crafts.data.listing.tables import TEXT_COLUMNS, parse_row, pick
 from crafts.data.tiles.masks import MASK_SUFFIX
 
 _IMAGE_SUFFIXES = ("png", "jpg", "jpeg", "tif", "tiff", "bmp", "webp")
@@ -35,6 +29,10 @@ def _list_tar(path: Path) -> Iterator[Item]:
     try:
         with path.open("rb") as handle, tarfile.open(fileobj=handle, mode="r:") as tar:
             for member in tar:
+                if member.islnk() or member.issym():
+                    shown = _shown(path, member.name)
+                    fault = "a link inside a tar; put the file itself in it"
+                    yield Item(shown, clean_key(shown), str(path), fault=fault)
                 if not member.isfile():
                     continue
                 base = _split_member(member.name)[0]
@@ -60,9 +58,13 @@ def _split_member(name: str) -> tuple[str, str]:
     return folder + slash + base, suffix.lower()
 
 
+def _shown(path: Path, name: str) -> str:
+    return f"{path.name}:{name}"
+
+
 def _tar_item(path: Path, name: str, group: list[tarfile.TarInfo], handle: BinaryIO) -> Item:
     members = {_split_member(member.name)[1]: member for member in group}
-    shown, key = f"{path.name}:{name}", clean_key(name)
+    shown, key = _shown(path, name), clean_key(name)
     image = next((members[suffix] for suffix in _IMAGE_SUFFIXES if suffix in members), None)
     if image is None:
         return Item(shown, key, str(path), fault=f"no image among {', '.join(members)}")
@@ -72,12 +74,10 @@ def _tar_item(path: Path, name: str, group: list[tarfile.TarInfo], handle: Binar
             raise ValueError("json is no object")
         if "txt" in members:
             row["text"] = _tar_bytes(handle, members["txt"]).decode("utf-8")
-        require_unicode(row)
         text = pick(row, "", TEXT_COLUMNS)
-        fields = parse_fields({k: v for k, v in row.items() if k not in TEXT_COLUMNS})
+        text, fields = parse_row(text, {k: v for k, v in row.items() if k not in TEXT_COLUMNS})
     except ValueError as error:  # also bad JSON and bad UTF-8
         return Item(shown, key, str(path), fault=str(error))
-    text = caption_of(text, fields)
     item = Item(shown, key, str(path), image.offset_data, image.size, text, fields)
     mask = members.get(MASK_SUFFIX)
     if mask is None:

@@ -7,7 +7,8 @@ import struct
 import warnings
 import zlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
 
 from PIL import Image, ImageOps
 
@@ -67,23 +68,43 @@ def check_image(data: bytes, max_pixels: int = MAX_PIXELS, *, as_png: bool = Fal
     if not data:
         raise RefusedImageError("empty file")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow warns about size; the header check below decides
-        try:
-            image = Image.open(io.BytesIO(data), formats=FORMATS)
-        except Image.DecompressionBombError:
-            raise RefusedImageError(f"larger than the limit of {max_pixels} px") from None
-        except Image.UnidentifiedImageError:
-            raise RefusedImageError("not an image that can be read") from None
-        except _DECODER_ERRORS as error:
-            raise RefusedImageError(f"damaged or truncated image ({_first_line(error)})") from None
-        if image.width * image.height > max_pixels:
-            raise RefusedImageError(
-                f"{image.width} x {image.height} px, larger than the limit of {max_pixels} px"
-            )
+        warnings.simplefilter("ignore")  # Pillow warns about size; the header check decides
+        image = _open(io.BytesIO(data), max_pixels)
         try:
             return _decode_and_convert(image, data, as_png)
         except _DECODER_ERRORS as error:
             raise RefusedImageError(f"damaged or truncated image ({_first_line(error)})") from None
+
+
+def check_header(path: Path, max_pixels: int = MAX_PIXELS) -> None:
+    """Refuse a file by its first bytes, before it is read whole.
+
+    Raises:
+        RefusedImageError: no image, or too large.
+        OSError: the file cannot be opened.
+        ValueError: the path is no name of a file.
+    """
+    with path.open("rb") as handle, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if handle.read(1):  # of an empty one check_image says so
+            _open(handle, max_pixels)
+
+
+def _open(file: IO[bytes], max_pixels: int) -> Image.Image:
+    file.seek(0)
+    try:
+        image = Image.open(file, formats=FORMATS)
+    except Image.DecompressionBombError:
+        raise RefusedImageError(f"larger than the limit of {max_pixels} px") from None
+    except Image.UnidentifiedImageError:
+        raise RefusedImageError("not an image that can be read") from None
+    except _DECODER_ERRORS as error:
+        raise RefusedImageError(f"damaged or truncated image ({_first_line(error)})") from None
+    if image.width * image.height > max_pixels:
+        raise RefusedImageError(
+            f"{image.width} x {image.height} px, larger than the limit of {max_pixels} px"
+        )
+    return image
 
 
 def stays_jpeg(data: bytes) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 from crafts.core import artifacts
 from crafts.core.config import Config, load_config
 from crafts.core.errors import ConfigError
+from crafts.training.checkpoints import list_checkpoints
 from crafts.training.guiding.strength import STEERED
 
 CONFIG = "config.yaml"
@@ -22,6 +23,7 @@ FREE = frozenset(
         "say_every",
         "device",
         "tracker",
+        "max_skipped_in_a_row",
     }
 )
 
@@ -30,17 +32,11 @@ def refuse_foreign_output(output: Path) -> None:
     """Refuse an output folder that holds something else than a run of training.
 
     Raises:
-        ConfigError: files without the run's ``config.yaml``, or the artifact of another stage.
+        ConfigError: files without a checkpoint or the lock of a run, or the artifact of another
+            stage.
     """
-    if not output.exists() or (output / CONFIG).exists():
-        return
-    if artifacts.list_files(output) or (output / artifacts.MANIFEST).exists():
-        raise ConfigError(
-            str(output),
-            came="files that no training run wrote",
-            allowed="a new or empty folder, or a run to go on with",
-            do="Choose another --output.",
-        )
+    if not list_checkpoints(output / "checkpoints") or (output / artifacts.MANIFEST).exists():
+        artifacts.refuse_other_run(output, "train")
 
 
 def refuse_other_recipe(config: Config, output: Path) -> None:

@@ -13,8 +13,10 @@ from torch import Tensor, nn
 
 from crafts.core.artifacts import finish, sha256_file
 from crafts.core.config import Config
+from crafts.core.runtime import say
 from crafts.data.tiles.augment import dihedral
 from crafts.losses.adversarial import adversarial_loss, discriminator_loss
+from crafts.losses.gather import gather
 from crafts.losses.reconstruction import (
     decibel_loss,
     feature_loss,
@@ -25,7 +27,6 @@ from crafts.losses.reconstruction import (
     l2_loss,
     laplacian_variance,
     latent_moment_penalty,
-    spectrum_loss,
 )
 from crafts.model.codec import (
     Codec,
@@ -49,6 +50,7 @@ from crafts.training.sources import (
     open_images,
     place,
     random_crop,
+    tile_size,
     to_tensor,
 )
 from crafts.training.tasks.pictures import tile_rows
@@ -65,7 +67,6 @@ class ReconstructionWeights(Config):
     kl: float = Field(1e-6, ge=0, description="of codecs that give a deviation")
     feature: float = Field(0.1, ge=0, description="with features_from only")
     grain: float = Field(0.0, ge=0, description="local energy of the finest detail")
-    spectrum: float = Field(0.0, ge=0, description="with spectrum_share only")
     adversarial: float = Field(0.02, ge=0, description="with a discriminator only")
 
 
@@ -80,9 +81,6 @@ class AutoencoderStage(Config):
     train: Literal["all", "decoder"] = "all"
     crop: int = Field(64, gt=0, description="edge of the random training crop in pixels")
     stain_jitter: float = Field(0.05, ge=0, lt=1, description="spread of the stain strengths")
-    spectrum_share: float | None = Field(
-        None, gt=0, le=1, description="of the original's power that is enough; None: no such loss"
-    )
     features_from: str | None = Field(
         None, description="CLIP folder whose image half gives the feature loss"
     )
@@ -102,7 +100,6 @@ class AutoencoderNetwork(nn.Module):
         codec: whose module is trained.
         features: image features [list of [B, C, h, w]] for the feature loss, frozen, or None.
         discriminator: images -> logits, or None.
-        spectrum_share: of :func:`crafts.losses.reconstruction.spectrum_loss`; None: no such loss.
     """
 
     def __init__(
@@ -110,15 +107,12 @@ class AutoencoderNetwork(nn.Module):
         codec: Codec,
         features: Any | None,
         discriminator: nn.Module | None = None,
-        *,
-        spectrum_share: float | None = None,
     ) -> None:
         super().__init__()
         self.module = codec.module
         self.discriminator = discriminator
         self._codec = codec
         self._features = features
-        self._spectrum_share = spectrum_share
 
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Losses by name, each [] and a mean over the batch."""
@@ -131,13 +125,11 @@ class AutoencoderNetwork(nn.Module):
             "l2": l2_loss(output, images),
             "decibel": decibel_loss(output, images),
             "gradient": gradient_loss(output, images),
-            "latent": latent_moment_penalty(latents),
+            "latent": latent_moment_penalty(gather(latents)),
             "grain": grain_loss(output, images),
         }
         if not self._codec.deterministic:
             losses["kl"] = kl_loss(mean, std)
-        if self._spectrum_share is not None:
-            losses["spectrum"] = spectrum_loss(output, images, share=self._spectrum_share)
         if self._features is not None:
             losses["feature"] = feature_loss(self._features(output), self._features(images))
         if self.discriminator is not None:
@@ -167,6 +159,9 @@ class AutoencoderTask:
         torch.manual_seed(seed)
         self.codec = load_codec(Path(stage.init_from)) if stage.init_from else self._fresh()
         self.codec.module.to(device=device, dtype=dtype, memory_format=torch.channels_last)
+        self._size = self._edge(self.codec, stage.crop)
+        if self._size != stage.crop:
+            say(f"the crops are {self._size} px, which fits into the smallest tile")
         if stage.train == "decoder":
             for name, parameter in self.codec.module.named_parameters():
                 parameter.requires_grad_(name.startswith(("decoder", "post_quant_conv")))
@@ -174,37 +169,38 @@ class AutoencoderTask:
         if stage.features_from:
             encoder = load_dual_encoder(Path(stage.features_from)).to(device).requires_grad_(False)
             self.inputs["features_from"] = encoder.fingerprint
+            encoder.to(dtype)
             features = encoder.feature_maps
         if stage.init_from:
             self.inputs["init_from"] = sha256_file(weights_file(Path(stage.init_from)))
         judge: Any = build_discriminator(stage.discriminator) if stage.discriminator else None
         if judge is not None:
             judge.to(device=device, dtype=dtype, memory_format=torch.channels_last)
-        self.network: nn.Module = AutoencoderNetwork(
-            self.codec,
-            features,
-            judge,
-            spectrum_share=stage.spectrum_share,
-        )
+        self.network: nn.Module = AutoencoderNetwork(self.codec, features, judge)
         self.weights = stage.weights.model_dump() | {"discriminator": 1.0}
-        self.objective = None  # every sample has its loss for itself
+        self.objective = None  # the moments of the latents are a loss of the network
 
     def _fresh(self) -> Codec:
         codec = build_codec(self.stage.codec)
         if isinstance(self.stage.codec, TinyCodecConfig):
-            crops = torch.stack([self._crop(g, 2 * self.stage.crop) for g in range(256)])
+            size = self._edge(codec, 2 * self.stage.crop)
+            crops = torch.stack([self._crop(g, size) for g in range(256)])
             initialise_linear(codec, crops)
         return codec
 
+    def _edge(self, codec: Codec, wanted: int) -> int:
+        """Edge of the crops in pixels: as asked, or what fits into the smallest tile."""
+        shortest = min(min(tile_size(self.source, row)) for row in self.split.train)
+        return min(wanted, shortest) // codec.factor * codec.factor
+
     def _crop(self, position: int, size: int) -> Tensor:
         image = to_tensor(self.source.image(self.split.row(position)))
-        size = min(size, *image.shape[1:])
         crop = random_crop(image, size, seed=self.seed, position=position)
         return dihedral(crop, choice(self.seed, "symmetry", position, 8))
 
     def batch(self, positions: Sequence[int]) -> dict[str, Any]:
         """Images [B, 3, S, S] in [-1, 1] and the noise that samples the latents."""
-        images = torch.stack([self._crop(g, self.stage.crop) for g in positions])
+        images = torch.stack([self._crop(g, self._size) for g in positions])
         if self.stage.stain_jitter:
             images = jitter_stains(images, positions, self.seed, self.stage.stain_jitter)
         side = images.shape[-1] // self.codec.factor
@@ -223,7 +219,7 @@ class AutoencoderTask:
         scores: list[float] = []
         grains: list[float] = []
         for index in chosen:
-            image = to_tensor(self.source.image(index))[None].to(self.device, self.dtype)
+            image = self._held_out(index)[None]
             output = self.codec.decode(self.codec.encode(image)[0]).clamp(-1, 1)
             error = ((output - image) / 2).square().mean()
             grains.append(float(laplacian_variance(output) / laplacian_variance(image)))
@@ -235,12 +231,18 @@ class AutoencoderTask:
             "grain_ratio": float(torch.tensor(grains).median()),
         }
 
+    def _held_out(self, row: int) -> Tensor:
+        """A held-out tile, cut to edges that the codec can halve."""
+        image = to_tensor(self.source.image(row)).to(self.device, self.dtype)
+        height, width = (edge // self.codec.factor * self.codec.factor for edge in image.shape[1:])
+        return image[:, :height, :width]
+
     def picture(self) -> Image.Image | None:
         """Held-out tiles above their reconstructions."""
         chosen = self.split.validation_sample(per_set=1)[:8]
         if not chosen:
             return None
-        images = [to_tensor(self.source.image(i)).to(self.device, self.dtype) for i in chosen]
+        images = [self._held_out(index) for index in chosen]
         outputs = [self.codec.decode(self.codec.encode(image[None])[0])[0] for image in images]
         return tile_rows([images, outputs])
 

@@ -117,9 +117,11 @@ class ClipTask:
         self.inputs = {"data": self.source.fingerprint}
         self.texts = self._read_texts()
         torch.manual_seed(seed)
-        self.encoder = (
-            load_dual_encoder(Path(stage.init_from)) if stage.init_from else self._fresh()
-        )
+        if stage.init_from:
+            self.encoder = load_dual_encoder(Path(stage.init_from))
+            self.inputs["init_from"] = self.encoder.fingerprint
+        else:
+            self.encoder = self._fresh()
         self.encoder.to(device=device, dtype=dtype).train()
         self.network: nn.Module = ClipNetwork(self.encoder)
         self.weights = stage.weights.model_dump()
@@ -140,7 +142,16 @@ class ClipTask:
             )
         content = path.read_bytes()
         self.inputs["texts"] = sha256_bytes(content)
-        return [line for line in content.decode("utf-8").splitlines() if line.strip()]
+        try:
+            lines = content.decode("utf-8-sig").splitlines()
+        except UnicodeDecodeError as error:
+            raise DataError(
+                f"train: stage.texts: {path}",
+                came=f"unreadable text ({error.reason} at byte {error.start})",
+                allowed="UTF-8",
+                do="Save the file again as UTF-8.",
+            ) from None
+        return [line for line in lines if line.strip()]
 
     def _fresh(self) -> DualEncoder:
         captions = [caption for i in self.split.train for caption in self._captions(i)]

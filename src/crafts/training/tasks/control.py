@@ -43,8 +43,10 @@ from crafts.training.sources import (
     PaintedData,
     ShardData,
     Split,
+    check_tiles,
     open_images,
     place,
+    tile_size,
     to_tensor,
 )
 from crafts.training.tasks.conditioning import CaptionEncoder, choose_wording
@@ -58,6 +60,7 @@ from crafts.training.tasks.noising import (
     encode_image,
     freeze,
     noise_batch,
+    refuse_no_weight,
 )
 from crafts.training.tasks.parts import describe_control
 from crafts.training.tasks.pictures import steer, tile_rows
@@ -173,7 +176,16 @@ class ControlTask:
             part.to(memory_format=torch.channels_last)
             if stage.gradient_checkpointing:
                 part.enable_gradient_checkpointing()
-        self._check_tiles()
+        side = check_tiles(
+            self.source,
+            self.split,
+            factor=self.bundle.codec.factor,
+            crop=stage.crop,
+            multiple=2 ** (len(self.control.module.down_blocks) - 1),
+        )
+        if stage.crop is None and side != self.bundle.native_size:
+            say(f"the tiles are {side} px and the denoiser makes {self.bundle.native_size} px")
+        refuse_no_weight(self.bundle.schedule, stage.min_snr_gamma)
         self.captions = CaptionEncoder(
             self.bundle.text, stage.max_chunks, device=device, dtype=dtype
         )
@@ -208,33 +220,8 @@ class ControlTask:
         say(f"a ControlNet for {source.kind} is taught {stage.control}; it reads the map anew")
         return take_over(build(widths=source.widths), source)
 
-    def _check_tiles(self) -> None:
-        """Refuse tiles that cannot stand in one batch, or that the denoiser cannot halve."""
-        sizes = {self._size(row) for row in self.split.train}
-        side = min(min(size) for size in sizes)
-        factor, levels = self.bundle.codec.factor, len(self.control.module.down_blocks) - 1
-        cells = self.stage.crop or side // factor
-        whole = self.stage.crop is None and sizes != {(side, side)}
-        held = {self._size(row) for row in self.split.validation}
-        uneven = [size for size in sorted(sizes | held) if any(edge % factor for edge in size)]
-        if whole or uneven or cells * factor > side or cells % 2**levels:
-            shown = ", ".join(f"{h} x {w}" for h, w in (uneven or sorted(sizes))[:3])
-            raise ConfigError(
-                "train: data",
-                came=f"tiles of {shown} px for {cells} x {cells} latent cells of {factor} px",
-                allowed=f"edges that are multiples of {factor} px; squares of one size, or a crop "
-                f"within them, a multiple of {2**levels}",
-                do="Pack tiles of one size, or correct stage.crop.",
-            )
-        if self.stage.crop is None and side != self.bundle.native_size:
-            say(f"the tiles are {side} px and the denoiser makes {self.bundle.native_size} px")
-
     def _size(self, row: int) -> tuple[int, int]:
-        known = self.rows[row]
-        if "height" in known:
-            return int(known["height"]), int(known["width"])
-        height, width = self.source.image(row).shape[:2]
-        return int(height), int(width)
+        return tile_size(self.source, row)
 
     def batch(self, positions: Sequence[int]) -> dict[str, Any]:
         """Clean latents, maps, noise, timesteps and text of the given global sample indices."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal
 
@@ -36,9 +37,11 @@ from crafts.training.sources import (
     PaintedData,
     ShardData,
     Split,
+    check_tiles,
     mean_by_set,
     open_images,
     random_crop,
+    tile_size,
     to_tensor,
 )
 from crafts.training.tasks.conditioning import CaptionEncoder, choose_wording
@@ -52,6 +55,7 @@ from crafts.training.tasks.noising import (
     encode_image,
     freeze,
     noise_batch,
+    refuse_no_weight,
 )
 from crafts.training.tasks.parts import build_bundle, build_objective, describe
 from crafts.training.tasks.pictures import tile_rows
@@ -259,6 +263,7 @@ class DenoiserTask:
         if self.stage.text_from:
             self.inputs["text_from"] = identify_clip(Path(self.stage.text_from))
         side, native = self._side(), self.bundle.denoiser.config.sample_size
+        refuse_no_weight(self.bundle.schedule, self.stage.min_snr_gamma)
         if self.stage.crop is None and side != native:
             say(
                 f"the latents are {side} wide and the denoiser makes images from {native}: it is "
@@ -270,8 +275,11 @@ class DenoiserTask:
         if self.latents is not None:
             return int(self.latents.shape[-1])
         assert self.images is not None
-        image = self.images.image(self.split.train[0])
-        return int(image.shape[1]) // self.bundle.codec.factor
+        factor, levels = self.bundle.codec.factor, len(self.bundle.denoiser.down_blocks) - 1
+        side = check_tiles(
+            self.images, self.split, factor=factor, crop=self.stage.crop, multiple=2**levels
+        )
+        return side // factor
 
     def batch(self, positions: Sequence[int]) -> dict[str, Any]:
         """Clean latents, noise, timesteps and text of the given global sample indices."""
@@ -312,7 +320,7 @@ class DenoiserTask:
             symmetry = choice(self.seed, "variant", position, 8)
             latents = self._encode_image(row, symmetry=symmetry, position=position)
         crop = self.stage.crop
-        if crop is None or crop >= latents.shape[-1]:
+        if crop is None or crop >= min(latents.shape[-2:]):
             return latents
         return random_crop(latents, crop, seed=self.seed, position=position)
 
@@ -332,15 +340,19 @@ class DenoiserTask:
 
     def validate(self) -> dict[str, float]:
         """Loss of whole held-out tiles per set, at fixed noise and timesteps."""
-        chosen = self.split.validation_sample(per_set=32)
+        chosen = sorted(self.split.validation_sample(per_set=32), key=self._size)
+        alike = [list(rows) for _, rows in groupby(chosen, key=self._size)]
+        parts = [rows[k : k + 32] for rows in alike for k in range(0, len(rows), 32)]
         losses: list[float] = []
-        for first in range(0, len(chosen), 32):
-            part = chosen[first : first + 32]
+        for part in parts:
             x0 = torch.stack([self._held_out_latents(row) for row in part])
             captions = [str(self.rows[row].get("text", "")) for row in part]
             batch = self._assemble(x0, captions, part, seed=0)
             losses += self.network.per_sample(batch).tolist()
         return mean_by_set("denoising", [self.rows[row] for row in chosen], losses)
+
+    def _size(self, row: int) -> tuple[int, int]:
+        return (0, 0) if self.images is None else tile_size(self.images, row)
 
     def _held_out_latents(self, row: int) -> Tensor:
         if self.latents is not None:
@@ -357,6 +369,8 @@ class DenoiserTask:
             chosen = self.split.validation_sample(per_set=1)[:8] or self.split.train[:8]
             prompts = [str(self.rows[row].get("text", "")) for row in chosen]
         preset = resolve_preset("balanced")
+        most = self.bundle.schedule.num_timesteps
+        preset = replace(preset, num_steps=min(preset.num_steps, most))
         draws = [Draw(prompt=p, seed=0, k=0, guidance_scale=preset.guidance_scale) for p in prompts]
         images: list[Any] = [None] * len(draws)
         for group in iter_images(self.bundle, draws, preset, batch_size=8):

@@ -10,6 +10,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from crafts.core.errors import ConfigError
 from crafts.data.tiles.augment import dihedral
 from crafts.losses.denoising import denoising_loss
 from crafts.model.bundle import Bundle
@@ -63,6 +64,21 @@ def encode_image(
     with torch.autocast(device.type, enabled=False):
         mean, std = bundle.codec.encode(pixels)
     return mean[0].cpu(), std[0].cpu() if bool((std > 0).any()) else None
+
+
+def refuse_no_weight(schedule: Schedule, gamma: float | None) -> None:
+    """Refuse min-SNR weights where the last timestep is pure noise: they leave it untrained.
+
+    Raises:
+        ConfigError: such a schedule, of v or sample prediction, with ``min_snr_gamma``.
+    """
+    if gamma is not None and float(schedule.alphas_cumprod[-1]) == 0:
+        raise ConfigError(
+            "train: stage.min_snr_gamma",
+            came=f"{gamma:g} with a last timestep of pure noise, whose weight is then 0",
+            allowed="null: there sampling begins",
+            do="Set stage.min_snr_gamma to null, or zero_terminal_snr to false.",
+        )
 
 
 def draw_latents(mean: Tensor, std: Tensor | None, *, seed: int, position: int) -> Tensor:
