@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 import torch
 
+from crafts.core.errors import ConfigError
 from crafts.model.bundle import Bundle, load_bundle
-from crafts.model.schedule import ScheduleConfig, build_schedule
+from crafts.model.schedule import Schedule, ScheduleConfig, build_schedule, scheduler_config
 from crafts.training.tasks.control import ControlStage
 from crafts.training.tasks.denoiser import DenoiserStage
 from crafts.training.tasks.noising import (
+    check_last_timestep,
     denoising_errors,
     draw_latents,
     encode_image,
@@ -82,3 +84,12 @@ def test_an_option_means_the_same_to_denoiser_and_controlnet(name):
     for schema in (one, other):
         schema.pop("default", None)
     assert one == other and one["description"]
+
+
+def test_noise_prediction_up_to_pure_noise_is_refused():
+    """A folder may say so, where a recipe cannot."""
+    config = scheduler_config(ScheduleConfig(prediction_type="epsilon"))
+    schedule = Schedule.from_config(config | {"rescale_betas_zero_snr": True})
+    with pytest.raises(ConfigError, match="no clean latents follow from the noise alone"):
+        check_last_timestep(schedule, None)
+    check_last_timestep(Schedule.from_config(config), 5.0)

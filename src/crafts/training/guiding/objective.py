@@ -163,7 +163,6 @@ class Objective:
         self._seen: dict[int, dict[str, Tensor]] = {}  # rows of the passes since the last step
         self._watch = CollapseWatch()
         _refuse_nothing_to_compare(config.relations, batches)
-        _refuse_no_estimate(schedule)
 
     def describe(self) -> str:
         """One sentence on what the losses see, for the log and the card."""
@@ -387,14 +386,4 @@ def _refuse_nothing_to_compare(options: RelationOptions, batches: Batches) -> No
             came="passes of one sample",
             allowed="passes of two or more samples over all processes, or a queue",
             do="Raise micro_batch_size, or set stage.relations.queue.",
-        )
-
-
-def _refuse_no_estimate(schedule: Schedule) -> None:
-    if schedule.prediction_type == "epsilon" and float(schedule.alphas_cumprod[-1]) == 0:
-        raise ConfigError(
-            "train: stage.schedule",
-            came="noise prediction with a last timestep of pure noise",
-            allowed="v_prediction or sample there, as no clean latents follow from the noise alone",
-            do="Choose another prediction_type, or zero_terminal_snr: false.",
         )

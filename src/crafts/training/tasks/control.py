@@ -55,12 +55,12 @@ from crafts.training.tasks.noising import (
     Crop,
     MaxChunks,
     MinSnrGamma,
+    check_last_timestep,
     denoising_errors,
     draw_latents,
     encode_image,
     freeze,
     noise_batch,
-    refuse_no_weight,
 )
 from crafts.training.tasks.parts import describe_control
 from crafts.training.tasks.pictures import steer, tile_rows
@@ -185,7 +185,7 @@ class ControlTask:
         )
         if stage.crop is None and side != self.bundle.native_size:
             say(f"the tiles are {side} px and the denoiser makes {self.bundle.native_size} px")
-        refuse_no_weight(self.bundle.schedule, stage.min_snr_gamma)
+        check_last_timestep(self.bundle.schedule, stage.min_snr_gamma)
         self.captions = CaptionEncoder(
             self.bundle.text, stage.max_chunks, device=device, dtype=dtype
         )

@@ -50,12 +50,12 @@ from crafts.training.tasks.noising import (
     Crop,
     MaxChunks,
     MinSnrGamma,
+    check_last_timestep,
     denoising_errors,
     draw_latents,
     encode_image,
     freeze,
     noise_batch,
-    refuse_no_weight,
 )
 from crafts.training.tasks.parts import build_bundle, build_objective, describe
 from crafts.training.tasks.pictures import tile_rows
@@ -263,7 +263,7 @@ class DenoiserTask:
         if self.stage.text_from:
             self.inputs["text_from"] = identify_clip(Path(self.stage.text_from))
         side, native = self._side(), self.bundle.denoiser.config.sample_size
-        refuse_no_weight(self.bundle.schedule, self.stage.min_snr_gamma)
+        check_last_timestep(self.bundle.schedule, self.stage.min_snr_gamma)
         if self.stage.crop is None and side != native:
             say(
                 f"the latents are {side} wide and the denoiser makes images from {native}: it is "

@@ -66,13 +66,23 @@ def encode_image(
     return mean[0].cpu(), std[0].cpu() if bool((std > 0).any()) else None
 
 
-def refuse_no_weight(schedule: Schedule, gamma: float | None) -> None:
-    """Refuse min-SNR weights where the last timestep is pure noise: they leave it untrained.
+def check_last_timestep(schedule: Schedule, gamma: float | None) -> None:
+    """Refuse what cannot be learnt where the last timestep is pure noise: there sampling begins.
 
     Raises:
-        ConfigError: such a schedule, of v or sample prediction, with ``min_snr_gamma``.
+        ConfigError: noise prediction, from which no clean latents follow; or min-SNR weights of any
+            other, which are 0 there.
     """
-    if gamma is not None and float(schedule.alphas_cumprod[-1]) == 0:
+    if float(schedule.alphas_cumprod[-1]) > 0:
+        return
+    if schedule.prediction_type == "epsilon":
+        raise ConfigError(
+            "train: stage.schedule",
+            came="noise prediction with a last timestep of pure noise",
+            allowed="v_prediction or sample there, as no clean latents follow from the noise alone",
+            do="Choose another prediction_type, or zero_terminal_snr: false.",
+        )
+    if gamma is not None:
         raise ConfigError(
             "train: stage.min_snr_gamma",
             came=f"{gamma:g} with a last timestep of pure noise, whose weight is then 0",
