@@ -91,6 +91,11 @@ def test_generate_stage_from_a_mapping_and_a_loaded_model(tiny_model, tmp_path):
     assert first.files[image].sha256 == second.files[image].sha256
 
 
+def test_a_name_that_is_too_long_for_a_file_is_no_model():
+    with pytest.raises(ConfigError, match="no such"):
+        crafts.load("x" * 400)
+
+
 def test_load_refuses_a_missing_model(tmp_path):
     with pytest.raises(ConfigError, match="no such folder"):
         crafts.load(tmp_path / "absent")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -124,7 +125,7 @@ def load_bundle(source: str | Path, *, network: bool = False) -> Bundle:
 
 def _name(source: str | Path) -> str:
     path = Path(source)
-    if str(source) == "mini" or not path.exists():
+    if str(source) == "mini" or not os.path.exists(source):
         return str(source)
     path = path.resolve()
     return path.parent.name if path.name == "model" else path.name
@@ -143,9 +144,9 @@ def resolve_model(source: str | Path, *, network: bool = False) -> Path:
             )
         return folder
     folder = Path(source)
-    if (folder / "model_index.json").is_file():
+    if os.path.isfile(folder / "model_index.json"):  # never an error, however long the name
         return folder
-    if folder.exists():
+    if os.path.exists(folder):
         inside = sorted(folder.glob("model/model_index.json"))
         inside += sorted(folder.glob("checkpoints/*/model_index.json"))
         do = f"Pass {inside[0].parent}." if inside else "Pass the folder that holds it."
