@@ -102,7 +102,7 @@ def test_links_in_a_tar_are_rejected_by_name(tmp_path, make_image):
 
 def test_class_numbers_of_datasets_become_names_and_lists_become_wordings(tmp_path, make_image):
     put(tmp_path / "0.png", make_image(0))
-    rows = [{"file_name": "0.png", "label": 1, "caption": ["first", "second"]}]
+    rows = [{"file_name": "0.png", "label": 1, "caption": ["first", "second"], "captions": None}]
     features = {"label": {"names": ["normal", "tumor"], "_type": "ClassLabel"}}
     facts = {b"huggingface": json.dumps({"info": {"features": features}}).encode()}
     table = pa.Table.from_pylist(rows)

@@ -103,7 +103,8 @@ def parse_row(text: Any, raw: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """
     _require_unicode([text, raw])
     if isinstance(text, list):
-        raw, text = {"captions": text, **raw}, None
+        given = raw.get("captions")
+        raw, text = {**raw, "captions": text if is_missing(given) else given}, None
     fields = parse_fields(raw)
     return str(text) if text is not None else next(iter(fields.get("captions", [])), ""), fields
 
