@@ -34,7 +34,7 @@ from fixtures_papers import SIDE, write_clip, write_f4_vae, write_sd15, write_ti
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "recipes" / "mini"))
 
-import deepen_decoder  # noqa: E402
+import deepen_codec  # noqa: E402
 import score_codec  # noqa: E402
 
 RECIPES = sorted((ROOT / "recipes").rglob("*.yaml"))
@@ -235,18 +235,29 @@ def changed(before: torch.nn.Module, after: torch.nn.Module) -> set[str]:
     return {name for (name, a), b in pairs if not torch.equal(a.half(), b.half())}
 
 
-def test_a_deeper_decoder_gives_the_same_pictures_from_the_same_latents() -> None:
+def test_a_deeper_codec_gives_the_same_latents_and_pictures() -> None:
     torch.manual_seed(0)
     sizes = {"encoder_width": 8, "decoder_width": 8, "latent_channels": 4}
-    codec = build_codec(TinyCodecConfig(num_decoder_blocks=(1, 2, 1, 1), **sizes))
-    deeper = deepen_decoder.deepen(codec, (3, 2, 2, 1))
-    latents = torch.randn(2, 4, 6, 6)
+    blocks = {"num_encoder_blocks": (1, 1, 2, 1), "num_decoder_blocks": (1, 2, 1, 1)}
+    codec = build_codec(TinyCodecConfig(**blocks, **sizes))
+    images = torch.rand(2, 3, 48, 48) * 2 - 1
+    latents, _ = codec.encode(images)
+
+    deeper = deepen_codec.deepen(codec, decoder=(3, 2, 2, 1))
     torch.testing.assert_close(deeper.decode(latents), codec.decode(latents), rtol=0, atol=0)
     assert deeper.fingerprint == codec.fingerprint, "cached latents stay valid"
-    blocks = [layer for layer in deeper.module.decoder.layers if hasattr(layer, "fuse")]
-    assert len(blocks) == 8
-    with pytest.raises(ConfigError, match="at least 1,2,1,1"):
-        deepen_decoder.deepen(codec, (1, 1, 1, 1))
+    assert num_blocks(deeper.module.decoder) == 8
+
+    both = deepen_codec.deepen(codec, decoder=(1, 2, 1, 2), encoder=(1, 2, 2, 3))
+    torch.testing.assert_close(both.encode(images)[0], latents, rtol=0, atol=0)
+    torch.testing.assert_close(both.decode(latents), codec.decode(latents), rtol=0, atol=0)
+    assert (num_blocks(both.module.encoder), num_blocks(both.module.decoder)) == (8, 6)
+    with pytest.raises(ConfigError, match="blocks of the decoder: 1,1,1,1; expected at least"):
+        deepen_codec.deepen(codec, decoder=(1, 1, 1, 1))
+
+
+def num_blocks(half: torch.nn.Module) -> int:
+    return sum(hasattr(layer, "fuse") for layer in half.layers)
 
 
 def test_a_checkerboard_in_place_of_detail_is_told_by_its_ratio() -> None:

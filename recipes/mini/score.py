@@ -50,14 +50,17 @@ from scipy.stats import rankdata
 from transformers import ResNetForImageClassification
 
 from crafts.core.artifacts import write_bytes
+from crafts.core.protocols import SegmentNuclei
 from crafts.core.runtime import say
 from crafts.evaluation import extract_features, kernel_distance, prompt_alignment
 from crafts.evaluation.alignment import unit_rows
 from crafts.evaluation.features import as_tensor, read_image
+from crafts.evaluation.nuclei import count_nuclei
 from crafts.evaluation.structure import nearest_rows
 from crafts.generation.generate import GenerateConfig, run
 from crafts.model.bundle import Bundle, load_bundle
 from crafts.model.encoders import DualEncoder, load_dual_encoder
+from crafts.model.segmenter import open_segmenter
 
 WEIGHTS = Path(__file__).resolve().parents[2] / "src" / "crafts" / "weights"
 BANK = 4000  # training tiles among which the nearest is sought
@@ -69,26 +72,33 @@ Features = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Judges:
-    """The two networks that judge; the generator saw neither.
+    """The networks that judge; the generator saw none of them.
 
     Attributes:
         classifier: of grey structure.
         encoder: of images and texts.
+        segment: finds nuclei.
     """
 
     classifier: ResNetForImageClassification
     encoder: DualEncoder
+    segment: SegmentNuclei
 
     @staticmethod
     def add_options(parser: argparse.ArgumentParser) -> None:
         """Say where they lie; by default, those that are shipped."""
         parser.add_argument("--encoder", type=Path, default=WEIGHTS / "evaluation-clip")
         parser.add_argument("--classifier", type=Path, default=WEIGHTS / "classifier")
+        parser.add_argument("--segmenter", default="mini")
 
     @classmethod
     def load(cls, options: argparse.Namespace) -> Judges:
-        """Read the two that the options name."""
-        return cls(load_classifier(options.classifier), load_dual_encoder(options.encoder))
+        """Read those that the options name."""
+        return cls(
+            load_classifier(options.classifier),
+            load_dual_encoder(options.encoder),
+            open_segmenter(options.segmenter),
+        )
 
     def image_features(self, tiles: NDArray[np.uint8]) -> Features:
         """Features [N, D] of length √D, so that the kernel distance has no scale of its own."""
@@ -170,26 +180,37 @@ def haematoxylin(tiles: NDArray[np.uint8]) -> NDArray[np.float64]:
 
 
 def lymphocyte_effect(
-    judges: Judges, many: NDArray[np.uint8], few: NDArray[np.uint8]
+    judges: Judges,
+    many: NDArray[np.uint8],
+    few: NDArray[np.uint8],
+    *,
+    paired: bool = False,
 ) -> dict[str, float]:
     """Chance that a tile with many lymphocytes scores above one with few; 0.5 is no effect.
 
-    Nuclear density counts pixels; the direction is that from "few" to "many" among the texts.
+    ``nuclei`` are counted by the segmenter, ``density`` counts pixels, and ``direction`` is that
+    from "few" to "many" among the texts. ``more_nuclei`` is the share of pairs, tiles at the same
+    place of both lists, in which the one with many has more; only if they are ``paired``.
     """
     ends = judges.text_features(
         ["colon, many lymphocytes, high power", "colon, few lymphocytes, high power"]
     )
     rows = unit_rows(ends.astype(np.float64), "texts")
     both = np.concatenate([many, few])
+    nuclei = np.array([count_nuclei(judges.segment(tile)) for tile in both])
     scores = {
+        "nuclei": nuclei,
         "density": haematoxylin(both),
         "direction": judges.image_features(both) @ (rows[0] - rows[1]),
     }
     ranks = {name: rankdata(values)[: len(many)].sum() for name, values in scores.items()}
-    return {
+    found = {
         name: float((total - len(many) * (len(many) + 1) / 2) / (len(many) * len(few)))
         for name, total in ranks.items()
     } | {"many": len(many), "few": len(few)}
+    if paired:
+        found["more_nuclei"] = float((nuclei[: len(many)] > nuclei[len(many) :]).mean())
+    return found
 
 
 def lymphocytes(
@@ -212,7 +233,7 @@ def lymphocytes(
     }
     if all(asked.values()):
         found[GENERATED] = lymphocyte_effect(
-            judges, np.stack(asked["many"]), np.stack(asked["few"])
+            judges, np.stack(asked["many"]), np.stack(asked["few"]), paired=True
         )
     return found
 
@@ -260,10 +281,12 @@ def markdown(
     lines += [f"Generated over real held-out: {shown}."]
     for name, values in effect.items():
         lines.append(
-            f"Many above few lymphocytes, {name}: nuclear density {values['density']:.2f}, "
-            f"direction of the text {values['direction']:.2f} (0.5 is no effect; "
-            f"{values['many']} and {values['few']} tiles)."
+            f"Many above few lymphocytes, {name}: number of nuclei {values['nuclei']:.2f}, nuclear "
+            f"density {values['density']:.2f}, direction of the text {values['direction']:.2f} "
+            f"(0.5 is no effect; {values['many']} and {values['few']} tiles)."
         )
+        if "more_nuclei" in values:
+            lines.append(f"Pairs of one noise with more nuclei: {values['more_nuclei']:.0%}.")
     return "\n".join(lines) + "\n"
 
 

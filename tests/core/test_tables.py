@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import csv
+
 import pytest
 
 from crafts.core.errors import ConfigError
-from crafts.core.tables import read_columns
+from crafts.core.tables import csv_row_writer, csv_writer, read_columns
 
 COLUMNS = {"slide": ("slide", "wsi"), "patient": ("patient",), "note": ("note",)}
 
@@ -62,3 +64,17 @@ def test_what_is_no_such_table_is_the_error_of_the_caller(tmp_path, data, came):
         read_columns(tmp_path / "a.csv", COLUMNS, fault, optional=("note",))
     with pytest.raises(ConfigError, match="none.csv: unreadable"):
         read_columns(tmp_path / "none.csv", COLUMNS, fault)
+
+
+@pytest.mark.parametrize("value", ["a\rb", "a\r\nb", "a\nb", 'a "b", c', "", "\r"])
+def test_every_value_reads_back_from_lines_that_end_in_a_line_feed(tmp_path, value):
+    path = tmp_path / "a.csv"
+    with path.open("w", newline="") as handle:
+        csv_writer(handle).writerows([("file_name", "text"), ("1", value)])
+        writer = csv_row_writer(handle, ["file_name", "text"], ignore_others=True)
+        writer.writerow({"file_name": "2", "text": value, "other": "x"})
+    with path.open(newline="") as handle:
+        rows = list(csv.reader(handle))
+    header = ["file_name", "text"]
+    assert rows == [header, ["1", value], header, ["2", value]]
+    assert path.read_bytes().startswith(b"file_name,text\n1,")

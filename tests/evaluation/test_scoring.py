@@ -22,6 +22,7 @@ import model_check  # noqa: E402
 import score  # noqa: E402
 import score_codec  # noqa: E402
 
+from crafts.controls.nuclei import NucleiMask  # noqa: E402
 from crafts.core.errors import IntegrityError  # noqa: E402
 from crafts.model.bundle import load_bundle  # noqa: E402
 from crafts.model.encoders import (  # noqa: E402
@@ -265,15 +266,36 @@ def test_nuclear_density_counts_blue_not_pink():
 
 
 def test_lymphocyte_effect_is_the_area_under_the_curve(models):
-    judges = score.Judges(
-        classifier.load_classifier(models / "classifier"), load_dual_encoder(models / "clip")
-    )
+    judges = judges_of(models)
     rng = np.random.default_rng(0)
     many, few = (rng.integers(low, 256, (9, 32, 32, 3), dtype=np.uint8) for low in (0, 60))
-    found = score.lymphocyte_effect(judges, many, few)
+    few[:, 0, 0] = 0  # as many pixels there as the segmenter below finds nuclei
+    few[0, 0, 0], many[:, 0, 0] = 32, 16
+    found = score.lymphocyte_effect(judges, many, few, paired=True)
     density = score.haematoxylin(np.concatenate([many, few]))
     assert found["density"] == pytest.approx(roc_auc_score([1] * 9 + [0] * 9, density))
-    assert score.lymphocyte_effect(judges, many, many)["direction"] == pytest.approx(0.5, abs=0.05)
+    assert found["nuclei"] == pytest.approx(
+        roc_auc_score([1] * 9 + [0] * 9, [16] * 9 + [32] + [0] * 8)
+    )
+    assert found["more_nuclei"] == pytest.approx(8 / 9)
+    same = score.lymphocyte_effect(judges, many, many)
+    assert same["direction"] == pytest.approx(0.5, abs=0.05)
+    assert same["nuclei"] == 0.5 and "more_nuclei" not in same
+
+
+def judges_of(models):
+    """Networks of these tests; the segmenter finds as many nuclei as the first pixel says."""
+
+    def segment(tile):
+        instances = np.zeros(tile.shape[:2], dtype=np.int32)
+        instances.flat[: tile[0, 0, 0]] = np.arange(1, tile[0, 0, 0] + 1)
+        return NucleiMask((instances > 0).astype(np.uint8), instances)
+
+    return score.Judges(
+        classifier.load_classifier(models / "classifier"),
+        load_dual_encoder(models / "clip"),
+        segment,
+    )
 
 
 def test_the_linear_code_is_a_principal_component_analysis():
@@ -384,9 +406,7 @@ def test_model_check_names_the_number_that_fails(found, message):
 
 def test_model_check_refuses_another_encoder(tiles, models, tmp_path, monkeypatch):
     monkeypatch.setattr(model_check, "NUM", 4)
-    judges = score.Judges(
-        classifier.load_classifier(models / "classifier"), load_dual_encoder(models / "clip")
-    )
+    judges = judges_of(models)
     bundle = load_bundle(models / "model")
     model_check.make(judges, bundle, tiles, tmp_path / "check")
     with torch.no_grad():

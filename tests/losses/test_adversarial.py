@@ -6,7 +6,7 @@ from torch import nn
 
 from crafts.core.errors import ConfigError
 from crafts.losses.adversarial import adversarial_loss, discriminator_loss
-from crafts.losses.reconstruction import grain_loss, laplacian_variance
+from crafts.losses.reconstruction import checkerboard_loss, grain_loss, laplacian_variance
 from crafts.model.discriminator import DiscriminatorConfig, build_discriminator, freeze
 
 
@@ -45,9 +45,23 @@ def test_laplacian_variance_of_white_noise_is_twenty_times_its_own() -> None:
     assert laplacian_variance(grey.expand(1, 3, -1, -1)).item() == pytest.approx(20, rel=0.05)
 
 
+def test_only_a_screen_beyond_that_of_the_original_costs() -> None:
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(1, 3, 64, 64, generator=generator) * 0.3
+    assert checkerboard_loss(0.5 * noise, noise).item() == 0.0
+    rows, columns = torch.meshgrid(torch.arange(64), torch.arange(64), indexing="ij")
+    screen = 0.04 * (-1.0) ** (rows + columns)
+    blurred = torch.nn.functional.avg_pool2d(noise, 3, 1, 1)
+    assert checkerboard_loss(noise + 5 * screen, noise).item() > 0.5
+    assert checkerboard_loss(blurred + screen, noise).item() == 0.0  # as much as noise has itself
+    assert checkerboard_loss(blurred + screen, blurred).item() > 1.0
+
+
 def test_grain_of_a_crop_smaller_than_a_cell_is_refused() -> None:
     with pytest.raises(ConfigError, match="8x8 px; expected at least 16 px"):
         grain_loss(torch.zeros(1, 3, 8, 8), torch.zeros(1, 3, 8, 8))
+    with pytest.raises(ConfigError, match="checkerboard_loss: images of 8x8 px"):
+        checkerboard_loss(torch.zeros(1, 3, 8, 8), torch.zeros(1, 3, 8, 8))
 
 
 def test_a_decoder_gains_the_grain_that_pixel_losses_average_away() -> None:

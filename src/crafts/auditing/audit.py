@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -30,6 +29,7 @@ from crafts.core.errors import DataError
 from crafts.core.protocols import BuildExtractor
 from crafts.core.records import Ledger
 from crafts.core.runtime import say
+from crafts.core.tables import csv_writer
 from crafts.data.collection import AUTO, refuse_same_images, refuse_shared_groups
 
 
@@ -220,8 +220,8 @@ def _write(folder: Path, sets: Mapping[SetName, ImageSet], findings: Findings) -
 
 def _table(verdicts: Sequence[Verdict]) -> str:
     """``copies.csv``: a row a generated tile, numbers with six figures, empty where unknown."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
+    buffer = io.StringIO(newline="")
+    writer = csv_writer(buffer)
     writer.writerow(Verdict.model_fields)
     for verdict in verdicts:
         writer.writerow(_cell(value) for value in verdict.model_dump().values())

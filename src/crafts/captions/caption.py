@@ -37,6 +37,7 @@ from crafts.core.errors import ConfigError, DataError
 from crafts.core.protocols import CountTokens
 from crafts.core.records import Ledger
 from crafts.core.runtime import say
+from crafts.core.tables import csv_row_writer
 
 Kind = Literal["tumor", "til", "stroma", "fat", "necrosis"]
 METADATA = "metadata.csv"
@@ -192,19 +193,9 @@ def _write_tiles(work: _Work, source: Path, folder: Path, ledger: Ledger) -> Non
         reader = csv.DictReader(listing)
         header = _header(source, reader.fieldnames or ())
         scores = [f"score_{kind}" for kind in work.kinds]
-        writer = csv.DictWriter(
-            table,
-            [
-                "file_name",
-                "text",
-                *(n for n in header if n not in (*_OWN, *scores)),
-                *_OWN,
-                *scores,
-            ],
-            lineterminator="\n",
-            extrasaction="ignore",
-        )
-        writer.writeheader()
+        kept = [name for name in header if name not in (*_OWN, *scores)]
+        columns = ["file_name", "text", *kept, *_OWN, *scores]
+        writer = csv_row_writer(table, columns, ignore_others=True)
         for number, row in enumerate(_rows(reader, source, ledger), 1):
             found = _caption(work, row, source / row["file_name"])
             fault = found if isinstance(found, str) else _place(work, row, source, folder)

@@ -1,4 +1,4 @@
-"""Small tables that users write by hand: a csv or tsv with a few known columns."""
+"""Tables: a small csv or tsv that users write by hand, and csv files that read back as written."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import csv
 import io
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Any, TextIO
 
 from crafts.core.errors import CraftsError
 
@@ -75,3 +76,45 @@ def find_delimiter(path: Path, text: str) -> str:
     header = (text.splitlines() or [""])[0]
     known = "\t" if path.suffix.lower() == ".tsv" else ",;\t"
     return next((mark for mark in known if mark in header), known[0])
+
+
+def csv_writer(handle: TextIO) -> Any:
+    """A ``csv.writer`` with lines that end in a line feed.
+
+    A value that holds a carriage return is quoted, as any reader expects; the writer of the
+    standard library quotes only what stands in its line end.
+
+    Args:
+        handle: opened with ``newline=""``.
+    """
+    return csv.writer(_Lines(handle), lineterminator="\r\n")
+
+
+def csv_row_writer(
+    handle: TextIO, columns: Sequence[str], *, ignore_others: bool = False
+) -> csv.DictWriter[str]:
+    """As ``csv_writer``, for rows by the names of their columns; it has written the header.
+
+    Args:
+        handle: opened with ``newline=""``.
+        columns: in order; a row without one has nothing there.
+        ignore_others: leave out what a row has beside them; else ``ValueError``.
+    """
+    writer = csv.DictWriter(
+        _Lines(handle),
+        columns,
+        extrasaction="ignore" if ignore_others else "raise",
+        lineterminator="\r\n",
+    )
+    writer.writeheader()
+    return writer
+
+
+class _Lines:
+    """Takes whole lines from a csv writer and gives them their line feed."""
+
+    def __init__(self, handle: TextIO) -> None:
+        self._handle = handle
+
+    def write(self, line: str) -> int:
+        return self._handle.write(line.removesuffix("\r\n") + "\n")

@@ -8,7 +8,6 @@ proves nothing about it: no model trained on it knows tissue.
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 from collections.abc import Sequence
@@ -20,6 +19,7 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from crafts.core.errors import ConfigError
 from crafts.core.runtime import seed_from
+from crafts.core.tables import csv_row_writer
 from crafts.data.splits import assign_splits
 
 LABELS = ("glands", "stroma", "lymphocytes", "fat")
@@ -155,8 +155,7 @@ def paint_tiles(
         row["split"] = splits[row["patient"]]
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "metadata.csv").open("w", newline="") as handle:
-        writer = csv.DictWriter(handle, COLUMNS, lineterminator="\n")
-        writer.writeheader()
+        writer = csv_row_writer(handle, COLUMNS)
         writer.writerows(rows)
     return rows
 

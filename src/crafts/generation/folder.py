@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 from collections.abc import Mapping, Sequence
@@ -14,6 +13,7 @@ from PIL import Image
 from crafts.core.artifacts import MANIFEST, load_manifest, sha256_file, write_bytes
 from crafts.core.errors import ConfigError, DataError
 from crafts.core.runtime import say
+from crafts.core.tables import csv_writer
 from crafts.generation.controls import Steering
 from crafts.generation.export import (
     VARIOUS,
@@ -182,7 +182,7 @@ def write_metadata(path: Path, made: Sequence[Made], masks: Mapping[str, str]) -
         masks: image -> its mask; the column ``mask``, which ``pack`` reads, is there with any.
     """
     buffer = io.StringIO(newline="")
-    writer = csv.writer(buffer, lineterminator="\n")
+    writer = csv_writer(buffer)
     writer.writerow([*COLUMNS, "mask"] if masks else COLUMNS)
     for entry in made:
         item, draw, facts = entry.item, entry.item.draw, entry.item.provenance

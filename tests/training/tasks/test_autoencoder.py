@@ -63,6 +63,22 @@ def test_only_decoder_and_discriminator_learn(tmp_path: Path) -> None:
     assert {"adversarial", "grain"} <= losses[0].keys()
 
 
+def test_latents_stay_near_those_of_the_codec_it_began_with(tmp_path: Path) -> None:
+    train.run(configure("train", recipe(codec=TINY)), {}, tmp_path / "codec")
+    first = tmp_path / "codec" / "model"
+    drifts = {}
+    for weight in (1e-6, 100.0):
+        further = recipe(init_from=str(first), weights={"drift": weight}) | {"num_steps": 30}
+        train.run(configure("train", further), {}, tmp_path / f"at-{weight:g}")
+        rows = (tmp_path / f"at-{weight:g}" / "metrics.jsonl").read_text().splitlines()
+        drift = [row["drift"] for row in map(json.loads, rows) if "drift" in row]
+        assert drift[0] == 0.0
+        drifts[weight] = drift[-1]
+    assert 0 < drifts[100.0] < 0.2 * drifts[1e-6]
+    with pytest.raises(ConfigError, match=r"stage.weights.drift: 1, and no stage.init_from"):
+        train.run(configure("train", recipe(weights={"drift": 1.0})), {}, tmp_path / "none")
+
+
 def test_a_run_with_a_discriminator_resumes_bit_for_bit(tmp_path: Path) -> None:
     config = configure("train", recipe(codec=TINY, discriminator={"width": 8}))
     train.run(config, {}, tmp_path / "whole")

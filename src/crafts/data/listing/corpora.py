@@ -7,7 +7,6 @@ each row names the terms under which its corpus is published.
 
 from __future__ import annotations
 
-import csv
 import io
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,6 +17,7 @@ from typing import Any, Literal, get_args
 from crafts.core.artifacts import write_bytes
 from crafts.core.errors import ConfigError, DataError
 from crafts.core.records import Ledger
+from crafts.core.tables import csv_row_writer
 from crafts.data.importers import list_items
 from crafts.data.listing.items import Item, clean_key
 from crafts.data.listing.listings import index_images, iter_members
@@ -171,9 +171,8 @@ def write_requests(source: Path, path: Path) -> int:
         for row in import_corpus("pathgen", source, Ledger("requests"))
         if index.keys().isdisjoint(_variants(_tile_names(row["slide"], row["x"], row["y"])))
     ]
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, REQUEST_COLUMNS, extrasaction="ignore", lineterminator="\n")
-    writer.writeheader()
+    buffer = io.StringIO(newline="")
+    writer = csv_row_writer(buffer, REQUEST_COLUMNS, ignore_others=True)
     writer.writerows(wanted)
     write_bytes(path, buffer.getvalue().encode())
     return len(wanted)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 import shutil
@@ -16,6 +15,7 @@ from PIL import Image
 
 from crafts.core.artifacts import write_bytes
 from crafts.core.runtime import say
+from crafts.core.tables import csv_row_writer
 from crafts.evaluation.comparing.comparison import Sets, nearest_in, unit
 from crafts.evaluation.comparing.slices import Described
 from crafts.evaluation.comparing.sources import Source, sample_tiles
@@ -163,9 +163,8 @@ def _write_refused(side: Described, reasons: Sequence[str], path: Path) -> None:
 
 def _write_table(rows: Sequence[Mapping[str, Any]], first: Sequence[str], path: Path) -> None:
     names = [*first, *sorted({name for row in rows for name in row} - set(first))]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, names, restval="", lineterminator="\n")
-    writer.writeheader()
+    text = io.StringIO(newline="")
+    writer = csv_row_writer(text, names)
     for row in rows:
         writer.writerow({name: _cell(value) for name, value in row.items()})
     write_bytes(path, text.getvalue().encode("utf-8"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from crafts.core import artifacts
 from crafts.core.config import validate
+from crafts.core.tables import csv_writer
 from crafts.experiments.catalogue import CLASSES, Leg
 from crafts.experiments.settings import ExperimentConfig
 from crafts.generation import generate
@@ -108,7 +108,7 @@ def make_images(
     output.mkdir(parents=True, exist_ok=True)
     table = output.parent / f"{output.name}-prompts.csv"
     with table.open("w", newline="", encoding="utf-8") as handle:
-        writer = csv.writer(handle, lineterminator="\n")
+        writer = csv_writer(handle)
         writer.writerow(("id", "prompt", "seed"))
         for number, prompt in enumerate(prompts):
             writer.writerow((f"{number:04d}", prompt, _IMAGE_SEED * (seed + 1) + number))

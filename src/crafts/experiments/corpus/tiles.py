@@ -6,7 +6,6 @@ the prompts, and images are compared with the other, never with the tile they we
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 import os
@@ -24,6 +23,7 @@ from crafts.core import artifacts
 from crafts.core.errors import ConfigError, DataError
 from crafts.core.protocols import Codec
 from crafts.core.runtime import say, seed_from
+from crafts.core.tables import csv_writer
 from crafts.data import encode, pack
 from crafts.data.loader import LatentReader, ShardReader
 from crafts.data.painter import TILES_PER_PATIENT, paint_tiles
@@ -258,7 +258,7 @@ def _paint(config: ExperimentConfig, output: Path) -> Path:
     paint_tiles(folder, config.painted_tiles, size)
     splits = output / "data" / "painted-splits.csv"
     with splits.open("w", newline="", encoding="utf-8") as handle:
-        writer = csv.writer(handle, lineterminator="\n")
+        writer = csv_writer(handle)
         writer.writerow(("patient", "split"))
         for number in range(-(-config.painted_tiles // TILES_PER_PATIENT)):
             split = "heldout" if number % 3 == 2 else "train"
@@ -313,7 +313,7 @@ def _write_folder(tiles: Tiles, folder: Path, *, degraded: bool) -> None:
     rows = tiles.rows(tiles.training)
     columns = sorted({name for row in rows for name in row} - _OF_SHARDS - {"captions"})
     with (folder / "metadata.csv").open("w", newline="", encoding="utf-8") as handle:
-        writer = csv.writer(handle, lineterminator="\n")
+        writer = csv_writer(handle)
         writer.writerow(("file_name", *columns, "captions"))
         for number, row in zip(tiles.training, rows, strict=True):
             name = f"images/{row['key']}.png"

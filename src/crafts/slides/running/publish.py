@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import csv
 import io
 import json
 import os
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from crafts.core.artifacts import replace_folder, write_bytes
+from crafts.core.tables import csv_row_writer
 from crafts.slides.grid import View
 from crafts.slides.placing.coordinates import clam_attributes, trident_attributes, write_coordinates
 from crafts.slides.placing.regions import load_mask, trace_areas, write_regions
@@ -136,8 +136,7 @@ def find_finished(folder: Path, key: str) -> Finished | None:
 def write_listing(output: Path, slides: Sequence[Finished], patients: Mapping[str, str]) -> None:
     """Write ``metadata.csv``, ``slides.jsonl``, coordinates and tissue of all slides."""
     buffer = io.StringIO(newline="")
-    writer = csv.DictWriter(buffer, COLUMNS, lineterminator="\n")
-    writer.writeheader()
+    writer = csv_row_writer(buffer, COLUMNS)
     for slide in slides:
         writer.writerows(_metadata(slide, patients[slide.name], row) for row in slide.rows)
     write_bytes(output / "metadata.csv", buffer.getvalue().encode())

@@ -13,11 +13,13 @@ from torch import Tensor, nn
 
 from crafts.core.artifacts import finish, sha256_file
 from crafts.core.config import Config
+from crafts.core.errors import ConfigError
 from crafts.core.runtime import say
 from crafts.data.tiles.augment import dihedral
 from crafts.losses.adversarial import adversarial_loss, discriminator_loss
 from crafts.losses.gather import gather
 from crafts.losses.reconstruction import (
+    checkerboard_loss,
     decibel_loss,
     feature_loss,
     gradient_loss,
@@ -67,7 +69,13 @@ class ReconstructionWeights(Config):
     kl: float = Field(1e-6, ge=0, description="of codecs that give a deviation")
     feature: float = Field(0.1, ge=0, description="with features_from only")
     grain: float = Field(0.0, ge=0, description="local energy of the finest detail")
+    checkerboard: float = Field(
+        0.0, ge=0, description="single pixels that alternate, above those of the original"
+    )
     adversarial: float = Field(0.02, ge=0, description="with a discriminator only")
+    drift: float = Field(
+        0.0, ge=0, description="distance of the latents from those of init_from; 0: not asked for"
+    )
 
 
 class AutoencoderStage(Config):
@@ -100,6 +108,8 @@ class AutoencoderNetwork(nn.Module):
         codec: whose module is trained.
         features: image features [list of [B, C, h, w]] for the feature loss, frozen, or None.
         discriminator: images -> logits, or None.
+        origin: the codec that the training began with, frozen, to whose latents the new ones are
+            kept near, or None.
     """
 
     def __init__(
@@ -107,12 +117,14 @@ class AutoencoderNetwork(nn.Module):
         codec: Codec,
         features: Any | None,
         discriminator: nn.Module | None = None,
+        origin: Codec | None = None,
     ) -> None:
         super().__init__()
         self.module = codec.module
         self.discriminator = discriminator
         self._codec = codec
         self._features = features
+        self._origin = origin
 
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Losses by name, each [] and a mean over the batch."""
@@ -127,11 +139,16 @@ class AutoencoderNetwork(nn.Module):
             "gradient": gradient_loss(output, images),
             "latent": latent_moment_penalty(gather(latents)),
             "grain": grain_loss(output, images),
+            "checkerboard": checkerboard_loss(output, images),
         }
         if not self._codec.deterministic:
             losses["kl"] = kl_loss(mean, std)
         if self._features is not None:
             losses["feature"] = feature_loss(self._features(output), self._features(images))
+        if self._origin is not None:
+            with torch.no_grad():
+                known, _ = self._origin.encode(images)
+            losses["drift"] = l2_loss(mean, known)
         if self.discriminator is not None:
             judge = self.discriminator
             losses["discriminator"] = discriminator_loss(judge(images), judge(output.detach()))
@@ -176,9 +193,25 @@ class AutoencoderTask:
         judge: Any = build_discriminator(stage.discriminator) if stage.discriminator else None
         if judge is not None:
             judge.to(device=device, dtype=dtype, memory_format=torch.channels_last)
-        self.network: nn.Module = AutoencoderNetwork(self.codec, features, judge)
+        self.network: nn.Module = AutoencoderNetwork(
+            self.codec, features, judge, self._origin(stage) if stage.weights.drift else None
+        )
         self.weights = stage.weights.model_dump() | {"discriminator": 1.0}
         self.objective = None  # the moments of the latents are a loss of the network
+
+    def _origin(self, stage: AutoencoderStage) -> Codec:
+        """What the training begins with, to stay as it is."""
+        if stage.init_from is None:
+            raise ConfigError(
+                "stage.weights.drift",
+                came=f"{stage.weights.drift:g}, and no stage.init_from",
+                allowed="a codec to begin with, whose latents are kept",
+                do="Set stage.init_from, or stage.weights.drift to 0.",
+            )
+        origin = load_codec(Path(stage.init_from))
+        origin.module.requires_grad_(False)
+        origin.module.to(device=self.device, dtype=self.dtype, memory_format=torch.channels_last)
+        return origin
 
     def _fresh(self) -> Codec:
         codec = build_codec(self.stage.codec)
