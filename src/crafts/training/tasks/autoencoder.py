@@ -65,7 +65,9 @@ class ReconstructionWeights(Config):
     l2: float = Field(2.0, ge=0)
     decibel: float = Field(0.0, ge=0, description="log of each sample's squared error: its PSNR")
     gradient: float = Field(0.5, ge=0, description="L1 of the differences between neighbours")
-    latent: float = Field(0.01, ge=0, description="mean 0 and deviation 1 of each channel")
+    latent: float = Field(
+        0.01, ge=0, description="mean 0 and deviation 1 of each channel, over a micro-batch"
+    )
     kl: float = Field(1e-6, ge=0, description="of codecs that give a deviation")
     feature: float = Field(0.1, ge=0, description="with features_from only")
     grain: float = Field(0.0, ge=0, description="local energy of the finest detail")
