@@ -6,6 +6,7 @@ import torch
 
 from crafts.core.errors import ConfigError
 from crafts.losses.reconstruction import (
+    coarse_loss,
     decibel_loss,
     feature_loss,
     gradient_loss,
@@ -31,6 +32,20 @@ def test_a_decibel_counts_the_same_in_a_smooth_and_in_a_dense_sample() -> None:
 def pair() -> tuple[torch.Tensor, torch.Tensor]:
     a, b = torch.randn(2, 3, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     return a, b
+
+
+def test_coarse_errors_cost_and_fine_ones_do_not() -> None:
+    image = torch.zeros(1, 3, 32, 32)
+    rows, columns = torch.meshgrid(torch.arange(32), torch.arange(32), indexing="ij")
+    fine = image + 0.2 * (-1.0) ** (rows + columns)
+    coarse = image + 0.2 * torch.sin(rows / 5)
+    nothing = coarse_loss(image, image).item()
+    assert coarse_loss(fine, image).item() == pytest.approx(nothing, abs=1e-3)
+    same = (coarse - image).square().mean() / (fine - image).square().mean()
+    assert same.item() == pytest.approx(0.5, abs=0.1)
+    assert coarse_loss(coarse, image).item() > nothing + 4
+    halved = coarse_loss(coarse / 2, image).item()
+    assert coarse_loss(coarse, image).item() - halved == pytest.approx(np.log(4), abs=0.05)
 
 
 def test_pixel_losses_agree_with_numpy(pair: tuple[torch.Tensor, torch.Tensor]) -> None:

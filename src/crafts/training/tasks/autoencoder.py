@@ -20,6 +20,7 @@ from crafts.losses.adversarial import adversarial_loss, discriminator_loss
 from crafts.losses.gather import gather
 from crafts.losses.reconstruction import (
     checkerboard_loss,
+    coarse_loss,
     decibel_loss,
     feature_loss,
     gradient_loss,
@@ -64,6 +65,7 @@ class ReconstructionWeights(Config):
     l1: float = Field(1.0, ge=0)
     l2: float = Field(2.0, ge=0)
     decibel: float = Field(0.0, ge=0, description="log of each sample's squared error: its PSNR")
+    coarse: float = Field(0.0, ge=0, description="as decibel, of what a blur of 1 px leaves")
     gradient: float = Field(0.5, ge=0, description="L1 of the differences between neighbours")
     latent: float = Field(
         0.01, ge=0, description="mean 0 and deviation 1 of each channel, over a micro-batch"
@@ -138,6 +140,7 @@ class AutoencoderNetwork(nn.Module):
             "l1": l1_loss(output, images),
             "l2": l2_loss(output, images),
             "decibel": decibel_loss(output, images),
+            "coarse": coarse_loss(output, images),
             "gradient": gradient_loss(output, images),
             "latent": latent_moment_penalty(gather(latents)),
             "grain": grain_loss(output, images),
