@@ -34,6 +34,7 @@ from fixtures_papers import SIDE, write_clip, write_f4_vae, write_sd15, write_ti
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "recipes" / "mini"))
 
+import codec_limits  # noqa: E402
 import deepen_codec  # noqa: E402
 import score_codec  # noqa: E402
 
@@ -254,6 +255,31 @@ def test_a_deeper_codec_gives_the_same_latents_and_pictures() -> None:
     assert (num_blocks(both.module.encoder), num_blocks(both.module.decoder)) == (8, 6)
     with pytest.raises(ConfigError, match="blocks of the decoder: 1,1,1,1; expected at least"):
         deepen_codec.deepen(codec, decoder=(1, 1, 1, 1))
+    hollow = build_codec(TinyCodecConfig(num_encoder_blocks=(0, 1, 1, 1), **sizes))
+    with pytest.raises(ConfigError, match="blocks of the encoder: 1,1,1,1; expected at least 0"):
+        deepen_codec.deepen(
+            hollow, encoder=(1, 1, 1, 1)
+        )  # a block there would cut what is negative
+
+
+def test_grain_costs_nothing_where_nothing_is_missing_and_its_own_power_where_it_is() -> None:
+    w = codec_limits.response(8)
+    assert (w.min(), w.max(), w[0, 0], w[4, 4]) == (0, 8, 0, 8)
+    original = np.ones((8, 8))
+    assert codec_limits.grain_cost(original, original, 1.0) == 0.0
+    assert codec_limits.grain_cost(original, 0 * original, 1.0, wanted=1.01) == float("inf")
+    known = original.copy()
+    known[4, 4] = 0.0
+    cost = codec_limits.grain_cost(original, known, error=0.5, wanted=1.0)
+    assert cost == pytest.approx(10 * np.log10(1 + 1 / 64 / 0.5))
+
+
+def test_mean_power_is_the_variance_of_the_grey_values() -> None:
+    random = np.random.default_rng(0)
+    noise = np.repeat(random.normal(100, 5, (2, 256, 256, 1)), 3, axis=3)
+    assert codec_limits.power(noise).mean() == pytest.approx(25, rel=0.05)
+    with pytest.raises(ConfigError, match="48x48 px; expected at least 64 px"):
+        codec_limits.power(noise[:, :48, :48])
 
 
 def num_blocks(half: torch.nn.Module) -> int:

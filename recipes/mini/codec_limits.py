@@ -1,4 +1,4 @@
-"""What latents know of each spatial frequency, and what grain would cost at best.
+"""Estimate what latents know of each spatial frequency, and what grain would cost at best.
 
     python recipes/mini/codec_limits.py CODEC TILES [--split validation] [--tiles-per-set 5]
 
@@ -8,7 +8,8 @@ Prints for each set the share of the original's power that comes back in bands o
 gain in PSNR over the linear code of score_codec.py, and what is left of it when independent grain
 is added until the variance of the Laplacian is as asked for. The grain is the cheapest that looks
 like tissue: from the highest frequency downwards, as much as the original has there and no more
-(a decoder that puts more of it into single pixels pays less, and shows a screen).
+(a decoder that puts more of it into single pixels pays less, and shows a screen). Power is pooled
+over a set, where score_codec.py takes the median tile: an estimate, no bound.
 
 A frequency is given by the response w of the Laplacian, 4 - 2 cos x - 2 cos y: 0 for what is
 constant, 8 for single pixels that alternate; power at w counts w² in its variance.
@@ -25,7 +26,7 @@ from numpy.typing import NDArray
 from score_codec import (
     NEEDED_LAPLACIAN,
     Images,
-    fit_linear,
+    linear_code,
     linear_psnr,
     psnr,
     read_split,
@@ -33,12 +34,11 @@ from score_codec import (
     spread,
 )
 
-from crafts.core.errors import CraftsError
-from crafts.model.codec import load_codec
+from crafts.core.errors import ConfigError, CraftsError
+from crafts.model.codec import Codec, load_codec
 
 WINDOW = 64  # pixels
 BANDS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 5.0, 8.1)
-TRAINING_TILES = 1200
 Power = NDArray[np.float64]
 
 
@@ -53,7 +53,17 @@ def power(images: Images | NDArray[np.float64]) -> Power:
     """Mean power spectrum of the grey images [N, H, W, 3] in half-overlapping Hann windows.
 
     Its mean over the frequencies is the variance of the grey values within windows.
+
+    Raises:
+        ConfigError: images smaller than a window.
     """
+    if min(images.shape[1:3]) < WINDOW:
+        raise ConfigError(
+            "codec_limits: tiles",
+            came=f"{images.shape[2]}x{images.shape[1]} px",
+            allowed=f"at least {WINDOW} px",
+            do="Leave the smaller tiles out.",
+        )
     grey = images.astype(np.float64).mean(axis=-1)
     hann = np.hanning(WINDOW)
     weight = np.outer(hann, hann)
@@ -91,7 +101,7 @@ def grain_cost(
 
 
 def main() -> None:
-    """Measure and print."""
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("codec", type=Path)
     parser.add_argument("tiles", type=Path)
@@ -99,20 +109,20 @@ def main() -> None:
     parser.add_argument("--tiles-per-set", type=int, default=5)
     options = parser.parse_args()
     try:
-        codec = load_codec(options.codec)
-        training = [f for files in read_split(options.tiles, "train").values() for f in files]
-        sets = sorted(read_split(options.tiles, options.split).items())
+        report(load_codec(options.codec), options.tiles, options.split, options.tiles_per_set)
     except CraftsError as error:
         sys.exit(str(error))
-    linear = fit_linear(
-        spread(training, TRAINING_TILES, codec.factor), codec.factor, codec.channels
-    )
+
+
+def report(codec: Codec, tiles: Path, split: str, per_set: int) -> None:
+    """Measure set after set, and print the table."""
+    linear = linear_code(tiles, codec)
     w, bands = response(), list(zip(BANDS, BANDS[1:], strict=False))
     titles = [f"w {low:g}-{high:.0f}" if high > 2 else f"w {low:g}-{high:g}" for low, high in bands]
     print("| set | " + " | ".join(titles) + " | gain dB | grain costs | left |")
     print("|---" * (len(bands) + 4) + "|")
-    for name, files in sets:
-        images = spread(files, options.tiles_per_set, codec.factor)
+    for name, files in sorted(read_split(tiles, split).items()):
+        images = spread(files, per_set, codec.factor)
         restored = reconstruct(codec, images)
         original, known = power(images), power(restored)
         masks = [(low <= w) & (w < high) for low, high in bands]

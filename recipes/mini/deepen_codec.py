@@ -6,7 +6,8 @@ CODEC is a codec folder or a whole model. Both lists are the residual blocks at 
 the order of the layers (decoder: from the latents upwards; encoder: from the pixels downwards),
 none fewer than CODEC has. A new block adds nothing until it is trained, and stands behind the old
 ones, whose output is not negative, so that its own ReLU changes nothing. Train the result with
-recipes/mini/decoder.yaml, after which cached latents are still valid, or recipes/mini/codec.yaml.
+recipes/mini/decoder.yaml or recipes/mini/codec.yaml; cached latents stay valid where only the
+decoder is deepened and trained.
 """
 
 from __future__ import annotations
@@ -53,14 +54,16 @@ def deepen(codec: Codec, *, decoder: Blocks | None = None, encoder: Blocks | Non
 
 
 def _checked(half: str, wanted: Blocks | None, had: Blocks) -> tuple[Blocks, Blocks]:
-    """Blocks before and after, where none are lost."""
+    """Blocks before and after, where none are lost and none stands alone."""
     wanted = had if wanted is None else wanted
-    if len(had) != len(wanted) or any(new < now for new, now in zip(wanted, had, strict=True)):
+    if len(had) != len(wanted) or any(
+        new < now or now == 0 < new for new, now in zip(wanted, had, strict=True)
+    ):
         raise ConfigError(
             f"deepen: blocks of the {half}",
             came=",".join(map(str, wanted)),
             allowed=f"at least {','.join(map(str, had))}",
-            do="Ask for as many blocks as there are, or more, at each resolution.",
+            do="Ask for as many blocks as there are, or more where there are any.",
         )
     return had, wanted
 
@@ -114,6 +117,8 @@ if __name__ == "__main__":
     parser.add_argument("--decoder", type=_blocks, help="one number a resolution, as 6,5,3,1")
     parser.add_argument("--encoder", type=_blocks, help="one number a resolution, as 1,3,3,5")
     given = parser.parse_args()
+    if not (given.decoder or given.encoder):
+        parser.error("name --decoder, --encoder or both")
     try:
         main(given.codec, given.output, given.decoder, given.encoder)
     except CraftsError as error:

@@ -1,7 +1,7 @@
 """Score a text-to-image model on the measured classes: structure, distance, wording, cell content.
 
     python recipes/mini/score.py MODEL TILES OUTPUT [--per-class 48] [--encoder DIR]
-                                 [--classifier DIR] [--preset balanced]
+                                 [--classifier DIR] [--segmenter DIR] [--preset balanced]
 
 MODEL is a checkpoint folder (or ``mini``), TILES holds ``metadata.csv``, ``classes.json`` and the
 images. Prompts are captions of held-out groups. OUTPUT gets ``generated/`` (a run of ``crafts
@@ -72,33 +72,26 @@ Features = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Judges:
-    """The networks that judge; the generator saw none of them.
+    """The two networks that judge; the generator saw neither.
 
     Attributes:
         classifier: of grey structure.
         encoder: of images and texts.
-        segment: finds nuclei.
     """
 
     classifier: ResNetForImageClassification
     encoder: DualEncoder
-    segment: SegmentNuclei
 
     @staticmethod
     def add_options(parser: argparse.ArgumentParser) -> None:
         """Say where they lie; by default, those that are shipped."""
         parser.add_argument("--encoder", type=Path, default=WEIGHTS / "evaluation-clip")
         parser.add_argument("--classifier", type=Path, default=WEIGHTS / "classifier")
-        parser.add_argument("--segmenter", default="mini")
 
     @classmethod
     def load(cls, options: argparse.Namespace) -> Judges:
-        """Read those that the options name."""
-        return cls(
-            load_classifier(options.classifier),
-            load_dual_encoder(options.encoder),
-            open_segmenter(options.segmenter),
-        )
+        """Read the two that the options name."""
+        return cls(load_classifier(options.classifier), load_dual_encoder(options.encoder))
 
     def image_features(self, tiles: NDArray[np.uint8]) -> Features:
         """Features [N, D] of length √D, so that the kernel distance has no scale of its own."""
@@ -181,6 +174,7 @@ def haematoxylin(tiles: NDArray[np.uint8]) -> NDArray[np.float64]:
 
 def lymphocyte_effect(
     judges: Judges,
+    segment: SegmentNuclei,
     many: NDArray[np.uint8],
     few: NDArray[np.uint8],
     *,
@@ -197,7 +191,7 @@ def lymphocyte_effect(
     )
     rows = unit_rows(ends.astype(np.float64), "texts")
     both = np.concatenate([many, few])
-    nuclei = np.array([count_nuclei(judges.segment(tile)) for tile in both])
+    nuclei = np.array([count_nuclei(segment(tile)) for tile in both])
     scores = {
         "nuclei": nuclei,
         "density": haematoxylin(both),
@@ -214,7 +208,10 @@ def lymphocyte_effect(
 
 
 def lymphocytes(
-    judges: Judges, tiles: Path, made: Mapping[str, NDArray[np.uint8]]
+    judges: Judges,
+    segment: SegmentNuclei,
+    tiles: Path,
+    made: Mapping[str, NDArray[np.uint8]],
 ) -> dict[str, dict[str, float]]:
     """The effect in real held-out tiles and in generated ones."""
     rows = [row for row in read_rows(tiles, "heldout") if row["set"].startswith("lizard")]
@@ -225,7 +222,7 @@ def lymphocytes(
     found = {}
     if all(real.values()):
         found[REAL] = lymphocyte_effect(
-            judges, read_tiles(tiles, real["many"]), read_tiles(tiles, real["few"])
+            judges, segment, read_tiles(tiles, real["many"]), read_tiles(tiles, real["few"])
         )
     asked = {
         level: [tile for name, tile in made.items() if name.startswith(f"{level}-")]
@@ -233,7 +230,7 @@ def lymphocytes(
     }
     if all(asked.values()):
         found[GENERATED] = lymphocyte_effect(
-            judges, np.stack(asked["many"]), np.stack(asked["few"]), paired=True
+            judges, segment, np.stack(asked["many"]), np.stack(asked["few"]), paired=True
         )
     return found
 
@@ -365,9 +362,10 @@ def main() -> None:
     for group in groups:
         say(f"score: {group.name}")
         table.append(measure(group, judges, reference, bank_features))
-    effect, shares = lymphocytes(judges, options.tiles, made), share_of_real(table)
+    segment = open_segmenter(options.segmenter)
+    effect, shares = lymphocytes(judges, segment, options.tiles, made), share_of_real(table)
     facts = {"model": bundle.fingerprint, "preset": options.preset}
-    facts["encoder"] = judges.encoder.fingerprint
+    facts |= {"encoder": judges.encoder.fingerprint, "segmenter": segment.fingerprint}
     result = {**facts, "table": table, "share_of_real": shares, "lymphocytes": effect}
     write_bytes(options.output / "score.json", json.dumps(result, indent=1).encode())
     text = markdown(table, shares, effect)
@@ -384,6 +382,7 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("output", type=Path)
     parser.add_argument("--per-class", type=int, default=48)
     parser.add_argument("--preset", default="balanced")
+    parser.add_argument("--segmenter", default="mini")
     Judges.add_options(parser)
     return parser.parse_args()
 

@@ -106,6 +106,14 @@ def fit_linear(
     return mean, vectors[:, -channels:]
 
 
+def linear_code(tiles: Path, codec: Codec) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean and basis of the linear code beside a codec, fitted to the split ``train``."""
+    files = [path for paths in read_split(tiles, "train").values() for path in paths]
+    side = min(read_image(files[0]).shape[:2]) // codec.factor
+    most = max(1, min(TRAINING_TILES, TRAINING_PATCHES // side**2))
+    return fit_linear(spread(files, most, codec.factor), codec.factor, codec.channels)
+
+
 def linear_psnr(
     images: Images, factor: int, mean: NDArray[np.float64], basis: NDArray[np.float64]
 ) -> float:
@@ -177,10 +185,7 @@ def score(
 ) -> tuple[list[dict[str, float | str]], list[tuple[str, Images]]]:
     """One row a set (and the mean over sets), and the rows of the montage."""
     held = sorted(read_split(tiles, split, by).items())
-    training = [path for files in read_split(tiles, "train", by).values() for path in files]
-    side = min(read_image(training[0]).shape[:2]) // codec.factor
-    most = max(1, min(TRAINING_TILES, TRAINING_PATCHES // side**2))
-    mean, basis = fit_linear(spread(training, most, codec.factor), codec.factor, codec.channels)
+    mean, basis = linear_code(tiles, codec)
     table: list[dict[str, float | str]] = []
     pictures: list[tuple[str, Images]] = []
     for name, files in held:

@@ -271,31 +271,30 @@ def test_lymphocyte_effect_is_the_area_under_the_curve(models):
     many, few = (rng.integers(low, 256, (9, 32, 32, 3), dtype=np.uint8) for low in (0, 60))
     few[:, 0, 0] = 0  # as many pixels there as the segmenter below finds nuclei
     few[0, 0, 0], many[:, 0, 0] = 32, 16
-    found = score.lymphocyte_effect(judges, many, few, paired=True)
+    found = score.lymphocyte_effect(judges, count_of_first_pixel, many, few, paired=True)
     density = score.haematoxylin(np.concatenate([many, few]))
     assert found["density"] == pytest.approx(roc_auc_score([1] * 9 + [0] * 9, density))
     assert found["nuclei"] == pytest.approx(
         roc_auc_score([1] * 9 + [0] * 9, [16] * 9 + [32] + [0] * 8)
     )
     assert found["more_nuclei"] == pytest.approx(8 / 9)
-    same = score.lymphocyte_effect(judges, many, many)
+    same = score.lymphocyte_effect(judges, count_of_first_pixel, many, many)
     assert same["direction"] == pytest.approx(0.5, abs=0.05)
     assert same["nuclei"] == 0.5 and "more_nuclei" not in same
 
 
 def judges_of(models):
-    """Networks of these tests; the segmenter finds as many nuclei as the first pixel says."""
-
-    def segment(tile):
-        instances = np.zeros(tile.shape[:2], dtype=np.int32)
-        instances.flat[: tile[0, 0, 0]] = np.arange(1, tile[0, 0, 0] + 1)
-        return NucleiMask((instances > 0).astype(np.uint8), instances)
-
+    """The networks of these tests."""
     return score.Judges(
-        classifier.load_classifier(models / "classifier"),
-        load_dual_encoder(models / "clip"),
-        segment,
+        classifier.load_classifier(models / "classifier"), load_dual_encoder(models / "clip")
     )
+
+
+def count_of_first_pixel(tile):
+    """A segmenter that finds as many nuclei as the first pixel says."""
+    instances = np.zeros(tile.shape[:2], dtype=np.int32)
+    instances.flat[: tile[0, 0, 0]] = np.arange(1, tile[0, 0, 0] + 1)
+    return NucleiMask((instances > 0).astype(np.uint8), instances)
 
 
 def test_the_linear_code_is_a_principal_component_analysis():

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from crafts.core.errors import ConfigError
 
 _ERROR_FLOOR = 4e-4  # mean squared error of images in [-1, 1] at 40 dB
-_GRAIN_FLOOR = 1e-3  # energy of the Laplacian below which a place counts as smooth
+_GRAIN_FLOOR = 1e-3  # energy of a filter's answer below which a place counts as smooth
 _GRAIN_CELL = 16  # edge in pixels of the squares in which fine detail is measured
 _LAPLACIAN = ((0.0, 1.0, 0.0), (1.0, -4.0, 1.0), (0.0, 1.0, 0.0))
 _ALTERNATING = ((1.0, -2.0, 1.0), (-2.0, 4.0, -2.0), (1.0, -2.0, 1.0))
@@ -40,7 +40,8 @@ def coarse_loss(output: Tensor, images: Tensor) -> Tensor:
     """As :func:`decibel_loss`, of what a binomial blur of 5 x 5 px (deviation 1 px) leaves.
 
     Beside a discriminator it decides what may be invented: fine detail, and nothing coarse, where
-    the same power costs most error and adds least to the grain.
+    the same power costs most error and adds least to the grain. As a blur leaves about a quarter of
+    an error that is fine, its ceiling is at 46 dB.
     """
     rows = output.new_tensor([1.0, 4.0, 6.0, 4.0, 1.0]) / 16
     kernel = torch.outer(rows, rows).expand(output.shape[1], 1, 5, 5)

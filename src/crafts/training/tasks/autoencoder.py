@@ -199,10 +199,15 @@ class AutoencoderTask:
         if judge is not None:
             judge.to(device=device, dtype=dtype, memory_format=torch.channels_last)
         self.network: nn.Module = AutoencoderNetwork(
-            self.codec, features, judge, self._origin(stage) if stage.weights.drift else None
+            self.codec, features, judge, self._origin(stage) if self._drifts(stage) else None
         )
         self.weights = stage.weights.model_dump() | {"discriminator": 1.0}
         self.objective = None  # the moments of the latents are a loss of the network
+
+    @staticmethod
+    def _drifts(stage: AutoencoderStage) -> bool:
+        """Whether latents move and are kept near; those of a frozen encoder cannot move."""
+        return stage.weights.drift > 0 and stage.train == "all"
 
     def _origin(self, stage: AutoencoderStage) -> Codec:
         """What the training begins with, to stay as it is."""
