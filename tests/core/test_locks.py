@@ -78,3 +78,14 @@ def test_a_held_output_is_named_as_it_was_given(place):
         finish(folder, stage="test", config={})
         stage(place("out"))
     assert place("out", MANIFEST).exists()
+
+
+@pytest.mark.parametrize("begin", [hold, work])
+def test_what_a_killed_process_left_half_written_is_removed(place, begin):
+    output = place("out")
+    output.mkdir()
+    names = [".manifest.json.6475.tmp", ".notes.tmp", "a.1.tmp", "manifest.json"]
+    for name in names:
+        (output / name).write_text("x")
+    begin(output)
+    assert all((output / name).exists() == (name != names[0]) for name in names)

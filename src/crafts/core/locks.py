@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import platform
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,11 +14,14 @@ from crafts.core.disk import raise_disk_full
 from crafts.core.errors import ConfigError, RetryError
 
 LOCK = ".lock"
+_REST = re.compile(r"\..+\.\d+\.tmp")  # of a file that was being written, with its process
 
 
 @contextmanager
 def lock(folder: Path, output: Path | None = None) -> Iterator[None]:
     """Hold an output folder for this process; the lock falls with the process, however it ends.
+
+    What a killed process left half written in the named folder is removed.
 
     Args:
         folder: made if absent.
@@ -49,6 +53,7 @@ def lock(folder: Path, output: Path | None = None) -> Iterator[None]:
             handle.truncate()
             handle.write(f"process {os.getpid()} on {platform.node()}\n")
             handle.flush()
+            _sweep(named)
         yield
 
 
@@ -70,6 +75,13 @@ def refuse_unwritable(output: Path) -> Iterator[None]:
             allowed="a folder, or a place where one can be made",
             do="Choose another --output.",
         ) from None
+
+
+def _sweep(output: Path) -> None:
+    """Remove files that nobody goes on writing, as whoever writes here holds the lock."""
+    for path in output.glob(".*.tmp"):
+        if _REST.fullmatch(path.name) and path.is_file():
+            path.unlink(missing_ok=True)
 
 
 def _obstacle(output: Path) -> str:
