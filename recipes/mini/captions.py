@@ -9,10 +9,7 @@ pictures of one tissue were looked for (see ``same_tissue.py``). It gets
 - ``classes.json``: per label its tier, canonical prompt, held-back prompts and groups per split;
 - ``texts.txt``: every training caption and, with ``--pathgen``, the captions of that JSON file.
 
-Nothing is said that the source or the pixels do not show. ``power`` follows the source where it
-states one (file names of the polyp set: 400; crc tiles: 0.5 um/px = medium; three MoNuSeg slides
-scanned at 20x). Where it states none, nuclei of known size decide: those of lc25000 are as large
-as in the 40x sets, and larger still in its lung, which is called a close-up.
+What the source says of a tile stands in ``facts.py``.
 
 A label is *measured* when at least five groups train and five are held out, else *nameable*. A
 group is a patient where the source tells patients apart (prostate, osteosarcoma, breakhis, polyp,
@@ -32,13 +29,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from collect import SIZE, STATED
+from facts import UNITED, UNSORTED, facts_of, group_of
 from PIL import Image
 
 from crafts.captions.prompts import TileFields, compose, describe_class
 
-WORDINGS = 24
+WORDINGS = 50
 MIN_GROUPS = 5
-UNSORTED = "tissue"  # organ or diagnosis unknown: never a class to be measured
 COLUMNS = (
     "file_name",
     "text",
@@ -51,79 +49,11 @@ COLUMNS = (
     "tier",
     "power",
     "mpp",
+    "field",
+    "view",
     "licence",
     "lymphocytes",
 )
-LOWER = {"high": "medium", "medium": "low", "low": "low", "": ""}
-# one lc25000 original under two names (the set ships augmented copies), confirmed by eye
-COPIES = {"lungaca220": "lungaca1674", "colonca4271": "colonca3978", "lungn4547": "lungn3960"}
-TCGA_SITES = {
-    "2Z": "KIRP",
-    "DW": "KIRP",
-    "F9": "KIRP",
-    "55": "LUAD",
-    "73": "LUAD",
-    "78": "LUAD",
-    "A2": "BRCA",
-    "G9": "PRAD",
-}
-# (organ, diagnosis, label)
-TCGA = {
-    "BLCA": ("bladder", "urothelial carcinoma", "bladder carcinoma"),
-    "BRCA": ("breast", "carcinoma", "breast carcinoma"),
-    "COAD": ("colon", "adenocarcinoma", "colon adenocarcinoma"),
-    "KIRC": ("kidney", "clear cell carcinoma", "kidney carcinoma"),
-    "KIRP": ("kidney", "papillary renal cell carcinoma", "kidney carcinoma"),
-    "LUAD": ("lung", "adenocarcinoma", "lung adenocarcinoma"),
-    "LUSC": ("lung", "squamous cell carcinoma", "lung squamous carcinoma"),
-    "PRAD": ("prostate", "adenocarcinoma", "prostate cancer high"),
-    "STAD": ("stomach", "adenocarcinoma", "stomach carcinoma"),
-}
-LC25000 = {
-    "colon_aca": TCGA["COAD"],
-    "colon_n": ("colon", "normal", "colon normal"),
-    "lung_aca": TCGA["LUAD"],
-    "lung_n": ("lung", "normal", "lung normal"),
-    "lung_scc": TCGA["LUSC"],
-}
-BREAKHIS = {
-    "A": "adenosis",
-    "F": "fibroadenoma",
-    "TA": "tubular adenoma",
-    "PT": "phyllodes tumour",
-    "DC": "ductal carcinoma",
-    "LC": "lobular carcinoma",
-    "MC": "mucinous carcinoma",
-    "PC": "papillary carcinoma",
-}
-CRC = {
-    "ADI": ("", "adipose tissue", "colon fat"),
-    "LYM": ("", "lymphoid tissue", "colon lymphoid"),
-    "MUC": ("", "mucus", "colon mucus"),
-    "MUS": ("", "smooth muscle", "colon muscle"),
-    "NORM": ("normal", "mucosa", "colon normal"),
-    "STR": ("", "tumour stroma", "colon stroma"),
-    "TUM": ("adenocarcinoma", "epithelium", "colon adenocarcinoma"),
-}
-BONE = {
-    "Non-Tumor": ("normal", "bone without tumour"),
-    "Viable": ("osteosarcoma", "bone osteosarcoma"),
-    "Non-Viable-Tumor": ("necrotic osteosarcoma", "bone necrotic osteosarcoma"),
-}
-# classes that unite several diagnoses -> the one name they share in prompts
-UNITED = {
-    "breast carcinoma": "carcinoma",
-    "breast benign": "benign",
-    "kidney carcinoma": "renal cell carcinoma",
-}
-WIKIMEDIA = {
-    "Bronchial goblet cell hyperplasia": "goblet cell hyperplasia",
-    "Charcot-Leyden crystal (Asthma)": "asthma",
-    "Emphysema (low magnification)": "emphysema",
-    "Lung adenocarcinoma (acinar pattern)": "adenocarcinoma",
-    "Squamous cell carcinoma of lung": "squamous cell carcinoma",
-    "Usual interstitial pneumonia (honeycomb fibrosis)": "honeycomb fibrosis",
-}
 
 
 def main(tiles: Path, pathgen: Path | None) -> None:
@@ -194,96 +124,6 @@ def merge_groups(rows: list[dict[str, Any]], joined: Mapping[str, str]) -> None:
         )
     for row in rows:
         row["split"] = split[row["patient"]]
-
-
-def group_of(row: Mapping[str, Any]) -> str:
-    """Patient as the file name of the set tells it; else what the collection already holds."""
-    name, group = row["set"], row["patient"].removeprefix(f"{row['set']}:")
-    if name == "breakhis400":  # SOB_B_F-14-21998CD-400-005: case 21998, blocks C and D
-        return f"{name}:{group.split('-')[2].rstrip('ABCDEFG')}"
-    if name == "ebhi_polyp":  # GT2012237-1-400-005: case GT2012237
-        return f"{name}:{group.split('-')[0]}"
-    if name == "lc25000":
-        return f"{name}:{COPIES.get(group, group)}"
-    return row["patient"]
-
-
-def facts_of(row: Mapping[str, Any]) -> tuple[TileFields, str]:
-    """What the source says of a tile, and its stable class name."""
-    name, kind, power = row["set"], row["class"], power_of(row)
-    if name == "prostate_gleason_NC":
-        if kind == "benign/stroma":
-            return TileFields("prostate", "benign", power=power), "prostate benign"
-        return TileFields("prostate", "adenocarcinoma", grade=kind, power=power), "prostate cancer"
-    if name == "oral_oscc":
-        normal = kind == "Normal"
-        diagnosis = "normal" if normal else "squamous cell carcinoma"
-        return TileFields(
-            "oral mucosa", diagnosis, power=power
-        ), f"oral {'normal' if normal else 'carcinoma'} {power}"
-    if name == "crc_he7k":
-        diagnosis, tissue, label = CRC[kind]
-        cells = {"lymphocyte": "many"} if kind == "LYM" else {}
-        return TileFields("colon", diagnosis, tissue=tissue, power=power, cells=cells), label
-    if name == "osteosarcoma_ut":
-        diagnosis, label = BONE[kind]
-        return TileFields("bone", diagnosis, power=power), label
-    if name == "breakhis400":
-        diagnosis = BREAKHIS[Path(row["source"]).stem.split("-")[0].split("_")[2]]
-        return TileFields(
-            "breast", diagnosis, power=power
-        ), "breast benign" if kind == "benign" else "breast carcinoma"
-    if name == "tnbc30":
-        return TileFields("breast", "triple-negative carcinoma", power=power), "breast carcinoma"
-    return facts_of_mixed(row, power)
-
-
-def facts_of_mixed(row: Mapping[str, Any], power: str) -> tuple[TileFields, str]:
-    """The sets whose organ or diagnosis differs from file to file."""
-    name, kind = row["set"], row["class"]
-    if name == "lc25000":
-        organ, diagnosis, label = LC25000[kind]
-        close = ("close-up",) if organ == "lung" and row["scale"] == 1 else ()
-        return TileFields(organ, diagnosis, power=power, features=close), label
-    if name in ("monuseg_NC", "monusac_NC"):
-        organ, diagnosis, label = TCGA[kind or TCGA_SITES[row["patient"].split("-")[1]]]
-        return TileFields(organ, diagnosis, power=power), label
-    if name == "wikimedia_lung":
-        diagnosis = WIKIMEDIA[kind]
-        label = {
-            "adenocarcinoma": "lung adenocarcinoma",
-            "squamous cell carcinoma": "lung squamous carcinoma",
-        }
-        return TileFields("lung", diagnosis, power=power), label.get(diagnosis, f"lung {diagnosis}")
-    if name == "mopadi_tiles" and "CHOL" in kind:
-        return TileFields("bile duct", "cholangiocarcinoma", power=power), "bile duct carcinoma"
-    if name == "mopadi_tiles":
-        organ, diagnosis, label = LC25000["colon_n" if "NORM" in row["source"] else "colon_aca"]
-        return TileFields(organ, diagnosis, power=power), label
-    if name == "ebhi_polyp":
-        return TileFields("colon", "polyp", power=power, features=("gland lumens",)), "colon polyp"
-    if name == "lizard128_NC":
-        return TileFields("colon", power=power), "colon tissue"
-    pen = ("pen mark",) if "pen" in Path(row["source"]).stem.split("-") else ()
-    return TileFields(
-        "lung" if "lung" in row["source"] else "", power=power, features=pen
-    ), UNSORTED
-
-
-def power_of(row: Mapping[str, Any]) -> str:
-    """Low, medium or high power; "" where neither the source nor the size of the nuclei tells."""
-    name, scale = row["set"], row["scale"]
-    if name == "crc_he7k":
-        return "medium"
-    if name == "ebhi_polyp":
-        return "high" if scale == 1 else "medium"
-    if name == "lc25000":
-        return "high" if scale == 1 or row["class"].startswith("lung") else "medium"
-    if name == "monuseg_NC" and any(site in row["patient"] for site in ("-HE-", "-KB-")):
-        return LOWER[row["power"]]  # scanned at 20x
-    if row["class"].startswith("Emphysema"):
-        return "low"
-    return str(row["power"])
 
 
 def cell_levels(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, str]]:
@@ -377,9 +217,9 @@ def table_row(row: Mapping[str, Any], tile: TileFields, label: str, tier: str) -
         "label": label,
         "tier": tier,
         "power": tile.power,
-        "mpp": "0.4375"
-        if row["set"] == "crc_he7k"
-        else "unknown",  # 0.5 um/px, enlarged from 224 to 256 px
+        "mpp": str(row["scale"]) if row["scale"] and row["set"] in STATED else "unknown",
+        "field": str(round(row["scale"] * SIZE, 1)) if row["scale"] else "",  # microns, or a guess
+        "view": row["view"],
         "licence": row["licence"],
         "lymphocytes": lymphocytes if lymphocytes in ("none", "few", "many") else "",
     }

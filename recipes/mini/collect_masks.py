@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from collect import SCALES, SIZE, fields_of, has_tissue, spread
+from collect import SIZE, fields_of, has_tissue
 from PIL import Image
 
 from crafts.controls.augment import Move, move_mask
@@ -38,6 +38,10 @@ MASKS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "tnbc30": ("masks", ".jpg", {"values": "foreground"}),
     "dsb2018_cc0": ("stained_labels", ".png", {"values": "instances"}),
 }
+# set -> factors by which its images are shrunk before they are cut: nuclei want close views
+SCALES = {
+    "monuseg_NC": (1, 2), "tnbc30": (1, 2), "monusac_NC": (1, 2), "pannuke_NC": (1, 2),
+}  # fmt: skip
 # warped copies whose mask went another way than the image: mask and haematoxylin correlate at 0.26
 # to 0.55 where the other images of the set have 0.63 on average
 APART = ("distorted_",)
@@ -76,9 +80,7 @@ def read_known(tiles: Path) -> dict[tuple[str, str], dict[str, str]]:
     with (tiles / "metadata.csv").open(newline="") as handle:
         for row in csv.DictReader(handle):
             stem = Path(row["file_name"]).stem.removeprefix(f"{row['set']}-")
-            if row["set"] != "lizard128_NC":  # <image>-x<scale>-<number>
-                stem = stem.rsplit("-", 2)[0]
-            found[row["set"], stem] = row
+            found[row["set"], stem.rsplit("-", 2)[0]] = row  # <image>-<view>-<number>
     return found
 
 
@@ -110,7 +112,7 @@ def cut_pairs(
 def cut(
     image: Image.Image, mask: NucleiMask, factor: int
 ) -> Iterator[tuple[np.ndarray, NucleiMask]]:
-    """Tiles of an image shrunk by ``factor``, at the places of ``collect.cut_tiles``."""
+    """Tiles of an image shrunk by ``factor``, at as many places as fit side by side."""
     width, height = image.width // factor, image.height // factor
     if factor > 1 and min(width, height) < SIZE:
         return
@@ -127,20 +129,25 @@ def cut(
             yield pixels[top : top + SIZE, left : left + SIZE], move_mask(mask, move)
 
 
+def spread(length: int) -> list[int]:
+    """Starts of as many tiles as fit side by side, spread evenly over the length."""
+    count = max(1, length // SIZE)
+    slack = length - count * SIZE
+    return [i * SIZE + (slack * (i + 1)) // (count + 1) for i in range(count)]
+
+
 def describe(
     row: dict[str, str], factor: int, told: dict[str, str], mask: NucleiMask
 ) -> dict[str, Any]:
     """Columns of the table; patient and split as the generator's tiles have them, if they do."""
-    fields = fields_of(row["set"], row, factor)
-    if row["set"] == "lizard128_NC":  # 20x, enlarged twofold
-        fields["power"] = "high"
+    fields = fields_of(row["set"], row)
     return {
         "text": told.get("text", ""),
         "patient": told.get("patient", fields["patient"]),
         "split": told.get("split", ""),
         "set": row["set"] + ("-fluorescence" if row["file"].startswith("fluo") else ""),
         "organ": told.get("organ", row["organ"] if row["set"] != "dsb2018_cc0" else ""),
-        "power": told.get("power", fields["power"]),
+        "power": ("high", "medium")[factor - 1],
         "mpp": "unknown",
         "nuclei": "instances" if mask.instances is not None else "classes",
         "licence": row["licence"],

@@ -17,6 +17,7 @@ from crafts.core.artifacts import Manifest
 from crafts.core.errors import ConfigError, DataError
 from crafts.core.protocols import CountTokens
 from crafts.model.codec import Codec, load_codec, save_codec
+from crafts.model.conditions import ConditionTokens, load_conditions, save_conditions
 from crafts.model.folders import (
     UNKNOWN,
     fetch_snapshot,
@@ -33,6 +34,7 @@ from crafts.model.text import TextConditioner, load_tokenizer, save_tokenizer
 
 SHIPPED = Path(__file__).parents[1] / "weights"
 _PARTS = ("vae", "text_encoder", "tokenizer", "unet", "scheduler")
+_CONDITIONS = "conditions"  # beside what diffusers knows, which passes it over
 _HUB_FILES = ["*/*.safetensors", "*/*.json", "*/*.txt", "model_index.json", "README.md"]
 _HUB_SKIP = ["safety_checker/*", "*.fp16.*", "*non_ema*"]
 
@@ -46,6 +48,7 @@ class Bundle:
         text: prompts to tokens.
         denoiser: the U-Net.
         schedule: its noise schedule; ``schedule.config`` builds samplers of diffusers.
+        conditions: embeds what it can be told beside text; None: nothing.
         licence: of the weights, or "unknown".
         mpp: microns per pixel of its images, or "unknown".
         extra: further facts for the manifest.
@@ -59,6 +62,7 @@ class Bundle:
     text: TextConditioner
     denoiser: UNet2DConditionModel
     schedule: Schedule
+    conditions: ConditionTokens | None = None
     licence: str = UNKNOWN
     mpp: float | str = UNKNOWN
     extra: dict[str, Any] = field(default_factory=dict)
@@ -73,8 +77,9 @@ class Bundle:
 
     def to(self, *args: Any, **kwargs: Any) -> Bundle:
         """Move or cast all networks in place, as ``torch.nn.Module.to``."""
-        for part in (self.codec, self.text, self.denoiser):
-            part.to(*args, **kwargs)
+        for part in (self.codec, self.text, self.denoiser, self.conditions):
+            if part is not None:
+                part.to(*args, **kwargs)
         return self
 
 
@@ -111,6 +116,7 @@ def load_bundle(source: str | Path, *, network: bool = False) -> Bundle:
         text=text,
         denoiser=denoiser,
         schedule=Schedule.from_config(read_json(folder / "scheduler" / "scheduler_config.json")),
+        conditions=load_conditions(folder / _CONDITIONS),
         licence=extra.get("licence") or read_licence(folder / "README.md"),
         mpp=extra.get("mpp", UNKNOWN),
         extra={
@@ -217,6 +223,8 @@ def save_bundle(
         save_module(bundle.denoiser, temporary / "unet", half=half)
         save_tokenizer(bundle.text.tokenizer, temporary / "tokenizer")
         write_json(temporary / "scheduler" / "scheduler_config.json", bundle.schedule.config)
+        if bundle.conditions is not None:
+            save_conditions(bundle.conditions, temporary / _CONDITIONS, half=half)
         write_json(temporary / "model_index.json", _model_index(bundle))
         (temporary / "README.md").write_text(card, encoding="utf-8")
         return artifacts.finish(
@@ -294,7 +302,7 @@ def _hash_folder(folder: Path) -> str:
     """Identity of a folder without manifest: hash over names and hashes of the files in use."""
     wanted = [
         folder / "model_index.json",
-        *(path for part in _PARTS for path in (folder / part).rglob("*")),
+        *(path for part in (*_PARTS, _CONDITIONS) for path in (folder / part).rglob("*")),
     ]
     names = sorted(path.relative_to(folder).as_posix() for path in wanted if path.is_file())
     names = [name for name in names if Path(name).suffix in {".safetensors", ".json", ".txt"}]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import torch
 
+from crafts.core.errors import ConfigError
 from crafts.sampling.control import ControlUse
 
 
@@ -22,6 +23,7 @@ class Draw:
         negative_prompt: text that takes the place of the unconditional; "" is the unconditional.
         guidance_scale: 1.0 = off.
         controls: what steers the image beside the prompt.
+        conditions: kind and numbers of what else is told, see :mod:`crafts.model.conditions`.
     """
 
     prompt: str
@@ -30,6 +32,7 @@ class Draw:
     negative_prompt: str = ""
     guidance_scale: float = 1.0
     controls: tuple[ControlUse, ...] = ()
+    conditions: tuple[tuple[str, tuple[float, ...]], ...] = ()
 
     @property
     def guided(self) -> bool:
@@ -63,24 +66,60 @@ class EncodesText(Protocol):
         ...
 
 
+class EmbedsConditions(Protocol):
+    """What turns numbers into further tokens."""
+
+    def tokens_of(self, values: Mapping[str, Sequence[float]]) -> torch.Tensor:
+        """Kind -> numbers, to tokens [K, D]."""
+        ...
+
+
 @torch.inference_mode()
-def encode_draws(text: EncodesText, draws: Sequence[Draw]) -> list[Conditioning]:
+def encode_draws(
+    text: EncodesText, draws: Sequence[Draw], embed: EmbedsConditions | None = None
+) -> list[Conditioning]:
     """Conditioning of every draw; each distinct prompt with its negative prompt is encoded once.
 
-    Every pair is encoded by itself, so that no other prompt decides how far it is padded.
+    Every pair is encoded by itself, so that no other prompt decides how far it is padded. Tokens of
+    further conditions follow those of the text, in the unconditional as well: guidance strengthens
+    the text and leaves them alone.
 
     Args:
         text: the text conditioner.
         draws: images to be made.
+        embed: of the model, for draws with conditions.
+
+    Raises:
+        ConfigError: a draw has conditions and the model knows none, or not these.
     """
-    known: dict[tuple[str, str | None], Conditioning] = {}
+    known: dict[Hashable, Conditioning] = {}
     found = []
     for draw in draws:
-        key = (draw.prompt, draw.negative_prompt if draw.guided else None)
+        negative = draw.negative_prompt if draw.guided else None
+        key = (draw.prompt, negative, draw.conditions)
         if key not in known:
-            known[key] = _encode(text, *key)
+            known[key] = _tell(_encode(text, draw.prompt, negative), draw, embed)
         found.append(known[key])
     return found
+
+
+def _tell(item: Conditioning, draw: Draw, embed: EmbedsConditions | None) -> Conditioning:
+    """Add the tokens of a draw's further conditions."""
+    if not draw.conditions:
+        return item
+    if embed is None:
+        raise ConfigError(
+            f"condition {draw.conditions[0][0]!r}",
+            came="a model that knows no conditions beside text",
+            allowed="a model that was trained with them (stage.conditions)",
+            do="Leave it out, or choose another model.",
+        )
+    further = embed.tokens_of(dict(draw.conditions)).to(item.tokens)
+    unconditional = item.unconditional
+    if unconditional is not None:
+        unconditional = torch.cat([unconditional, further])
+    tokens = torch.cat([item.tokens, further])
+    return replace(item, tokens=tokens, unconditional=unconditional)
 
 
 def group_draws(draws: Sequence[Draw], conditionings: Sequence[Conditioning]) -> list[list[int]]:

@@ -264,7 +264,7 @@ def iter_images(
         window = draws[start : start + span]
         if all(start + i in done for i in range(len(window))):
             continue
-        conditionings = encode_draws(bundle.text, window)
+        conditionings = encode_draws(bundle.text, window, bundle.conditions)
         for group in group_draws(window, conditionings):
             for first in range(0, len(group), batch_size):
                 batch = group[first : first + batch_size]

@@ -275,9 +275,14 @@ def jitter_stains(
 
 def random_crop(image: torch.Tensor, size: int, *, seed: int, position: int) -> torch.Tensor:
     """A crop [C, S, S] of [C, H, W] at a place that sample ``position`` decides."""
-    top = choice(seed, "top", position, image.shape[1] - size + 1)
-    left = choice(seed, "left", position, image.shape[2] - size + 1)
+    top, left = crop_place(image.shape[1], image.shape[2], size, seed=seed, position=position)
     return image[:, top : top + size, left : left + size]
+
+
+def crop_place(height: int, width: int, size: int, *, seed: int, position: int) -> tuple[int, int]:
+    """Top and left of the crop of sample ``position``."""
+    top = choice(seed, "top", position, height - size + 1)
+    return top, choice(seed, "left", position, width - size + 1)
 
 
 def to_tensor(image: np.ndarray) -> torch.Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import groupby
@@ -19,6 +20,7 @@ from crafts.core.config import Config
 from crafts.core.runtime import generator_for, say
 from crafts.data.loader import LatentReader
 from crafts.model.bundle import UNKNOWN, save_bundle
+from crafts.model.conditions import NUMBERS, ConditionKind, ConditionTokens
 from crafts.model.denoiser import DenoiserConfig, add_lora, merge_lora
 from crafts.model.encoders import identify_clip
 from crafts.model.schedule import Schedule, ScheduleConfig
@@ -44,7 +46,7 @@ from crafts.training.sources import (
     tile_size,
     to_tensor,
 )
-from crafts.training.tasks.conditioning import CaptionEncoder, choose_wording
+from crafts.training.tasks.conditioning import CaptionEncoder, choose_wording, conditions_of
 from crafts.training.tasks.noising import (
     CaptionDropout,
     Crop,
@@ -101,6 +103,14 @@ class DenoiserStage(Config):
     )
     lora: LoraOptions | None = Field(None, description="train low-rank additions only")
     crop: Crop = None
+    conditions: tuple[ConditionKind, ...] | None = Field(
+        None,
+        description="told beside the text: scale (from the column `field`, the microns that "
+        "a tile is wide) and region (the place of a crop); null: what init_from knows",
+    )
+    condition_dropout: float = Field(
+        0.3, ge=0, le=1, description="share of samples that are not told it, each kind by itself"
+    )
     caption_dropout: CaptionDropout = 0.1
     min_snr_gamma: MinSnrGamma = 5.0
     gradient_checkpointing: bool = False
@@ -143,9 +153,10 @@ class DenoiserNetwork(nn.Module):
         schedule: Schedule,
         gamma: float | None,
         objective: Objective | None = None,
+        conditions: ConditionTokens | None = None,
     ) -> None:
         super().__init__()
-        self.unet, self.objective = unet, objective
+        self.unet, self.objective, self.conditions = unet, objective, conditions
         self._schedule, self._gamma = schedule, gamma
 
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -169,12 +180,16 @@ class DenoiserNetwork(nn.Module):
 
     def _predict(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Noised latents, and what the denoiser makes of them."""
-        t, mask = batch["t"], batch["mask"]
+        t, tokens, mask = batch["t"], batch["tokens"], batch["mask"]
+        if self.conditions is not None:
+            further, known = self.conditions({kind: batch[kind] for kind in self.conditions.kinds})
+            tokens = torch.cat([tokens, further.to(tokens.dtype)], dim=1)
+            mask = torch.cat([mask, known], dim=1)
         x_t = self._schedule.add_noise(batch["x0"], batch["noise"], t)
         prediction = self.unet(
             x_t,
             t,
-            encoder_hidden_states=batch["tokens"],
+            encoder_hidden_states=tokens,
             encoder_attention_mask=None if bool(mask.all()) else mask,
             return_dict=False,
         )[0]
@@ -222,7 +237,11 @@ class DenoiserTask:
         if stage.weights.category and stage.category.classes:
             self.inputs["classes"] = sha256_file(Path(stage.category.classes))
         self.network = DenoiserNetwork(
-            self.bundle.denoiser, self.bundle.schedule, stage.min_snr_gamma, self.objective
+            self.bundle.denoiser,
+            self.bundle.schedule,
+            stage.min_snr_gamma,
+            self.objective,
+            self.bundle.conditions,
         )
 
     def _prepare_denoiser(self) -> None:
@@ -233,6 +252,8 @@ class DenoiserTask:
             add_lora(unet, rank=lora.rank, alpha=lora.alpha)
         else:
             unet.requires_grad_(True)
+            if self.bundle.conditions is not None:
+                self.bundle.conditions.requires_grad_(True).train()
         if self.stage.gradient_checkpointing:
             unet.enable_gradient_checkpointing()
         unet.train()
@@ -291,6 +312,7 @@ class DenoiserTask:
         ]
         captions = ["" if self._drops(g) else text for text, g in zip(own, positions, strict=True)]
         batch = self._assemble(x0, captions, positions, self.seed)
+        batch |= self._told(rows, positions)
         if self.objective is not None:
             texts = self.captions.pooled(own)
             batch |= self.objective.told(texts, rows, positions, seed=self.seed)
@@ -308,6 +330,30 @@ class DenoiserTask:
             dtype=self.dtype,
         )
         return noised | self.captions.encode(captions)
+
+    def _told(self, rows: Sequence[int], positions: Sequence[int] | None) -> dict[str, Tensor]:
+        """What each sample is told beside its text; nothing in validation, without positions."""
+        if self.bundle.conditions is None:
+            return {}
+        kinds = self.bundle.conditions.kinds
+        if positions is None:
+            return {kind: torch.full((len(rows), NUMBERS[kind]), math.nan) for kind in kinds}
+        side, crop = self._side(), self.stage.crop
+        told = [
+            conditions_of(
+                self.rows[row],
+                cells=side,
+                crop=crop if crop and crop < side else None,
+                pixels=side * self.bundle.codec.factor,
+                dropout=self.stage.condition_dropout,
+                seed=self.seed,
+                position=g,
+            )
+            for row, g in zip(rows, positions, strict=True)
+        ]
+        return {
+            kind: torch.tensor([one[kind] for one in told], device=self.device) for kind in kinds
+        }
 
     def _latents(self, row: int, position: int) -> Tensor:
         """Latents [C, h, w] of one sample, in one of the symmetries, sampled and cropped."""
@@ -347,7 +393,7 @@ class DenoiserTask:
         for part in parts:
             x0 = torch.stack([self._held_out_latents(row) for row in part])
             captions = [str(self.rows[row].get("text", "")) for row in part]
-            batch = self._assemble(x0, captions, part, seed=0)
+            batch = self._assemble(x0, captions, part, seed=0) | self._told(part, None)
             losses += self.network.per_sample(batch).tolist()
         return mean_by_set("denoising", [self.rows[row] for row in chosen], losses)
 

@@ -35,8 +35,9 @@ MaxChunks = Annotated[
 
 def freeze(bundle: Bundle, device: torch.device, dtype: torch.dtype) -> None:
     """Move codec, text encoder and denoiser, in place, and switch their gradients off."""
-    for part in (bundle.codec.module, bundle.text.encoder, bundle.denoiser):
-        part.to(device=device, dtype=dtype).requires_grad_(False)
+    for part in (bundle.codec.module, bundle.text.encoder, bundle.denoiser, bundle.conditions):
+        if part is not None:
+            part.to(device=device, dtype=dtype).requires_grad_(False)
 
 
 @torch.no_grad()

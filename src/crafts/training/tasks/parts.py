@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from crafts.core.errors import ConfigError
 from crafts.model.bundle import UNKNOWN, Bundle, load_bundle
 from crafts.model.codec import load_codec
+from crafts.model.conditions import extend_conditions
 from crafts.model.control import Control
 from crafts.model.denoiser import build_denoiser
 from crafts.model.encoders import load_text_conditioner
@@ -51,6 +52,10 @@ def build_bundle(stage: DenoiserStage) -> Bundle:
     bundle = replace(load_bundle(stage.init_from), **parts) if stage.init_from else Bundle(**parts)
     if stage.max_tokens:
         bundle.text.padded = False
+    if stage.conditions is not None:
+        bundle.conditions = extend_conditions(
+            bundle.conditions, stage.conditions, bundle.text.width
+        )
     needed, width = (
         bundle.denoiser.config.cross_attention_dim,
         bundle.text.encoder.config.hidden_size,

@@ -1,0 +1,166 @@
+"""Further tokens beside those of the text: how large and where a picture's field is.
+
+Each kind is optional. A kind that is not known gives no token, so that a denoiser which was trained
+with them draws without them what it always drew, in any pipeline of diffusers too.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal, cast
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from crafts.core.errors import ConfigError, DataError
+from crafts.model.folders import check_safetensors, read_json, save_tensors, write_json
+
+ConditionKind = Literal["scale", "region"]
+"""``scale``: microns per pixel, one number > 0. ``region``: left and top of the picture's field in
+a larger field, and its width, all as fractions of that field's width in [0, 1]."""
+
+NUMBERS: dict[str, int] = {"scale": 1, "region": 3}
+WIDEST = 16.0  # microns per pixel at which the scale's number is 1; 1 / 16 is -1
+FREQUENCIES = 4
+_WEIGHTS = "model.safetensors"
+
+
+class ConditionTokens(nn.Module):
+    """One learned token for each condition that is known.
+
+    Args:
+        kinds: conditions that this module embeds, in the order of their tokens.
+        width: D of the text features beside which the tokens stand.
+    """
+
+    def __init__(self, kinds: Sequence[ConditionKind], width: int) -> None:
+        super().__init__()
+        self.kinds, self.width = tuple(kinds), width
+        self.embedders = nn.ModuleDict({kind: self._embedder(kind) for kind in kinds})
+
+    def _embedder(self, kind: str) -> nn.Module:
+        inputs = 2 * FREQUENCIES * NUMBERS[kind]
+        return nn.Sequential(
+            nn.Linear(inputs, self.width), nn.SiLU(), nn.Linear(self.width, self.width)
+        )
+
+    def forward(self, values: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Embed what is known.
+
+        Args:
+            values: kind -> [B, its numbers]; a row with NaN is not known.
+
+        Returns:
+            Tokens [B, K, D] of the K kinds, and which of them are known, bool [B, K]. The token of
+            a kind that is not known is 0.
+        """
+        tokens, known = [], []
+        for kind in self.kinds:
+            there = ~values[kind].isnan().any(dim=1)
+            waves = fourier(normalise(kind, values[kind].nan_to_num(1.0)))
+            tokens.append(self.embedders[kind](waves) * there[:, None])
+            known.append(there)
+        return torch.stack(tokens, dim=1), torch.stack(known, dim=1)
+
+    def tokens_of(self, values: Mapping[str, Sequence[float]]) -> Tensor:
+        """Tokens [K', D] of the K' conditions that are given for one picture.
+
+        Raises:
+            ConfigError: a kind that this model was not trained with, or numbers outside its range.
+        """
+        for kind, numbers in values.items():
+            self._check(kind, numbers)
+        device = next(self.parameters()).device
+        nothing = {kind: [math.nan] * NUMBERS[kind] for kind in self.kinds}
+        rows = {
+            kind: torch.tensor([list(values.get(kind, empty))], device=device)
+            for kind, empty in nothing.items()
+        }
+        tokens, known = self(rows)
+        return tokens[known]
+
+    def _check(self, kind: str, numbers: Sequence[float]) -> None:
+        if kind not in self.kinds:
+            raise ConfigError(
+                f"condition {kind!r}",
+                came="a kind that this model was not trained with",
+                allowed=", ".join(self.kinds),
+                do="Leave it out, or choose another model.",
+            )
+        low = 0.0 if kind == "region" else WIDEST**-1
+        high = 1.0 if kind == "region" else WIDEST
+        if len(numbers) != NUMBERS[kind] or not all(low <= n <= high for n in numbers):
+            raise ConfigError(
+                f"condition {kind!r}",
+                came=", ".join(f"{n:g}" for n in numbers),
+                allowed=f"{NUMBERS[kind]} number(s) from {low:g} to {high:g}",
+                do="Correct the numbers.",
+            )
+
+
+def extend_conditions(
+    known: ConditionTokens | None, kinds: Sequence[ConditionKind], width: int
+) -> ConditionTokens | None:
+    """Tokens of these kinds: those that are known go on as they are, others begin anew."""
+    if not kinds:
+        return None
+    fresh = ConditionTokens(kinds, width)
+    for kind in set(kinds) & set(known.kinds if known else ()):
+        fresh.embedders[kind] = known.embedders[kind]  # type: ignore[union-attr]
+    return fresh
+
+
+def normalise(kind: str, values: Tensor) -> Tensor:
+    """Numbers of a kind, [B, N], in [-1, 1]; microns per pixel by their logarithm."""
+    return values.log() / math.log(WIDEST) if kind == "scale" else 2 * values - 1
+
+
+def fourier(values: Tensor) -> Tensor:
+    """Sines and cosines [B, 2 * FREQUENCIES * N] of numbers [B, N] in [-1, 1]."""
+    powers = torch.arange(FREQUENCIES, device=values.device)
+    angles = (values[..., None] * (math.pi / 2) * 2.0**powers).flatten(1)
+    return torch.cat([angles.sin(), angles.cos()], dim=1)
+
+
+def save_conditions(module: ConditionTokens, folder: Path, *, half: bool) -> None:
+    """Write ``config.json`` and ``model.safetensors``."""
+    write_json(folder / "config.json", {"kinds": list(module.kinds), "width": module.width})
+    dtype = torch.float16 if half else torch.float32
+    tensors = {name: value.to("cpu", dtype) for name, value in module.state_dict().items()}
+    save_tensors(tensors, folder / _WEIGHTS)
+
+
+def load_conditions(folder: Path) -> ConditionTokens | None:
+    """Read a folder of :func:`save_conditions`, in float32; None where there is none.
+
+    Raises:
+        DataError: kinds that this version does not know, or weights that do not fit.
+    """
+    if not folder.is_dir():
+        return None
+    config = read_json(folder / "config.json")
+    kinds = [str(kind) for kind in config.get("kinds", [])]
+    unknown = [kind for kind in kinds if kind not in NUMBERS]
+    if unknown or not kinds:
+        raise DataError(
+            str(folder / "config.json"),
+            came=f"condition {unknown[0]!r}" if unknown else "no conditions",
+            allowed=", ".join(NUMBERS),
+            do="Use a model of this version, or copy the folder again.",
+        )
+    check_safetensors(folder)
+    module = ConditionTokens(cast(Sequence[ConditionKind], kinds), int(config["width"]))
+    tensors = {name: value.float() for name, value in load_file(folder / _WEIGHTS).items()}
+    try:
+        module.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise DataError(
+            str(folder / _WEIGHTS),
+            came="weights that do not fit config.json",
+            allowed="the files of one model",
+            do="Copy the folder again.",
+        ) from error
+    return module.eval()
