@@ -95,8 +95,8 @@ def test_many_and_few_lymphocytes_share_no_wording():
 
 def test_words_outside_the_vocabulary_are_used_as_they_are():
     assert all(
-        "spleen" in text.lower() and "infarct" in text.lower()
-        for text in captions_of({"organ": "spleen", "diagnosis": "infarct"})
+        "gallbladder" in text.lower() and "infarct" in text.lower()
+        for text in captions_of({"organ": "gallbladder", "diagnosis": "infarct"})
     )
 
 
