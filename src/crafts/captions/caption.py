@@ -7,13 +7,11 @@ look at the scores, or the unconditional branch never sees the tiles of one leve
 
 from __future__ import annotations
 
-import csv
 import math
 import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -37,7 +35,9 @@ from crafts.core.errors import ConfigError, DataError
 from crafts.core.protocols import CountTokens
 from crafts.core.records import Ledger
 from crafts.core.runtime import say
-from crafts.core.tables import csv_row_writer
+from crafts.core.tables import Table, csv_row_writer, find_metadata, open_table
+from crafts.core.tabular.rows import as_text, is_missing
+from crafts.core.walk import place_within
 
 Kind = Literal["tumor", "til", "stroma", "fat", "necrosis"]
 METADATA = "metadata.csv"
@@ -45,7 +45,6 @@ READ_KINDS: tuple[Kind, ...] = ("tumor", "til")
 COMPUTED_KINDS: tuple[Kind, ...] = ("til", "stroma", "fat")
 _OWN = ("report_id", "caption_tokens")
 _TABLES = (METADATA, MANIFEST, "rejects.jsonl")  # the output has its own
-_MAX_FIELD = 4_000_000  # characters
 _SAY_EVERY = 10_000
 
 
@@ -107,6 +106,7 @@ class _Work:
 
     config: CaptionConfig
     count: CountTokens
+    listing: Path
     reports: Reports | None
     scores: ScoreTable | None
     kinds: tuple[str, ...]
@@ -157,13 +157,7 @@ def run(
 
 
 def _prepare(config: CaptionConfig, inputs: Sources, count: CountTokens) -> _Work:
-    if not (inputs.tiles / METADATA).is_file():
-        raise ConfigError(
-            str(inputs.tiles),
-            came=f"no {METADATA}" if inputs.tiles.is_dir() else "no such folder",
-            allowed="the output of `crafts tile`, or images with a metadata.csv",
-            do="Check the path, or write metadata.csv with file_name and patient or slide.",
-        )
+    listing = _listing(inputs.tiles)
     if inputs.summaries is None and inputs.scores is None and not config.compute:
         raise ConfigError(
             "caption: --summaries, --scores",
@@ -178,25 +172,39 @@ def _prepare(config: CaptionConfig, inputs: Sources, count: CountTokens) -> _Wor
 
         table = load_scores(inputs.scores)
     default = (READ_KINDS if table else ()) or (COMPUTED_KINDS if config.compute else ())
-    return _Work(config, count, reports, table, config.kinds or default, {})
+    return _Work(config, count, listing, reports, table, config.kinds or default, {})
+
+
+def _listing(tiles: Path) -> Path:
+    """The table of the tiles."""
+    found = find_metadata(tiles) if tiles.is_dir() else []
+    if len(found) != 1:
+        came = ", ".join(path.name for path in found) or f"no {METADATA}"
+        raise ConfigError(
+            str(tiles),
+            came=came if tiles.is_dir() else "no such folder",
+            allowed="the output of `crafts tile`, or images with one metadata.csv",
+            do="Check the path, or write metadata.csv with file_name and patient or slide.",
+        )
+    return found[0]
 
 
 # ---- tiles -----------------------------------------------------------------------------------
 
 
 def _write_tiles(work: _Work, source: Path, folder: Path, ledger: Ledger) -> None:
-    with (
-        _readable(source / METADATA),
-        (source / METADATA).open(encoding="utf-8-sig", newline="") as listing,
-        (folder / METADATA).open("w", encoding="utf-8", newline="") as table,
-    ):
-        reader = csv.DictReader(listing)
-        header = _header(source, reader.fieldnames or ())
+    listed = open_table(work.listing)
+    if not listed.header:  # every row of JSON names its own columns
+        rows = list(listed.rows)
+        names = dict.fromkeys(name for row in rows for name in row.cells)
+        listed = Table(work.listing, tuple(names), iter(rows))
+    with (folder / METADATA).open("w", encoding="utf-8", newline="") as table:
+        header = _header(listed)
         scores = [f"score_{kind}" for kind in work.kinds]
         kept = [name for name in header if name not in (*_OWN, *scores)]
         columns = ["file_name", "text", *kept, *_OWN, *scores]
         writer = csv_row_writer(table, columns, ignore_others=True)
-        for number, row in enumerate(_rows(reader, source, ledger), 1):
+        for number, row in enumerate(_rows(listed, source, ledger), 1):
             found = _caption(work, row, source / row["file_name"])
             fault = found if isinstance(found, str) else _place(work, row, source, folder)
             if fault or isinstance(found, str):
@@ -208,10 +216,11 @@ def _write_tiles(work: _Work, source: Path, folder: Path, ledger: Ledger) -> Non
                 say(f"caption: {number} tiles")
 
 
-def _header(source: Path, names: Sequence[str]) -> list[str]:
+def _header(listed: Table) -> list[str]:
+    names = listed.header
     if "file_name" not in names:
         raise DataError(
-            str(source / METADATA),
+            str(listed.path),
             came=", ".join(names) or "no header",
             allowed="a column file_name",
             do="Correct the table.",
@@ -220,38 +229,30 @@ def _header(source: Path, names: Sequence[str]) -> list[str]:
     return [name for name in names if name and name not in ("file_name", "text", "captions")]
 
 
-def _rows(reader: csv.DictReader[str], source: Path, ledger: Ledger) -> Iterator[dict[str, str]]:
-    """Rows of the listing; those without a usable file name are rejected here."""
+def _rows(listed: Table, source: Path, ledger: Ledger) -> Iterator[dict[str, str]]:
+    """Rows of the listing; those that are broken or name no usable file are rejected here."""
     seen: set[str] = set()
-    csv.field_size_limit(_MAX_FIELD)
-    for number, raw in enumerate(reader, 1):
+    for found in listed.rows:
         ledger.listed()
-        row = {name: value or "" for name, value in raw.items() if isinstance(name, str)}
+        if found.fault:
+            ledger.reject(f"row {found.number}", found.fault)
+            continue
+        cells = {name: found.cells.get(name) for name in listed.header if name}
+        row = {n: "" if is_missing(value) else as_text(value) for n, value in cells.items()}
         name = row["file_name"]
         path = Path(name)
         if not name or path.is_absolute() or ".." in path.parts or path.as_posix() in _TABLES:
-            ledger.reject(name or f"row {number}", "no path of an image within the folder")
-        elif path.as_posix() in seen:
+            ledger.reject(name or f"row {found.number}", "no path of an image within the folder")
+            continue
+        place = place_within(source, name)
+        path = Path(place)
+        if path.as_posix() in seen:
             ledger.reject(name, "listed before")
-        elif not (source / path).is_file():
+        elif "\0" in name or not (source / path).is_file():
             ledger.reject(name, "no such file")
         else:
             seen.add(path.as_posix())
-            yield row
-
-
-@contextmanager
-def _readable(table: Path) -> Iterator[None]:
-    """Turn what csv raises on other encodings and endless fields into a DataError."""
-    try:
-        yield
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(
-            str(table),
-            came=f"unreadable ({error})",
-            allowed="a csv in UTF-8",
-            do="Save the table as UTF-8 again.",
-        ) from None
+            yield row | {"file_name": place}
 
 
 def _caption(work: _Work, row: Mapping[str, str], image: Path) -> dict[str, Any] | str:
@@ -379,7 +380,7 @@ def _place(work: _Work, row: Mapping[str, str], source: Path, folder: Path) -> s
 def _fingerprints(inputs: Sources) -> dict[str, str]:
     tiles, scores = inputs.tiles, inputs.scores
     made = (tiles / MANIFEST).is_file()
-    found = {"tiles": fingerprint(tiles) if made else sha256_file(tiles / METADATA)}
+    found = {"tiles": fingerprint(tiles) if made else sha256_file(_listing(tiles))}
     if inputs.summaries:
         found["summaries"] = sha256_file(inputs.summaries)
     if scores is not None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from crafts.captions.privacy import disallowed
 from crafts.core.errors import DataError
+from crafts.core.patients import parse_id, patient_in
 
 _BARCODE = re.compile(r"TCGA-[A-Z0-9]{2}-[A-Z0-9]{4}(?![A-Z0-9])", re.IGNORECASE)
 
@@ -43,9 +44,11 @@ class Reports:
     def find(self, row: Mapping[str, str], match: str) -> tuple[str, str]:
         """The id of a tile's report, or "" and why there is none."""
         columns = ("report_id", "slide", "patient") if match == "auto" else (match,)
-        keys = [row[column] for column in columns if row.get(column)]
+        patient = patient_in(row)
+        named = dict(row) | {"patient": _whole(patient)}
+        keys = [named[column] for column in columns if named.get(column)]
         if match in ("auto", "patient"):
-            places = (row.get("patient"), row.get("slide"), row.get("file_name"))
+            places = (patient, row.get("slide"), row.get("file_name"))
             keys += [code for text in places if (code := _barcode(text or ""))]
         if not keys:
             return "", f"no {' or '.join(columns)} to find a report by"
@@ -69,6 +72,13 @@ class Reports:
         if report_id not in self._clean:
             self._clean[report_id] = not disallowed(self._by_id[report_id])
         return self._clean[report_id]
+
+
+def _whole(patient: str) -> str:
+    try:
+        return parse_id(patient)
+    except ValueError:
+        return patient  # it will be found as it stands, or not at all
 
 
 def _barcode(text: str) -> str:

@@ -6,33 +6,25 @@ is either yielded or rejected with its reason.
 
 from __future__ import annotations
 
-import codecs
-import csv
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from crafts.core.artifacts import sha256_bytes
 from crafts.core.errors import ConfigError, DataError
+from crafts.core.patients import PATIENT_COLUMNS, parse_id
 from crafts.core.records import Ledger
 from crafts.core.runtime import say
-from crafts.core.tables import find_delimiter
+from crafts.core.tables import JSON_SUFFIXES, MARKED, TABLE_SUFFIXES, find_column, open_table
 
 TEXT_SUFFIXES = (".txt", ".text")
-TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson")
-ID_COLUMNS = ("report_id", "patient_filename", "file_name", "filename", "case_id", "patient", "id")
+ID_COLUMNS = (
+    *("report_id", "patient_filename", "file_name", "filename", "case_id", "patient", "id"),
+    *PATIENT_COLUMNS,
+)
 TEXT_COLUMNS = ("text", "report", "report_text", "body", "content")
 MAX_CHARACTERS = 1_000_000
-_BLOCK = 1 << 20
-_MARKED = (
-    (codecs.BOM_UTF8, "utf-8-sig"),
-    (codecs.BOM_UTF32_LE, "utf-32"),
-    (codecs.BOM_UTF32_BE, "utf-32"),
-    (codecs.BOM_UTF16_LE, "utf-16"),
-    (codecs.BOM_UTF16_BE, "utf-16"),
-)
 
 
 @dataclass(frozen=True)
@@ -157,10 +149,8 @@ def _iter_file(file: Path, name: str) -> Iterator[_Entry]:
     try:
         if suffix in TEXT_SUFFIXES:
             yield _read_text(file, name)
-        elif suffix in (".csv", ".tsv"):
-            yield from _iter_csv(file, name)
-        elif suffix in (".jsonl", ".ndjson"):
-            yield from _iter_jsonl(file, name)
+        elif suffix in TABLE_SUFFIXES:
+            yield from _iter_table(file, name)
         else:
             yield _Entry(name, name, fault=f"a {suffix or 'nameless'} file, not text, csv or jsonl")
     except OSError as error:
@@ -178,7 +168,7 @@ def _read_text(file: Path, name: str) -> _Entry:
 
 def decode(data: bytes) -> str | None:
     """Text of a file of unknown encoding; None for binary data."""
-    for mark, encoding in _MARKED:
+    for mark, encoding in MARKED:
         if data.startswith(mark):
             try:
                 return data.decode(encoding)
@@ -195,68 +185,36 @@ def decode(data: bytes) -> str | None:
 # ---- tables ----------------------------------------------------------------------------------
 
 
-def _iter_csv(file: Path, name: str) -> Iterator[_Entry]:
-    csv.field_size_limit(4 * MAX_CHARACTERS)
-    with file.open(encoding=_encoding_of(file), errors="replace", newline="") as handle:
-        # strict: a quote that is never closed would make one report of two patients'
-        delimiter = find_delimiter(file, handle.readline(_BLOCK))
-        handle.seek(0)
-        reader = csv.DictReader(handle, delimiter=delimiter, strict=True)
-        try:
-            header = reader.fieldnames or ()
-        except csv.Error:
-            header = ()
-        columns = _columns(header, name)
-        if not columns[0]:
-            say(
-                f"{name}: no column of ids ({', '.join(ID_COLUMNS)}); reports are called "
-                f"{name}:1 and so on, which no tile can name. Rename the column that holds the ids."
-            )
-        rows = iter(reader)
-        for number in _count_from(1):
-            source = f"{name}:{number}"
-            try:
-                row = next(rows)
-            except StopIteration:
-                return
-            except csv.Error as error:
-                yield _Entry(source, source, fault=f"a broken row ({error})")
-                continue
-            yield _entry(row, columns, source)
+def _iter_table(file: Path, name: str) -> Iterator[_Entry]:
+    """Rows of a table; what is neither UTF-8 nor marked is Windows-1252, as in texts."""
+    table = open_table(file, fallback="cp1252")
+    is_json = file.suffix.lower() in JSON_SUFFIXES
+    columns = ("", "") if is_json else _columns(table.header, name)
+    if not is_json and not columns[0]:
+        say(
+            f"{name}: no column of ids ({', '.join(ID_COLUMNS[:7])}); reports are called "
+            f"{name}:1 and so on, which no tile can name. Rename the column that holds the ids."
+        )
+    for row in table.rows:
+        source = f"{name}:{row.number}"
+        if row.fault:
+            yield _Entry(source, source, fault=row.fault)
+            continue
+        if is_json:
+            columns = (find_column(row.cells, ID_COLUMNS), find_column(row.cells, TEXT_COLUMNS))
+        yield _entry(row.cells, columns, source)
 
 
-def _count_from(number: int) -> Iterator[int]:
-    while True:
-        yield number
-        number += 1
-
-
-def _iter_jsonl(file: Path, name: str) -> Iterator[_Entry]:
-    with file.open("rb") as handle:
-        for number, line in enumerate(handle, 1):
-            if not line.strip():
-                continue
-            source = f"{name}:{number}"
-            text = decode(line)
-            try:
-                row = json.loads(text or "")
-            except (ValueError, RecursionError):  # a number of 5,000 digits is a ValueError, too
-                yield _Entry(source, source, fault="a line that is no JSON")
-                continue
-            if not isinstance(row, dict):
-                yield _Entry(source, source, fault="a line that is no JSON object")
-                continue
-            columns = (_pick(row, ID_COLUMNS), _pick(row, TEXT_COLUMNS))
-            yield _entry(row, columns, source)
-
-
-def _entry(row: Mapping[Any, Any], columns: tuple[str, str], source: str) -> _Entry:
+def _entry(row: Mapping[str, Any], columns: tuple[str, str], source: str) -> _Entry:
     id_column, text_column = columns
     text = row.get(text_column)
     if not isinstance(text, str):
         return _Entry(source, source, fault="no text")
     given = row.get(id_column)
-    report_id = str(given).strip() if isinstance(given, str | int) else ""
+    try:
+        report_id = parse_id(given) if isinstance(given, str | int | float) else ""
+    except ValueError as error:
+        return _Entry(source, source, fault=str(error))
     if not _is_unicode(text) or not _is_unicode(report_id):
         return _Entry(source, source, fault="text or id that is no valid Unicode")
     for suffix in (".pdf", *TEXT_SUFFIXES):
@@ -276,37 +234,14 @@ def _is_unicode(text: str) -> bool:
     return True
 
 
-def _columns(header: Any, name: str) -> tuple[str, str]:
-    text_column = _pick(header, TEXT_COLUMNS)
+def _columns(header: Sequence[str], name: str) -> tuple[str, str]:
+    text_column = find_column(header, TEXT_COLUMNS)
     if not text_column:
         raise DataError(
             f"{name}: columns",
             # without a header, what stands in its place is a report, which no message may repeat
-            came=", ".join(str(one)[:24] for one in header[:12]) or "no header",
+            came=", ".join(one[:24] for one in header[:12]) or "no header",
             allowed=f"a column of texts ({', '.join(TEXT_COLUMNS)})",
             do="Rename the column that holds the reports.",
         )
-    return _pick(header, ID_COLUMNS), text_column
-
-
-def _pick(names: Any, wanted: tuple[str, ...]) -> str:
-    by_lower = {str(name).strip().lower(): str(name) for name in reversed(list(names))}
-    return next((by_lower[name] for name in wanted if name in by_lower), "")
-
-
-def _encoding_of(file: Path) -> str:
-    """UTF-8 where the whole file is, by blocks; else what its mark says, else Windows-1252."""
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    with file.open("rb") as handle:
-        block = handle.read(_BLOCK)
-        for mark, encoding in _MARKED:
-            if block.startswith(mark):
-                return encoding
-        try:
-            while block:
-                decoder.decode(block)
-                block = handle.read(_BLOCK)
-            decoder.decode(b"", final=True)
-        except UnicodeDecodeError:
-            return "cp1252"
-    return "utf-8"
+    return find_column(header, ID_COLUMNS), text_column

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import numpy as np
 
 from crafts.core.errors import DataError
+from crafts.core.tables import same_name
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -170,12 +171,13 @@ class ScoreTable:
             return dict(self.by_name[key])
         if tile is None:
             return {}
+        slide = same_name(slide)
         found = self.by_slide[slide].average(tile) if slide in self.by_slide else {}
         return found | cover(self.outlines.get(slide, ()), tile)
 
     def key_of(self, names: Sequence[str], slide: str) -> str:
         """The name under which the table has a tile; "" where it has it under none."""
-        keys = [key for name in names for key in (f"{slide}/{name}", name)]
+        keys = [same_name(key) for name in names for key in (f"{slide}/{name}", name)]
         return next((key for key in keys if key in self.by_name), "")
 
 

@@ -42,6 +42,7 @@ from crafts.core.errors import ConfigError, DataError
 from crafts.core.protocols import CountTokens
 from crafts.core.records import Ledger
 from crafts.core.runtime import say
+from crafts.core.tabular.json_rows import parse_json
 
 _SAY_EVERY = 500
 
@@ -207,7 +208,7 @@ def load_summaries(path: Path) -> Iterator[dict[str, Any]]:
     with path.open("rb") as handle:
         for number, line in enumerate(handle, 1):
             try:
-                row = json.loads(line)
+                row = parse_json(line)
                 if not isinstance(row["report_id"], str) or not isinstance(row["summary"], str):
                     raise TypeError
             except (ValueError, KeyError, TypeError, RecursionError):

@@ -1,18 +1,153 @@
-"""Tables: a small csv or tsv that users write by hand, and csv files that read back as written."""
+"""Tables: one reader for all that users bring, and csv files that read back as written."""
 
 from __future__ import annotations
 
 import codecs
 import csv
-import io
-from collections.abc import Callable, Collection, Mapping, Sequence
+import os
+import unicodedata
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from crafts.core.errors import CraftsError
+from crafts.core.errors import CraftsError, DataError
+from crafts.core.tabular.csv_rows import MORE_CELLS, read_csv
+from crafts.core.tabular.json_rows import read_json_lines
+from crafts.core.tabular.rows import Row, as_text, is_missing
+
+CSV_SUFFIXES, JSON_SUFFIXES = (".csv", ".tsv"), (".jsonl", ".ndjson")
+TABLE_SUFFIXES = (*CSV_SUFFIXES, *JSON_SUFFIXES, ".parquet")
+MAX_ROWS = 10_000_000
+_BLOCK = 1 << 20
+MARKED = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
 
 Fault = Callable[[str, str], CraftsError]
 """Where, and what came -> the error of whoever reads the table."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table that is read row by row.
+
+    Attributes:
+        path: of the file.
+        header: names of the columns, "" for one without a name; none in a file of JSON lines,
+            where every row names its own.
+        rows: in order, each listed row once; those with a fault too.
+    """
+
+    path: Path
+    header: tuple[str, ...]
+    rows: Iterator[Row]
+
+
+def open_table(
+    path: Path,
+    fault: Fault | None = None,
+    *,
+    fallback: str = "",
+    max_rows: int = MAX_ROWS,
+) -> Table:
+    """The one reader of tables: csv, tsv, JSON lines and parquet, by the suffix in any case.
+
+    A csv lies between commas, semicolons or tabs, its quotes doubled or behind a backslash, in
+    UTF-8, or UTF-16 and UTF-32 with their mark. A row that cannot be believed comes with its fault,
+    see :mod:`crafts.core.tabular.csv_rows`; memory does not grow with the table.
+
+    Args:
+        path: of the file; one of another suffix is read as csv.
+        fault: makes the error that is raised.
+        fallback: encoding of a text that is none of the above; "" refuses it.
+        max_rows: most rows of a parquet.
+
+    Raises:
+        CraftsError: as ``fault`` makes it, else a DataError: unreadable, in another encoding, two
+            columns of one name, more rows than ``max_rows``. Also while rows are read.
+    """
+    fault = fault or _bad_table
+    suffix = path.suffix.lower()
+    try:
+        if suffix == ".parquet":
+            header, rows = _open_parquet(path, fault, max_rows)
+        else:
+            encoding = find_encoding(path, fallback) if path.stat().st_size else "utf-8"
+            if not encoding:
+                raise fault(str(path), "unreadable text, neither UTF-8 nor UTF-16 with its mark")
+            is_json = suffix in JSON_SUFFIXES
+            header, rows = _open_text(path, encoding, is_json=is_json)
+    except OSError as error:
+        raise fault(str(path), f"unreadable ({error.strerror or error})") from None
+    named = [name for name in header if name]
+    if any("\0" in name for name in named):
+        raise fault(str(path), "binary data, or UTF-16 without its mark")
+    twice = next((name for name in named if named.count(name) > 1), "")
+    if twice:
+        raise fault(str(path), f"column {twice!r} twice")
+    return Table(path, header, rows)
+
+
+def _open_text(
+    path: Path, encoding: str, *, is_json: bool
+) -> tuple[tuple[str, ...], Iterator[Row]]:
+    # what a fallback cannot say is marked in the text; nothing else is left that it could meet
+    handle = path.open(encoding=encoding, errors="replace", newline="\n" if is_json else "")
+    if is_json:
+        return (), _closing(handle, read_json_lines(handle))
+    header, rows = read_csv(handle, prefer="\t" if path.suffix.lower() == ".tsv" else "")
+    return header, _closing(handle, rows)
+
+
+def _closing(handle: TextIO, rows: Iterator[Row]) -> Iterator[Row]:
+    with handle:
+        yield from rows
+
+
+def _open_parquet(path: Path, fault: Fault, max_rows: int) -> tuple[tuple[str, ...], Iterator[Row]]:
+    from crafts.core.tabular.parquet_rows import UnreadableError, read_parquet
+
+    def guarded(rows: Iterator[Row]) -> Iterator[Row]:
+        try:
+            yield from rows
+        except UnreadableError as error:
+            raise fault(str(path), str(error)) from None
+
+    try:
+        header, rows = read_parquet(path, max_rows)
+    except UnreadableError as error:
+        raise fault(str(path), str(error)) from None
+    return header, guarded(rows)
+
+
+def find_encoding(path: Path, fallback: str = "") -> str:
+    """UTF-8 where the whole file is, by blocks; else what its mark says, else the fallback."""
+    with path.open("rb") as handle:
+        block = handle.read(_BLOCK)
+        encoding = next((name for mark, name in MARKED if block.startswith(mark)), "utf-8")
+        decoder = codecs.getincrementaldecoder(encoding)()
+        try:
+            while block:
+                decoder.decode(block)
+                block = handle.read(_BLOCK)
+            decoder.decode(b"", final=True)
+        except UnicodeError:
+            return fallback
+    return encoding
+
+
+def _bad_table(where: str, came: str) -> DataError:
+    return DataError(
+        where,
+        came=came,
+        allowed="a table with one header, in UTF-8",
+        do="Save the table again as csv in UTF-8, with one row a line.",
+    )
 
 
 def read_columns(
@@ -22,60 +157,74 @@ def read_columns(
     *,
     optional: Collection[str] = (),
 ) -> list[tuple[str, dict[str, str]]]:
-    """Rows of a table, by our names of the columns.
+    """Rows of a table, by our names of the columns; a table of names and numbers, read whole.
 
     Args:
-        path: csv, or tsv, in UTF-8 with a header; semicolons, tabs and UTF-16, as Excel writes
-            them, are understood too.
+        path: as :func:`open_table` reads it.
         columns: our name -> names under which a table may have it, in any case, the preferred one
             first.
         fault: makes the error that is raised.
         optional: our names of columns that may be missing; they are "" then.
 
     Returns:
-        Place of each row, for messages, and its values without spaces around them.
+        Place of each row, for messages, and its values without spaces around them, accents in one
+        form.
 
     Raises:
-        CraftsError: as ``fault`` makes it; no such file, no table, or a column is missing.
+        CraftsError: as ``fault`` makes it; no such file, no table, a column is missing, or a row
+            cannot be believed.
     """
-    try:
-        text = decode_table(path.read_bytes())
-        rows = list(
-            csv.DictReader(io.StringIO(text, newline=""), delimiter=find_delimiter(path, text))
-        )
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise fault(str(path), f"unreadable ({error})") from None
-    names = [name for name in (rows[0] if rows else ()) if name]
-    wanted = {name for theirs in columns.values() for name in theirs}
-    found = [name for name in names if name.strip().lower() in wanted]
-    known = {name.strip().lower(): name for name in found}
-    chosen = {
-        our: next((known[name] for name in theirs if name in known), None)
-        for our, theirs in columns.items()
+    table = open_table(path, fault)
+    rows = list(table.rows)
+    names = table.header or tuple(dict.fromkeys(name for row in rows for name in row.cells))
+    found = {our: find_column(names, theirs) for our, theirs in columns.items()}
+    missing = any(not name and our not in optional for our, name in found.items())
+    wanted = {_plain(name) for theirs in columns.values() for name in theirs}
+    known = [_plain(name) for name in names if _plain(name) in wanted]
+    if missing or len(set(known)) < len(known):  # slide and Slide: which of them is meant?
+        raise fault(str(path), f"columns {', '.join(filter(None, names)) or 'none'}")
+    return [_columns_of(row, found, f"{path}: row {row.number}", fault) for row in rows]
+
+
+def _columns_of(
+    row: Row, found: Mapping[str, str], where: str, fault: Fault
+) -> tuple[str, dict[str, str]]:
+    if row.fault:
+        hint = " (a decimal comma? write numbers with a point)"
+        raise fault(where, row.fault + (hint if row.fault == MORE_CELLS else ""))
+    values = {our: row.cells.get(name) if name else None for our, name in found.items()}
+    return where, {
+        our: "" if is_missing(value) else same_name(as_text(value)).strip()
+        for our, value in values.items()
     }
-    missing = any(name is None and our not in optional for our, name in chosen.items())
-    if missing or len(known) < len(found):  # slide and Slide: which of them is meant?
-        raise fault(str(path), f"columns {', '.join(names) or 'none'}")
-    return [
-        (
-            f"{path}: row {number}",
-            {our: ((row[name] if name else "") or "").strip() for our, name in chosen.items()},
-        )
-        for number, row in enumerate(rows, 1)
-    ]
 
 
-def decode_table(data: bytes) -> str:
-    """Text of a table in UTF-8, or in UTF-16 with its mark ("Unicode text" of Excel)."""
-    is_wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    return data.decode("utf-16" if is_wide else "utf-8-sig")
+def find_column(names: Iterable[str], wanted: Sequence[str]) -> str:
+    """The column that bears one of the names, the preferred one first; "" for none.
+
+    Case and signs do not count: ``Slide ID`` is ``slide_id``.
+    """
+    known = {_plain(name): name for name in reversed(list(names))}
+    return next((known[plain] for name in wanted if (plain := _plain(name)) in known), "")
 
 
-def find_delimiter(path: Path, text: str) -> str:
-    """A tab in a tsv; in a csv the first of comma, semicolon and tab that its header has."""
-    header = (text.splitlines() or [""])[0]
-    known = "\t" if path.suffix.lower() == ".tsv" else ",;\t"
-    return next((mark for mark in known if mark in header), known[0])
+def _plain(name: str) -> str:
+    """A name of a column in letters and digits: ``Slide ID`` and ``slide_id`` are one."""
+    return "".join(sign for sign in name.lower() if sign.isalnum())
+
+
+def find_metadata(folder: Path) -> list[Path]:
+    """Tables of a folder that are called metadata, in any case; they list its tiles."""
+    with os.scandir(folder) as entries:
+        found = [
+            Path(entry.path) for entry in entries if entry.name.lower().startswith("metadata.")
+        ]
+    return sorted(p for p in found if p.suffix.lower() in TABLE_SUFFIXES and p.is_file())
+
+
+def same_name(text: str) -> str:
+    """A name with its accents in one form: what a Mac stores and what a table says are equal."""
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
 
 
 def csv_writer(handle: TextIO) -> Any:

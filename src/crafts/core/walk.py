@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -33,3 +34,30 @@ def _walk(folder: Path, above: tuple[Path, ...]) -> Iterator[tuple[Path, str]]:
             yield from _walk(path, (*above, real))
         else:
             yield path, ""
+
+
+def place_within(folder: Path, name: str) -> str:
+    """The path of a file that a table of a folder names, relative to it; "" for one outside.
+
+    A name with accents is found in the other form of Unicode, too: a Mac stores them apart.
+
+    Args:
+        folder: that the path is relative to, or that an absolute path lies in.
+        name: as the table has it.
+    """
+    path = Path(name)
+    if path.is_absolute():
+        base = Path(os.path.abspath(folder))
+        if not path.is_relative_to(base):
+            return ""
+        name = path.relative_to(base).as_posix()
+    if ".." in path.parts:
+        name = os.path.normpath(name)
+        if name.split(os.sep)[0] == "..":
+            return ""
+    return name if name.isascii() else _spelt(folder, name)
+
+
+def _spelt(folder: Path, name: str) -> str:
+    forms = (name, unicodedata.normalize("NFC", name), unicodedata.normalize("NFD", name))
+    return next((form for form in forms if os.path.exists(folder / form)), name)

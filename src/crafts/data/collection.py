@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from crafts.core.artifacts import MANIFEST, load_manifest, sha256_bytes
 from crafts.core.errors import ConfigError, DataError
+from crafts.core.patients import patient_in
 from crafts.data.importers import Item, list_items, load_item
 from crafts.data.listing.tables import Columns
 from crafts.data.loader import ShardReader
@@ -20,8 +21,7 @@ from crafts.data.tiles.images import MAX_PIXELS, decode_rgb
 AUTO = "auto"
 """As the split of a folder: the one that is wanted, where its rows name splits."""
 
-GROUP_FIELDS = ("patient", "group", "case", "slide")
-"""Fields that may name the unit of a split, the most trusted first."""
+_GROUPS = ("group", "slide")  # what stands for the patient where none is named
 
 
 @dataclass(frozen=True)
@@ -116,8 +116,9 @@ class Collection:
 
 def group_of(fields: Mapping[str, Any]) -> str:
     """What a row names as the unit of a split; "" for none."""
-    named = (fields.get(name) for name in GROUP_FIELDS)
-    return next((str(value) for value in named if value not in (None, "", "unknown")), "")
+    known = {name: value for name, value in fields.items() if value not in (None, "", "unknown")}
+    named = (known.get(name) for name in _GROUPS)
+    return patient_in(known) or next((str(value) for value in named if value), "")
 
 
 def refuse_same_images(stage: str, places: Mapping[str, tuple[Path, str]]) -> None:

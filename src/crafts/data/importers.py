@@ -6,6 +6,7 @@ function of its item, so that it can run in any number of worker processes.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +15,10 @@ from typing import Any
 from crafts.core.errors import ConfigError, DataError
 from crafts.core.protocols import LoadMask
 from crafts.core.records import Sample
+from crafts.core.tables import TABLE_SUFFIXES, find_metadata, open_table
+from crafts.core.tabular.csv_rows import FEWER_CELLS
+from crafts.core.tabular.rows import as_text, is_missing
+from crafts.core.walk import place_within
 from crafts.data.listing.embedded import image_column, is_embedded, path_in, read_embedded
 from crafts.data.listing.folders import list_folders
 from crafts.data.listing.items import Item, clean_key, reject_collisions
@@ -22,12 +27,10 @@ from crafts.data.listing.tables import (
     SPLIT_NAMES,
     TEXT_COLUMNS,
     Columns,
-    as_text,
-    is_missing,
+    names_images,
     parse_row,
     pick,
     pick_name,
-    read_table,
     require_columns,
     tidy_names,
 )
@@ -41,8 +44,10 @@ from crafts.data.tiles.images import (
 )
 from crafts.data.tiles.masks import read_mask
 
-_METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
-_TABLES = (".csv", ".jsonl", ".parquet")
+_FORGOTTEN = re.compile(
+    r"(metadata|captions?|labels?|tiles|annotations)\.(xlsx?|xlsm|ods|json)", re.IGNORECASE
+)
+OUTSIDE = "no path of {} within the folder of the table (columns.outside=true allows it)"
 _NUMBERED = "*-?????-of-?????*.parquet"  # as `datasets` writes the parts of a split
 
 
@@ -60,10 +65,10 @@ def list_items(source: Path, columns: Columns | None = None) -> list[Item]:
     """List a source without opening its images.
 
     Recognised, in this order: a table file or a tar file; a folder (or its split folders) with
-    ``metadata.csv|jsonl|parquet``; a folder of tars; a folder with one csv; a folder of
-    ``train-00000-of-00002.parquet`` and the like; a folder of images with class folders in it,
-    below split folders (train, validation, test, ...) if there are any, where a ``.txt`` of an
-    image's name is its caption. A parquet may hold the images themselves.
+    ``metadata.csv|tsv|jsonl|parquet``; a folder of tars; a folder with one table of another name;
+    a folder of ``train-00000-of-00002.parquet`` and the like; a folder of images with class folders
+    in it, below split folders (train, validation, test, ...) if there are any, where a ``.txt`` of
+    an image's name is its caption. A parquet may hold the images themselves.
 
     Returns:
         Items sorted by key, those with a fault included: of two tiles with one key, the later.
@@ -85,7 +90,7 @@ def list_items(source: Path, columns: Columns | None = None) -> list[Item]:
         raise DataError(
             str(source),
             came="no tile in it",
-            allowed="images in class folders, metadata.csv|jsonl|parquet, one csv, or .tar files",
+            allowed="images in class folders, metadata.csv|jsonl|parquet, one table, or .tar files",
             do="Check the path and the layout.",
         )
     return reject_collisions(items)
@@ -153,14 +158,14 @@ def _read(path: str, offset: int, size: int) -> bytes:
 
 def _detect(source: Path, columns: Columns) -> Iterator[Item]:
     if source.is_file():
-        if source.suffix == ".tar":
+        if source.suffix.lower() == ".tar":
             return list_tars([source])
-        if source.suffix in _TABLES:
+        if source.suffix.lower() in TABLE_SUFFIXES:
             return _list_table(source, columns)
         raise DataError(
             str(source),
             came=f"a {source.suffix or 'nameless'} file",
-            allowed="a folder, .csv, .jsonl, .parquet or .tar",
+            allowed=f"a folder, {', '.join(TABLE_SUFFIXES)} or .tar",
             do="Point at the folder of the tiles.",
         )
     tables = _metadata_tables(source)
@@ -171,13 +176,14 @@ def _detect(source: Path, columns: Columns) -> Iterator[Item]:
     tars = sorted(source.glob("*.tar"))
     if tars:
         return list_tars(tars)
-    plain = sorted(source.glob("*.csv"))
+    plain = _plain_tables(source)
     if len(plain) > 1:
+        kind = "csv files" if all(path.suffix.lower() == ".csv" for path in plain) else "tables"
         raise DataError(
             str(source),
-            came=f"{len(plain)} csv files ({', '.join(path.name for path in plain[:3])}, ...)",
+            came=f"{len(plain)} {kind} ({', '.join(path.name for path in plain[:3])}, ...)",
             allowed="one",
-            do="Give the path of the csv that lists the tiles.",
+            do="Give the path of the table that lists the tiles.",
         )
     if plain:
         return _list_table(plain[0], columns)
@@ -187,18 +193,41 @@ def _detect(source: Path, columns: Columns) -> Iterator[Item]:
     return list_folders(source)
 
 
+def _plain_tables(source: Path) -> list[Path]:
+    """Tables of any other name in a folder: every csv, and those of other kinds that name images.
+
+    Raises:
+        DataError: a workbook or JSON file that is called like a table of tiles; it is not read.
+    """
+    parts = {path for path, _ in _numbered_parts(source)}
+    found = []
+    for path in sorted(path for path in source.iterdir() if path.is_file()):
+        suffix = path.suffix.lower()
+        if path.name.startswith(".") or path in parts:
+            continue
+        if _FORGOTTEN.fullmatch(path.name):
+            raise DataError(
+                str(path),
+                came=f"a {suffix} file that looks like a table of these tiles",
+                allowed=f"metadata.csv, or one of {', '.join(TABLE_SUFFIXES)}",
+                do="Save it as metadata.csv (columns file_name, text), or move it away.",
+            )
+        if suffix == ".csv" or (suffix in TABLE_SUFFIXES and names_images(path)):
+            found.append(path)
+    return found
+
+
 def _metadata_tables(source: Path) -> list[tuple[Path, str]]:
     """Metadata tables of a Hugging Face image folder: one in it, or one in each split folder."""
-    found = [(source / name, "") for name in _METADATA if (source / name).is_file()]
+    found = [(path, "") for path in find_metadata(source)]
     if not found:
         folders = sorted(
             path for path in source.iterdir() if path.is_dir() and path.name.lower() in SPLIT_NAMES
         )
         found = [
-            (folder / name, SPLIT_NAMES[folder.name.lower()])
+            (path, SPLIT_NAMES[folder.name.lower()])
             for folder in folders
-            for name in _METADATA
-            if (folder / name).is_file()
+            for path in find_metadata(folder)
         ]
     if len({path.parent for path, _ in found}) < len(found):
         names = ", ".join(str(path.relative_to(source)) for path, _ in found)
@@ -226,12 +255,14 @@ def _list_table(
 ) -> Iterator[Item]:
     """Rows of a csv, jsonl or parquet; paths are relative to the table's folder."""
     prefix = path.parent.relative_to(base).as_posix() + "/" if base and path.parent != base else ""
-    for number, row in read_table(path):
+    for listed in open_table(path).rows:
+        number = listed.number
         where = f"{prefix}{path.name} row {number}"
-        if isinstance(row, str):
-            yield Item(where, clean_key(where), "", fault=row)
+        fault = listed.fault or (FEWER_CELLS if listed.short else "")
+        if fault:
+            yield Item(where, clean_key(where), "", fault=fault)
             continue
-        row = tidy_names(row, columns)
+        row = tidy_names(listed.cells, columns)
         require_columns(path, columns, row)
         column = image_column(row, columns)
         cell = row.get(column)
@@ -241,8 +272,12 @@ def _list_table(
             key = clean_key(f"{prefix}{path.stem}-{number:08d}")
             item = Item(where, key, str(path), number - 1, column=column)
         elif isinstance(image, str) and image:
-            key = clean_key((prefix + image).rsplit(".", 1)[0])
-            item = Item(prefix + image, key, str(path.parent / image))
+            place = image if columns.outside else place_within(path.parent, image)
+            if not place:
+                yield Item(prefix + image, clean_key(where), "", fault=OUTSIDE.format("an image"))
+                continue
+            key = clean_key((prefix + place).rsplit(".", 1)[0])
+            item = Item(prefix + image, key, str(path.parent / place))
         else:
             yield Item(where, clean_key(where), "", fault="no image path")
             continue
@@ -275,5 +310,10 @@ def _fill(item: Item, row: Mapping[str, Any], columns: Columns, table: Path, spl
     except ValueError as error:
         return replace(item, fault=str(error))
     named = path_in(mask)
-    where = "" if is_missing(named) else str(table.parent / as_text(named))
-    return replace(item, text=text, fields=fields, mask=where)
+    if is_missing(named):
+        return replace(item, text=text, fields=fields)
+    named = as_text(named)
+    place = named if columns.outside else place_within(table.parent, named)
+    if not place:
+        return replace(item, fault=OUTSIDE.format("a mask"))
+    return replace(item, text=text, fields=fields, mask=str(table.parent / place))

@@ -10,8 +10,9 @@ from typing import Any, BinaryIO
 
 from crafts.core.artifacts import sha256_bytes
 from crafts.core.errors import IntegrityError
+from crafts.core.tabular.rows import as_text, is_missing
 from crafts.data.importers import Loaded
-from crafts.data.listing.tables import TEXT_FIELDS, as_text, is_missing, parse_mpp
+from crafts.data.listing.tables import TEXT_FIELDS, parse_mpp
 from crafts.data.tiles.masks import MASK_SUFFIX
 
 INDEX = "index.parquet"

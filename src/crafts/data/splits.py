@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from crafts.core.errors import DataError
+from crafts.core.patients import PATIENT_COLUMNS, parse_id
 from crafts.core.tables import read_columns
 from crafts.data.listing.items import clean_key
 from crafts.data.listing.tables import SPLIT_NAMES
@@ -84,7 +85,7 @@ def read_splits(path: Path) -> tuple[str, dict[str, str]]:
     Raises:
         DataError: missing file or columns, an unknown split, or one name with two splits.
     """
-    columns = {"split": ("split",), "patient": ("patient",), "key": ("key",)}
+    columns = {"split": ("split",), "patient": PATIENT_COLUMNS, "key": ("key",)}
     rows = read_columns(path, columns, _bad_splits, optional=("patient", "key"))
     column = next((name for name in ("patient", "key") if any(row[name] for _, row in rows)), "")
     if not column:
@@ -96,10 +97,17 @@ def read_splits(path: Path) -> tuple[str, dict[str, str]]:
             raise _bad_splits(where, f"split {row['split']!r}")
         if not row[column]:
             raise _bad_splits(where, f"no {column}, while other rows have one")
-        name = clean_key(row[column]) if column == "key" else row[column]
+        name = clean_key(row["key"]) if column == "key" else _patient(where, row["patient"])
         if table.setdefault(name, split) != split:
             raise _bad_splits(where, f"{column} {name!r} in two splits")
     return column, table
+
+
+def _patient(where: str, text: str) -> str:
+    try:
+        return parse_id(text)
+    except ValueError as error:
+        raise _bad_splits(where, str(error)) from None
 
 
 def _bad_splits(where: str, came: str) -> DataError:

@@ -7,8 +7,6 @@ of the category guidance loss, the cancers or others, with prompts and the label
 
 from __future__ import annotations
 
-import csv
-import json
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from crafts.core.errors import DataError
+from crafts.core.tables import TABLE_SUFFIXES, open_table
+from crafts.core.tabular.json_rows import parse_json
 
 # code(s); name; organ; synonyms
 _TABLE = """
@@ -194,7 +194,7 @@ def _label_index(categories: Sequence[Category], where: str) -> dict[str, int]:
 def _read_classes(path: Path) -> tuple[Category, ...]:
     """Classes with prompts from a JSON file."""
     try:
-        classes = json.loads(path.read_text(encoding="utf-8-sig"))
+        classes = parse_json(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:  # of which a fault of the encoding is one
         raise _refusal_of_classes(str(path), " ".join(str(error).split())) from error
     if not isinstance(classes, dict) or not classes:
@@ -243,16 +243,14 @@ def load_cancers(path: Path, cancers: Sequence[Cancer] = CANCERS) -> tuple[Cance
 
 
 def _read_rows(path: Path) -> Iterable[Any]:
+    if path.suffix.lower() in TABLE_SUFFIXES:
+        return _table_rows(path)
     try:
-        text = path.read_text(encoding="utf-8-sig")  # tables of office programs begin with a mark
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise _refusal(str(path), str(error)) from error
     if not text.strip():
         raise _refusal(str(path), "an empty file")
-    lines = text.splitlines()
-    if path.suffix.lower() == ".csv":
-        delimiter = ";" if ";" in lines[0] else ","
-        return list(csv.DictReader(lines, delimiter=delimiter, restkey="more than the columns"))
     import yaml
 
     try:
@@ -262,6 +260,13 @@ def _read_rows(path: Path) -> Iterable[Any]:
     if not isinstance(rows, list):
         raise _refusal(str(path), f"a {type(rows).__name__}")
     return rows
+
+
+def _table_rows(path: Path) -> Iterable[Any]:
+    for row in open_table(path, _refusal).rows:
+        if row.fault:
+            raise _refusal(f"{path}: row {row.number}", row.fault)
+        yield row.cells
 
 
 def _cancer_from(row: Any, where: str) -> Cancer:

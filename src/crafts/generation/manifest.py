@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from crafts.core.errors import DataError
 from crafts.core.records import Ledger
+from crafts.core.tables import JSON_SUFFIXES, TABLE_SUFFIXES, open_table
+from crafts.core.tabular.rows import Row
 
 REQUIRED = ("id", "prompt")
 OPTIONAL = (
@@ -22,6 +21,7 @@ OPTIONAL = (
 )
 MAX_PROMPT = 20_000
 MAX_IMAGES = 100_000
+MAX_ROWS = 1_000_000
 
 _ID = re.compile(r"[^\s./\\-][^/\\\x00-\x1f\x7f]{0,150}")
 
@@ -51,19 +51,40 @@ def load_rows(path: Path) -> list[Any]:
     Raises:
         DataError: no such file, an unknown kind, unreadable, or without the columns id and prompt.
     """
-    readers = {".csv": _csv_rows, ".jsonl": _jsonl_rows, ".parquet": _parquet_rows}
     if not path.is_file():
         raise _fault(
             path, "no such file", "a prompt manifest", "Check the path given to --manifest."
         )
-    if path.suffix.lower() not in readers:
+    if path.suffix.lower() not in TABLE_SUFFIXES:
         raise _fault(
             path,
             f"kind {path.suffix!r}",
-            ", ".join(readers),
+            ", ".join(TABLE_SUFFIXES),
             "Convert the manifest to one of these.",
         )
-    return readers[path.suffix.lower()](path)
+    table = open_table(path, _unreadable, max_rows=MAX_ROWS)
+    if table.header:
+        _check_columns(path, table.header)
+    is_json = path.suffix.lower() in JSON_SUFFIXES
+    rows = [_raw(row, is_json=is_json) for row in table.rows]
+    if not table.header:
+        _check_columns(path, {key for row in rows if isinstance(row, dict) for key in row})
+    return rows
+
+
+def _raw(row: Row, *, is_json: bool) -> Any:
+    if row.fault:
+        return f"line {row.number} is {row.fault}" if is_json else row.fault
+    return row.cells
+
+
+def _unreadable(where: str, came: str) -> DataError:
+    return DataError(
+        where,
+        came=came,
+        allowed=f"a prompt manifest in UTF-8, of at most {MAX_ROWS:,} rows",
+        do="Save it again, or cut it in parts.",
+    )
 
 
 def unknown_columns(rows: Sequence[Any]) -> list[str]:
@@ -216,73 +237,6 @@ def _scale(value: Any) -> float | None:
 
 def _fault(path: Path, came: str, allowed: str, do: str) -> DataError:
     return DataError(str(path), came=came, allowed=allowed, do=do)
-
-
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise _fault(
-            path,
-            f"byte {error.start} is not UTF-8",
-            "a text file in UTF-8",
-            "Save the manifest as UTF-8.",
-        ) from None
-
-
-def _csv_rows(path: Path) -> list[Any]:
-    reader = csv.DictReader(io.StringIO(_read_text(path), newline=""), strict=True)
-    try:
-        _check_columns(path, reader.fieldnames or [])
-        return [_csv_row(row) for row in reader]
-    except csv.Error as error:
-        raise _fault(
-            path,
-            f"near line {reader.line_num}: {error}",
-            "valid csv",
-            "Correct the quoting of that line.",
-        ) from None
-
-
-def _csv_row(row: dict[Any, Any]) -> Any:
-    if None in row:
-        return f"more fields than columns, the first of them {row[None][0]!r}"
-    return row
-
-
-def _jsonl_rows(path: Path) -> list[Any]:
-    rows = list(_iter_json(_read_text(path)))
-    _check_columns(path, {key for row in rows if isinstance(row, dict) for key in row})
-    return rows
-
-
-def _iter_json(text: str) -> Iterator[Any]:
-    for number, line in enumerate(text.split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            yield f"line {number} is not JSON ({error})"
-            continue
-        yield row if isinstance(row, dict) else f"line {number} is no JSON object"
-
-
-def _parquet_rows(path: Path) -> list[Any]:
-    import pyarrow
-    import pyarrow.parquet
-
-    try:
-        table = pyarrow.parquet.read_table(path)
-    except (pyarrow.ArrowException, OSError) as error:
-        raise _fault(
-            path,
-            f"unreadable parquet ({str(error).splitlines()[0]})",
-            "a parquet file",
-            "Write it again.",
-        ) from None
-    _check_columns(path, table.column_names)
-    return table.to_pylist()
 
 
 def _check_columns(path: Path, columns: Any) -> None:

@@ -6,9 +6,6 @@ in the output of WSInfer and in TRIDENT's and CLAM's folders of h5.
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,9 +16,11 @@ import numpy as np
 
 from crafts.captions.scores import KINDS, Outline, Patches, ScoreTable
 from crafts.core.errors import ConfigError, DataError
-from crafts.core.tables import decode_table, find_delimiter
+from crafts.core.tables import CSV_SUFFIXES, find_column, open_table, same_name
+from crafts.core.tabular.csv_rows import FEWER_CELLS
+from crafts.core.tabular.json_rows import parse_json
 
-SUFFIXES = (".csv", ".h5", ".hdf5", ".geojson", ".json")
+SUFFIXES = (*CSV_SUFFIXES, ".h5", ".hdf5", ".geojson", ".json")
 _NAMES = ("file_name", "tile", "filename", "image", "path", "name")
 _SLIDES = ("slide", "slide_id", "slide_name", "wsi")
 _LEFT, _TOP = ("x", "minx", "coord_x", "left"), ("y", "miny", "coord_y", "top")
@@ -71,7 +70,7 @@ def load_scores(path: Path) -> ScoreTable:
         )
     table, places = ScoreTable(), _Places()
     for file in files:
-        if file.suffix.lower() == ".csv":
+        if file.suffix.lower() in CSV_SUFFIXES:
             _read_csv(file, table, places)
         elif file.suffix.lower() in (".h5", ".hdf5"):
             _read_h5(file, places)
@@ -91,7 +90,7 @@ class _Places:
 
     def add(self, slide: str, box: Sequence[float], scores: Mapping[str, float]) -> None:
         values = (scores.get(kind, float("nan")) for kind in KINDS)
-        self._rows[slide].append((*box, *values))
+        self._rows[same_name(slide)].append((*box, *values))
 
     def patches(self) -> dict[str, Patches]:
         found = {}
@@ -107,44 +106,32 @@ class _Places:
 
 
 def _read_csv(path: Path, table: ScoreTable, places: _Places) -> None:
-    text = _decoded(path)
-    with io.StringIO(text, newline="") as handle:
-        reader = csv.DictReader(handle, delimiter=find_delimiter(path, text))
-        header = [name for name in reader.fieldnames or () if name]
-        kinds = {name: kind_of(name) for name in header if kind_of(name)}
-        name, left, top = (_pick(header, wanted) for wanted in (_NAMES, _LEFT, _TOP))
-        width, height = _pick(header, _WIDTH), _pick(header, _HEIGHT)
-        placed = bool(left and top and width)
-        if not kinds or not (name or placed):
-            raise _bad(
-                path,
-                f"columns {', '.join(header) or 'none'}",
-                f"a column of tile names, or x, y and width, and one of {', '.join(KINDS)}",
-            )
-        slide = _pick(header, _SLIDES)
-        for number, row in enumerate(reader, 1):
-            where = f"{path}: row {number}"
-            scores = _scores(where, {kind: row[column] for column, kind in kinds.items()})
-            if name and row[name]:
-                key = f"{row[slide]}/{row[name]}" if slide and row[slide] else row[name]
-                if table.by_name.setdefault(key, scores) != scores:
-                    raise _bad(where, f"other scores of {key!r}", "one row a tile")
-            if placed:
-                numbers = _numbers(where, [row[left], row[top], row[width], row[height or width]])
-                box = (*numbers[:2], numbers[0] + numbers[2], numbers[1] + numbers[3])
-                places.add(row[slide] if slide else path.stem, box, scores)
-
-
-def _decoded(path: Path) -> str:
-    try:
-        return decode_table(path.read_bytes())
-    except UnicodeDecodeError:
-        raise _bad(path, "neither UTF-8 nor UTF-16 with its mark", "a csv in UTF-8") from None
-
-
-def _pick(header: Sequence[str], wanted: Sequence[str]) -> str:
-    lower = {name.strip().lower(): name for name in reversed(header)}
-    return next((lower[name] for name in wanted if name in lower), "")
+    listed = open_table(path, lambda where, came: _bad(where, came, "a csv in UTF-8"))
+    header = [name for name in listed.header if name]
+    kinds = {name: kind_of(name) for name in header if kind_of(name)}
+    name, left, top = (find_column(header, wanted) for wanted in (_NAMES, _LEFT, _TOP))
+    width, height = find_column(header, _WIDTH), find_column(header, _HEIGHT)
+    placed = bool(left and top and width)
+    if not kinds or not (name or placed):
+        raise _bad(
+            path,
+            f"columns {', '.join(header) or 'none'}",
+            f"a column of tile names, or x, y and width, and one of {', '.join(KINDS)}",
+        )
+    slide = find_column(header, _SLIDES)
+    for found in listed.rows:
+        where, row = f"{path}: row {found.number}", found.cells
+        if found.fault or found.short:
+            raise _bad(where, found.fault or FEWER_CELLS, "one cell a column")
+        scores = _scores(where, {kind: row[column] for column, kind in kinds.items()})
+        if name and row[name]:
+            key = same_name(f"{row[slide]}/{row[name]}" if slide and row[slide] else row[name])
+            if table.by_name.setdefault(key, scores) != scores:
+                raise _bad(where, f"other scores of {key!r}", "one row a tile")
+        if placed:
+            numbers = _numbers(where, [row[left], row[top], row[width], row[height or width]])
+            box = (*numbers[:2], numbers[0] + numbers[2], numbers[1] + numbers[3])
+            places.add(row[slide] if slide else path.stem, box, scores)
 
 
 def _scores(where: str, raw: Mapping[str, Any]) -> dict[str, float]:
@@ -222,7 +209,7 @@ def _h5_columns(path: Path, handle: Any, number: int) -> dict[str, Any]:
 
 def _read_geojson(path: Path, table: ScoreTable, places: _Places) -> None:
     try:
-        found = json.loads(path.read_text(encoding="utf-8-sig"))
+        found = parse_json(path.read_text(encoding="utf-8-sig"))
         features = found["features"] if isinstance(found, dict) else found
         for number, feature in enumerate(features, 1):
             _read_feature(f"{path}: feature {number}", path.stem, feature, table, places)
@@ -245,7 +232,7 @@ def _read_feature(where: str, slide: str, feature: Any, table: ScoreTable, place
             xs, ys = zip(*rings[0], strict=True)
             places.add(slide, (min(xs), min(ys), max(xs), max(ys)), scores)
         elif kind:
-            table.outlines.setdefault(slide, []).append(Outline(kind, rings))
+            table.outlines.setdefault(same_name(slide), []).append(Outline(kind, rings))
 
 
 def _polygons(geometry: Mapping[str, Any]) -> Iterator[tuple[tuple[tuple[float, float], ...], ...]]:

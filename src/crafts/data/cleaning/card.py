@@ -15,7 +15,8 @@ from crafts.core.errors import DataError
 from crafts.core.page import INK, Cell, Column, Row, Stat, Table, chart, number, render_page
 from crafts.core.protocols import CountTokens
 from crafts.core.records import Ledger
-from crafts.data.listing.tables import is_missing
+from crafts.core.tabular.json_rows import parse_json
+from crafts.core.tabular.rows import is_missing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -172,7 +173,7 @@ def _captions(row: Mapping[str, Any]) -> list[str]:
     text = row.get("text")
     further = row.get("captions")
     if isinstance(further, str):  # a csv or the index of shards holds the list as JSON
-        further = json.loads(further) if further.lstrip().startswith("[") else [further]
+        further = parse_json(further) if further.lstrip().startswith("[") else [further]
     if not isinstance(further, list | tuple):
         further = []
     own = [] if is_missing(text) else [str(text)]

@@ -17,11 +17,13 @@ from typing import Any, Literal, get_args
 from crafts.core.artifacts import write_bytes
 from crafts.core.errors import ConfigError, DataError
 from crafts.core.records import Ledger
-from crafts.core.tables import csv_row_writer
+from crafts.core.tables import csv_row_writer, open_table
+from crafts.core.tabular.csv_rows import FEWER_CELLS
+from crafts.core.tabular.rows import as_text, is_missing
 from crafts.data.importers import list_items
 from crafts.data.listing.items import Item, clean_key
 from crafts.data.listing.listings import index_images, iter_members
-from crafts.data.listing.tables import Columns, as_text, is_missing, read_table
+from crafts.data.listing.tables import Columns
 from crafts.data.listing.tcga import find_cancer, patient_of
 from crafts.data.taxonomy import CANCERS, Cancer
 
@@ -274,10 +276,10 @@ def _tile_names(slide: str, x: int, y: int) -> tuple[str, ...]:
 
 def _read_quilt(source: Path, label: _Label) -> Iterator[_Pair]:
     for path in _listings("quilt", source):
-        for number, row in read_table(path):
-            name = f"{path.name} row {number}"
-            if isinstance(row, str):
-                yield _Pair(name, fault=row)
+        for listed in open_table(path).rows:
+            name, row = f"{path.name} row {listed.number}", listed.cells
+            if listed.fault or listed.short:
+                yield _Pair(name, fault=listed.fault or FEWER_CELLS)
                 continue
             _require(path, row, ("image_path", "caption"))
             fields = {"subset": row.get("subset"), "magnification": row.get("magnification")}

@@ -7,9 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from crafts.core.errors import DataError
+from crafts.core.tables import TABLE_SUFFIXES
 from crafts.core.walk import walk_files
 from crafts.data.listing.items import Item, clean_key
-from crafts.data.listing.tables import SPLIT_NAMES
+from crafts.data.listing.tables import SPLIT_NAMES, names_images
 
 _IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".ppm"}
 _CAPTION_SUFFIX = ".txt"
@@ -20,6 +22,9 @@ def list_folders(source: Path) -> Iterator[Item]:
 
     A companion bears the name of an image up to the last dot: ``0001.txt`` is the caption of
     ``0001.png``, any other (``0001.json``, ``0001.xml``) is of another program and not read.
+
+    Raises:
+        DataError: a table that names images lies below, where none is read.
     """
     found = list(walk_files(source))
     for folder, fault in ((path, fault) for path, fault in found if fault):
@@ -30,6 +35,13 @@ def list_folders(source: Path) -> Iterator[Item]:
     captions = {p.with_suffix(""): p for p in beside if p.suffix.lower() == _CAPTION_SUFFIX}
     companions = set(beside)
     for path in paths:
+        if path.suffix.lower() in TABLE_SUFFIXES and names_images(path):
+            raise DataError(
+                str(path),
+                came="what looks like a table of these tiles",
+                allowed=f"metadata.csv in {source}, or none",
+                do="Give its path to the command, put it there, or move it away.",
+            )
         if path not in companions:
             yield _make_item(path, source, captions.get(path.with_suffix("")))
 

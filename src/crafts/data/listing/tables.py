@@ -1,16 +1,20 @@
-"""Tables that list tiles: csv, jsonl and parquet rows and the types of the known fields."""
+"""Tables that list tiles: what their columns are called, and the types of the known fields."""
 
 from __future__ import annotations
 
-import csv
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from crafts.core.config import Config
-from crafts.core.errors import ConfigError, DataError
+from crafts.core.errors import ConfigError, CraftsError
+from crafts.core.patients import find_patient, parse_id
+from crafts.core.tables import JSON_SUFFIXES, open_table
+from crafts.core.tabular.json_rows import parse_json
+from crafts.core.tabular.rows import as_text, is_missing
 
 TEXT_FIELDS = ("patient", "split", "set", "label", "organ", "power", "licence")
 SPLIT_NAMES = {
@@ -29,7 +33,7 @@ IMAGE_COLUMNS = ("file_name", "filename", "image", "path", "file")
 MASK_COLUMNS = ("mask",)
 TEXT_COLUMNS = ("text", "caption")
 _KNOWN = {*TEXT_FIELDS, "mpp", "captions", *IMAGE_COLUMNS, *MASK_COLUMNS, *TEXT_COLUMNS}
-_ROWS = 64
+_PEEKED = 8
 
 
 class Columns(Config):
@@ -41,7 +45,8 @@ class Columns(Config):
         text: caption (usual: text, caption).
         key: unique name of the row (by default the path of the image).
         mask: file with the nuclei of the tile (usual: mask).
-        rename: our name of a field -> name of the column, e.g. ``{"patient": "case_id"}``.
+        rename: our name of a field -> name of the column, e.g. ``{"organ": "site"}``.
+        outside: let the paths of a table lead out of its folder; keys then hold their folders.
     """
 
     image: str = ""
@@ -49,15 +54,21 @@ class Columns(Config):
     key: str = ""
     mask: str = ""
     rename: dict[str, str] = {}
+    outside: bool = False
 
 
 def parse_fields(raw: Mapping[str, Any]) -> dict[str, Any]:
     """Bring the well-known fields to their types; empty values are dropped, others kept.
 
+    A column that means the patient, see :mod:`crafts.core.patients`, becomes ``patient``.
+
     Raises:
-        ValueError: ``mpp``, ``captions`` or ``split`` has a value that cannot be meant.
+        ValueError: ``patient``, ``mpp``, ``captions`` or ``split`` has a value that cannot be
+            meant.
     """
     fields = {name: value for name, value in raw.items() if not is_missing(value)}
+    if column := find_patient(fields):
+        fields["patient"] = parse_id(fields.pop(column))
     for name in TEXT_FIELDS:
         if name in fields:
             fields[name] = as_text(fields[name]).strip()
@@ -122,8 +133,8 @@ def _parse_captions(value: Any) -> list[str]:
         if not value.lstrip().startswith("["):
             return [value]
         try:
-            value = json.loads(value)
-        except json.JSONDecodeError:
+            value = parse_json(value)
+        except ValueError:
             raise ValueError("captions is no JSON list") from None
     if not isinstance(value, list) or not all(
         isinstance(text, str) and text.strip() for text in value
@@ -132,83 +143,14 @@ def _parse_captions(value: Any) -> list[str]:
     return list(value)
 
 
-def read_table(path: Path) -> Iterator[tuple[int, dict[str, Any] | str]]:
-    """Numbered rows; a row that cannot be read comes as its reason."""
+def names_images(path: Path) -> bool:
+    """Whether a table has a column that can hold paths of images; its first rows tell."""
     try:
-        if path.suffix == ".parquet":
-            yield from _read_parquet(path)
-        elif path.suffix == ".jsonl":
-            with path.open(encoding="utf-8") as handle:
-                yield from (
-                    (number, _json_row(line))
-                    for number, line in enumerate(handle, 1)
-                    if line.strip()
-                )
-        else:
-            with path.open(encoding="utf-8-sig", newline="") as handle:
-                rows = csv.DictReader(handle, skipinitialspace=True)
-                rows.fieldnames = [name.strip() for name in rows.fieldnames or []]
-                yield from ((number, _csv_row(row)) for number, row in enumerate(rows, 1))
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(
-            str(path),
-            came=f"unreadable text ({error})",
-            allowed="a table in UTF-8",
-            do="Save the table again as UTF-8 with one row a line.",
-        ) from None
-
-
-def _read_parquet(path: Path) -> Iterator[tuple[int, dict[str, Any] | str]]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        with pq.ParquetFile(path) as file:  # a few rows at a time: they may hold images
-            named = _class_names((file.schema_arrow.metadata or {}).get(b"huggingface", b"{}"))
-            rows = (row for part in file.iter_batches(_ROWS) for row in part.to_pylist())
-            yield from enumerate((_with_names(row, named) for row in rows), 1)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise DataError(
-            str(path),
-            came=f"damaged parquet ({str(error).splitlines()[0]})",
-            allowed="a whole file",
-            do="Copy or write the table again.",
-        ) from None
-
-
-def _class_names(facts: bytes) -> dict[str, list[str]]:
-    """Columns of class numbers and the names of the classes, as `datasets` notes them."""
-    try:
-        features = json.loads(facts)["info"]["features"]
-        kinds = {name: value for name, value in features.items() if isinstance(value, dict)}
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return {}
-    return {n: v["names"] for n, v in kinds.items() if isinstance(v.get("names"), list)}
-
-
-def _with_names(row: dict[str, Any], named: Mapping[str, Sequence[str]]) -> dict[str, Any]:
-    for column, names in named.items():
-        number = row.get(column)
-        if isinstance(number, int) and 0 <= number < len(names):
-            row[column] = names[number]
-    return row
-
-
-def _json_row(line: str) -> dict[str, Any] | str:
-    try:
-        row = json.loads(line)
-    except json.JSONDecodeError as error:
-        return f"not JSON ({error.msg})"
-    return row if isinstance(row, dict) else "not a JSON object"
-
-
-def _csv_row(row: dict[Any, Any]) -> dict[str, Any] | str:
-    if None in row:
-        return "more cells than columns"
-    if None in row.values():
-        return "fewer cells than columns"
-    row.pop("", None)  # the numbers of a data frame, written without a name
-    return row
+        table = open_table(path)
+        names = table.header or [name for row in islice(table.rows, _PEEKED) for name in row.cells]
+    except CraftsError:
+        return False
+    return any(name.strip().lower() in IMAGE_COLUMNS for name in names)
 
 
 def tidy_names(row: Mapping[str, Any], columns: Columns) -> dict[str, Any]:
@@ -233,7 +175,7 @@ def require_columns(path: Path, columns: Columns, row: Mapping[str, Any]) -> Non
     Raises:
         ConfigError: names the column and those that exist.
     """
-    if path.suffix == ".jsonl":
+    if path.suffix.lower() in JSON_SUFFIXES:
         return
     wanted = [columns.image, columns.text, columns.key, columns.mask, *columns.rename.values()]
     missing = [name for name in wanted if name and name not in row]
@@ -263,15 +205,3 @@ def pick(row: Mapping[str, Any], named: str, usual: Iterable[str]) -> Any:
     name = pick_name(row, named, usual)
     value = row.get(name) if name else None
     return None if is_missing(value) else value
-
-
-def is_missing(value: Any) -> bool:
-    """True for None, "" and NaN."""
-    return value is None or value == "" or (isinstance(value, float) and math.isnan(value))
-
-
-def as_text(value: Any) -> str:
-    """A value as text, 3.0 as "3"."""
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))  # a column of numbers with gaps arrives as floats
-    return str(value)

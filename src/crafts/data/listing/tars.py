@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import tarfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
+from crafts.core.tabular.json_rows import MAX_LINE, parse_json
 from crafts.data.listing.items import Item, clean_key
 from crafts.data.listing.tables import TEXT_COLUMNS, parse_row, pick
 from crafts.data.tiles.masks import MASK_SUFFIX
@@ -69,7 +69,9 @@ def _tar_item(path: Path, name: str, group: list[tarfile.TarInfo], handle: Binar
     if image is None:
         return Item(shown, key, str(path), fault=f"no image among {', '.join(members)}")
     try:
-        row = json.loads(_tar_bytes(handle, members["json"])) if "json" in members else {}
+        if any(members[kind].size > MAX_LINE for kind in ("json", "txt") if kind in members):
+            raise ValueError(f"text of more than {MAX_LINE} bytes")
+        row = parse_json(_tar_bytes(handle, members["json"])) if "json" in members else {}
         if not isinstance(row, dict):
             raise ValueError("json is no object")
         if "txt" in members:

@@ -13,13 +13,10 @@ from functools import cache
 from pathlib import Path
 
 from crafts.core.errors import DataError
+from crafts.core.patients import PATIENT_COLUMNS
 from crafts.core.tables import read_columns
 from crafts.data.taxonomy import CANCERS, Cancer, cancer_of
 
-PATIENT_COLUMNS = (
-    "patient", "patient_id", "case", "case_submitter_id", "submitter_id", "cases.submitter_id",
-    "bcr_patient_barcode", "case_id",
-)  # fmt: skip
 STUDY_COLUMNS = (
     "project", "project_id", "cases.project.project_id", "study", "cancer_type", "type", "acronym",
 )  # fmt: skip
@@ -53,8 +50,8 @@ def load_studies(path: Path) -> dict[str, str]:
     """Read a csv or tsv of patients and their projects.
 
     Args:
-        path: one column of :data:`PATIENT_COLUMNS` with barcodes (of patients, or longer ones) and
-            one of :data:`STUDY_COLUMNS` with codes such as BRCA or TCGA-BRCA.
+        path: one column of :data:`crafts.core.patients.PATIENT_COLUMNS` with barcodes (of patients,
+            or longer ones) and one of :data:`STUDY_COLUMNS` with codes such as BRCA or TCGA-BRCA.
 
     Returns:
         Patient -> study code in upper case.
@@ -101,8 +98,8 @@ def _bad_table(where: str, came: str) -> DataError:
         where,
         came=came,
         allowed=(
-            f"a column with TCGA barcodes ({', '.join(PATIENT_COLUMNS)}) and one with project "
-            f"codes ({', '.join(STUDY_COLUMNS)})"
+            f"a column with TCGA barcodes ({', '.join(PATIENT_COLUMNS[:2])}, ...) and one with "
+            f"project codes ({', '.join(STUDY_COLUMNS)})"
         ),
         do="Correct the table of patients and projects.",
     )

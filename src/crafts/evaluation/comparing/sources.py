@@ -13,10 +13,10 @@ from crafts.core.artifacts import MANIFEST, load_manifest, sha256_bytes
 from crafts.core.errors import ConfigError, DataError
 from crafts.core.protocols import BuildExtractor
 from crafts.core.records import FeatureSet
+from crafts.core.tables import find_metadata
 from crafts.data.collection import Collection, Tile, choose_split
 from crafts.evaluation.results import SetName
 
-_TABLES = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 _SYNTHETIC = b"trainedAlgorithmicMedia"
 _LOOKED_AT = 16
 
@@ -176,7 +176,7 @@ def _named(found: FeatureSet, prefix: str) -> FeatureSet:
 
 
 def _is_set(path: Path) -> bool:
-    return (path / MANIFEST).is_file() or any((path / name).is_file() for name in _TABLES)
+    return (path / MANIFEST).is_file() or bool(find_metadata(path))
 
 
 def _refuse_synthetic(path: Path, name: SetName) -> None:

@@ -18,6 +18,7 @@ from pydantic import Field
 from crafts.core.artifacts import write_bytes
 from crafts.core.config import Config
 from crafts.core.errors import DataError
+from crafts.core.tabular.json_rows import parse_json
 from crafts.slides.tissue import TissueMap
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def load_regions(path: Path) -> list[Region]:
         data = path.read_bytes()
         if path.suffix == ".gz":
             data = gzip.decompress(data)
-        found = json.loads(data)
+        found = parse_json(data)
         if isinstance(found, dict):
             found = found["features"] if "features" in found else [found]
         return [region for feature in found if (region := _region(feature))]

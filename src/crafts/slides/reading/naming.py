@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from crafts.core.errors import ConfigError
 from crafts.core.runtime import say
+from crafts.core.tables import same_name
 from crafts.slides.reading.sources import Source
 
 T = TypeVar("T")
@@ -43,7 +44,8 @@ def group_rows(
     rows: dict[str, dict[str, T]] = defaultdict(dict)
     unknown = []
     for name, value in table.items():
-        found = next((index[name] for index in spellings if name in index), [])
+        spelt = same_name(name)
+        found = next((index[spelt] for index in spellings if spelt in index), [])
         if len(found) > 1:
             raise _ambiguous(name, found, where)
         if found:
@@ -89,7 +91,7 @@ def one_value(table: Mapping[str, T], sources: Sequence[Source], where: str) -> 
 def _index(pairs: Iterable[tuple[str, Source]]) -> dict[str, list[Source]]:
     index = defaultdict(list)
     for name, source in pairs:
-        index[name].append(source)
+        index[same_name(name)].append(source)
     return dict(index)
 
 

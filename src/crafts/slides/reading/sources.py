@@ -12,13 +12,14 @@ from itertools import count
 from pathlib import Path
 
 from crafts.core.errors import ConfigError, DataError
+from crafts.core.patients import PATIENT_COLUMNS, parse_id
 from crafts.core.tables import read_columns
 from crafts.slides.reader import SUFFIXES, dicom_series
 
 _BARCODE = re.compile(r"TCGA-[A-Z0-9]{2}-[A-Z0-9]{4}", re.IGNORECASE)
 _UNSAFE = re.compile(r"[^\w\-+=,@.]")
 _COLUMNS = {
-    "slide": ("slide", "wsi", "slide_id"), "patient": ("patient", "patient_id", "case_id", "case"),
+    "slide": ("slide", "wsi", "slide_id"), "patient": PATIENT_COLUMNS,
 }  # fmt: skip
 _PIECE, _PIECES = 65_536, 64
 _MAX_NAME = 200  # bytes; a file system takes 255, and files of a slide have more in their names
@@ -77,9 +78,10 @@ def list_sources(slides: Path, *, leave_out: Path | None = None) -> list[Source]
 
 
 def load_patients(path: Path) -> dict[str, str]:
-    """Patients by the name of a row, from a csv with the columns ``slide`` and ``patient``.
+    """Patients by the name of a row, from a table with the columns ``slide`` and ``patient``.
 
-    CLAM's ``slide_id`` and ``case_id`` are understood too.
+    CLAM's ``slide_id`` and ``case_id``, and the other names of a patient's column, see
+    :data:`crafts.core.patients.PATIENT_COLUMNS`, are understood too.
 
     Raises:
         ConfigError: no such file, missing columns, an empty field, or two patients of one slide.
@@ -88,7 +90,11 @@ def load_patients(path: Path) -> dict[str, str]:
     for where, row in read_columns(path, _COLUMNS, _bad_table):
         if not row["slide"] or not row["patient"]:
             raise _bad_table(where, f"slide {row['slide']!r}, patient {row['patient']!r}")
-        if table.setdefault(row["slide"], row["patient"]) != row["patient"]:
+        try:
+            patient = parse_id(row["patient"])
+        except ValueError as error:
+            raise _bad_table(where, str(error)) from None
+        if table.setdefault(row["slide"], patient) != patient:
             raise _bad_table(where, f"a second patient of {row['slide']!r}")
     return table
 
