@@ -8,7 +8,6 @@ of the category guidance loss, the cancers or others, with prompts and the label
 from __future__ import annotations
 
 import csv
-import json
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from crafts.core.errors import DataError
+from crafts.core.parsing import parse_json, parse_yaml
 
 # code(s); name; organ; synonyms
 _TABLE = """
@@ -194,7 +194,7 @@ def _label_index(categories: Sequence[Category], where: str) -> dict[str, int]:
 def _read_classes(path: Path) -> tuple[Category, ...]:
     """Classes with prompts from a JSON file."""
     try:
-        classes = json.loads(path.read_text(encoding="utf-8-sig"))
+        classes = parse_json(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:  # of which a fault of the encoding is one
         raise _refusal_of_classes(str(path), " ".join(str(error).split())) from error
     if not isinstance(classes, dict) or not classes:
@@ -253,12 +253,10 @@ def _read_rows(path: Path) -> Iterable[Any]:
     if path.suffix.lower() == ".csv":
         delimiter = ";" if ";" in lines[0] else ","
         return list(csv.DictReader(lines, delimiter=delimiter, restkey="more than the columns"))
-    import yaml
-
     try:
-        rows = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise _refusal(str(path), "no valid YAML") from error
+        rows = parse_yaml(text)
+    except ValueError as error:
+        raise _refusal(str(path), f"no valid YAML ({error})") from None
     if not isinstance(rows, list):
         raise _refusal(str(path), f"a {type(rows).__name__}")
     return rows

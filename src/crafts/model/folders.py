@@ -12,13 +12,13 @@ from textwrap import shorten
 from typing import Any
 
 import torch
-import yaml
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import nn
 
 from crafts.core.disk import raise_disk_full, retry_when_full
 from crafts.core.errors import ConfigError, CraftsError, DataError, RetryError
+from crafts.core.parsing import parse_json, parse_yaml
 
 UNKNOWN = "unknown"
 _ORIGINS = ("_name_or_path", "name_or_path")
@@ -40,8 +40,8 @@ def read_json(path: Path) -> dict[str, Any]:
             do="Check the path of the model.",
         )
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        value = parse_json(path.read_text(encoding="utf-8"))
+    except ValueError as error:
         raise DataError(
             str(path),
             came=f"no valid JSON ({error})",
@@ -341,8 +341,8 @@ def read_licence(card: Path) -> str:
         re.DOTALL,
     )
     try:
-        values = yaml.safe_load(header.group(1)) if header else None
-    except yaml.YAMLError:
+        values = parse_yaml(header.group(1)) if header else None
+    except ValueError:
         return UNKNOWN
     licence = values.get("license") if isinstance(values, dict) else None
     return str(licence) if licence else UNKNOWN

@@ -137,6 +137,8 @@ def run(
     ):
         if (output / artifacts.MANIFEST).exists():
             refuse_other_recipe(config, output)
+            if group.first:
+                prune_checkpoints(output / "checkpoints", config.keep_checkpoints)
             say(f"{output}: already finished")
             return artifacts.load_manifest(output)
         training = _start(config, output, device, group)
@@ -263,6 +265,7 @@ def _start(config: TrainConfig, output: Path, device: torch.device, group: Proce
         if config.validate_every and not task.split.validation:
             say(NOTHING_HELD_OUT)
         set_aside_newer(output / "checkpoints", run.progress.step)
+        prune_checkpoints(output / "checkpoints", config.keep_checkpoints)
         artifacts.write_bytes(output / CONFIG, dump_config(config).encode())
     if group.count > 1:
         devices = [torch.cuda.current_device()] if device.type == "cuda" else None
@@ -316,7 +319,20 @@ def _write_model(run: Run, folder: Path) -> None:
 
 
 def _finish(run: Run) -> artifacts.Manifest:
-    """Write ``model/`` from the averaged weights, then the manifest of the run."""
+    """Write ``model/`` from the averaged weights, then the manifest of the run.
+
+    Raises:
+        DataError: every step was skipped, so that nothing was learnt.
+    """
+    if run.progress.skipped >= run.progress.step:
+        raise DataError(
+            f"train: {run.output}",
+            came=f"{run.progress.skipped} of {run.progress.step} steps skipped for a non-finite "
+            "gradient: the weights are those it began with",
+            allowed="at least one step that changes the weights",
+            do="Check the data and stage.init_from, or lower optim.lr, and train in another "
+            "--output.",
+        )
     if run.processes.first:
         with artifacts.staging(run.output / "model") as temporary:
             _write_model(run, temporary)

@@ -7,18 +7,16 @@ an h5 file looks finished to tools that resume. Checksums (of zip, of HDF5) find
 from __future__ import annotations
 
 import json
-import os
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from crafts.core.disk import retry_when_full
+from crafts.core.disk import replacing
 from crafts.core.errors import ConfigError, IntegrityError
 from crafts.core.records import FeatureSet
 
@@ -108,10 +106,8 @@ def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
         RetryError: the disk is full.
     """
     contents: Any = dict(arrays)  # its names are not options of savez
-    with _aside(path) as temporary, temporary.open("wb") as handle:
+    with replacing(path) as temporary, temporary.open("wb") as handle:
         np.savez(handle, **contents)
-        handle.flush()
-        os.fsync(handle.fileno())
 
 
 def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
@@ -175,7 +171,7 @@ def _read_npz(
 def _write_h5(features: FeatureSet, path: Path, name: str) -> None:
     import h5py
 
-    with _aside(path) as temporary, h5py.File(temporary, "w", libver="latest") as file:
+    with replacing(path) as temporary, h5py.File(temporary, "w", libver="latest") as file:
         encoder = str(features.encoder.get("name", "unknown"))
         attributes = {"name": name, "encoder": encoder}
         file.attrs.update(attributes)
@@ -236,18 +232,6 @@ def _bare_rows(num: int, coords: NDArray[Any] | None) -> Iterator[dict[str, Any]
         if coords is not None and np.shape(coords) == (num, 2):
             row |= {"x": int(coords[index][0]), "y": int(coords[index][1])}
         yield row
-
-
-@contextmanager
-def _aside(path: Path) -> Iterator[Path]:
-    """A temporary path beside a file that takes its place on a clean exit."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with retry_when_full(path):
-            yield temporary
-            os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _plain(value: Any) -> Any:
