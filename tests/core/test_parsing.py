@@ -52,7 +52,7 @@ def test_a_document_beyond_the_bounds_is_refused(tmp_path, text, words):
 )  # fmt: skip
 def test_what_fits_no_tag_or_grammar_has_a_reason_in_one_line(text):
     with pytest.raises(ValueError) as caught:
-        if isinstance(parse_yaml(text), bytes | dict | str):  # a text or mapping is a fair reading, too
+        if isinstance(parse_yaml(text), bytes | dict | str):  # fair readings
             raise ValueError("read")
     assert "\n" not in str(caught.value)
 

@@ -15,8 +15,9 @@ from transformers import CLIPTextModel
 from crafts.core import artifacts
 from crafts.core.artifacts import Manifest
 from crafts.core.errors import ConfigError, DataError
+from crafts.core.parsing import shorten
 from crafts.core.protocols import CountTokens
-from crafts.model.codec import Codec, load_codec, save_codec
+from crafts.model.codec import Codec, read_codec, save_codec
 from crafts.model.conditions import ConditionTokens, load_conditions, save_conditions
 from crafts.model.folders import (
     UNKNOWN,
@@ -33,6 +34,7 @@ from crafts.model.schedule import Schedule
 from crafts.model.text import TextConditioner, load_tokenizer, save_tokenizer
 
 SHIPPED = Path(__file__).parents[1] / "weights"
+_MOST_CELLS = 1024  # along an edge; 8,192 pixels
 _PARTS = ("vae", "text_encoder", "tokenizer", "unet", "scheduler")
 _CONDITIONS = "conditions"  # beside what diffusers knows, which passes it over
 _HUB_FILES = ["*/*.safetensors", "*/*.json", "*/*.txt", "model_index.json", "README.md"]
@@ -91,18 +93,20 @@ def load_bundle(source: str | Path, *, network: bool = False) -> Bundle:
         network: whether a hub id may be downloaded; without it only a copy on this disk is used.
 
     A folder with a manifest is verified file by file. Any other folder in the SD-1.5 layout is
-    opened as it is, safety checker and feature extractor left aside. Only safetensors are read.
+    opened as it is, safety checker and feature extractor left aside, and it is said that nothing
+    was verified. Only safetensors are read.
 
     Raises:
         ConfigError: no such model, another architecture, or pickled weights only.
-        IntegrityError: a file differs from the manifest.
-        DataError: weights that are damaged or do not fit.
+        IntegrityError: a file differs from the manifest, or ``mini`` or a checkpoint of a run has
+            lost it.
+        DataError: weights that are damaged, do not fit, or are not finite.
     """
     folder = resolve_model(source, network=network)
-    ours = (folder / artifacts.MANIFEST).is_file()
-    manifest = artifacts.verify(folder) if ours else None
+    ours = folder == SHIPPED / "mini" or (folder / "training").exists()
+    manifest = artifacts.check(folder, ours=ours)
     _check_index(folder)
-    codec = load_codec(folder / "vae")
+    codec = read_codec(folder / "vae")
     extra = manifest.extra if manifest else {}
     text = TextConditioner(
         load_tokenizer(folder / "tokenizer"),
@@ -267,6 +271,15 @@ def _check_index(folder: Path) -> None:
 def _check_fit(
     folder: Path, codec: Codec, text: TextConditioner, denoiser: UNet2DConditionModel
 ) -> None:
+    size = denoiser.config.sample_size
+    for side in size if isinstance(size, list | tuple) else [size]:
+        if not isinstance(side, int) or not 1 <= side <= _MOST_CELLS:
+            raise ConfigError(
+                f"{folder / 'unet' / 'config.json'}: sample_size",
+                came=shorten(size),
+                allowed=f"1 to {_MOST_CELLS} latent cells",
+                do="Restore the file of the model.",
+            )
     pairs = (
         (
             "in_channels",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import pickle
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,13 +11,13 @@ from textwrap import shorten
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import nn
 
 from crafts.core.disk import raise_disk_full, retry_when_full
 from crafts.core.errors import ConfigError, CraftsError, DataError, RetryError
 from crafts.core.parsing import parse_json, parse_yaml
+from crafts.model.guards import check_config, check_finite, check_index, check_size
 
 UNKNOWN = "unknown"
 _ORIGINS = ("_name_or_path", "name_or_path")
@@ -153,6 +152,8 @@ def load_with_report(
 ) -> tuple[Any, list[str]]:
     """Open a folder as :func:`load_module`, also where an optional part was never stored.
 
+    Its settings and size are checked first, its weights afterwards; see :mod:`crafts.model.guards`.
+
     Args:
         folder: holds ``config.json`` and weights.
         kind: class of the network.
@@ -163,11 +164,14 @@ def load_with_report(
         The network and the names that were absent.
 
     Raises:
-        ConfigError: as :func:`load_module`.
-        DataError: as :func:`load_module`.
+        ConfigError: as :func:`load_module`, or settings that choose code.
+        DataError: as :func:`load_module`, or a weight that is not finite.
     """
     pickled = allow_bin and has_only_bin(folder)
     variant = None if pickled else check_safetensors(folder)
+    values = read_json(folder / "config.json")
+    check_config(values, folder / "config.json")
+    check_size(folder, lambda: _build(folder, kind, values))
     try:
         module, report = kind.from_pretrained(
             folder,
@@ -177,15 +181,9 @@ def load_with_report(
             local_files_only=True,
             output_loading_info=True,
         )
-    except (
-        OSError,
-        ValueError,
-        RuntimeError,
-        KeyError,
-        EOFError,
-        pickle.UnpicklingError,
-        SafetensorError,
-    ) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # two libraries, with files of anyone
         reason = shorten(str(error), 160, placeholder=" ...")
         raise DataError(
             str(folder),
@@ -198,7 +196,15 @@ def load_with_report(
     faults += [str(name) for name in report.get("mismatched_keys", ())]
     if faults:
         raise _incomplete(folder, faults)
+    check_finite({n: v for n, v in module.state_dict().items() if n not in missing}, folder)
     return module.float().eval(), missing
+
+
+def _build(folder: Path, kind: Any, values: Mapping[str, Any]) -> nn.Module:
+    """A network of diffusers or of transformers from its settings, with random weights."""
+    if hasattr(kind, "from_config"):
+        return kind.from_config(values)
+    return kind(kind.config_class.from_pretrained(folder, local_files_only=True))
 
 
 def has_only_bin(folder: Path) -> bool:
@@ -221,7 +227,8 @@ def check_safetensors(folder: Path) -> str | None:
     Raises:
         ConfigError: the folder holds no safetensors.
     """
-    names = [path.name for path in folder.glob("*.safetensors*")]
+    names = [path.name for path in folder.glob("*.safetensors*") if path.is_file()]
+    check_index(folder)
     if not names:
         pickled = sorted(
             path.name

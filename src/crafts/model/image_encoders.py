@@ -27,6 +27,7 @@ from crafts.model.folders import (
     read_json,
     read_licence,
 )
+from crafts.model.guards import check_config
 from crafts.model.inception import INPUT_SIZE, WIDTH, load_inception, prepare_image
 from crafts.model.preprocessing import Preprocessing, read_preprocessing
 from crafts.model.text import TextConditioner, load_tokenizer
@@ -123,6 +124,8 @@ def open_encoder(
     kind = str(config.get("model_type"))
     if config.get("_class_name") == "DualEncoder":
         return _open_dual(path, name, where)
+    check_config(config, path / "config.json")
+    artifacts.check(path, ours=False)
     if kind == "clip":
         return _open_clip(path, name, where)
     if kind not in CONFIG_MAPPING:
