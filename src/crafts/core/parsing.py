@@ -80,7 +80,7 @@ def _measure(text: str) -> None:
         if isinstance(event, yaml.CollectionEndEvent):
             anchor, size, levels = open_nodes.pop()
         elif isinstance(event, yaml.AliasEvent):
-            anchor, (size, levels) = None, known.get(event.anchor, (1, 1))
+            anchor, (size, levels) = None, known.get(event.anchor or "", (1, 1))
         elif isinstance(event, yaml.ScalarEvent):
             anchor, size, levels = event.anchor, 1, 1
             _check_number(event)

@@ -20,11 +20,12 @@ from crafts.core.protocols import CountTokens
 from crafts.model.codec import Codec, read_codec, save_codec
 from crafts.model.conditions import ConditionTokens, load_conditions, save_conditions
 from crafts.model.folders import (
+    HUB,
     UNKNOWN,
     fetch_snapshot,
+    hub_id,
     load_diffusers_module,
     load_module,
-    looks_like_hub_id,
     read_json,
     read_licence,
     save_module,
@@ -89,7 +90,8 @@ def load_bundle(source: str | Path, *, network: bool = False) -> Bundle:
     """Open a checkpoint.
 
     Args:
-        source: "mini" for the shipped weights, a folder, or a hub id (``owner/name``).
+        source: "mini" for the shipped weights, a folder, or a hub id (``owner/name``, or without
+            doubt ``hf:owner/name``; see :func:`crafts.model.folders.hub_id`).
         network: whether a hub id may be downloaded; without it only a copy on this disk is used.
 
     A folder with a manifest is verified file by file. Any other folder in the SD-1.5 layout is
@@ -136,7 +138,7 @@ def load_bundle(source: str | Path, *, network: bool = False) -> Bundle:
 def _name(source: str | Path) -> str:
     path = Path(source)
     if str(source) == "mini" or not os.path.exists(source):
-        return str(source)
+        return str(source).removeprefix(HUB)
     path = path.resolve()
     return path.parent.name if path.name == "model" else path.name
 
@@ -161,9 +163,9 @@ def resolve_model(source: str | Path, *, network: bool = False) -> Path:
         inside += sorted(folder.glob("checkpoints/*/model_index.json"))
         do = f"Pass {inside[0].parent}." if inside else "Pass the folder that holds it."
         raise _no_model(name, "a path without model_index.json", do)
-    if looks_like_hub_id(name):
-        return _from_hub(name, network)
-    raise _no_model(name, "no such folder", "Check the path.")
+    if repository := hub_id(name):
+        return _from_hub(repository, network)
+    raise _no_model(name, "no such folder", f"Check the path; {HUB}owner/name asks the hub.")
 
 
 def load_token_counter(source: str | Path, *, network: bool = False) -> CountTokens:

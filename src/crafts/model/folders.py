@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,10 +18,18 @@ from torch import nn
 from crafts.core.disk import raise_disk_full, retry_when_full
 from crafts.core.errors import ConfigError, CraftsError, DataError, RetryError
 from crafts.core.parsing import parse_json, parse_yaml
+from crafts.core.runtime import say
 from crafts.model.guards import check_config, check_finite, check_index, check_size
 
 UNKNOWN = "unknown"
 _ORIGINS = ("_name_or_path", "name_or_path")
+HUB = "hf:"
+"""Before ``owner/name`` it says that the hub is meant, and may be asked."""
+# first parts of paths in our pages and commands; a model named so is a path that was mistyped
+_FOLDERS = frozenset(
+    "audit checkpoints data generated latents model models out output outputs pairs runs scores "
+    "shards tiles tmp train training weights".split()
+)
 _PASSING = (408, 425, 429)  # answers of a server that may be others a minute later
 
 
@@ -244,9 +253,19 @@ def check_safetensors(folder: Path) -> str | None:
     return None if any(".fp16." not in name for name in names) else "fp16"
 
 
-def looks_like_hub_id(name: str) -> bool:
-    """Whether a model name has the form ``owner/name``, as a relative path can have, too."""
-    return re.fullmatch(r"[\w][\w.-]*/[\w][\w.-]*", name) is not None
+def hub_id(name: str) -> str:
+    """The repository that a model name means: ``owner/name``, or "" where it means a path.
+
+    ``hf:owner/name`` always means the hub. ``owner/name`` does unless it looks like a path that was
+    mistyped: a folder of the first part is here, or commands of ours write one of that name.
+    """
+    bare = name.removeprefix(HUB)
+    if not re.fullmatch(r"[\w][\w.-]*/[\w][\w.-]*", bare):
+        return ""
+    owner = bare.partition("/")[0]
+    if bare == name and (owner.lower() in _FOLDERS or os.path.isdir(owner)):
+        return ""
+    return bare
 
 
 def fetch_snapshot(
@@ -267,6 +286,8 @@ def fetch_snapshot(
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError, HTTPError
 
+    if network:
+        say(f"model {name!r}: no folder of this name here; the hub is asked for it")
     try:
         found = snapshot_download(
             name,
@@ -281,7 +302,7 @@ def fetch_snapshot(
             ConfigError,
             name,
             "no such folder, and no downloaded copy",
-            "Check the path, or allow the network for a hub id.",
+            f"Check the path, or allow the network for a hub id, as in {HUB}{name}.",
         ) from None
     return Path(found)
 

@@ -23,6 +23,7 @@ from crafts.core import artifacts
 from crafts.core.config import Config, dump_config, validate
 from crafts.core.disk import retry_when_full
 from crafts.core.errors import ConfigError, DataError, InterruptedRunError
+from crafts.core.marks import save_synthetic
 from crafts.core.runtime import pick_device, say, seed_from
 from crafts.training.checkpoints import (
     Progress,
@@ -43,7 +44,7 @@ from crafts.training.optim import (
 )
 from crafts.training.passes import accumulate, autocast, measure, samples_of
 from crafts.training.running.interrupts import interrupts
-from crafts.training.running.metrics import Metrics
+from crafts.training.running.metrics import METRICS, Metrics
 from crafts.training.running.processes import Processes, held, processes
 from crafts.training.running.resume import (
     CONFIG,
@@ -115,7 +116,8 @@ def run(
     Args:
         config: the resolved recipe.
         inputs: ``data`` and ``init_from`` override the folders that the recipe names.
-        output: gets ``checkpoints/``, ``metrics.jsonl``, ``samples/``, ``model/``, a manifest.
+        output: gets ``checkpoints/``, ``metrics.jsonl``, ``speed.jsonl``, ``samples/``, ``model/``,
+            a manifest.
         resume: ``auto`` goes on from the newest checkpoint; ``never`` refuses an earlier run.
 
     Raises:
@@ -196,12 +198,13 @@ def _train(run: Run, interrupted: list[int]) -> None:
             "grad_norm": norm,
             "lr": rate,
             "skipped": progress.skipped,
-            **meter.row(),
         }
+        speed = meter.row()
         if metrics:
             metrics.append(row)
+            metrics.append_speed({"step": step, **speed})
         if metrics and (step % config.say_every == 0 or progress.step == config.num_steps):
-            say(meter.line(row))
+            say(meter.line(row | speed))
         last = progress.step == config.num_steps
         if metrics and _due(config.validate_every, progress.step, last):
             heldout = _validate(run)
@@ -342,7 +345,7 @@ def _finish(run: Run) -> artifacts.Manifest:
             config=run.config,
             inputs=run.task.inputs,
             counts={"steps": run.progress.step, "skipped": run.progress.skipped},
-            only=[CONFIG, "metrics.jsonl", "model/manifest.json"],
+            only=[CONFIG, METRICS, "model/manifest.json"],
         )
     run.processes.wait()
     return artifacts.load_manifest(run.output)
@@ -371,7 +374,12 @@ def _sample(run: Run) -> None:
     if picture is not None:
         folder = run.output / "samples"
         folder.mkdir(exist_ok=True)
-        picture.save(folder / f"step-{run.progress.step:07d}.png")
+        path = folder / f"step-{run.progress.step:07d}.png"
+        if run.config.stage.kind == "segmenter":  # real tiles with lines: nothing is generated
+            picture.save(path)
+        else:
+            what = f"{run.config.stage.kind} in training, step {run.progress.step}; synthetic, or"
+            save_synthetic(picture, path, f"{what} real tiles beside what was made of them")
 
 
 def _refuse_divergence(run: Run, names: list[str]) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from crafts.core.arrays import check_archive, check_unpacked
 from crafts.core.disk import replacing
 from crafts.core.errors import ConfigError, IntegrityError
 from crafts.core.records import FeatureSet
@@ -26,9 +27,14 @@ _NPZ_ERRORS = (
     KeyError,
     EOFError,
     RuntimeError,  # flags of zip that changed bytes may set: encryption, other compression
+    TypeError,
+    MemoryError,
+    OverflowError,
+    SyntaxError,  # of a header that is no Python literal
     zipfile.BadZipFile,
     zlib.error,
 )
+_DATASETS = ("features", "coords", "texts", "table", "encoder")
 _ROWS_AT_ONCE = 4096  # of one chunk in h5
 
 
@@ -117,6 +123,7 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
         IntegrityError: the file is damaged or holds objects.
     """
     try:
+        check_archive(path)
         with np.load(path, allow_pickle=False) as found:
             if not isinstance(found, np.lib.npyio.NpzFile):
                 raise ValueError("a single array")
@@ -202,11 +209,9 @@ def _read_h5(path: Path) -> tuple[NDArray[Any], dict[str, Any], NDArray[Any] | N
 
     try:
         with h5py.File(path, "r") as file:
-            arrays = {
-                name: file[name][()]
-                for name in ("features", "coords", "texts", "table", "encoder")
-                if name in file
-            }
+            names = [name for name in _DATASETS if name in file]
+            check_unpacked(sum(file[name].nbytes for name in names), path.stat().st_size)
+            arrays = {name: file[name][()] for name in names}
             attributes = dict(file["features"].attrs)
         table: dict[str, Any] = {"name": str(attributes.get("encoder", "unknown"))}
         table["coords"] = arrays.get("coords")

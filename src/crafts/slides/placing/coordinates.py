@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from crafts.core.arrays import check_unpacked
 from crafts.core.disk import replacing
 from crafts.core.errors import DataError
 
@@ -119,9 +120,10 @@ def read_coordinates(path: Path) -> Coordinates:
 
     try:
         with h5py.File(path, "r") as file:
+            check_unpacked(file["coords"].nbytes, path.stat().st_size)
             coords = np.asarray(file["coords"])
             attributes = {name: _plain(value) for name, value in file["coords"].attrs.items()}
-    except (OSError, KeyError, RuntimeError) as error:
+    except (OSError, KeyError, RuntimeError, ValueError, TypeError, AttributeError) as error:
         reason = (str(error).splitlines() or ["damaged"])[0]
         raise _bad(path, reason if path.exists() else "no such file") from None
     layout: Literal["trident", "clam"]
