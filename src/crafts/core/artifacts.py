@@ -23,6 +23,7 @@ from crafts.core.manifests import (
     check,
     fingerprint,
     load_manifest,
+    refuse_lost,
     sha256_bytes,
     sha256_file,
     tool_versions,
@@ -33,7 +34,8 @@ from crafts.core.manifests import (
 
 __all__ = [
     "LOCK", "MANIFEST", "FileEntry", "Manifest", "check", "fingerprint", "finish", "list_files",
-    "load_manifest", "lock", "refuse_other_run", "refuse_sources", "relative_to", "replace_folder",
+    "load_manifest", "lock", "refuse_lost",
+    "refuse_other_run", "refuse_sources", "relative_to", "replace_folder",
     "sha256_bytes", "sha256_file", "staging", "tool_versions", "verify", "write_bytes",
     "write_manifest",
 ]  # fmt: skip

@@ -173,14 +173,24 @@ def check(folder: Path, *, ours: bool) -> Manifest | None:
     if (folder / MANIFEST).is_file():
         return verify(folder)
     if ours:
+        refuse_lost(folder)
+    say(f"NOT VERIFIED: {folder} has no manifest.json; nothing tells whether its files are whole")
+    return None
+
+
+def refuse_lost(folder: Path) -> None:
+    """Refuse a folder that crafts made and that has no manifest any more.
+
+    Raises:
+        IntegrityError: it has none.
+    """
+    if not (folder / MANIFEST).is_file():
         raise IntegrityError(
             str(folder),
             came="a folder of crafts whose manifest.json is lost",
             allowed="the folder as it was made, by whose manifest each file is checked",
             do="Restore manifest.json, or make or install the folder again.",
         )
-    say(f"NOT VERIFIED: {folder} has no manifest.json; nothing tells whether its files are whole")
-    return None
 
 
 def fingerprint(folder: Path) -> str:

@@ -154,6 +154,7 @@ def resolve_model(source: str | Path, *, network: bool = False) -> Path:
                 "this installation holds no shipped weights",
                 "Install crafts with its weights.",
             )
+        artifacts.refuse_lost(folder)
         return folder
     folder = Path(source)
     if os.path.isfile(folder / "model_index.json"):  # never an error, however long the name
