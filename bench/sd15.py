@@ -151,14 +151,18 @@ def train_and_kill(words: list[str], run: Path, steps: int) -> int:
 
 def read_steps(run: Path) -> list[dict[str, Any]]:
     """Rows of training steps; the last line may have been cut by the kill."""
-    path = run / "metrics.jsonl"
+    return [row for row in read_rows(run / "metrics.jsonl") if "loss" in row]
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """Whole lines of a file of rows."""
     rows = []
     for line in path.read_text().splitlines() if path.is_file() else []:
         try:
             rows.append(json.loads(line))
         except json.JSONDecodeError:
             continue
-    return [row for row in rows if "loss" in row]
+    return rows
 
 
 def last_step(run: Path) -> int:
@@ -191,7 +195,8 @@ def report(work: Path, options: argparse.Namespace, killed: int) -> dict[str, An
     for name in ("denoising", "semantic", "category"):
         if not all(np.isfinite(row[name]) for row in rows):
             raise SystemExit(f"the loss {name!r} is not finite throughout")
-    settled = rows[-max(1, options.steps // 4) :]
+    speeds = read_rows(work / "run" / "speed.jsonl")
+    settled = speeds[-max(1, options.steps // 4) :]
     return {
         "device": describe(pick_device(options.device)),
         "shapes": "tiny" if options.tiny else "SD-1.5",

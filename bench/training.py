@@ -50,7 +50,7 @@ def write_latents(work: Path, model: crafts.Model, name: str, count: int = 24) -
 
 
 def time_ours(name: str, latents: Path, output: Path, batch: int, steps: int) -> float:
-    """Median seconds a step of ``crafts train``, from its own metrics.jsonl."""
+    """Median seconds a step of ``crafts train``, from its own speed.jsonl."""
     recipe = {
         "stage": {"kind": "denoiser", "init_from": name, "min_snr_gamma": None},
         "data": {"kind": "latents", "folder": str(latents)},
@@ -60,8 +60,8 @@ def time_ours(name: str, latents: Path, output: Path, batch: int, steps: int) ->
         "say_every": steps + WARM,
     }
     crafts.train(recipe, output)
-    rows = [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
-    smooth = [batch / row["images_per_second"] for row in rows if "images_per_second" in row]
+    rows = [json.loads(line) for line in (output / "speed.jsonl").read_text().splitlines()]
+    smooth = [batch / row["images_per_second"] for row in rows]
     # on record is a running mean, m_k = 0.9 m_(k-1) + 0.1 s_k; s_k is what we want
     single = [(now - 0.9 * before) / 0.1 for before, now in pairwise(smooth)]
     return statistics.median(single[WARM - 1 :])

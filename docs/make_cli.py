@@ -33,7 +33,8 @@ HEAD = """# Commands
 This page is generated from `--help` by `make docs`. Research use only; not a medical device.
 
 Exit codes: 0 done, 2 wrong usage or configuration, 3 unusable input data, 75 trying again may help
-(disk full, lock held), 130 interrupted.
+(disk full, lock held), 130 interrupted, 70 a fault of the program; see
+[what is checked](integrity.md).
 """
 
 

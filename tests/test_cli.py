@@ -159,6 +159,9 @@ def test_wrong_usage_exits_2(arguments, capsys):
         (errors.InterruptedRunError("a: b", came="c", allowed="d", do="E."), 130),
         (OSError(28, "No space left on device", "x"), 75),
         (PermissionError(13, "Permission denied", "x"), 3),
+        (MemoryError(), 70),
+        (RecursionError("maximum recursion depth exceeded"), 70),
+        (RuntimeError("a\nb"), 70),
     ],
     ids=lambda value: (
         getattr(type(value), "__name__", value) if isinstance(value, BaseException) else str(value)
@@ -172,6 +175,47 @@ def test_exit_codes(raised, code, capsys, monkeypatch):
     assert cli.run([]) == code
     lines = capsys.readouterr().err.strip().splitlines()
     assert len(lines) == 1 and lines[0].startswith("crafts: ")
+
+
+def fail_with(monkeypatch, tmp_path, error):
+    def fail(*arguments, **keywords):
+        raise error
+
+    monkeypatch.setattr(cli, "app", fail)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    assert cli.run([]) == 70
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (ZeroDivisionError("by zero"), "ZeroDivisionError by zero; expected no fault of the prog"),
+        (MemoryError(), "the memory is full; expected an input and settings that fit into it."),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: 4 bytes"), "the memory is full"),
+        (RecursionError("too deep"), "an input that is nested too deeply; expected a few levels."),
+    ],
+)
+def test_a_fault_that_nobody_foresaw_is_one_line_and_its_traceback_a_file(
+    monkeypatch, tmp_path, capsys, error, words
+):
+    fail_with(monkeypatch, tmp_path, error)
+    (line,) = capsys.readouterr().err.splitlines()
+    (saved,) = tmp_path.glob("crafts-*.traceback")
+    assert words in line and line.endswith(f"this with the traceback, which is in {saved}.")
+    assert "Traceback (most recent call last)" in saved.read_text()
+
+
+def test_the_traceback_is_shown_to_who_asks_for_it(monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv(cli.TRACEBACK, "1")
+    fail_with(monkeypatch, tmp_path, ZeroDivisionError())
+    text = capsys.readouterr().err
+    assert "Traceback (most recent call last)" in text and "which is above." in text
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_traceback_that_cannot_be_kept_can_be_asked_for(monkeypatch, tmp_path, capsys):
+    fail_with(monkeypatch, tmp_path / "absent", ZeroDivisionError())
+    assert "which is shown when CRAFTS_TRACEBACK=1 is set." in capsys.readouterr().err
 
 
 def test_dry_run_of_generate_prints_yaml_and_writes_nothing(capsys, tmp_path):

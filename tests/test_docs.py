@@ -13,7 +13,8 @@ from crafts import cli
 PAGES = ["README.md", "ARCHITECTURE.md", "CHANGELOG.md"]
 PAGES += ["docs/audit.md", "docs/cli.md", "docs/evaluate.md", "docs/fine-tune.md"]
 PAGES += ["docs/control.md", "docs/corpora.md", "docs/experiments.md"]
-PAGES += ["docs/reports.md", "docs/reproduce.md", "docs/slides.md", "docs/summaries.md"]
+PAGES += ["docs/integrity.md", "docs/summaries.md"]
+PAGES += ["docs/reports.md", "docs/reproduce.md", "docs/slides.md"]
 
 
 def test_cli_page_is_fresh(root, monkeypatch):

@@ -17,6 +17,7 @@ from score_control import PLAIN, make, pick_cases, write_manifest
 
 from crafts.controls.fluorescence import load_fluorescence
 from crafts.core.errors import CraftsError
+from crafts.core.marks import save_synthetic
 from crafts.core.runtime import say, seed_from
 from crafts.evaluation.faithfulness import hematoxylin_correlation
 from crafts.sampling.control import image_map, render_map
@@ -72,7 +73,11 @@ def score_fluorescence(given: argparse.Namespace) -> dict[str, Any]:
         for name in dict.fromkeys(g.group for g in glows)
     }
     scores = {name: measure(part, maps, made["images"]) for name, part in groups.items()}
-    picture(groups, maps, made["images"]).save(given.output / "montage.png")
+    save_synthetic(
+        picture(groups, maps, made["images"]),
+        given.output / "montage.png",
+        "fluorescence and what was generated from it",
+    )
     return made["facts"] | {"weight": given.weight, "groups": scores}
 
 

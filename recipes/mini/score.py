@@ -50,6 +50,7 @@ from scipy.stats import rankdata
 from transformers import ResNetForImageClassification
 
 from crafts.core.artifacts import write_bytes
+from crafts.core.marks import save_synthetic
 from crafts.core.protocols import SegmentNuclei
 from crafts.core.runtime import say
 from crafts.evaluation import extract_features, kernel_distance, prompt_alignment
@@ -302,14 +303,14 @@ def pictures(
             mine = [k for k, own in enumerate(group.classes) if own == name][:8]
             if mine:
                 rows.append((f"{name}\n{group.name}", group.tiles[mine]))
-    montage(rows).save(output / "montage.png")
+    save_synthetic(montage(rows), output / "montage.png", "real tiles above generated ones")
     picks = np.unique(np.linspace(0, len(generated.tiles) - 1, 32).astype(int))
     index, _ = nearest_rows(judges.image_features(generated.tiles[picks]), bank_features)
     pairs: list[tuple[str, Any]] = []
     for start in range(0, len(picks), 8):
         pairs.append(("generated", generated.tiles[picks[start : start + 8]]))
         pairs.append(("nearest\ntraining tile", bank[index[start : start + 8]]))
-    montage(pairs).save(output / "nearest.png")
+    save_synthetic(montage(pairs), output / "nearest.png", "generated tiles, nearest real ones")
 
 
 def training_bank(tiles: Path, per_class: int) -> tuple[NDArray[np.uint8], list[str], Group]:

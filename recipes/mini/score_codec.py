@@ -33,6 +33,7 @@ from scipy.ndimage import gaussian_filter, laplace
 
 from crafts.core.artifacts import write_bytes
 from crafts.core.errors import ConfigError, CraftsError
+from crafts.core.marks import save_synthetic
 from crafts.core.runtime import pick_device
 from crafts.evaluation.features import as_tensor, read_image
 from crafts.model.codec import Codec, load_codec
@@ -263,7 +264,11 @@ def main() -> None:
     print(markdown(table))
     if options.output:
         options.output.mkdir(parents=True, exist_ok=True)
-        montage(pictures, side=256).save(options.output / "codec.png")
+        save_synthetic(
+            montage(pictures, side=256),
+            options.output / "codec.png",
+            "tiles above what the codec makes of them",
+        )
         result: Mapping[str, object] = {
             "codec": codec.fingerprint,
             "factor": codec.factor,

@@ -35,6 +35,7 @@ from crafts.controls.inventing.layout_edits import shift
 from crafts.controls.masks import save_mask
 from crafts.controls.nuclei import NucleiMask
 from crafts.core.artifacts import write_bytes
+from crafts.core.marks import save_synthetic
 from crafts.core.protocols import Nuclei, SegmentNuclei
 from crafts.core.runtime import say, seed_from
 from crafts.data.importers import Item
@@ -263,7 +264,11 @@ def score_nuclei(given: argparse.Namespace) -> dict[str, Any]:
         name: measure_group(part, images, segment, classes)
         for name, part in {**groups, "all": cases}.items()
     }
-    montage(pictures(groups, probes, images)).save(given.output / "montage.png")
+    save_synthetic(
+        montage(pictures(groups, probes, images)),
+        given.output / "montage.png",
+        "maps, real tiles and generated ones",
+    )
     return made["facts"] | {
         "segmenter": segmenter.fingerprint,
         "weight": given.weight,

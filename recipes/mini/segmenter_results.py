@@ -16,6 +16,7 @@ from synthetic_pairs import INVENTED, MASKS, Source
 
 from crafts.controls.masks import load_mask
 from crafts.core.artifacts import write_bytes
+from crafts.core.marks import save_synthetic
 from crafts.evaluation.nuclei import count_nuclei
 from crafts.experiments.judging.paired import Difference, paired_difference
 from crafts.sampling.control import mask_map, render_map
@@ -127,7 +128,11 @@ def write_results(found: Found, output: Path) -> list[str]:
         "verdicts": verdicts,
     }
     write_bytes(output / "segmenters.json", (json.dumps(values, indent=1) + "\n").encode())
-    draw_montage(found.sources, output).save(output / "montage.png")
+    save_synthetic(
+        draw_montage(found.sources, output),
+        output / "montage.png",
+        "masks, real tiles and generated ones",
+    )
     text = write_page(found, comparisons, verdicts)
     write_bytes(output / "segmenters.md", text.encode())
     return verdicts

@@ -27,6 +27,7 @@ from score import Judges
 
 from crafts.core.artifacts import write_bytes
 from crafts.core.errors import CraftsError
+from crafts.core.marks import save_synthetic
 from crafts.evaluation import kernel_distance, prompt_alignment
 from crafts.evaluation.features import read_image
 from crafts.generation.generate import GenerateConfig, run
@@ -70,7 +71,7 @@ def compare(
             }
         )
         rows.append((f"guidance {scale:g}", made[:: max(1, per_class)][:11]))
-    montage(rows).save(output / "guidance.png")
+    save_synthetic(montage(rows), output / "guidance.png", "generated tiles by guidance scale")
     return table
 
 

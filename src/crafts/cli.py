@@ -2,7 +2,7 @@
 
 Nothing heavy is imported before a command runs, so that ``--help`` answers at once. Exit codes:
 0 done, 2 wrong usage or configuration, 3 unusable input data, 75 trying again may help,
-130 interrupted.
+70 a fault of the program, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -20,11 +20,12 @@ import typer
 
 from crafts.commands import checking, data, models, planned
 from crafts.core.errors import (
-    EXIT_DATA,
     EXIT_INTERRUPTED,
     EXIT_OK,
-    EXIT_RETRY,
+    EXIT_PROGRAM,
     CraftsError,
+    DataError,
+    RetryError,
 )
 
 # in the order of --help
@@ -40,6 +41,9 @@ QUIET = {
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "TRANSFORMERS_VERBOSITY": "error",
 }
+
+TRACEBACK = "CRAFTS_TRACEBACK"
+"""Set it to 1 to see the traceback of a fault of the program, which else goes into a file."""
 
 # whose work lies in the output as it is made, so that an interrupted one need not begin again
 GOES_ON = ("generate", "tile", "train", "experiment")
@@ -63,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; every foreseen fault becomes one line on standard error.
+    """Run one command; every fault becomes one line on standard error.
 
     Args:
         arguments: without the program's name; those of the process by default.
@@ -86,9 +90,56 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _interrupted(given)
     except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        return _complain(str(error), EXIT_RETRY if full else EXIT_DATA)
+        return _complain(*_of_system(error))
+    except Exception as error:  # the last net: nobody but a programmer can read a traceback
+        return _complain(_of_program(error), EXIT_PROGRAM)
     return EXIT_OK
+
+
+def _of_system(error: OSError) -> tuple[str, int]:
+    """What the system says of a file or of the disk, and the exit code for it."""
+    where, came = error.filename or "crafts", error.strerror or str(error)
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        said = RetryError(
+            str(where), came=came, allowed="free space", do="Free space and run again."
+        )
+    else:
+        said = DataError(
+            str(where),
+            came=came,
+            allowed="a file or folder that can be used",
+            do="Check the path and its permissions.",
+        )
+    return str(said), said.exit_code
+
+
+def _of_program(error: Exception) -> str:
+    """What is said of a fault that nobody foresaw, and where its traceback lies."""
+    import tempfile
+    import traceback
+
+    lines = "".join(traceback.format_exception(error))
+    if os.environ.get(TRACEBACK):
+        print(lines, file=sys.stderr)
+        place = "above"
+    else:
+        try:
+            with tempfile.NamedTemporaryFile(
+                "w", prefix="crafts-", suffix=".traceback", delete=False, encoding="utf-8"
+            ) as handle:
+                handle.write(lines)
+            place = f"in {handle.name}"
+        except OSError:
+            place = f"shown when {TRACEBACK}=1 is set"
+    came, allowed, do = f"{type(error).__name__} {error}"[:300], "no fault of the program", "Report"
+    if isinstance(error, MemoryError) or "t allocate memory" in came or "out of memory" in came:
+        came, allowed = "the memory is full", "an input and settings that fit into it"
+        do = "Take a smaller input or batch; if neither is large, report"
+    elif isinstance(error, RecursionError):
+        came, allowed = "an input that is nested too deeply", "a few levels"
+        do = "Check the input; if it is not nested, report"
+    end = f"{do} this with the traceback, which is {place}."
+    return str(CraftsError("crafts", came=came, allowed=allowed, do=end))
 
 
 @contextmanager

@@ -159,6 +159,8 @@ def test_a_model_is_attacked(folders, plain_features, painted, tmp_path):
     assert results.extraction.captions[0].repeats == 12
     assert manifest.inputs == {"model": "f00d"}
     assert "extracted/0-1.png" in manifest.files
+    for path in output.glob("extracted/*.png"):
+        assert b"trainedAlgorithmicMedia" in path.read_bytes()
 
 
 def test_the_same_images_twice_are_refused(folders, plain_features, tmp_path):

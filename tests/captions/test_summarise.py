@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -21,6 +25,7 @@ from crafts.captions.privacy import Scrubbed, disallowed, scrub
 from crafts.captions.summarise import SummariseConfig, load_summaries, run
 from crafts.core.config import load_config
 from crafts.core.errors import ConfigError, DataError
+from crafts.core.locks import lock_file
 from crafts.model.bundle import resolve_model
 from crafts.model.text import TextConditioner, load_tokenizer
 
@@ -311,3 +316,26 @@ def test_the_command_counts_as_the_conditioner_does(tmp_path, tiny_model, capsys
         reports, folder,
     )  # fmt: skip
     assert folder.read_bytes() == output.read_bytes()
+
+
+KILLED = """
+import os, signal, sys
+import crafts.cli
+os.fsync = lambda handle: os.kill(os.getpid(), signal.SIGKILL)
+crafts.cli.run(["summarise", "reports.csv", "--output", "out/s.jsonl"])
+"""
+
+
+def test_a_second_run_on_one_output_waits_and_rests_are_swept(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("reports.csv").write_text(f'report_id,text\na,"{REPORT}"\n')
+    environment = os.environ | {"PYTHONPATH": str(Path(cli.__file__).parents[1])}
+    killed = subprocess.run([sys.executable, "-c", KILLED], env=environment, capture_output=True)
+    assert killed.returncode == -signal.SIGKILL
+    assert [name for name in os.listdir("out") if name.endswith(".tmp")]
+    command = ["summarise", "reports.csv", "--output", "out/s.jsonl", "--tokens", "20"]
+    with lock_file(Path("out/s.jsonl")):
+        assert cli.run(command) == 75
+        assert "out/s.jsonl: a lock held by process" in capsys.readouterr().err
+    assert cli.run(command) == 0
+    assert sorted(os.listdir("out")) == ["s.jsonl", "s.manifest.json", "s.rejects.jsonl"]

@@ -334,6 +334,7 @@ def test_manifests_have_no_clock(tmp_path):
         "files",
         "inputs",
         "schema_version",
+        "sha256",
         "stage",
         "versions",
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -168,6 +169,18 @@ def test_a_killed_worker_is_a_reason_to_try_again(tiles, tmp_path, monkeypatch):
 
 def _die(items, **options):
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_worker_that_stopped_is_not_waited_for_without_end(tiles, tmp_path, monkeypatch):
+    monkeypatch.setattr("crafts.data.pack._load_chunk", _stop)
+    config = PackConfig(num_workers=2, worker_seconds=0.1)
+    with pytest.raises(RetryError, match="a worker process that did not answer for 0.1 s"):
+        run(config, tiles, tmp_path / "out")
+    assert not (tmp_path / "out").exists() and multiprocessing.active_children() == []
+
+
+def _stop(items, **options):
+    os.kill(os.getpid(), signal.SIGSTOP)
 
 
 def test_rejects_are_listed_and_too_many_fail(tiles, tmp_path):

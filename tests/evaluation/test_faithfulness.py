@@ -15,6 +15,7 @@ from crafts.api import pack
 from crafts.controls.hematoxylin import hematoxylin_map
 from crafts.controls.masks import save_mask
 from crafts.controls.nuclei import NucleiMask, label_classes
+from crafts.core.artifacts import finish
 from crafts.core.config import load_config
 from crafts.core.errors import DataError
 from crafts.data.painter import paint_tile
@@ -170,6 +171,7 @@ def test_evaluate_judges_masks_where_there_are_some(tmp_path: Path) -> None:
     write_folder(tmp_path / "real", many[36:])
     torch.manual_seed(0)
     save_segmenter(build_segmenter(SegmenterConfig(widths=(8, 16))), tmp_path / "segmenter")
+    finish(tmp_path / "segmenter", stage="train", config={})
     given = {
         "generated": tmp_path / "generated",
         "real": tmp_path / "real",

@@ -23,6 +23,7 @@ import score  # noqa: E402
 import score_codec  # noqa: E402
 
 from crafts.controls.nuclei import NucleiMask  # noqa: E402
+from crafts.core.artifacts import finish  # noqa: E402
 from crafts.core.errors import IntegrityError  # noqa: E402
 from crafts.model.bundle import load_bundle  # noqa: E402
 from crafts.model.encoders import (  # noqa: E402
@@ -94,6 +95,7 @@ def models(tmp_path_factory):
     )
     tokenizer = load_bundle(folder / "model").text.tokenizer
     save_dual_encoder(build_dual_encoder(config, tokenizer), folder / "clip")
+    finish(folder / "clip", stage="clip", config={})
     classifier.save_classifier(classifier.build_network(), folder / "classifier")
     return folder
 

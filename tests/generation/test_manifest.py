@@ -59,6 +59,10 @@ def test_all_kinds_give_the_same_rows(tmp_path, kind):
         ({"negative_prompt": 3}, "negative_prompt is int, not text"),
         ({"id": None}, "no id"),
         ({"id": "a/b"}, "id 'a/b' cannot name a file"),
+        ({"id": "CON"}, "'CON' is the name of a device under Windows"),
+        ({"id": "nul.1"}, "'nul' is the name of a device under Windows"),
+        ({"id": "TCGA:1"}, "id 'TCGA:1' cannot name a file everywhere: it holds ':'"),
+        ({"id": "a."}, "it ends in a dot or a space"),
         ({"id": "..\\b"}, "cannot name a file"),
         ({"id": ".hidden"}, "cannot name a file"),
         ({"id": "-rf"}, "cannot name a file"),
@@ -166,3 +170,15 @@ def test_shards_share_out_every_row(ids, number):
     assert sorted(row.id for part in parts for row in part) == sorted(row.id for row in expected)
     for name, total in whole.counts().items():
         assert sum(ledger.counts()[name] for ledger in ledgers) == total
+
+
+def test_ids_that_some_disk_takes_for_one_are_refused():
+    ledger = Ledger("test")
+    ids = ["Tile", "tile", "\u00e4", "a\u0308", "other"]
+    rows = check_rows([{"id": name, "prompt": "p"} for name in ids], ledger)
+    assert [row.id for row in rows] == ["Tile", "\u00e4", "other"]
+    assert ledger.counts() == {"listed": 5, "used": 3, "rejected": 2}
+    assert (
+        "id 'tile' differs from 'Tile' of an earlier row only in what Windows and macOS"
+        in (ledger.rejects[0]["reason"])
+    )

@@ -126,6 +126,7 @@ def test_save_and_load(tokenizer, kind: str, half: bool, tmp_path: Path) -> None
     encoder = small(tokenizer, kind)
     encoder.image_features(torch.rand(2, 3, 32, 32))  # moves the running statistics
     save_dual_encoder(encoder, tmp_path, half=half)
+    artifacts.finish(tmp_path, stage="clip", config={})
     loaded = load_dual_encoder(tmp_path)
     encoder.eval()
     images = torch.rand(2, 3, 40, 40)
@@ -158,6 +159,7 @@ def test_loading_refuses(tokenizer, tmp_path: Path) -> None:
     save_dual_encoder(small(tokenizer), tmp_path)
     weights = (tmp_path / "model.safetensors").read_bytes()
     (tmp_path / "model.safetensors").write_bytes(weights[: len(weights) // 2])
+    artifacts.finish(tmp_path, stage="clip", config={})
     with pytest.raises(DataError, match="unreadable weights"):
         load_dual_encoder(tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
@@ -206,6 +208,7 @@ def test_the_text_half_of_a_clip_of_transformers(tmp_path: Path) -> None:
 def test_the_text_half_of_our_own_clip(tokenizer, tmp_path: Path) -> None:
     encoder = small(tokenizer).eval()
     save_dual_encoder(encoder, tmp_path)
+    artifacts.finish(tmp_path, stage="clip", config={})
     ours = load_text_conditioner(tmp_path).encode(["benign"])
     assert torch.equal(ours.tokens, encoder.text_conditioner().encode(["benign"]).tokens)
     assert read_text_config(tmp_path) == encoder.config.text

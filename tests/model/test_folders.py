@@ -18,7 +18,8 @@ from safetensors.torch import load_file
 
 from crafts.core.errors import ConfigError, RetryError
 from crafts.model import folders
-from crafts.model.folders import fetch_snapshot, save_tensors
+from crafts.model.bundle import load_bundle
+from crafts.model.folders import fetch_snapshot, hub_id, save_tensors
 
 LIMITED = """
 import resource, signal, sys
@@ -148,3 +149,36 @@ def test_a_download_that_fails_says_what_to_do(hub, monkeypatch, raised, kind, w
     monkeypatch.setattr("huggingface_hub.snapshot_download", fail)
     with pytest.raises(kind, match=words):
         fetch()
+
+
+@pytest.mark.parametrize("name", ["runs/tiny", "Out/model", "here/x", "a/b/c", "a", "./a/b", "a/"])
+def test_a_path_that_was_mistyped_is_no_hub_id(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "here").mkdir()
+    assert hub_id(name) == ""
+
+
+@pytest.mark.parametrize("name", ["hf:runs/tiny", "hf:here/x", "owner/name", "hf:owner/name"])
+def test_a_hub_id_can_be_given_without_doubt(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "here").mkdir()
+    assert hub_id(name) == name.removeprefix("hf:")
+
+
+def test_a_mistyped_path_never_reaches_the_hub(hub, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    asked = []
+    monkeypatch.setattr(Hub, "do_GET", lambda self: asked.append(self.path))
+    monkeypatch.setattr(Hub, "do_HEAD", lambda self: asked.append(self.path), raising=False)
+    with pytest.raises(ConfigError, match="no such folder; .*hf:owner/name asks the hub"):
+        load_bundle("runs/tiny", network=True)
+    assert asked == [] and capsys.readouterr().err == ""
+
+
+def test_that_the_hub_is_asked_is_said_first(hub, capsys):
+    hub.status = 404
+    with pytest.raises(ConfigError):
+        load_bundle("hf:runs/tiny", network=True)
+    assert "model 'runs/tiny': no folder of this name here; the hub is asked" in (
+        capsys.readouterr().err
+    )

@@ -128,6 +128,7 @@ def test_saved_and_loaded_it_finds_the_same(
     segmenter: Segmenter, tmp_path: Path, half: bool
 ) -> None:
     save_segmenter(segmenter.network, tmp_path, half=half)
+    finish(tmp_path, stage="train", config=TINY)
     loaded = load_segmenter(tmp_path)
     one, two = (s.network(torch.zeros(1, 3, 16, 16)).nucleus for s in (segmenter, loaded))
     assert torch.allclose(one, two, atol=1e-2 if half else 0)
@@ -146,15 +147,21 @@ def test_folders_that_are_no_segmenter_are_refused(segmenter: Segmenter, tmp_pat
     with pytest.raises(IntegrityError):
         load_segmenter(tmp_path)
     (tmp_path / "manifest.json").unlink()
+    weights.write_bytes(whole)
+    with pytest.raises(IntegrityError, match=r"whose manifest\.json is lost"):
+        load_segmenter(tmp_path)
     weights.write_bytes(whole[: len(whole) // 2])
+    finish(tmp_path, stage="train", config=TINY)
     with pytest.raises(DataError, match="unreadable weights"):
         load_segmenter(tmp_path)
     weights.unlink()
+    finish(tmp_path, stage="train", config=TINY)
     with pytest.raises(ConfigError, match="no weights"):
         load_segmenter(tmp_path)
     told = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps(told | {"depth": 3}))
     weights.write_bytes(whole)
+    finish(tmp_path, stage="train", config=TINY)
     with pytest.raises(ConfigError, match=r"config\.json: depth"):
         load_segmenter(tmp_path)
     (tmp_path / "config.json").write_text(json.dumps({"_class_name": "AutoencoderKL"}))

@@ -535,3 +535,49 @@ def in_two_processes(arguments: list[str]) -> str:
     )
     assert done.returncode == 0, done.stderr[-2000:]
     return done.stdout
+
+
+def test_equal_runs_give_equal_manifests_and_pictures_that_say_what_they_are(
+    recipe: dict[str, Any], tmp_path: Path
+) -> None:
+    recipe["num_steps"] = 2
+    for name in ("one", "two"):
+        train.run(configure(recipe), {}, tmp_path / name)
+    one, two = (load_manifest(tmp_path / name) for name in ("one", "two"))
+    assert one == two and "metrics.jsonl" in one.files and "speed.jsonl" not in one.files
+    speeds = [json.loads(x) for x in (tmp_path / "one/speed.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in speeds] == [0, 1]
+    assert all(row["images_per_second"] > 0 for row in speeds)
+    assert sorted(path.name for path in (tmp_path / "one").glob(".*")) == []
+    pictures = list((tmp_path / "one/samples").glob("*.png"))
+    assert pictures and all(b"trainedAlgorithmicMedia" in p.read_bytes() for p in pictures)
+
+
+def test_a_run_whose_every_step_was_skipped_fails(recipe: dict[str, Any], tmp_path: Path) -> None:
+    recipe["num_steps"] = 2
+    run = begin(configure(recipe), tmp_path / "run")
+    for parameter in run.parameters.values():
+        parameter.register_hook(lambda gradient: gradient * float("nan"))
+    train._train(run, [])
+    for _ in range(2):  # the same command does not finish it, either
+        with pytest.raises(DataError, match="2 of 2 steps skipped for a non-finite gradient") as e:
+            train._finish(run)
+        assert e.value.exit_code == 3
+    assert not (tmp_path / "run/manifest.json").exists()
+    assert not (tmp_path / "run/model").exists()
+    with pytest.raises(DataError, match="2 of 2 steps skipped"):
+        train.run(configure(recipe), {}, tmp_path / "run")
+
+
+def test_a_half_removed_checkpoint_is_pruned_by_the_next_run(
+    recipe: dict[str, Any], tmp_path: Path
+) -> None:
+    recipe |= {"num_steps": 2, "checkpoint_every": 1, "keep_checkpoints": 1}
+    output = tmp_path / "run"
+    train.run(configure(recipe), {}, output)
+    left, gone = output / "checkpoints/step-0000001", output / "checkpoints/.step-0000001.gone"
+    shutil.copytree(output / "checkpoints/step-0000002", left)  # as earlier versions left it
+    (left / "training/weights.safetensors").unlink()
+    shutil.copytree(left, gone)
+    train.run(configure(recipe), {}, output)
+    assert [path.name for path in (output / "checkpoints").iterdir()] == ["step-0000002"]

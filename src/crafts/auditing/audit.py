@@ -26,6 +26,7 @@ from crafts.auditing.sets import (
 from crafts.core.artifacts import Manifest, finish, staging, write_bytes
 from crafts.core.config import Config
 from crafts.core.errors import DataError
+from crafts.core.marks import save_synthetic
 from crafts.core.protocols import BuildExtractor
 from crafts.core.records import Ledger
 from crafts.core.runtime import say
@@ -195,7 +196,12 @@ def _write(folder: Path, sets: Mapping[SetName, ImageSet], findings: Findings) -
     write_bytes(folder / "copies.csv", _table(findings.verdicts).encode())
     for name, pixels in findings.drawn.items():
         (folder / "extracted").mkdir(exist_ok=True)
-        Image.fromarray(pixels).save(folder / "extracted" / f"{name}.png")
+        save_synthetic(
+            Image.fromarray(pixels),
+            folder / "extracted" / f"{name}.png",
+            "drawn from the model in an audit; a copy of a training tile",
+            model=" ".join(str(value) for value in findings.results.model.values()),
+        )
     places: dict[str, dict[str, int]] = {}
 
     def open_tile(which: str, name: str) -> NDArray[np.uint8] | None:

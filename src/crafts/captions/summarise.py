@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TextIO
 
@@ -32,17 +31,17 @@ from crafts.core.artifacts import (
     relative_to,
     sha256_bytes,
     sha256_file,
-    sync_folder,
     tool_versions,
-    write_bytes,
+    write_manifest,
 )
 from crafts.core.config import Config
-from crafts.core.disk import retry_when_full
+from crafts.core.disk import replacing, retry_when_full
 from crafts.core.errors import ConfigError, DataError
+from crafts.core.locks import lock_file
+from crafts.core.parsing import parse_json
 from crafts.core.protocols import CountTokens
 from crafts.core.records import Ledger
 from crafts.core.runtime import say
-from crafts.core.tabular.json_rows import parse_json
 
 _SAY_EVERY = 500
 
@@ -86,46 +85,79 @@ def run(
     Raises:
         ConfigError: a path is wrong, ``output`` is someone else's, or the server's setup is.
         DataError: no report could be used, or too many were rejected; the rejects are written.
-        RetryError: the disk is full.
+        RetryError: the disk is full, or another run writes ``output``.
     """
     rejects, manifest_path = (output.with_suffix(end) for end in (".rejects.jsonl", _MANIFEST))
-    _refuse_foreign(output, (manifest_path, rejects))
-    output.parent.mkdir(parents=True, exist_ok=True)
-    ledger, tally, digest = Ledger("summarise"), Counter[str](), [""]
-    fallbacks = Counter[str]()
     summarizer = _build(config, count_tokens)
-    with retry_when_full(output), _replacing(output) as handle:
-        for report in list_reports(inputs, ledger):
-            digest[0] = sha256_bytes(f"{digest[0]} {report.report_id} {report.text}".encode())
-            row = _row(report, summarizer, config, count_tokens)
-            if isinstance(row, str):
-                ledger.reject(report.source, row)
-                continue
-            ledger.use(report.report_id)
-            tally[row["backend"]] += 1
-            if row["backend"] != config.backend:
-                fallbacks[row["rejected"][-1]] += 1
-            handle.write(json.dumps(row, ensure_ascii=False) + "\n")
-            if ledger.num_used % _SAY_EVERY == 0:
-                say(f"summarise: {ledger.num_used} reports")
-        ledger.write(rejects)
-        ledger.check(config.max_reject_fraction)
-        manifest_path.unlink(missing_ok=True)
-    _say_fallbacks(fallbacks, ledger.num_used)
+    _refuse_foreign(output, (manifest_path, rejects))
+    with lock_file(output, rejects, manifest_path), retry_when_full(output):
+        found = _Written()
+        with (
+            replacing(output) as temporary,
+            temporary.open("w", encoding="utf-8") as handle,
+        ):
+            _write_rows(
+                handle, list_reports(inputs, found.ledger), summarizer, config, count_tokens, found
+            )
+            manifest_path.unlink(missing_ok=True)
+            found.ledger.write(rejects)
+            found.ledger.check(config.max_reject_fraction)
+        _say_fallbacks(found.fallbacks, found.ledger.num_used)
+        manifest = _manifest(config, output, rejects, found, summarizer)
+        write_manifest(manifest, manifest_path)
+        return manifest
+
+
+@dataclass
+class _Written:
+    """What a run has read and written: its ledger, rows of each backend, and a hash of all read."""
+
+    ledger: Ledger = field(default_factory=lambda: Ledger("summarise"))
+    tally: Counter[str] = field(default_factory=Counter)
+    fallbacks: Counter[str] = field(default_factory=Counter)
+    digest: str = ""
+
+
+def _write_rows(
+    handle: TextIO,
+    reports: Iterable[Report],
+    summarizer: Summarizer,
+    config: SummariseConfig,
+    count: CountTokens,
+    found: _Written,
+) -> None:
+    for report in reports:
+        found.digest = sha256_bytes(f"{found.digest} {report.report_id} {report.text}".encode())
+        row = _row(report, summarizer, config, count)
+        if isinstance(row, str):
+            found.ledger.reject(report.source, row)
+            continue
+        found.ledger.use(report.report_id)
+        found.tally[row["backend"]] += 1
+        if row["backend"] != config.backend:
+            found.fallbacks[row["rejected"][-1]] += 1
+        handle.write(json.dumps(row, ensure_ascii=False) + "\n")
+        if found.ledger.num_used % _SAY_EVERY == 0:
+            say(f"summarise: {found.ledger.num_used} reports")
+
+
+def _manifest(
+    config: SummariseConfig,
+    output: Path,
+    rejects: Path,
+    found: _Written,
+    summarizer: Summarizer,
+) -> Manifest:
     values = config.model_dump(mode="json", exclude={"server": {"cache"}})
-    manifest = Manifest(
+    return Manifest(
         stage="summarise",
         config=values | {"tokenizer": relative_to(output.parent, config.tokenizer)},
-        inputs={"reports": digest[0]},
-        counts=ledger.counts() | dict(sorted(tally.items())),
+        inputs={"reports": found.digest},
+        counts=found.ledger.counts() | dict(sorted(found.tally.items())),
         files={path.name: _entry(path) for path in (output, rejects)},
         versions=tool_versions(),
         extra={"server": dict(sorted(summarizer.counts.items())), "prompt": PROMPT_VERSION},
     )
-    text = json.dumps(manifest.model_dump(mode="json"), indent=1, ensure_ascii=False)
-    write_bytes(manifest_path, text.encode())
-    sync_folder(output.parent)
-    return manifest
 
 
 _MANIFEST = ".manifest.json"
@@ -244,20 +276,6 @@ def _refuse_foreign(output: Path, ours: tuple[Path, Path]) -> None:
             allowed="a new .jsonl, or one that summarise wrote before",
             do="Choose another --output.",
         )
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[TextIO]:
-    """A file that takes its name only when it is whole."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("w", encoding="utf-8") as handle:
-            yield handle
-            handle.flush()
-            os.fsync(handle.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _entry(path: Path) -> FileEntry:

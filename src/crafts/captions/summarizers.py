@@ -27,6 +27,7 @@ from crafts.captions.privacy import Scrubbed, disallowed
 from crafts.core.artifacts import sha256_bytes, write_bytes
 from crafts.core.config import Config
 from crafts.core.errors import ConfigError
+from crafts.core.parsing import parse_json
 from crafts.core.protocols import CountTokens
 
 if TYPE_CHECKING:
@@ -200,8 +201,8 @@ class ServerSummarizer:
     def _judge(self, answer: str, scrubbed: Scrubbed, fields: Fields) -> tuple[str, str]:
         """The text of an answer, and what is wrong with it in words that repeat none of it."""
         try:
-            found = json.loads(_without_fence(answer))
-        except (json.JSONDecodeError, RecursionError):
+            found = parse_json(_without_fence(answer))
+        except ValueError:
             return "", "no valid JSON"
         if not isinstance(found, dict) or set(found) != {"summary"}:
             return "", "another schema"
@@ -226,10 +227,10 @@ class ServerSummarizer:
         path = self.config.cache / key[:2] / f"{key}.json" if self.config.cache else None
         if path is not None and path.is_file():
             try:
-                answer = json.loads(path.read_text(encoding="utf-8"))["answer"]
+                answer = parse_json(path.read_text(encoding="utf-8"))["answer"]
                 self.counts["cached"] += 1
                 return str(answer)
-            except (json.JSONDecodeError, KeyError, TypeError, UnicodeDecodeError):
+            except (ValueError, KeyError, TypeError):
                 pass  # a damaged entry is asked for again
         answer = self._ask(request)
         if path is not None:

@@ -19,6 +19,7 @@ from crafts.controls.files.mask_images import (
 from crafts.controls.files.mask_polygons import Frame, read_json_mask
 from crafts.controls.nuclei import CLASSES, UNKNOWN, NucleiMask, Table, resolve_table
 from crafts.core.errors import ConfigError, DataError
+from crafts.core.parsing import parse_json
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -214,7 +215,7 @@ def _read_sidecar(path: Path) -> dict[str, object] | None:
     if path.suffix.lower() != ".png" or not beside.is_file():
         return None
     try:
-        content = json.loads(beside.read_text(encoding="utf-8"))
+        content = parse_json(beside.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     ours = isinstance(content, dict) and content.get("format") == _SIDECAR

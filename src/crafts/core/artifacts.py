@@ -5,80 +5,44 @@ No manifest, no artifact.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
-import platform
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from crafts.core.config import Config
-from crafts.core.disk import raise_disk_full, retry_when_full
+from crafts.core.disk import retry_when_full, sync, sync_folder
 from crafts.core.errors import ConfigError, DataError, IntegrityError
 from crafts.core.locks import LOCK, lock, refuse_unwritable
+from crafts.core.manifests import (
+    MANIFEST,
+    FileEntry,
+    Manifest,
+    check,
+    fingerprint,
+    load_manifest,
+    refuse_lost,
+    sha256_bytes,
+    sha256_file,
+    tool_versions,
+    verify,
+    write_bytes,
+    write_manifest,
+)
 
-MANIFEST = "manifest.json"
+__all__ = [
+    "LOCK", "MANIFEST", "FileEntry", "Manifest", "check", "fingerprint", "finish", "list_files",
+    "load_manifest", "lock", "refuse_lost",
+    "refuse_other_run", "refuse_sources", "relative_to", "replace_folder",
+    "sha256_bytes", "sha256_file", "staging", "tool_versions", "verify", "write_bytes",
+    "write_manifest",
+]  # fmt: skip
 # fields of configurations that may name a file or folder
 _PATHS = "classes codec_from control_from features_from folder init_from".split()
 _PATHS += "fluorescence layouts manifest nuclei text_from texts".split()
 _UNKNOWN = "existing files that no stage of crafts wrote"
-_PACKAGES = ("crafts", "torch", "diffusers", "transformers", "numpy", "pillow")
-
-
-class FileEntry(Config):
-    """Hash and size in bytes of one file of an artifact."""
-
-    sha256: str
-    size: int
-
-
-class Manifest(Config):
-    """What an artifact is, its sources and its files, with paths relative to its folder."""
-
-    schema_version: int = 1
-    stage: str
-    config: dict[str, Any] = {}
-    inputs: dict[str, str] = {}
-    counts: dict[str, int] = {}
-    files: dict[str, FileEntry]
-    versions: dict[str, str] = {}
-    extra: dict[str, Any] = {}
-
-
-def sha256_bytes(data: bytes) -> str:
-    """Hex digest of bytes."""
-    return hashlib.sha256(data).hexdigest()
-
-
-def sha256_file(path: Path) -> str:
-    """Hex digest of a file, read in pieces."""
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
-
-
-def write_bytes(path: Path, data: bytes) -> None:
-    """Write a file so that a reader sees the old content or the new, never a part.
-
-    Raises:
-        RetryError: the disk is full.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as handle:
-            handle.write(data)
-            handle.flush()
-            os.fsync(handle.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise_disk_full(error, path)
-        raise
 
 
 @contextmanager
@@ -247,9 +211,7 @@ def finish(
         versions=tool_versions(),
         extra=dict(extra or {}),
     )
-    text = json.dumps(manifest.model_dump(mode="json"), indent=1, ensure_ascii=False)
-    write_bytes(folder / MANIFEST, text.encode())
-    sync_folder(folder)
+    write_manifest(manifest, folder / MANIFEST)
     return manifest
 
 
@@ -290,92 +252,7 @@ def list_files(folder: Path) -> list[str]:
     )
 
 
-def load_manifest(folder: Path) -> Manifest:
-    """Read the manifest of an artifact.
-
-    Raises:
-        DataError: there is none (the artifact was never finished).
-        IntegrityError: it is not valid JSON of the expected form.
-    """
-    path = folder / MANIFEST
-    if not path.is_file():
-        raise DataError(
-            str(folder),
-            came="no manifest.json",
-            allowed="a finished artifact",
-            do="Run the stage that makes it to its end, or fix the path.",
-        )
-    try:
-        return Manifest.model_validate_json(path.read_bytes())
-    except (ValidationError, ValueError) as error:
-        raise IntegrityError(
-            str(path),
-            came=f"a damaged manifest ({str(error).splitlines()[0]})",
-            allowed="the file as it was written",
-            do="Make the artifact again.",
-        ) from None
-
-
-def verify(folder: Path, only: Iterable[str] | None = None) -> Manifest:
-    """Check files against the manifest: present, same size, same sha256.
-
-    Args:
-        folder: the artifact.
-        only: names to check; all by default.
-
-    Raises:
-        IntegrityError: names the first file that is missing, cut short or changed.
-    """
-    manifest = load_manifest(folder)
-    for name in manifest.files if only is None else only:
-        entry, path = manifest.files.get(name), folder / name
-        if entry is None:
-            fault = "not listed in the manifest"
-        elif not path.is_file():
-            fault = "missing"
-        elif path.stat().st_size != entry.size:
-            fault = f"{path.stat().st_size} bytes"
-        elif sha256_file(path) != entry.sha256:
-            fault = "changed content (sha256 differs)"
-        else:
-            continue
-        allowed = f"the {entry.size} bytes that the manifest lists" if entry else "a listed file"
-        raise IntegrityError(
-            str(path),
-            came=fault,
-            allowed=allowed,
-            do="Restore the file or make the artifact again.",
-        )
-    return manifest
-
-
-def fingerprint(folder: Path) -> str:
-    """Identity of a finished artifact: sha256 of its manifest, which holds its files' hashes."""
-    load_manifest(folder)
-    return sha256_file(folder / MANIFEST)
-
-
-def tool_versions() -> dict[str, str]:
-    """Versions of Python and of the packages that decide numbers, as far as they are installed."""
-    found = {"python": platform.python_version()}
-    for name in _PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
-
-
-def sync_folder(folder: Path) -> None:
-    """Make renames in a folder survive a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
 def _entry(path: Path) -> FileEntry:
     with path.open("rb") as handle:
-        os.fsync(handle.fileno())
+        sync(handle.fileno())
     return FileEntry(sha256=sha256_file(path), size=path.stat().st_size)

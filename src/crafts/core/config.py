@@ -13,6 +13,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from crafts.core.errors import ConfigError
+from crafts.core.parsing import DEEPEST, MOST_CHARACTERS, TooLargeError, parse_yaml, shorten
 
 
 class Config(BaseModel):
@@ -64,7 +65,7 @@ def validate(kind: type[C], values: Mapping[str, Any], name: str) -> C:
         more = f" ({error.error_count() - 1} more after it)" if error.error_count() > 1 else ""
         raise ConfigError(
             f"{name}: {field}",
-            came=f"{_shorten(fault.get('input'))}{more}",
+            came=f"{shorten(fault.get('input'))}{more}",
             allowed=_allowed(kind, fault),
             do="Correct this field; --dry-run prints the resolved configuration.",
         ) from None
@@ -84,12 +85,12 @@ def _read_yaml(path: Path) -> dict[str, Any]:
             do="Check the path of the recipe.",
         )
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
+        with path.open(encoding="utf-8") as handle:
+            values = parse_yaml(handle.read(MOST_CHARACTERS + 1))
+    except ValueError as error:
         raise ConfigError(
             str(path),
-            came=f"unreadable YAML ({reason})",
+            came=f"unreadable YAML ({error})",
             allowed="valid YAML in UTF-8",
             do="Correct the file.",
         ) from None
@@ -107,20 +108,34 @@ def _apply(values: dict[str, Any], override: str) -> None:
     path, separator, text = override.partition("=")
     if not separator or not path:
         raise ConfigError(
-            f"--set {override}",
+            f"--set {shorten(override)[1:-1]}",
             came="no `=`",
             allowed="a.b=value",
             do="Write for example --set optim.lr=1e-4.",
         )
     parts = path.split(".")
+    if len(parts) > DEEPEST:
+        raise ConfigError(
+            f"--set {shorten(path)[1:-1]}",
+            came=f"{len(parts)} levels",
+            allowed="a.b=value",
+            do="Name a field of the configuration.",
+        )
     target = values
     for part in parts[:-1]:
         inner = target.get(part)
         target[part] = dict(inner) if isinstance(inner, Mapping) else {}
         target = target[part]
     try:
-        target[parts[-1]] = _scalar(yaml.safe_load(text))
-    except yaml.YAMLError:
+        target[parts[-1]] = _scalar(parse_yaml(text))
+    except TooLargeError as error:
+        raise ConfigError(
+            f"--set {shorten(path)[1:-1]}",
+            came=str(error),
+            allowed="a value of this field",
+            do="Shorten the value.",
+        ) from None
+    except ValueError:  # no YAML: a text
         target[parts[-1]] = text
 
 
@@ -132,11 +147,6 @@ def _scalar(value: Any) -> Any:
         except ValueError:
             return value
     return value
-
-
-def _shorten(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."
 
 
 def _allowed(kind: type[Config], fault: Mapping[str, Any]) -> str:

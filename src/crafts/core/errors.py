@@ -5,7 +5,7 @@ Every message has four parts: where, what came, what was allowed, what to do.
 
 from __future__ import annotations
 
-EXIT_OK, EXIT_USAGE, EXIT_DATA, EXIT_RETRY, EXIT_INTERRUPTED = 0, 2, 3, 75, 130
+EXIT_OK, EXIT_USAGE, EXIT_DATA, EXIT_PROGRAM, EXIT_RETRY, EXIT_INTERRUPTED = 0, 2, 3, 70, 75, 130
 
 
 class CraftsError(Exception):

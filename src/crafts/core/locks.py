@@ -1,7 +1,8 @@
-"""One run per output folder, and a place where a folder can be written at all."""
+"""One run per output, and a place where a folder can be written at all."""
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import platform
@@ -9,19 +10,21 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
-from crafts.core.disk import raise_disk_full
+from crafts.core.disk import UNKNOWN_THERE, raise_disk_full, sweep_removed
 from crafts.core.errors import ConfigError, RetryError
+from crafts.core.runtime import say
 
 LOCK = ".lock"
-_REST = re.compile(r"\..+\.\d+\.tmp")  # of a file that was being written, with its process
 
 
 @contextmanager
 def lock(folder: Path, output: Path | None = None) -> Iterator[None]:
     """Hold an output folder for this process; the lock falls with the process, however it ends.
 
-    What a killed process left half written in the named folder is removed.
+    What a killed process left half written or half removed in the named folder is removed. The file
+    of the lock goes when the body ends; where it fails, it stays as the mark of a run that began.
 
     Args:
         folder: made if absent.
@@ -32,29 +35,95 @@ def lock(folder: Path, output: Path | None = None) -> Iterator[None]:
         RetryError: another process holds it, or the disk is full.
     """
     named = output or (folder.parent if folder.name.startswith(".") else folder)
-    path = folder / LOCK
-    with refuse_unwritable(named):
-        folder.mkdir(parents=True, exist_ok=True)
-        handle = path.open("a+")
-    with handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            handle.seek(0)
-            holder = handle.read().strip() or "another process"
-            raise RetryError(
-                str(named),
-                came=f"a lock held by {holder}",
-                allowed="one run per output folder",
-                do="Wait for it to end, or choose another --output.",
-            ) from None
+    with _held(folder / LOCK, named, named) as handle:
         with refuse_unwritable(named):
+            _sweep(named, r".+")
+            sweep_removed(named)
+        try:
+            yield
+        except BaseException:
+            handle.truncate(0)  # of the run that failed the mark stays, not the name of its host
+            raise
+        (folder / LOCK).unlink(missing_ok=True)
+
+
+@contextmanager
+def lock_file(output: Path, *beside: Path) -> Iterator[None]:
+    """Hold a file that is to be written for this process, with those that are written beside it.
+
+    What a killed process left half written of them is removed.
+
+    Args:
+        output: the file; its folder is made if absent.
+        beside: further files of the same run, in the same folder.
+
+    Raises:
+        ConfigError: the folder cannot be made or written.
+        RetryError: another process holds the file, or the disk is full.
+    """
+    path = output.with_name(f".{output.name}{LOCK}")
+    with _held(path, output, output.parent):
+        names = "|".join(re.escape(one.name) for one in (output, *beside))
+        _sweep(output.parent, f"({names})")
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+
+
+@contextmanager
+def _held(path: Path, named: Path, folder: Path) -> Iterator[TextIO]:
+    """The file of a lock on what is named in a folder, opened and held; it says who holds it."""
+    with refuse_unwritable(folder):
+        handle = _take(path, named)
+    with handle:
+        with refuse_unwritable(folder):
             handle.seek(0)
             handle.truncate()
             handle.write(f"process {os.getpid()} on {platform.node()}\n")
             handle.flush()
-            _sweep(named)
-        yield
+        yield handle
+
+
+def _take(path: Path, named: Path) -> TextIO:
+    """The file of a lock, held; one that its holder has meanwhile removed is no lock any more."""
+    while True:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = path.open("a+")
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if _is_at(path, handle):
+                return handle
+            handle.close()
+        except BlockingIOError:
+            with handle:
+                raise _taken(handle, named) from None
+        except OSError as error:
+            if error.errno in UNKNOWN_THERE | {errno.ENOLCK}:
+                say(
+                    f"{named}: this file system has no locks ({error.strerror}); "
+                    "see to it that no other run writes there"
+                )
+                return handle
+            handle.close()
+            raise
+
+
+def _is_at(path: Path, handle: TextIO) -> bool:
+    try:
+        return os.path.samestat(os.fstat(handle.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _taken(handle: TextIO, named: Path) -> RetryError:
+    handle.seek(0)
+    return RetryError(
+        str(named),
+        came=f"a lock held by {handle.read().strip() or 'another process'}",
+        allowed="one run per output",
+        do="Wait for it to end, or choose another --output.",
+    )
 
 
 @contextmanager
@@ -77,10 +146,11 @@ def refuse_unwritable(output: Path) -> Iterator[None]:
         ) from None
 
 
-def _sweep(output: Path) -> None:
-    """Remove files that nobody goes on writing, as whoever writes here holds the lock."""
-    for path in output.glob(".*.tmp"):
-        if _REST.fullmatch(path.name) and path.is_file():
+def _sweep(folder: Path, names: str) -> None:
+    """Remove what nobody goes on writing, as whoever writes these files holds the lock."""
+    rest = re.compile(rf"\.{names}\.\d+\.tmp")  # with the number of its process
+    for path in folder.glob(".*.tmp"):
+        if rest.fullmatch(path.name) and path.is_file():
             path.unlink(missing_ok=True)
 
 

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from crafts.core.marks import png_bytes, software, xmp_packet
+
 if TYPE_CHECKING:
     import numpy as np
     from matplotlib.figure import Figure
@@ -282,6 +284,7 @@ def data_uri(
     edge: int = 160,
     lossless: bool = False,
     quality: int = 82,
+    synthetic: bool = False,
 ) -> str:
     """A picture as text that stands inside the page.
 
@@ -290,6 +293,7 @@ def data_uri(
         edge: longer side in pixels to which a larger picture is brought down.
         lossless: PNG in place of JPEG.
         quality: of the JPEG, 1 to 95; colours keep their full resolution, as stains need it.
+        synthetic: the pixels are generated, which the picture then says, also when it is saved.
 
     Raises:
         OSError: the file is missing or no picture.
@@ -305,10 +309,14 @@ def data_uri(
     if max(picture.size) > edge:
         picture.thumbnail((edge, edge), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
-    if lossless:
+    packet = xmp_packet(software=software()) if synthetic else ""
+    if lossless and synthetic:
+        buffer.write(png_bytes(picture, {}, packet))
+    elif lossless:
         picture.save(buffer, "PNG", optimize=True)
     else:
-        picture.save(buffer, "JPEG", quality=quality, subsampling=0, optimize=True)
+        mark = {"xmp": packet.encode()} if synthetic else {}
+        picture.save(buffer, "JPEG", quality=quality, subsampling=0, optimize=True, **mark)
     kind = "png" if lossless else "jpeg"
     return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
 

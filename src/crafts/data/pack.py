@@ -84,6 +84,8 @@ class PackConfig(Config):
         max_reject_fraction: share of rejected tiles above which the run fails, in [0, 1]; what
             ``clean`` drops does not count.
         num_workers: processes that decode; the output does not depend on it.
+        worker_seconds: after which a worker that does not answer is given up; one reads a few tiles
+            at a time.
     """
 
     samples_per_shard: int = Field(1000, ge=1)
@@ -103,6 +105,7 @@ class PackConfig(Config):
     duplicates: Literal["keep", "reject"] = "keep"
     max_reject_fraction: float = Field(0.1, ge=0, le=1)
     num_workers: int = Field(1, ge=1)
+    worker_seconds: float = Field(600.0, gt=0)
 
     @field_validator("clean", mode="before")
     @classmethod
@@ -160,7 +163,9 @@ def run(
         return finish(
             folder,
             stage="pack",
-            config=config.model_dump(mode="json", exclude={"num_workers", "studies"}),
+            config=config.model_dump(
+                mode="json", exclude={"num_workers", "studies", "worker_seconds"}
+            ),
             inputs={"source": source or _source_hash(rows)}
             | _file_hash("splits", splits)
             | _file_hash("studies", config.studies),
@@ -304,31 +309,64 @@ def _load_all(
         for chunk in chunks:
             yield from work(chunk)
         return
+    yield from _load_by_workers(work, chunks, config.num_workers, config.worker_seconds)
+
+
+def _load_by_workers(
+    work: Callable[[Any], list[Loaded | str]],
+    chunks: Iterable[list[Item]],
+    number: int,
+    seconds: float,
+) -> Iterator[Loaded | str]:
+    """As in this process, but that a worker may be killed, or stop for good.
+
+    Raises:
+        RetryError: one was, or did.
+    """
     context = multiprocessing.get_context("spawn")  # fork does not go with threads of the caller
+    others = multiprocessing.active_children()
+    fault = ""
+    pool = ProcessPoolExecutor(number, context, end_with_parent)
     try:
-        with ProcessPoolExecutor(config.num_workers, context, end_with_parent) as pool:
-            for results in _map_ahead(pool, work, chunks, ahead=4 * config.num_workers):
-                yield from results
+        for results in _map_ahead(pool, work, chunks, ahead=4 * number, seconds=seconds):
+            yield from results
     except BrokenProcessPool:
+        fault = "that was killed (often: no memory left)"
+    except TimeoutError:
+        fault = f"that did not answer for {seconds:g} s"
+        for process in set(multiprocessing.active_children()).difference(others):
+            process.kill()  # a stopped one would be waited for without end
+    finally:
+        pool.shutdown(cancel_futures=True)
+    if fault:
         raise RetryError(
             "pack: workers",
-            came="a worker process that was killed (often: no memory left)",
+            came=f"a worker process {fault}",
             allowed="workers that live to the end",
-            do="Run again with fewer num_workers.",
-        ) from None
+            do="Run again with fewer num_workers, or with more worker_seconds on a slow disk.",
+        )
 
 
 def _map_ahead(
-    pool: ProcessPoolExecutor, work: Callable[[Any], Any], chunks: Iterable[Any], ahead: int
+    pool: ProcessPoolExecutor,
+    work: Callable[[Any], Any],
+    chunks: Iterable[Any],
+    *,
+    ahead: int,
+    seconds: float,
 ) -> Iterator[Any]:
-    """Like ``pool.map``, but never more than ``ahead`` results wait in memory."""
+    """Like ``pool.map``, but never more than ``ahead`` results wait in memory.
+
+    Raises:
+        TimeoutError: the next result has not come for so many seconds.
+    """
     waiting: deque[Future[Any]] = deque()
     for chunk in chunks:
         waiting.append(pool.submit(work, chunk))
         if len(waiting) >= ahead:
-            yield waiting.popleft().result()
+            yield waiting.popleft().result(seconds)
     while waiting:
-        yield waiting.popleft().result()
+        yield waiting.popleft().result(seconds)
 
 
 def _wants_png(items: Sequence[Item], config: PackConfig) -> bool:

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from crafts.core.errors import DataError
+from crafts.core.parsing import parse_json, parse_yaml
 from crafts.core.tables import TABLE_SUFFIXES, open_table
-from crafts.core.tabular.json_rows import parse_json
 
 # code(s); name; organ; synonyms
 _TABLE = """
@@ -251,12 +251,10 @@ def _read_rows(path: Path) -> Iterable[Any]:
         raise _refusal(str(path), str(error)) from error
     if not text.strip():
         raise _refusal(str(path), "an empty file")
-    import yaml
-
     try:
-        rows = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise _refusal(str(path), "no valid YAML") from error
+        rows = parse_yaml(text)
+    except ValueError as error:
+        raise _refusal(str(path), f"no valid YAML ({error})") from None
     if not isinstance(rows, list):
         raise _refusal(str(path), f"a {type(rows).__name__}")
     return rows

@@ -2,49 +2,24 @@
 
 from __future__ import annotations
 
-import io
-import re
 import unicodedata
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from xml.sax.saxutils import escape
 
 from PIL import Image, ImageDraw, ImageFont
-from PIL.PngImagePlugin import PngImageFile, PngInfo
+from PIL.PngImagePlugin import PngImageFile
 
 from crafts.core.artifacts import sha256_bytes, write_bytes
 from crafts.core.errors import ConfigError, DataError
 from crafts.core.locks import refuse_unwritable
+from crafts.core.marks import png_bytes, xmp_packet
 
-DIGITAL_SOURCE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
-XMP_KEY = "XML:com.adobe.xmp"
 PROVENANCE = "crafts"
 """Key of ``Image.info`` under which an image in memory carries its provenance."""
 VARIOUS = "various"
 """What a contact sheet says of what its images do not share."""
-
-_XMP = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
-<x:xmpmeta xmlns:x="adobe:ns:meta/">
- <rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
-  <rdf:Description rdf:about=""
-    xmlns:dc="http://purl.org/dc/elements/1.1/"
-    xmlns:xmp="http://ns.adobe.com/xap/1.0/"
-    xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/">
-   <Iptc4xmpExt:DigitalSourceType>{source}</Iptc4xmpExt:DigitalSourceType>
-   <Iptc4xmpExt:AISystemUsed>{system}</Iptc4xmpExt:AISystemUsed>
-   <Iptc4xmpExt:AIPromptInformation>{prompt}</Iptc4xmpExt:AIPromptInformation>
-   <xmp:CreatorTool>{software}</xmp:CreatorTool>
-   <dc:rights><rdf:Alt><rdf:li xml:lang="x-default">{licence}</rdf:li></rdf:Alt></dc:rights>
-  </rdf:Description>
- </rdf:RDF>
-</x:xmpmeta>
-<?xpacket end="r"?>"""
-
-# what XML 1.0 cannot hold even as a reference
-_NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-
 
 _PLAIN = str.maketrans("–—‐‘’“”µμ×", "---''\"\"uux")
 
@@ -104,15 +79,16 @@ def save_png(image: Image.Image, path: Path, provenance: Provenance) -> str:
     Raises:
         RetryError: the disk is full.
     """
-    info = PngInfo()
-    for key, value in _texts(provenance).items():
-        info.add_itxt(key, value)
-    info.add_itxt(XMP_KEY, _xmp(provenance))
     options = {} if provenance.mpp is None else {"dpi": (25400 / provenance.mpp,) * 2}
-    buffer = io.BytesIO()
-    image.convert("RGB").save(buffer, "PNG", pnginfo=info, compress_level=6, **options)
-    write_bytes(path, buffer.getvalue())
-    return sha256_bytes(buffer.getvalue())
+    packet = xmp_packet(
+        system=f"{provenance.model} {provenance.model_sha256}",
+        prompt=provenance.prompt,
+        software=provenance.software,
+        licence=provenance.licence,
+    )
+    data = png_bytes(image, _texts(provenance), packet, **options)
+    write_bytes(path, data)
+    return sha256_bytes(data)
 
 
 def save_made(image: Image.Image, path: Path) -> None:
@@ -186,8 +162,6 @@ def contact_sheet(
 
 def _texts(provenance: Provenance) -> dict[str, str]:
     texts = {
-        "synthetic": "true",
-        "digital_source_type": DIGITAL_SOURCE,
         "prompt": provenance.prompt,
         "negative_prompt": provenance.negative_prompt,
         "seed": _optional(provenance.seed, ""),
@@ -228,21 +202,6 @@ def _provenance(texts: dict[str, str]) -> Provenance:
 
 def _optional(value: float | None, absent: str) -> str:
     return absent if value is None else repr(value)
-
-
-def _xmp(provenance: Provenance) -> str:
-    return _XMP.format(
-        source=DIGITAL_SOURCE,
-        system=_xml(f"{provenance.model} {provenance.model_sha256}"),
-        prompt=_xml(provenance.prompt),
-        software=_xml(provenance.software),
-        licence=_xml(provenance.licence),
-    )
-
-
-def _xml(text: str) -> str:
-    """Text as element content; parsers turn a bare carriage return into a newline."""
-    return escape(_NOT_XML.sub("\ufffd", text), {"\r": "&#13;"})
 
 
 def _plain(text: str) -> str:

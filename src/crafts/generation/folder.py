@@ -12,6 +12,7 @@ from PIL import Image
 
 from crafts.core.artifacts import MANIFEST, load_manifest, sha256_file, write_bytes
 from crafts.core.errors import ConfigError, DataError
+from crafts.core.parsing import parse_json
 from crafts.core.runtime import say
 from crafts.core.tables import csv_writer
 from crafts.generation.controls import Steering
@@ -110,7 +111,7 @@ def _shard_of(output: Path) -> str | None:
     except DataError:  # not finished, or damaged
         pass
     try:
-        return json.loads((output / ORIGIN).read_bytes())["shard"] or ""
+        return parse_json((output / ORIGIN).read_bytes())["shard"] or ""
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from crafts.core.errors import DataError
+from crafts.core.names import storage_fault, storage_key
 from crafts.core.records import Ledger
 from crafts.core.tables import JSON_SUFFIXES, TABLE_SUFFIXES, open_table
 from crafts.core.tabular.rows import Row
@@ -104,15 +105,14 @@ def check_rows(
         shard: (K, N): rows whose index modulo N is K - 1.
         num_prompts: so many rows, the first, come from prompts and not from a manifest.
     """
-    usable, taken = [], set()
+    usable: list[PromptRow] = []
+    taken: dict[str, str] = {}
     for index, raw in enumerate(rows):
         mine = index % shard[1] == shard[0] - 1
         item = _name(raw, index - num_prompts, index)
         try:
             row = _check_row(raw)
-            if row.id in taken:
-                raise ValueError(f"id {row.id!r} stands in an earlier row")
-            taken.add(row.id)
+            _take(row.id, taken)
         except ValueError as error:
             row = None
             reason = str(error)
@@ -152,6 +152,19 @@ def _check_row(raw: Any) -> PromptRow:
     )
 
 
+def _take(name: str, taken: dict[str, str]) -> None:
+    """Note an id, or say that its files would be those of an earlier row, be it on some disks."""
+    earlier = taken.get(storage_key(name))
+    if earlier == name:
+        raise ValueError(f"id {name!r} stands in an earlier row")
+    if earlier is not None:
+        raise ValueError(
+            f"id {name!r} differs from {earlier!r} of an earlier row only in what Windows and "
+            "macOS do not tell apart"
+        )
+    taken[storage_key(name)] = name
+
+
 def _missing(value: Any) -> bool:
     if isinstance(value, float) and math.isnan(value):
         return True
@@ -176,6 +189,8 @@ def _id(value: Any) -> str:
             f"id {name[:60]!r} cannot name a file: up to 150 characters without slashes, "
             "not starting with a dot or a dash"
         )
+    if fault := storage_fault(name):
+        raise ValueError(f"id {name[:60]!r} cannot name a file everywhere: {fault}")
     return name
 
 

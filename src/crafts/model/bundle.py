@@ -15,15 +15,17 @@ from transformers import CLIPTextModel
 from crafts.core import artifacts
 from crafts.core.artifacts import Manifest
 from crafts.core.errors import ConfigError, DataError
+from crafts.core.parsing import shorten
 from crafts.core.protocols import CountTokens
-from crafts.model.codec import Codec, load_codec, save_codec
+from crafts.model.codec import Codec, read_codec, save_codec
 from crafts.model.conditions import ConditionTokens, load_conditions, save_conditions
 from crafts.model.folders import (
+    HUB,
     UNKNOWN,
     fetch_snapshot,
+    hub_id,
     load_diffusers_module,
     load_module,
-    looks_like_hub_id,
     read_json,
     read_licence,
     save_module,
@@ -33,6 +35,7 @@ from crafts.model.schedule import Schedule
 from crafts.model.text import TextConditioner, load_tokenizer, save_tokenizer
 
 SHIPPED = Path(__file__).parents[1] / "weights"
+_MOST_CELLS = 1024  # along an edge; 8,192 pixels
 _PARTS = ("vae", "text_encoder", "tokenizer", "unet", "scheduler")
 _CONDITIONS = "conditions"  # beside what diffusers knows, which passes it over
 _HUB_FILES = ["*/*.safetensors", "*/*.json", "*/*.txt", "model_index.json", "README.md"]
@@ -87,22 +90,25 @@ def load_bundle(source: str | Path, *, network: bool = False) -> Bundle:
     """Open a checkpoint.
 
     Args:
-        source: "mini" for the shipped weights, a folder, or a hub id (``owner/name``).
+        source: "mini" for the shipped weights, a folder, or a hub id (``owner/name``, or without
+            doubt ``hf:owner/name``; see :func:`crafts.model.folders.hub_id`).
         network: whether a hub id may be downloaded; without it only a copy on this disk is used.
 
     A folder with a manifest is verified file by file. Any other folder in the SD-1.5 layout is
-    opened as it is, safety checker and feature extractor left aside. Only safetensors are read.
+    opened as it is, safety checker and feature extractor left aside, and it is said that nothing
+    was verified. Only safetensors are read.
 
     Raises:
         ConfigError: no such model, another architecture, or pickled weights only.
-        IntegrityError: a file differs from the manifest.
-        DataError: weights that are damaged or do not fit.
+        IntegrityError: a file differs from the manifest, or ``mini`` or a checkpoint of a run has
+            lost it.
+        DataError: weights that are damaged, do not fit, or are not finite.
     """
     folder = resolve_model(source, network=network)
-    ours = (folder / artifacts.MANIFEST).is_file()
-    manifest = artifacts.verify(folder) if ours else None
+    ours = folder == SHIPPED / "mini" or (folder / "training").exists()
+    manifest = artifacts.check(folder, ours=ours)
     _check_index(folder)
-    codec = load_codec(folder / "vae")
+    codec = read_codec(folder / "vae")
     extra = manifest.extra if manifest else {}
     text = TextConditioner(
         load_tokenizer(folder / "tokenizer"),
@@ -132,7 +138,7 @@ def load_bundle(source: str | Path, *, network: bool = False) -> Bundle:
 def _name(source: str | Path) -> str:
     path = Path(source)
     if str(source) == "mini" or not os.path.exists(source):
-        return str(source)
+        return str(source).removeprefix(HUB)
     path = path.resolve()
     return path.parent.name if path.name == "model" else path.name
 
@@ -148,6 +154,7 @@ def resolve_model(source: str | Path, *, network: bool = False) -> Path:
                 "this installation holds no shipped weights",
                 "Install crafts with its weights.",
             )
+        artifacts.refuse_lost(folder)
         return folder
     folder = Path(source)
     if os.path.isfile(folder / "model_index.json"):  # never an error, however long the name
@@ -157,9 +164,9 @@ def resolve_model(source: str | Path, *, network: bool = False) -> Path:
         inside += sorted(folder.glob("checkpoints/*/model_index.json"))
         do = f"Pass {inside[0].parent}." if inside else "Pass the folder that holds it."
         raise _no_model(name, "a path without model_index.json", do)
-    if looks_like_hub_id(name):
-        return _from_hub(name, network)
-    raise _no_model(name, "no such folder", "Check the path.")
+    if repository := hub_id(name):
+        return _from_hub(repository, network)
+    raise _no_model(name, "no such folder", f"Check the path; {HUB}owner/name asks the hub.")
 
 
 def load_token_counter(source: str | Path, *, network: bool = False) -> CountTokens:
@@ -267,6 +274,15 @@ def _check_index(folder: Path) -> None:
 def _check_fit(
     folder: Path, codec: Codec, text: TextConditioner, denoiser: UNet2DConditionModel
 ) -> None:
+    size = denoiser.config.sample_size
+    for side in size if isinstance(size, list | tuple) else [size]:
+        if not isinstance(side, int) or not 1 <= side <= _MOST_CELLS:
+            raise ConfigError(
+                f"{folder / 'unet' / 'config.json'}: sample_size",
+                came=shorten(size),
+                allowed=f"1 to {_MOST_CELLS} latent cells",
+                do="Restore the file of the model.",
+            )
     pairs = (
         (
             "in_channels",

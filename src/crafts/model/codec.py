@@ -185,7 +185,7 @@ def save_codec(codec: Codec, folder: Path, *, half: bool = False) -> None:
 def load_codec(folder: Path) -> Codec:
     """Read a folder of :func:`save_codec`, or the ``vae`` of a pipeline, in float32.
 
-    A manifest, where there is one, is checked first.
+    The manifest is checked first; that there is none is said.
 
     Args:
         folder: as :func:`codec_folder` takes it.
@@ -193,11 +193,15 @@ def load_codec(folder: Path) -> Codec:
     Raises:
         ConfigError: no such folder, not one of the two classes, or no safetensors in it.
         IntegrityError: a file differs from the manifest.
-        DataError: the weights do not fit the configuration.
+        DataError: the weights do not fit the configuration, or are not finite.
     """
-    folder = codec_folder(folder)
-    if (folder / artifacts.MANIFEST).is_file():
-        artifacts.verify(folder)
+    if folder.is_dir():
+        artifacts.check(folder, ours=False)
+    return read_codec(codec_folder(folder))
+
+
+def read_codec(folder: Path) -> Codec:
+    """As :func:`load_codec`, of a folder that was checked as part of a pipeline."""
     return Codec(load_diffusers_module(folder, (AutoencoderKL, AutoencoderTiny)))
 
 

@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Literal, cast
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from crafts.core.errors import ConfigError, DataError
 from crafts.model.folders import check_safetensors, read_json, save_tensors, write_json
+from crafts.model.guards import check_config, check_finite, check_size
 
 ConditionKind = Literal["scale", "region"]
 """``scale``: microns per pixel, one number > 0. ``region``: left and top of the picture's field in
@@ -137,7 +139,8 @@ def load_conditions(folder: Path) -> ConditionTokens | None:
     """Read a folder of :func:`save_conditions`, in float32; None where there is none.
 
     Raises:
-        DataError: kinds that this version does not know, or weights that do not fit.
+        DataError: kinds that this version does not know, or weights that do not fit or are not
+            finite.
     """
     if not folder.is_dir():
         return None
@@ -152,15 +155,22 @@ def load_conditions(folder: Path) -> ConditionTokens | None:
             do="Use a model of this version, or copy the folder again.",
         )
     check_safetensors(folder)
-    module = ConditionTokens(cast(Sequence[ConditionKind], kinds), int(config["width"]))
-    tensors = {name: value.float() for name, value in load_file(folder / _WEIGHTS).items()}
+    check_config(config, folder / "config.json")
+
+    def build() -> ConditionTokens:
+        return ConditionTokens(cast(Sequence[ConditionKind], kinds), int(config["width"]))
+
+    check_size(folder, build)
+    module = build()
     try:
-        module.load_state_dict(tensors)
-    except RuntimeError as error:
+        weights = load_file(folder / _WEIGHTS)
+        module.load_state_dict({name: value.float() for name, value in weights.items()})
+    except (OSError, RuntimeError, SafetensorError) as error:
         raise DataError(
             str(folder / _WEIGHTS),
             came="weights that do not fit config.json",
             allowed="the files of one model",
             do="Copy the folder again.",
         ) from error
+    check_finite(weights, folder)
     return module.eval()

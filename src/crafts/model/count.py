@@ -20,6 +20,7 @@ from crafts.model.codec import Codec, KLCodecConfig, TinyCodecConfig, build_code
 from crafts.model.denoiser import DenoiserConfig, add_lora, build_denoiser, count_parameters
 from crafts.model.encoders import DualEncoderConfig, build_dual_encoder
 from crafts.model.folders import read_json
+from crafts.model.guards import check_config
 from crafts.model.text import CHUNK_LENGTH, TextConfig
 
 SD15_VOCABULARY = 49408
@@ -227,6 +228,7 @@ class _Steered(nn.Module):
 
 def _read(folder: Path) -> Any:
     values = read_json(folder / "config.json")
+    check_config(values, folder / "config.json")
     kinds = (UNet2DConditionModel, AutoencoderKL, AutoencoderTiny)
     kind = {kind.__name__: kind for kind in kinds}.get(values.get("_class_name", ""))
     return kind.from_config(values) if kind else CLIPTextModel(CLIPTextConfig(**values))

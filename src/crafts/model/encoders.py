@@ -30,7 +30,8 @@ from transformers import (
 from crafts.core import artifacts
 from crafts.core.config import Config, validate
 from crafts.core.errors import ConfigError, DataError
-from crafts.model.folders import load_with_report, read_json, save_tensors
+from crafts.model.folders import check_safetensors, load_with_report, read_json, save_tensors
+from crafts.model.guards import check_config, check_finite, check_size
 from crafts.model.text import (
     TextConditioner,
     TextConfig,
@@ -227,17 +228,19 @@ def save_dual_encoder(encoder: DualEncoder, folder: Path, *, half: bool = False)
 def load_dual_encoder(folder: Path) -> DualEncoder:
     """Read a folder of :func:`save_dual_encoder` in float32, in evaluation mode.
 
-    A manifest, where there is one, is checked first.
+    Its manifest is checked first.
 
     Raises:
         ConfigError: no such folder, or the configuration is of something else.
-        IntegrityError: a file differs from the manifest.
+        IntegrityError: a file differs from the manifest, or the manifest was lost.
         DataError: the weights are damaged or do not fit the configuration.
     """
     config = read_dual_encoder_config(folder)
-    if (folder / artifacts.MANIFEST).is_file():
-        artifacts.verify(folder)
-    encoder = build_dual_encoder(config, load_tokenizer(folder / "tokenizer"))
+    artifacts.check(folder, ours=True)  # only crafts writes such a folder
+    check_safetensors(folder)
+    tokenizer = load_tokenizer(folder / "tokenizer")
+    check_size(folder, lambda: build_dual_encoder(config, tokenizer))
+    encoder = build_dual_encoder(config, tokenizer)
     try:
         encoder.load_state_dict(load_file(folder / _WEIGHTS))
     except (OSError, RuntimeError, SafetensorError) as error:
@@ -248,6 +251,7 @@ def load_dual_encoder(folder: Path) -> DualEncoder:
             allowed="weights that fit config.json",
             do="Restore the file or train the encoder again.",
         ) from None
+    check_finite(encoder.state_dict(), folder)
     return encoder.eval()
 
 
@@ -267,6 +271,7 @@ def load_text_conditioner(folder: Path) -> TextConditioner:
     values = read_json(folder / "config.json")
     if values.get("model_type") != "clip":
         return load_dual_encoder(folder).text_conditioner()
+    artifacts.check(folder, ours=False)
     both = load_with_report(folder, CLIPModel, allow_bin=True)[0]
     return TextConditioner(load_tokenizer(folder), both.text_model)
 
@@ -317,6 +322,7 @@ def read_dual_encoder_config(folder: Path) -> DualEncoderConfig:
             allowed="'DualEncoder', or for text alone a CLIP of transformers",
             do="Pass an image-text encoder that crafts trained.",
         )
+    check_config(values, folder / "config.json")
     return validate(DualEncoderConfig, values, str(folder / "config.json"))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-import pickle
+import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,16 +12,24 @@ from textwrap import shorten
 from typing import Any
 
 import torch
-import yaml
-from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import nn
 
 from crafts.core.disk import raise_disk_full, retry_when_full
 from crafts.core.errors import ConfigError, CraftsError, DataError, RetryError
+from crafts.core.parsing import parse_json, parse_yaml
+from crafts.core.runtime import say
+from crafts.model.guards import check_config, check_finite, check_index, check_size
 
 UNKNOWN = "unknown"
 _ORIGINS = ("_name_or_path", "name_or_path")
+HUB = "hf:"
+"""Before ``owner/name`` it says that the hub is meant, and may be asked."""
+# first parts of paths in our pages and commands; a model named so is a path that was mistyped
+_FOLDERS = frozenset(
+    "audit checkpoints data generated latents model models out output outputs pairs runs scores "
+    "shards tiles tmp train training weights".split()
+)
 _PASSING = (408, 425, 429)  # answers of a server that may be others a minute later
 
 
@@ -40,8 +48,8 @@ def read_json(path: Path) -> dict[str, Any]:
             do="Check the path of the model.",
         )
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        value = parse_json(path.read_text(encoding="utf-8"))
+    except ValueError as error:
         raise DataError(
             str(path),
             came=f"no valid JSON ({error})",
@@ -153,6 +161,8 @@ def load_with_report(
 ) -> tuple[Any, list[str]]:
     """Open a folder as :func:`load_module`, also where an optional part was never stored.
 
+    Its settings and size are checked first, its weights afterwards; see :mod:`crafts.model.guards`.
+
     Args:
         folder: holds ``config.json`` and weights.
         kind: class of the network.
@@ -163,11 +173,14 @@ def load_with_report(
         The network and the names that were absent.
 
     Raises:
-        ConfigError: as :func:`load_module`.
-        DataError: as :func:`load_module`.
+        ConfigError: as :func:`load_module`, or settings that choose code.
+        DataError: as :func:`load_module`, or a weight that is not finite.
     """
     pickled = allow_bin and has_only_bin(folder)
     variant = None if pickled else check_safetensors(folder)
+    values = read_json(folder / "config.json")
+    check_config(values, folder / "config.json")
+    check_size(folder, lambda: _build(folder, kind, values))
     try:
         module, report = kind.from_pretrained(
             folder,
@@ -177,15 +190,9 @@ def load_with_report(
             local_files_only=True,
             output_loading_info=True,
         )
-    except (
-        OSError,
-        ValueError,
-        RuntimeError,
-        KeyError,
-        EOFError,
-        pickle.UnpicklingError,
-        SafetensorError,
-    ) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # two libraries, with files of anyone
         reason = shorten(str(error), 160, placeholder=" ...")
         raise DataError(
             str(folder),
@@ -198,7 +205,15 @@ def load_with_report(
     faults += [str(name) for name in report.get("mismatched_keys", ())]
     if faults:
         raise _incomplete(folder, faults)
+    check_finite({n: v for n, v in module.state_dict().items() if n not in missing}, folder)
     return module.float().eval(), missing
+
+
+def _build(folder: Path, kind: Any, values: Mapping[str, Any]) -> nn.Module:
+    """A network of diffusers or of transformers from its settings, with random weights."""
+    if hasattr(kind, "from_config"):
+        return kind.from_config(values)
+    return kind(kind.config_class.from_pretrained(folder, local_files_only=True))
 
 
 def has_only_bin(folder: Path) -> bool:
@@ -221,7 +236,8 @@ def check_safetensors(folder: Path) -> str | None:
     Raises:
         ConfigError: the folder holds no safetensors.
     """
-    names = [path.name for path in folder.glob("*.safetensors*")]
+    names = [path.name for path in folder.glob("*.safetensors*") if path.is_file()]
+    check_index(folder)
     if not names:
         pickled = sorted(
             path.name
@@ -237,9 +253,19 @@ def check_safetensors(folder: Path) -> str | None:
     return None if any(".fp16." not in name for name in names) else "fp16"
 
 
-def looks_like_hub_id(name: str) -> bool:
-    """Whether a model name has the form ``owner/name``, as a relative path can have, too."""
-    return re.fullmatch(r"[\w][\w.-]*/[\w][\w.-]*", name) is not None
+def hub_id(name: str) -> str:
+    """The repository that a model name means: ``owner/name``, or "" where it means a path.
+
+    ``hf:owner/name`` always means the hub. ``owner/name`` does unless it looks like a path that was
+    mistyped: a folder of the first part is here, or commands of ours write one of that name.
+    """
+    bare = name.removeprefix(HUB)
+    if not re.fullmatch(r"[\w][\w.-]*/[\w][\w.-]*", bare):
+        return ""
+    owner = bare.partition("/")[0]
+    if bare == name and (owner.lower() in _FOLDERS or os.path.isdir(owner)):
+        return ""
+    return bare
 
 
 def fetch_snapshot(
@@ -260,6 +286,8 @@ def fetch_snapshot(
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError, HTTPError
 
+    if network:
+        say(f"model {name!r}: no folder of this name here; the hub is asked for it")
     try:
         found = snapshot_download(
             name,
@@ -274,7 +302,7 @@ def fetch_snapshot(
             ConfigError,
             name,
             "no such folder, and no downloaded copy",
-            "Check the path, or allow the network for a hub id.",
+            f"Check the path, or allow the network for a hub id, as in {HUB}{name}.",
         ) from None
     return Path(found)
 
@@ -341,8 +369,8 @@ def read_licence(card: Path) -> str:
         re.DOTALL,
     )
     try:
-        values = yaml.safe_load(header.group(1)) if header else None
-    except yaml.YAMLError:
+        values = parse_yaml(header.group(1)) if header else None
+    except ValueError:
         return UNKNOWN
     licence = values.get("license") if isinstance(values, dict) else None
     return str(licence) if licence else UNKNOWN

@@ -19,14 +19,16 @@ from crafts.core.errors import ConfigError
 from crafts.core.runtime import pick_device
 from crafts.model.encoders import DualEncoder, load_dual_encoder
 from crafts.model.folders import (
+    HUB,
     UNKNOWN,
     fetch_snapshot,
     has_only_bin,
+    hub_id,
     load_with_report,
-    looks_like_hub_id,
     read_json,
     read_licence,
 )
+from crafts.model.guards import check_config
 from crafts.model.inception import INPUT_SIZE, WIDTH, load_inception, prepare_image
 from crafts.model.preprocessing import Preprocessing, read_preprocessing
 from crafts.model.text import TextConditioner, load_tokenizer
@@ -123,6 +125,8 @@ def open_encoder(
     kind = str(config.get("model_type"))
     if config.get("_class_name") == "DualEncoder":
         return _open_dual(path, name, where)
+    check_config(config, path / "config.json")
+    artifacts.check(path, ours=False)
     if kind == "clip":
         return _open_clip(path, name, where)
     if kind not in CONFIG_MAPPING:
@@ -142,18 +146,20 @@ def _find(source: str, network: bool) -> tuple[Path, str]:
     path = Path(source)
     if path.is_dir() or (path.is_file() and path.suffix in _WEIGHT_FILES):
         return path, path.resolve().name
-    if path.exists() or not looks_like_hub_id(source):
+    repository = hub_id(source)
+    if path.exists() or not repository:
         raise ConfigError(
             f"encoder {source!r}",
             came="no model" if path.exists() else "no such file or folder",
             allowed=_ALLOWED,
-            do="Check the path.",
+            do=f"Check the path; {HUB}owner/name asks the hub.",
         )
-    folder = fetch_snapshot(source, files=_HUB_FILES, network=network)
+    folder = fetch_snapshot(repository, files=_HUB_FILES, network=network)
     if not any(folder.glob("*.safetensors")):
         # read for its tensors only; fetched only where nothing better is there
-        folder = fetch_snapshot(source, files=[*_HUB_FILES, "pytorch_model.bin"], network=network)
-    return folder, source
+        files = [*_HUB_FILES, "pytorch_model.bin"]
+        folder = fetch_snapshot(repository, files=files, network=network)
+    return folder, repository
 
 
 def _open_dual(folder: Path, name: str, device: torch.device) -> ImageEncoder:

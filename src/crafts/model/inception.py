@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from crafts.core.errors import ConfigError, DataError
+from crafts.model.guards import check_finite
 
 INPUT_SIZE = 299
 WIDTH = 2048
@@ -260,6 +261,7 @@ def load_inception(path: Path) -> FIDInception:
         network.load_state_dict({name: value for name, value in weights.items() if name in own})
     except RuntimeError as error:
         raise _damaged(path, error) from None
+    check_finite(network.state_dict(), path)
     return network.float().eval()
 
 

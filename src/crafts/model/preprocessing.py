@@ -19,6 +19,7 @@ from PIL import Image
 from torch import Tensor
 
 from crafts.core.errors import ConfigError
+from crafts.core.parsing import shorten
 from crafts.model.folders import read_json
 
 # image processors with exactly these steps, and whether a plain number as `size` means the
@@ -35,6 +36,7 @@ _SHORTER_SIDE = {
 }
 _STEPS = {"do_resize", "do_center_crop", "do_rescale", "do_normalize", "do_convert_rgb"}
 _SUFFIXES = ("ImageProcessorFast", "ImageProcessorPil", "ImageProcessor", "FeatureExtractor")
+_MOST_PIXELS = 4096  # along an edge
 _SQUEEZED_FROM = 384  # ConvNeXt: from this size on, images are squeezed instead of cropped
 
 
@@ -121,7 +123,7 @@ def read_preprocessing(folder: Path) -> Preprocessing:
         resize=resize,
         filter=_filter(values, path) if resize else "none",
         crop=crop,
-        scale=float(values.get("rescale_factor", 1 / 255)) if values.get("do_rescale", 1) else 1.0,
+        scale=_factor(values, path) if values.get("do_rescale", 1) else 1.0,
         mean=_channels(values, "image_mean", path) if normalise else (0.0,) * 3,
         std=_channels(values, "image_std", path) if normalise else (1.0,) * 3,
     )
@@ -160,15 +162,17 @@ def _size(
     values: Mapping[str, Any], field: str, shorter: bool, path: Path
 ) -> int | tuple[int, int]:
     size = values.get(field)
-    if isinstance(size, int) and size > 0:
-        return size if shorter else (size, size)
-    if isinstance(size, Mapping):
-        size = {key: value for key, value in size.items() if value}
-        if set(size) == {"shortest_edge"}:
-            return int(size["shortest_edge"])
-        if set(size) == {"height", "width"}:
-            return int(size["height"]), int(size["width"])
-    raise _unfit(path, field, repr(size), "pixels, shortest_edge, or height and width")
+    named = size if isinstance(size, Mapping) else {"pixels": size}
+    given = {key: value for key, value in named.items() if value}
+    if all(isinstance(value, int) and 0 < value <= _MOST_PIXELS for value in given.values()):
+        if set(given) == {"pixels"}:
+            return given["pixels"] if shorter else (given["pixels"], given["pixels"])
+        if set(given) == {"shortest_edge"}:
+            return int(given["shortest_edge"])
+        if set(given) == {"height", "width"}:
+            return int(given["height"]), int(given["width"])
+    allowed = f"pixels, shortest_edge, or height and width, up to {_MOST_PIXELS}"
+    raise _unfit(path, field, shorten(size), allowed)
 
 
 def _filter(values: Mapping[str, Any], path: Path) -> str:
@@ -180,11 +184,19 @@ def _filter(values: Mapping[str, Any], path: Path) -> str:
         ) from None
 
 
+def _factor(values: Mapping[str, Any], path: Path) -> float:
+    found = values.get("rescale_factor", 1 / 255)
+    if not isinstance(found, int | float):
+        raise _unfit(path, "rescale_factor", shorten(found), "a number")
+    return float(found)
+
+
 def _channels(values: Mapping[str, Any], field: str, path: Path) -> tuple[float, ...]:
     found = values.get(field)
-    if not isinstance(found, list) or len(found) != 3:
-        raise _unfit(path, field, repr(found), "three numbers")
-    return tuple(float(value) for value in found)
+    numbers = found if isinstance(found, list) else []
+    if len(numbers) != 3 or not all(isinstance(value, int | float) for value in numbers):
+        raise _unfit(path, field, shorten(found), "three numbers")
+    return tuple(float(value) for value in numbers)
 
 
 def _centre(pixels: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:

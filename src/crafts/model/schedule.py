@@ -13,8 +13,11 @@ from torch import Tensor
 
 from crafts.core.config import Config
 from crafts.core.errors import ConfigError
+from crafts.core.parsing import shorten
 
 PREDICTION_TYPES = ("epsilon", "v_prediction", "sample")
+_MOST_TIMESTEPS = 100_000
+_OF_BETAS = ("num_train_timesteps", "beta_start", "beta_end", "trained_betas")
 _BETA_SCHEDULES = ("linear", "scaled_linear", "squaredcos_cap_v2")
 
 
@@ -66,7 +69,7 @@ class Schedule:
         """Read a ``scheduler_config.json`` of diffusers (DDIM, PNDM, DPM-Solver, Euler, DDPM, ...).
 
         Raises:
-            ConfigError: an unknown beta schedule or prediction type.
+            ConfigError: an unknown beta schedule or prediction type, or numbers out of bounds.
         """
         prediction_type = config.get("prediction_type", "epsilon")
         if prediction_type not in PREDICTION_TYPES:
@@ -76,7 +79,20 @@ class Schedule:
                 allowed="one of " + ", ".join(PREDICTION_TYPES),
                 do="Correct the file.",
             )
-        alphas_cumprod = torch.cumprod(1 - _betas(config), 0)
+        try:
+            betas = _betas(config)
+            between = bool(((betas >= 0) & (betas <= 1)).all())
+            usable = between and 2 <= len(betas) <= _MOST_TIMESTEPS
+        except (TypeError, ValueError, RuntimeError, OverflowError):
+            usable = False
+        if not usable:
+            raise ConfigError(
+                "scheduler_config.json: num_train_timesteps, beta_start, beta_end, trained_betas",
+                came=", ".join(shorten(config.get(name)) for name in _OF_BETAS),
+                allowed=f"2 to {_MOST_TIMESTEPS} timesteps, betas between 0 and 1",
+                do="Restore the file of the model.",
+            )
+        alphas_cumprod = torch.cumprod(1 - betas, 0)
         if config.get("rescale_betas_zero_snr"):
             alphas_cumprod = _rescale_to_zero_snr(alphas_cumprod)
         return cls(alphas_cumprod.float(), prediction_type, dict(config))
@@ -146,6 +162,8 @@ def _betas(config: Mapping[str, Any]) -> Tensor:
     kind = config.get("beta_schedule", "linear")
     start, end = config.get("beta_start", 0.0001), config.get("beta_end", 0.02)
     number = config.get("num_train_timesteps", 1000)
+    if not isinstance(number, int) or number > _MOST_TIMESTEPS:
+        raise ValueError("too many timesteps")
     if kind == "linear":
         return torch.linspace(start, end, number, dtype=torch.float64)
     if kind == "scaled_linear":

@@ -17,6 +17,7 @@ from crafts.core import artifacts
 from crafts.core.config import Config, validate
 from crafts.core.errors import ConfigError, DataError
 from crafts.model.folders import check_safetensors, read_json, save_tensors, write_json
+from crafts.model.guards import check_config, check_finite, check_size
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -322,13 +323,13 @@ def has_shipped() -> bool:
 def load_segmenter(folder: Path) -> Segmenter:
     """Read a folder of :func:`save_segmenter` in float32, for evaluation.
 
-    A manifest, where there is one, is checked first.
+    Its manifest is checked first.
 
     Raises:
         ConfigError: no such folder, no segmenter, a configuration of another version, or no
             safetensors in it.
-        IntegrityError: a file differs from the manifest.
-        DataError: the weights do not fit the configuration.
+        IntegrityError: a file differs from the manifest, or the manifest was lost.
+        DataError: the weights do not fit the configuration, or are not finite.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -341,10 +342,12 @@ def load_segmenter(folder: Path) -> Segmenter:
             allowed="a segmenter that crafts trained",
             do="Pass the folder `model` of a run of recipes/mini/segmenter.yaml.",
         )
-    if (folder / artifacts.MANIFEST).is_file():
-        artifacts.verify(folder)
+    artifacts.check(folder, ours=True)  # only crafts writes such a folder
     check_safetensors(folder)
-    network = build_segmenter(validate(SegmenterConfig, stored, str(folder / "config.json")))
+    check_config(stored, folder / "config.json")
+    config = validate(SegmenterConfig, stored, str(folder / "config.json"))
+    check_size(folder, lambda: build_segmenter(config))
+    network = build_segmenter(config)
     try:
         network.load_state_dict(load_file(folder / _WEIGHTS))
     except (RuntimeError, OSError, SafetensorError) as error:
@@ -354,6 +357,7 @@ def load_segmenter(folder: Path) -> Segmenter:
             allowed="weights that fit config.json",
             do="Restore the folder, or train again.",
         ) from None
+    check_finite(network.state_dict(), folder)
     network = network.float().eval().requires_grad_(False)
     return Segmenter(network, fingerprint=artifacts.sha256_file(folder / _WEIGHTS))
 

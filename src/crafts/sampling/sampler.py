@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
-from crafts.core.errors import ConfigError
+from crafts.core.errors import ConfigError, DataError
+from crafts.core.parsing import shorten
 from crafts.core.runtime import generator_for
 from crafts.sampling.conditioning import Conditioning, Draw, encode_draws, group_draws
 from crafts.sampling.control import BoundControl, Controls, additions, bind_controls
@@ -298,4 +299,22 @@ def _make(
     latents = sample_latents(
         denoiser, conditionings, noise.to(device), preset, bundle.schedule.config
     )
+    _check_latents(latents, draws)
     return decode_pixels(bundle.codec, latents)
+
+
+def _check_latents(latents: torch.Tensor, draws: Sequence[Draw]) -> None:
+    """Stop at latents that would become a black picture.
+
+    Raises:
+        DataError: names the first draw of which they are not finite.
+    """
+    for draw, finite in zip(draws, latents.isfinite().flatten(1).all(1).tolist(), strict=True):
+        if not finite:
+            raise DataError(
+                f"sampler: prompt {shorten(draw.prompt)}, seed {draw.seed}, image {draw.k}",
+                came="latents that are not finite",
+                allowed="finite latents",
+                do="Check the model, a guidance scale or weight of a control that is too high, or "
+                "use float32.",
+            )

@@ -13,7 +13,9 @@ import torch
 from safetensors.torch import load_file
 
 from crafts.core import artifacts
+from crafts.core.disk import remove_folder, sweep_removed
 from crafts.core.errors import CraftsError, DataError
+from crafts.core.parsing import parse_json
 from crafts.core.runtime import say
 from crafts.model.folders import save_tensors
 
@@ -79,11 +81,23 @@ def load_checkpoint(folder: Path) -> State:
     """
     manifest = artifacts.verify(folder)
     training = folder / "training"
-    progress = Progress(**json.loads((training / "progress.json").read_text()))
+    progress = _read_progress(training / "progress.json")
     tensors = {name: load_file(training / f"{name}.safetensors") for name in _ALWAYS}
     if (training / f"{_OBJECTIVE}.safetensors").exists():
         tensors[_OBJECTIVE] = load_file(training / f"{_OBJECTIVE}.safetensors")
     return State(progress, **tensors, inputs=manifest.inputs)
+
+
+def _read_progress(path: Path) -> Progress:
+    try:
+        return Progress(**parse_json(path.read_bytes()))
+    except (ValueError, TypeError) as error:
+        raise DataError(
+            str(path),
+            came=f"no progress of a run ({error})",
+            allowed="the file as it was written",
+            do="Restore the checkpoint, or remove it: the run goes on from an earlier one.",
+        ) from None
 
 
 def newest_checkpoint(checkpoints: Path) -> State | None:
@@ -124,8 +138,9 @@ def set_aside_newer(checkpoints: Path, step: int) -> None:
 
 
 def prune_checkpoints(checkpoints: Path, keep: int) -> None:
-    """Remove all but the newest ``keep`` checkpoints, and rests of interrupted saves."""
+    """Remove all but the newest ``keep`` checkpoints, and rests of interrupted saves and prunes."""
     for folder in list_checkpoints(checkpoints)[:-keep]:
-        shutil.rmtree(folder)
+        remove_folder(folder)
+    sweep_removed(checkpoints)
     for rest in [*checkpoints.glob(".step-*.tmp"), *checkpoints.glob(".step-*.old")]:
         shutil.rmtree(rest, ignore_errors=True)

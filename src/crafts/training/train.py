@@ -23,6 +23,7 @@ from crafts.core import artifacts
 from crafts.core.config import Config, dump_config, validate
 from crafts.core.disk import retry_when_full
 from crafts.core.errors import ConfigError, DataError, InterruptedRunError
+from crafts.core.marks import save_synthetic
 from crafts.core.runtime import pick_device, say, seed_from
 from crafts.training.checkpoints import (
     Progress,
@@ -43,7 +44,7 @@ from crafts.training.optim import (
 )
 from crafts.training.passes import accumulate, autocast, measure, samples_of
 from crafts.training.running.interrupts import interrupts
-from crafts.training.running.metrics import Metrics
+from crafts.training.running.metrics import METRICS, Metrics
 from crafts.training.running.processes import Processes, held, processes
 from crafts.training.running.resume import (
     CONFIG,
@@ -115,7 +116,8 @@ def run(
     Args:
         config: the resolved recipe.
         inputs: ``data`` and ``init_from`` override the folders that the recipe names.
-        output: gets ``checkpoints/``, ``metrics.jsonl``, ``samples/``, ``model/``, a manifest.
+        output: gets ``checkpoints/``, ``metrics.jsonl``, ``speed.jsonl``, ``samples/``, ``model/``,
+            a manifest.
         resume: ``auto`` goes on from the newest checkpoint; ``never`` refuses an earlier run.
 
     Raises:
@@ -137,6 +139,8 @@ def run(
     ):
         if (output / artifacts.MANIFEST).exists():
             refuse_other_recipe(config, output)
+            if group.first:
+                prune_checkpoints(output / "checkpoints", config.keep_checkpoints)
             say(f"{output}: already finished")
             return artifacts.load_manifest(output)
         training = _start(config, output, device, group)
@@ -194,12 +198,13 @@ def _train(run: Run, interrupted: list[int]) -> None:
             "grad_norm": norm,
             "lr": rate,
             "skipped": progress.skipped,
-            **meter.row(),
         }
+        speed = meter.row()
         if metrics:
             metrics.append(row)
+            metrics.append_speed({"step": step, **speed})
         if metrics and (step % config.say_every == 0 or progress.step == config.num_steps):
-            say(meter.line(row))
+            say(meter.line(row | speed))
         last = progress.step == config.num_steps
         if metrics and _due(config.validate_every, progress.step, last):
             heldout = _validate(run)
@@ -263,6 +268,7 @@ def _start(config: TrainConfig, output: Path, device: torch.device, group: Proce
         if config.validate_every and not task.split.validation:
             say(NOTHING_HELD_OUT)
         set_aside_newer(output / "checkpoints", run.progress.step)
+        prune_checkpoints(output / "checkpoints", config.keep_checkpoints)
         artifacts.write_bytes(output / CONFIG, dump_config(config).encode())
     if group.count > 1:
         devices = [torch.cuda.current_device()] if device.type == "cuda" else None
@@ -316,7 +322,20 @@ def _write_model(run: Run, folder: Path) -> None:
 
 
 def _finish(run: Run) -> artifacts.Manifest:
-    """Write ``model/`` from the averaged weights, then the manifest of the run."""
+    """Write ``model/`` from the averaged weights, then the manifest of the run.
+
+    Raises:
+        DataError: every step was skipped, so that nothing was learnt.
+    """
+    if run.progress.skipped >= run.progress.step:
+        raise DataError(
+            f"train: {run.output}",
+            came=f"{run.progress.skipped} of {run.progress.step} steps skipped for a non-finite "
+            "gradient: the weights are those it began with",
+            allowed="at least one step that changes the weights",
+            do="Check the data and stage.init_from, or lower optim.lr, and train in another "
+            "--output.",
+        )
     if run.processes.first:
         with artifacts.staging(run.output / "model") as temporary:
             _write_model(run, temporary)
@@ -326,7 +345,7 @@ def _finish(run: Run) -> artifacts.Manifest:
             config=run.config,
             inputs=run.task.inputs,
             counts={"steps": run.progress.step, "skipped": run.progress.skipped},
-            only=[CONFIG, "metrics.jsonl", "model/manifest.json"],
+            only=[CONFIG, METRICS, "model/manifest.json"],
         )
     run.processes.wait()
     return artifacts.load_manifest(run.output)
@@ -355,7 +374,12 @@ def _sample(run: Run) -> None:
     if picture is not None:
         folder = run.output / "samples"
         folder.mkdir(exist_ok=True)
-        picture.save(folder / f"step-{run.progress.step:07d}.png")
+        path = folder / f"step-{run.progress.step:07d}.png"
+        if run.config.stage.kind == "segmenter":  # real tiles with lines: nothing is generated
+            picture.save(path)
+        else:
+            what = f"{run.config.stage.kind} in training, step {run.progress.step}; synthetic, or"
+            save_synthetic(picture, path, f"{what} real tiles beside what was made of them")
 
 
 def _refuse_divergence(run: Run, names: list[str]) -> None:

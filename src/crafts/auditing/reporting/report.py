@@ -149,7 +149,12 @@ def copy_pairs(verdicts: Sequence[found.Verdict], side: str, open_tile: OpenTile
             facts.append(f"{number(one.overlap, percent=True)} of the tile")
         reason = "; ".join(part for part in (one.how, *facts) if part)
         level: Level = "warn" if side == "heldout" else "bad"
-        picture = Picture(data_uri(left, edge=_EDGE), f"{what} tile {one.name}", what, one.name)
+        picture = Picture(
+            data_uri(left, edge=_EDGE, synthetic=side != "heldout"),
+            f"{what} tile {one.name}",
+            what,
+            one.name,
+        )
         source = frame_source(left, right, one)
         alt = f"training tile {one.source}; {one.how or 'the same structure'}"
         match = Picture(data_uri(source, edge=_EDGE), alt, "training", one.source)
@@ -195,7 +200,10 @@ def near_pairs(verdicts: Sequence[found.Verdict], open_tile: OpenTile) -> list[P
         reason = f"{ratio}cosine distance {number(one.distance)} to this training tile"
         pictures = (
             Picture(
-                data_uri(left, edge=_EDGE), f"generated tile {one.name}", "generated", one.name
+                data_uri(left, edge=_EDGE, synthetic=True),
+                f"generated tile {one.name}",
+                "generated",
+                one.name,
             ),
             Picture(
                 data_uri(right, edge=_EDGE),

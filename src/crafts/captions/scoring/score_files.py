@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 
 from crafts.captions.scores import KINDS, Outline, Patches, ScoreTable
+from crafts.core.arrays import check_unpacked
 from crafts.core.errors import ConfigError, DataError
+from crafts.core.parsing import parse_json
 from crafts.core.tables import CSV_SUFFIXES, find_column, open_table, same_name
 from crafts.core.tabular.csv_rows import FEWER_CELLS
-from crafts.core.tabular.json_rows import parse_json
 
 SUFFIXES = (*CSV_SUFFIXES, ".h5", ".hdf5", ".geojson", ".json")
 _NAMES = ("file_name", "tile", "filename", "image", "path", "name")
@@ -167,10 +168,12 @@ def _read_h5(path: Path, places: _Places) -> None:
         with h5py.File(path, "r") as handle:
             if "coords" not in handle:
                 raise _bad(path, f"datasets {', '.join(handle) or 'none'}", "a dataset `coords`")
+            stored = [handle[name] for name in handle if hasattr(handle[name], "nbytes")]
+            check_unpacked(sum(one.nbytes for one in stored), path.stat().st_size)
             coords = np.asarray(handle["coords"], np.float64).reshape(-1, 2)
             attributes = dict(handle["coords"].attrs) | dict(handle.attrs)
             columns = _h5_columns(path, handle, len(coords))
-    except OSError as error:
+    except (OSError, RuntimeError, TypeError, ValueError) as error:
         raise _bad(path, f"unreadable ({error})", "a whole h5 file") from None
     names = ("patch_size_level0", "patch_size_src", "extent", "patch_size")
     extent = next((float(attributes[name]) for name in names if name in attributes), 0.0)

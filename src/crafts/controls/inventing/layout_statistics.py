@@ -15,6 +15,7 @@ from crafts.controls.inventing.clustering import Cluster, fit_cluster
 from crafts.controls.nuclei import CLASSES, NucleiMask, separate
 from crafts.core.config import Config, validate
 from crafts.core.errors import ConfigError, DataError
+from crafts.core.parsing import parse_json
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -234,7 +235,7 @@ def load_statistics(path: Path | str) -> dict[str, LayoutStatistics]:
         ConfigError: a field is missing, unknown or out of bounds.
     """
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        content = parse_json(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DataError(
             str(path),

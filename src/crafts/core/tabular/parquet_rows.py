@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from crafts.core.tabular.json_rows import parse_json
+from crafts.core.parsing import parse_json
 from crafts.core.tabular.rows import MAX_ROW, Row
 
 _BATCH = 64

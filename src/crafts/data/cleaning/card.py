@@ -13,9 +13,9 @@ import numpy as np
 from crafts.core.artifacts import write_bytes
 from crafts.core.errors import DataError
 from crafts.core.page import INK, Cell, Column, Row, Stat, Table, chart, number, render_page
+from crafts.core.parsing import parse_json
 from crafts.core.protocols import CountTokens
 from crafts.core.records import Ledger
-from crafts.core.tabular.json_rows import parse_json
 from crafts.core.tabular.rows import is_missing
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ from typing import Any
 
 from crafts.core.config import Config
 from crafts.core.errors import ConfigError, CraftsError
+from crafts.core.parsing import parse_json
 from crafts.core.patients import find_patient, parse_id
 from crafts.core.tables import JSON_SUFFIXES, open_table
-from crafts.core.tabular.json_rows import parse_json
 from crafts.core.tabular.rows import as_text, is_missing
 
 TEXT_FIELDS = ("patient", "split", "set", "label", "organ", "power", "licence")

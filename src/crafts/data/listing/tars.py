@@ -8,7 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
-from crafts.core.tabular.json_rows import MAX_LINE, parse_json
+from crafts.core.parsing import parse_json
+from crafts.core.tabular.json_rows import MAX_LINE
 from crafts.data.listing.items import Item, clean_key
 from crafts.data.listing.tables import TEXT_COLUMNS, parse_row, pick
 from crafts.data.tiles.masks import MASK_SUFFIX

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from crafts.core.artifacts import write_bytes
+from crafts.core.marks import save_synthetic
 from crafts.core.runtime import say
 from crafts.core.tables import csv_row_writer
 from crafts.evaluation.comparing.comparison import Sets, nearest_in, unit
@@ -146,7 +147,8 @@ def _copy(side: Described, source: Source, kept: Sequence[int], folder: Path) ->
         else:
             tile = source.load(name)
             if tile is not None:
-                Image.fromarray(tile.pixels).save(target)
+                shows = str(facts.get("text", ""))
+                save_synthetic(Image.fromarray(tile.pixels), target, shows)
         label = str(side.classes[row])
         rows.append({"file_name": f"images/{target.name}", "label": label, **facts})
     _write_table(rows, ["file_name", "text", "label"], folder / "metadata.csv")

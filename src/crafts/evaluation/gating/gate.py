@@ -6,7 +6,6 @@ it does to real tiles of other groups is measured and written beside (``real_pas
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from pydantic import Field
 
 from crafts.core.config import Config, validate
 from crafts.core.errors import ConfigError, DataError
+from crafts.core.parsing import parse_json
 from crafts.core.protocols import Accept
 from crafts.evaluation.comparing.comparison import unit
 from crafts.evaluation.comparing.draws import Names, halve
@@ -226,7 +226,7 @@ def load_reference(path: Path) -> GateReference:
         ConfigError: no such file, or it is no gate.
     """
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ConfigError(
             str(path),

@@ -74,7 +74,9 @@ def _pick_pictures(
         if pixels is not None:
             score = number(pick.alignment, unit="%") if pick.alignment is not None else ""
             alt = f"Generated tile for: {pick.text or 'no prompt'}"
-            pictures.append(Picture(data_uri(pixels, edge=edge), alt, score, pick.text))
+            pictures.append(
+                Picture(data_uri(pixels, edge=edge, synthetic=True), alt, score, pick.text)
+            )
     return tuple(pictures)
 
 
@@ -88,7 +90,12 @@ def build_pairs(nearest: Sequence[found.Pair], open_tile: OpenTile) -> list[Pair
         prompt = f"Prompt: {pair.text}" if pair.text else ""
         pairs.append(
             Pair(
-                Picture(data_uri(left, edge=224), "Generated tile", "generated", pair.generated),
+                Picture(
+                    data_uri(left, edge=224, synthetic=True),
+                    "Generated tile",
+                    "generated",
+                    pair.generated,
+                ),
                 Picture(data_uri(right, edge=224), "Training tile", "training", pair.train),
                 f"cosine {pair.cosine:.3f}",
                 prompt,

@@ -202,7 +202,7 @@ def _finding(item: Mapping[str, Any], open_tile: OpenTile) -> Finding:
         pixels = open_tile("generated", name)
         if pixels is not None:
             alt = f"Generated tile, example of: {item['title']}"
-            pictures.append(Picture(data_uri(pixels, edge=176), alt, note=name))
+            pictures.append(Picture(data_uri(pixels, edge=176, synthetic=True), alt, note=name))
     return Finding(str(item["title"]), str(item.get("text", "")), is_alarm(item), tuple(pictures))
 
 

@@ -7,18 +7,17 @@ an h5 file looks finished to tools that resume. Checksums (of zip, of HDF5) find
 from __future__ import annotations
 
 import json
-import os
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from crafts.core.disk import retry_when_full
+from crafts.core.arrays import check_archive, check_unpacked
+from crafts.core.disk import replacing
 from crafts.core.errors import ConfigError, IntegrityError
 from crafts.core.records import FeatureSet
 
@@ -28,9 +27,14 @@ _NPZ_ERRORS = (
     KeyError,
     EOFError,
     RuntimeError,  # flags of zip that changed bytes may set: encryption, other compression
+    TypeError,
+    MemoryError,
+    OverflowError,
+    SyntaxError,  # of a header that is no Python literal
     zipfile.BadZipFile,
     zlib.error,
 )
+_DATASETS = ("features", "coords", "texts", "table", "encoder")
 _ROWS_AT_ONCE = 4096  # of one chunk in h5
 
 
@@ -108,10 +112,8 @@ def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
         RetryError: the disk is full.
     """
     contents: Any = dict(arrays)  # its names are not options of savez
-    with _aside(path) as temporary, temporary.open("wb") as handle:
+    with replacing(path) as temporary, temporary.open("wb") as handle:
         np.savez(handle, **contents)
-        handle.flush()
-        os.fsync(handle.fileno())
 
 
 def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
@@ -121,6 +123,7 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
         IntegrityError: the file is damaged or holds objects.
     """
     try:
+        check_archive(path)
         with np.load(path, allow_pickle=False) as found:
             if not isinstance(found, np.lib.npyio.NpzFile):
                 raise ValueError("a single array")
@@ -175,7 +178,7 @@ def _read_npz(
 def _write_h5(features: FeatureSet, path: Path, name: str) -> None:
     import h5py
 
-    with _aside(path) as temporary, h5py.File(temporary, "w", libver="latest") as file:
+    with replacing(path) as temporary, h5py.File(temporary, "w", libver="latest") as file:
         encoder = str(features.encoder.get("name", "unknown"))
         attributes = {"name": name, "encoder": encoder}
         file.attrs.update(attributes)
@@ -206,11 +209,9 @@ def _read_h5(path: Path) -> tuple[NDArray[Any], dict[str, Any], NDArray[Any] | N
 
     try:
         with h5py.File(path, "r") as file:
-            arrays = {
-                name: file[name][()]
-                for name in ("features", "coords", "texts", "table", "encoder")
-                if name in file
-            }
+            names = [name for name in _DATASETS if name in file]
+            check_unpacked(sum(file[name].nbytes for name in names), path.stat().st_size)
+            arrays = {name: file[name][()] for name in names}
             attributes = dict(file["features"].attrs)
         table: dict[str, Any] = {"name": str(attributes.get("encoder", "unknown"))}
         table["coords"] = arrays.get("coords")
@@ -236,18 +237,6 @@ def _bare_rows(num: int, coords: NDArray[Any] | None) -> Iterator[dict[str, Any]
         if coords is not None and np.shape(coords) == (num, 2):
             row |= {"x": int(coords[index][0]), "y": int(coords[index][1])}
         yield row
-
-
-@contextmanager
-def _aside(path: Path) -> Iterator[Path]:
-    """A temporary path beside a file that takes its place on a clean exit."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with retry_when_full(path):
-            yield temporary
-            os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _plain(value: Any) -> Any:

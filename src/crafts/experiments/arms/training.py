@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from crafts.core import artifacts
 from crafts.core.config import validate
+from crafts.core.disk import remove_folder
 from crafts.core.tables import csv_writer
 from crafts.experiments.catalogue import CLASSES, Leg
 from crafts.experiments.settings import ExperimentConfig
@@ -47,7 +47,7 @@ def run_leg(
         return finished
     recipe = build_recipe(leg, config, start=start, data=data, seed=seed)
     train.run(validate(train.TrainConfig, recipe, f"experiment {config.name}"), {}, output)
-    shutil.rmtree(output / "checkpoints", ignore_errors=True)  # the finished model is enough
+    remove_folder(output / "checkpoints")  # the finished model is enough
     return finished
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from PIL import Image, ImageDraw, ImageFont
 
 from crafts.core import artifacts
+from crafts.core.marks import save_synthetic
 from crafts.evaluation.features import read_image
 from crafts.experiments.arms.cost import StepCost
 from crafts.experiments.catalogue import Experiment
@@ -100,7 +101,8 @@ def write_results(
         config, experiment, found=found, differences=differences, verdicts=verdicts
     )
     artifacts.write_bytes(output / "table.md", table.encode())
-    draw_montage(experiment, found).save(output / "montage.png")
+    shows = "real tiles above generated ones of each arm"
+    save_synthetic(draw_montage(experiment, found), output / "montage.png", shows)
     return verdicts
 
 

@@ -6,7 +6,6 @@ attributes say. Files without a tile are legal.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from crafts.core.disk import raise_disk_full
+from crafts.core.arrays import check_unpacked
+from crafts.core.disk import replacing
 from crafts.core.errors import DataError
 
 if TYPE_CHECKING:
@@ -103,20 +103,11 @@ def write_coordinates(path: Path, coords: NDArray[Any], attributes: Mapping[str,
     """
     import h5py
 
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with h5py.File(temporary, "w", track_order=False) as file:
-            data = np.asarray(coords, np.int64).reshape(-1, 2)
-            dataset = file.create_dataset("coords", data=data, track_times=False)
-            for name, value in attributes.items():
-                dataset.attrs[name] = value
-        with temporary.open("rb") as handle:
-            os.fsync(handle.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise_disk_full(error, path)
-        raise
+    with replacing(path) as temporary, h5py.File(temporary, "w", track_order=False) as file:
+        data = np.asarray(coords, np.int64).reshape(-1, 2)
+        dataset = file.create_dataset("coords", data=data, track_times=False)
+        for name, value in attributes.items():
+            dataset.attrs[name] = value
 
 
 def read_coordinates(path: Path) -> Coordinates:
@@ -129,9 +120,10 @@ def read_coordinates(path: Path) -> Coordinates:
 
     try:
         with h5py.File(path, "r") as file:
+            check_unpacked(file["coords"].nbytes, path.stat().st_size)
             coords = np.asarray(file["coords"])
             attributes = {name: _plain(value) for name, value in file["coords"].attrs.items()}
-    except (OSError, KeyError, RuntimeError) as error:
+    except (OSError, KeyError, RuntimeError, ValueError, TypeError, AttributeError) as error:
         reason = (str(error).splitlines() or ["damaged"])[0]
         raise _bad(path, reason if path.exists() else "no such file") from None
     layout: Literal["trident", "clam"]

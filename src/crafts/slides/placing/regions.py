@@ -18,7 +18,7 @@ from pydantic import Field
 from crafts.core.artifacts import write_bytes
 from crafts.core.config import Config
 from crafts.core.errors import DataError
-from crafts.core.tabular.json_rows import parse_json
+from crafts.core.parsing import parse_json
 from crafts.slides.tissue import TissueMap
 
 if TYPE_CHECKING:

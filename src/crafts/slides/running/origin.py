@@ -11,6 +11,7 @@ from typing import Any
 
 from crafts.core.artifacts import write_bytes
 from crafts.core.errors import ConfigError
+from crafts.core.parsing import parse_json
 from crafts.core.runtime import say
 from crafts.slides.running.publish import TILES
 
@@ -60,7 +61,7 @@ def _relative(inputs: Path, output: Path) -> str:
 
 def _read(path: Path) -> dict[str, Any] | None:
     try:
-        found = json.loads(path.read_bytes())
+        found = parse_json(path.read_bytes())
         return {"input": str(found["input"]), "shard": found["shard"]}
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -19,7 +19,8 @@ from multiprocessing.connection import wait
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from crafts.core.errors import EXIT_RETRY, CraftsError, RetryError
+from crafts.core.errors import EXIT_PROGRAM, EXIT_RETRY, CraftsError, RetryError
+from crafts.core.runtime import say
 from crafts.slides.reader import LIBRARIES
 
 if TYPE_CHECKING:
@@ -151,8 +152,15 @@ def work_of(work: Callable[..., None], arguments: tuple[Any, ...]) -> int:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             return EXIT_RETRY
-        raise
+        return _unforeseen(error)
+    except Exception as error:  # it costs this slide, and no traceback comes between the lines
+        return _unforeseen(error)
     return 0
+
+
+def _unforeseen(error: Exception) -> int:
+    say(f"tile: a worker failed: {type(error).__name__} {error}"[:300])
+    return EXIT_PROGRAM
 
 
 def _run(work: Callable[..., None], arguments: tuple[Any, ...]) -> None:

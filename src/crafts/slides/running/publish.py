@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from crafts.core.artifacts import replace_folder, write_bytes
+from crafts.core.parsing import parse_json
 from crafts.core.tables import csv_row_writer
 from crafts.slides.grid import View
 from crafts.slides.placing.coordinates import clam_attributes, trident_attributes, write_coordinates
@@ -123,7 +124,7 @@ def publish(finished: Finished, folder: Path, output: Path) -> None:
 def find_finished(folder: Path, key: str) -> Finished | None:
     """A slide that an earlier run finished from the same slide and configuration, and whole."""
     try:
-        found = Finished(**json.loads((folder / SLIDE).read_bytes()))
+        found = Finished(**parse_json((folder / SLIDE).read_bytes()))
         sizes = {entry.name: entry.stat().st_size for entry in os.scandir(folder)}
     except (OSError, ValueError, TypeError):
         return None

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from crafts.core.errors import ConfigError
 from crafts.core.runtime import pick_device
-from crafts.model.bundle import looks_like_hub_id, resolve_model
+from crafts.model.bundle import hub_id, resolve_model
 from crafts.model.codec import KLCodecConfig, codec_folder
 from crafts.model.count import Cost, Countable, Passes, count_dual_encoder, count_training
 from crafts.model.denoiser import SD15_DENOISER
@@ -189,9 +189,7 @@ def _micro(config: TrainConfig) -> int:
 def _is_there(source: str, *, hub: bool) -> bool:
     if not hub:
         return (codec_folder(Path(source)) / "config.json").is_file()
-    return _checkpoint(source) is not None or (
-        looks_like_hub_id(source) and not Path(source).parent.exists()
-    )
+    return _checkpoint(source) is not None or bool(hub_id(source))
 
 
 def _checkpoint(source: str) -> Path | None:

@@ -66,7 +66,7 @@ class Meter:
         self.peak = max(self.peak, self.flops / seconds)  # a busy machine hides its peak at first
 
     def row(self) -> dict[str, float]:
-        """What goes into metrics.jsonl."""
+        """What goes into speed.jsonl."""
         return {
             "images_per_second": self.batch / self.seconds,
             "share_of_peak": self.flops / self.seconds / self.peak,
