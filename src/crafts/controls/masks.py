@@ -185,7 +185,10 @@ def _check(path: Path, suffix: str, mpp: float | None) -> None:
         )
     if not path.is_file():
         raise DataError(
-            str(path), came="not there", allowed="a file", do="Check the path of the mask."
+            str(path),
+            came="no regular file" if path.exists() else "not there",
+            allowed="a file",
+            do="Check the path of the mask.",
         )
     if path.stat().st_size == 0:
         raise DataError(

@@ -306,6 +306,7 @@ def data_uri(
     else:
         picture = image if isinstance(image, Image.Image) else Image.fromarray(image)
         picture = picture.convert("RGB")
+    picture.info = {}  # Pillow would write comments and profiles of the file into the page
     if max(picture.size) > edge:
         picture.thumbnail((edge, edge), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()

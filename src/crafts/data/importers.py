@@ -43,6 +43,7 @@ from crafts.data.tiles.images import (
     stays_jpeg,
 )
 from crafts.data.tiles.masks import read_mask
+from crafts.imaging.opening import require_regular
 
 _FORGOTTEN = re.compile(
     r"(metadata|captions?|labels?|tiles|annotations)\.(xlsx?|xlsm|ods|json)", re.IGNORECASE
@@ -116,8 +117,9 @@ def load_item(
         mask = b""
         if item.mask and load_mask is not None:
             packed = _read(item.mask, item.mask_offset, item.mask_size) if item.mask_size else None
-            size = (image.height, image.width)
-            mask = read_mask(Path(item.mask), packed, load=load_mask, size=size)
+            size, path = (image.height, image.width), Path(item.mask)
+            turned = image.orientation
+            mask = read_mask(path, packed, load=load_mask, size=size, orientation=turned)
     except RefusedImageError as refused:
         return str(refused)
     except FileNotFoundError:
@@ -151,6 +153,7 @@ def _read_image(item: Item, max_pixels: int) -> bytes:
 
 
 def _read(path: str, offset: int, size: int) -> bytes:
+    require_regular(Path(path))
     with Path(path).open("rb") as handle:
         handle.seek(max(offset, 0))
         return handle.read(size if offset >= 0 else -1)

@@ -15,7 +15,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from crafts.core.artifacts import sha256_bytes
 from crafts.core.errors import ConfigError, DataError
@@ -25,6 +25,8 @@ from crafts.core.runtime import say
 from crafts.core.walk import walk_files
 from crafts.data.collection import Collection, Tile
 from crafts.evaluation.storage.feature_cache import FeatureCache
+from crafts.imaging.opening import read_rgb
+from crafts.imaging.stripping import RefusedImageError
 from crafts.model.image_encoders import ImageEncoder, open_encoder
 
 Encoder = Callable[[torch.Tensor], torch.Tensor]
@@ -140,15 +142,14 @@ def list_images(folder: Path) -> list[Path]:
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:
-    """One file as uint8 RGB [H, W, 3].
+    """One file as upright uint8 RGB [H, W, 3].
 
     Raises:
         DataError: it cannot be read as an image.
     """
     try:
-        with Image.open(path) as image:
-            return np.asarray(image.convert("RGB"))
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError, SyntaxError) as error:
+        return read_rgb(path)
+    except (RefusedImageError, OSError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise DataError(
             str(path),

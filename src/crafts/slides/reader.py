@@ -1,7 +1,7 @@
 """One reader for every kind of slide, and one error for every library's faults.
 
 OpenSlide first, tiffslide where it fails, pydicom for DICOM that OpenSlide does not take, tifffile
-for fluorescence channels, Pillow for plain images; ``libraries.py`` holds them.
+for fluorescence channels, Pillow for plain images; ``libraries.py`` and ``dicom.py`` hold them.
 """
 
 from __future__ import annotations
@@ -10,14 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from crafts.core.errors import ConfigError
-from crafts.slides.reading.libraries import (
-    OPENERS,
-    Backend,
-    NotThisKindError,
-    Region,
-    dicom_header,
-    known_faults,
-)
+from crafts.slides.reading.backend import Backend, NotThisKindError, Region, known_faults
+from crafts.slides.reading.dicom import dicom_header
+from crafts.slides.reading.libraries import OPENERS, refused_content
 from crafts.slides.reading.resolution import (
     Resolution,
     SlideReadError,
@@ -33,6 +28,7 @@ LIBRARIES = ("openslide", "tifffile")  # that most slides need
 READERS = ("openslide", "tiffslide", "dicom", "channels", "plain")
 MAX_SIDE = 2_000_000  # px; the largest scanners make a tenth of it
 _PLAIN = (".png", ".jpg", ".jpeg", ".bmp")
+_TIFF = (".tif", ".tiff", ".qptiff", ".svs", ".scn", ".bif", ".svslide")
 
 
 class Slide:
@@ -59,7 +55,7 @@ class Slide:
     @property
     def is_fluorescence(self) -> bool:
         """Whether the slide holds channels instead of a colour picture."""
-        return self.reader == "channels"
+        return self.reader == "channels" and "crafts.colour" not in self.properties
 
     @property
     def has_profile(self) -> bool:
@@ -117,10 +113,11 @@ def open_slide(
     """
     if mpp_csv is not None:
         mpp = _stated(path, mpp_csv)
-    if not path.exists():
-        raise SlideReadError(
-            str(path), came="no such file", allowed="a slide", do="Check the path."
-        )
+    if not path.is_file() and not path.is_dir():  # opening a pipe would wait without end
+        came = "no regular file" if path.exists() else "no such file"
+        raise SlideReadError(str(path), came=came, allowed="a slide", do="Check the path.")
+    if path.suffix.lower() in _TIFF and (fault := refused_content(path)):
+        raise _unreadable(str(path), fault)
     backend = _open_first(path, _candidates(path) if reader == "auto" else (reader,))
     try:
         _check_sizes(path, backend.sizes)
@@ -175,7 +172,8 @@ def _open_first(path: Path, names: Sequence[str]) -> Backend:
         except NotThisKindError:
             continue
         except ImportError as error:
-            reasons.append(f"{name}: {error.name} is not installed (pip install crafts[slides])")
+            extra = "dicom" if error.name == "pydicom" else "slides"
+            reasons.append(f"{name}: {error.name} is not installed (pip install crafts[{extra}])")
         except known_faults() as error:
             reasons.append(f"{name}: {_first_line(error)}")
     raise _unreadable(str(path), "; ".join(reasons))

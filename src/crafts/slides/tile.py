@@ -172,7 +172,7 @@ class _Run:
         publish(finished, job.folder, self.output)
         self.found[job.name] = finished
         del self.busy[job.name]
-        notes = "" if finished.num_listed else f": {'; '.join(finished.facts['notes'])}"
+        notes = f": {'; '.join(finished.facts['notes'])}" if finished.facts["notes"] else ""
         say(f"tile: {job.name}: {finished.num_tiles} tiles ({len(self.found)} slides done){notes}")
         kept = finished.stain_refused
         if kept and sum(kept.values()) == finished.num_tiles:

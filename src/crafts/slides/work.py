@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -161,13 +162,16 @@ def _open(job: Job) -> Slide:
 def _plan(job: Job) -> dict[str, Any]:
     config = job.config
     with _open(job) as slide:
+        _refuse_turned(slide, config, job.places)
         shown = choose_channels(slide, config.channels) if slide.is_fluorescence else None
         own = slide.resolution.x, slide.resolution.y
         layout = lay_out(slide.sizes, own, config, job.places)
         gated = config.tissue.method != "none" and not slide.is_fluorescence
         tissue = map_tissue(slide, config.tissue) if gated else None
-        tiles, rejects = _sift(job, slide, layout, tissue)
+        names, left_out = _regions(job, slide, layout)
+        tiles, rejects = _sift(job, names, layout, tissue)
         facts = _facts(slide, layout, tissue) | {"shown": shown}
+        facts["notes"] += left_out
         if not tiles and not rejects:
             facts["notes"].append(_why_nothing(layout, config))
         return {
@@ -182,12 +186,27 @@ def _plan(job: Job) -> dict[str, Any]:
         }
 
 
+def _refuse_turned(slide: Slide, config: TileConfig, places: Places | None) -> None:
+    """Coordinates and masks may be of the stored or of the upright picture.
+
+    Raises:
+        SlideReadError: EXIF turns the slide, and places or regions are given for it.
+    """
+    turned = slide.properties.get("crafts.orientation")
+    if turned and (places is not None or config.regions.folder is not None):
+        raise SlideReadError(
+            str(slide.path),
+            came=f"a picture that is turned (EXIF orientation {turned}), with places or regions",
+            allowed="pixels stored upright, where coordinates count",
+            do="Save the picture upright.",
+        )
+
+
 def _sift(
-    job: Job, slide: Slide, layout: Layout, tissue: TissueMap | None
+    job: Job, names: Sequence[str | None], layout: Layout, tissue: TissueMap | None
 ) -> tuple[list[Tile], list[tuple[int, int, str]]]:
     """Tiles to cut, and the others that are listed: with tissue on a grid, all that are named."""
     x, y, limit = layout.x, layout.y, job.config.tissue.min_fraction
-    names = _regions(job, slide, layout)
     share = np.full(len(x), np.nan) if tissue is None else tissue.fractions(x, y, layout.extent)
     beyond = np.array([name is None for name in names], bool)
     few = share < limit  # an unknown share is asked of the tile itself
@@ -236,11 +255,14 @@ def _facts(slide: Slide, layout: Layout, tissue: TissueMap | None) -> dict[str, 
     }
 
 
-def _regions(job: Job, slide: Slide, layout: Layout) -> list[str | None]:
-    """For each tile the class of the area that covers most of it; None outside of all."""
+def _regions(job: Job, slide: Slide, layout: Layout) -> tuple[list[str | None], list[str]]:
+    """For each tile the class of the area that covers most of it, and what was left out.
+
+    Outside of all areas it is None.
+    """
     config = job.config.regions
     if config.folder is None or len(layout.x) == 0:
-        return [""] * len(layout.x)
+        return [""] * len(layout.x), []
     path = find_region_file(config.folder, job.name)
     if path is None:
         raise SlideReadError(
@@ -249,14 +271,18 @@ def _regions(job: Job, slide: Slide, layout: Layout) -> list[str | None]:
             allowed=f"{job.name}.geojson, .geojson.gz or .png",
             do="Add it, or leave the slide out.",
         )
-    maps = map_regions(path, config, slide.sizes[0], min(layout.extent) / 32)
+    tally = Counter[str]()
+    maps = map_regions(path, config, slide.sizes[0], min(layout.extent) / 32, tally)
+    kinds = ", ".join(f"{number} {kind}" for kind, number in sorted(tally.items()))
+    left_out = [f"{path.name}: left out, as without area: {kinds}"] if tally else []
     if not maps:
-        return [None] * len(layout.x)
+        return [None] * len(layout.x), left_out
     names = list(maps)
     shares = np.stack([maps[name].fractions(layout.x, layout.y, layout.extent) for name in names])
     best = shares.argmax(0)
     covered = np.minimum(shares.sum(0), 1) >= config.min_fraction
-    return [names[i] if inside else None for i, inside in zip(best, covered, strict=True)]
+    found = [names[i] if inside else None for i, inside in zip(best, covered, strict=True)]
+    return found, left_out
 
 
 def _fit(slide: Slide, view: View, tiles: Sequence[Tile], config: TileConfig) -> dict[str, Any]:

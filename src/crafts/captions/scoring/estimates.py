@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
+
+from crafts.imaging.opening import read_rgb
+from crafts.imaging.stripping import RefusedImageError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -78,13 +80,12 @@ def estimate_file(image: Path, mpp: str) -> dict[str, float] | None:
     """All five scores of an image file; None where it does not open.
 
     Args:
-        image: of any kind that Pillow reads.
+        image: of any kind that `crafts pack` takes.
         mpp: microns per pixel as a table has it; what is no number above 0 is unknown.
     """
     try:
-        with Image.open(image) as opened:
-            pixels = np.asarray(opened.convert("RGB"))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        pixels = read_rgb(image)
+    except (RefusedImageError, OSError, ValueError):
         return None
     try:
         size = float(mpp)

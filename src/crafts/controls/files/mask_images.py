@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import struct
-import warnings
-import zlib
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -21,6 +19,9 @@ from crafts.controls.nuclei import (
     resolve_table,
 )
 from crafts.core.errors import ConfigError, DataError
+from crafts.imaging.opening import DAMAGE, first_line, is_deep_colour, open_header, upright
+from crafts.imaging.shapes import marked_shape
+from crafts.imaging.stripping import RefusedImageError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -31,7 +32,6 @@ Values = Literal["instances", "classes", "foreground"]
 MAX_PIXELS = 64_000_000
 _FORMATS = ("PNG", "TIFF", "BMP", "GIF", "JPEG")
 _MODES = {"1", "L", "P", "RGB", "I", "I;16", "I;16B", "F"}
-_DAMAGE = (OSError, ValueError, SyntaxError, EOFError, struct.error, zlib.error, KeyError)
 _SHARE_OFF, _FAR = 0.1, 64  # of a coloured or lossy mask: pixels far from every level allowed
 _NEAR, _SHARE_GREY = 16, 0.6  # blurred edges stay below 0.6 of the marked pixels, labels do not
 
@@ -70,28 +70,25 @@ def read_image_mask(
 def read_pixels(path: Path) -> tuple[NDArray[np.integer], bool]:
     """Pixels of an image [H, W] or [H, W, 3] without any conversion, and whether it is lossy.
 
-    Palette images give their indices; grey stored as RGB gives one channel.
+    Palette images give their indices, or their greys where they have no other colours; grey stored
+    as RGB gives one channel. What EXIF turns is turned.
 
     Raises:
         DataError: unreadable, larger than 64 Mpx by its header, several frames, a transparent or
-            16-bit colour image, or numbers that are not whole.
+            16-bit colour image, a palette whose indices and colours mark different areas, or
+            numbers that are not whole.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow warns about size; the check of the header decides
-        try:
-            with Image.open(path, formats=_FORMATS) as image:
-                _check_header(image, path)
-                return _to_array(image, path), image.format == "JPEG"
-        except Image.DecompressionBombError:
-            raise _too_large(path, "a picture of more than 178 Mpx") from None
-        except _DAMAGE as error:
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise DataError(
-                str(path),
-                came=f"unreadable ({reason})",
-                allowed="an image in PNG, TIFF, BMP, GIF or JPEG",
-                do="Check the path, or write the mask again.",
-            ) from None
+    try:
+        with open_header(path, math.inf, _FORMATS) as image:
+            _check_header(image, path)
+            return _to_array(image, path), image.format == "JPEG"
+    except (RefusedImageError, *DAMAGE) as error:
+        raise DataError(
+            str(path),
+            came=f"unreadable ({first_line(error)})",
+            allowed="an image in PNG, TIFF, BMP, GIF or JPEG",
+            do="Check the path, or write the mask again.",
+        ) from None
 
 
 def _check_header(image: Image.Image, path: Path) -> None:
@@ -101,10 +98,11 @@ def _check_header(image: Image.Image, path: Path) -> None:
         raise DataError(
             str(path), came=f"{frames} frames", allowed="one", do="Save the mask as one image."
         )
-    if image.mode not in _MODES or (image.mode == "RGB" and _is_16_bit(image, path)):
+    deep = is_deep_colour(image)
+    if image.mode not in _MODES or deep:
         raise DataError(
             str(path),
-            came=f"colour mode {image.mode!r}" + " of 16 bits" * (image.mode == "RGB"),
+            came=f"colour mode {image.mode!r}" + " of 16 bits" * deep,
             allowed="grey, palette or 8-bit RGB",
             do="Save the label of each nucleus as 16-bit grey.",
         )
@@ -124,21 +122,25 @@ def check_area(shape: Sequence[int], path: Path) -> None:
         raise _too_large(path, f"{shape[1]} x {shape[0]} px")
 
 
-def _is_16_bit(image: Image.Image, path: Path) -> bool:
-    """Pillow shows a PNG of 3 x 16 bits as 8-bit RGB; the header tells."""
-    if image.format != "PNG":
-        return False
-    with path.open("rb") as handle:
-        return handle.read(25)[24:] == b"\x10"
-
-
 def _to_array(image: Image.Image, path: Path) -> NDArray[np.integer]:
-    pixels = np.array(image)
+    image.load()
+    image = upright(image)
+    if image.mode == "P" or image.has_transparency_data:
+        marked_shape(image)  # refuses what could mean two things
+    pixels = np.array(image.convert("L") if _is_grey_palette(image) else image)
     if pixels.dtype == bool:
         pixels = pixels.astype(np.uint8)
     if pixels.ndim == 3 and (pixels == pixels[..., :1]).all():
         pixels = pixels[..., 0]
     return whole_numbers(pixels, str(path))
+
+
+def _is_grey_palette(image: Image.Image) -> bool:
+    """A palette of greys is what programs that save space make of a grey image."""
+    if image.mode != "P":
+        return False
+    colours = np.asarray(image.convert("RGB"))
+    return bool((colours == colours[..., :1]).all())
 
 
 def whole_numbers(array: NDArray[np.generic], where: str) -> NDArray[np.integer]:

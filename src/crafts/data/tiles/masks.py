@@ -5,13 +5,14 @@ from __future__ import annotations
 import io
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import IO, TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from crafts.core.errors import ConfigError, DataError
 from crafts.core.protocols import LoadMask, Nuclei
-from crafts.data.tiles.images import RefusedImageError
+from crafts.imaging.opening import open_header, orientation_of
+from crafts.imaging.stripping import RefusedImageError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -89,18 +90,29 @@ def decode_mask(data: bytes, where: str = "mask") -> MaskArrays:
     )
 
 
-def read_mask(path: Path, packed: bytes | None, *, load: LoadMask, size: tuple[int, int]) -> bytes:
+def read_mask(
+    path: Path,
+    packed: bytes | None,
+    *,
+    load: LoadMask,
+    size: tuple[int, int],
+    orientation: int = 1,
+) -> bytes:
     """The mask of a tile as shards hold it.
 
     Args:
         path: of the mask, or of the tar that holds it.
         packed: its bytes from a tar; None: a file of its own, which ``load`` reads.
         load: reads a mask file.
-        size: height and width of the image.
+        size: height and width of the image, upright.
+        orientation: from which EXIF turned the image, 1 to 8.
 
     Raises:
         RefusedImageError: why the tile cannot be used.
+        OSError: the file cannot be opened, or is no regular file.
     """
+    if orientation != 1:
+        _refuse_turned(path if packed is None else io.BytesIO(packed), size, orientation)
     try:
         if packed is None:
             mask, own = load(path, size), False
@@ -114,6 +126,27 @@ def read_mask(path: Path, packed: bytes | None, *, load: LoadMask, size: tuple[i
         height, width = mask.classes.shape
         raise RefusedImageError(f"mask of {width} x {height} px, image of {size[1]} x {size[0]} px")
     return packed if packed and own else encode_mask(mask.classes, mask.instances)
+
+
+def _refuse_turned(mask: IO[bytes] | Path, size: tuple[int, int], orientation: int) -> None:
+    """An image that EXIF turns, with a mask that nothing turns: was it drawn before or after?
+
+    Raises:
+        RefusedImageError: it cannot be known.
+        OSError: the mask cannot be opened, or is no regular file.
+    """
+    try:
+        with open_header(mask) as image:
+            shape, turned = image.size, orientation_of(image)
+    except RefusedImageError:  # outlines and arrays have no orientation
+        shape, turned = (0, 0), 1
+    # on its side, an oblong mask tells by its shape that it was drawn on the upright picture
+    drawn_upright = turned == 1 and orientation >= 5 and size[0] != size[1] and shape == size[::-1]
+    if turned != orientation and not drawn_upright:
+        raise RefusedImageError(
+            f"mask: the image is turned (EXIF orientation {orientation}), its mask is not; "
+            "save both upright"
+        )
 
 
 def _open_packed(packed: bytes, load: LoadMask, size: tuple[int, int]) -> tuple[Nuclei, bool]:

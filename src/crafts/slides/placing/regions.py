@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import gzip
 import json
+import math
 import uuid
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +21,9 @@ from crafts.core.artifacts import write_bytes
 from crafts.core.config import Config
 from crafts.core.errors import DataError
 from crafts.core.parsing import parse_json
+from crafts.imaging.opening import DAMAGE, first_line, is_deep_colour, open_header, upright
+from crafts.imaging.shapes import LOSSLESS, marked_shape
+from crafts.imaging.stripping import RefusedImageError
 from crafts.slides.tissue import TissueMap
 
 if TYPE_CHECKING:
@@ -26,6 +31,7 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".geojson", ".geojson.gz", ".json", ".png")
 _MAX_MASK = 8192  # px a side of the raster
+_MAX_PIXELS = 170_000_000  # of a mask image, which is decoded as a whole
 _COLOUR = (0, 128, 96)
 
 
@@ -62,10 +68,14 @@ def find_region_file(folder: Path, slide: str) -> Path | None:
     return next((path for end in SUFFIXES if (path := folder / f"{slide}{end}").is_file()), None)
 
 
-def load_regions(path: Path) -> list[Region]:
+def load_regions(path: Path, left_out: Counter[str] | None = None) -> list[Region]:
     """Areas of a GeoJSON file: a FeatureCollection, a list of features, or one; also gzipped.
 
     Points and lines have no area and are left out.
+
+    Args:
+        path: of the file.
+        left_out: counts them by their kind.
 
     Raises:
         DataError: damaged, or no GeoJSON.
@@ -77,7 +87,8 @@ def load_regions(path: Path) -> list[Region]:
         found = parse_json(data)
         if isinstance(found, dict):
             found = found["features"] if "features" in found else [found]
-        return [region for feature in found if (region := _region(feature))]
+        tally = Counter() if left_out is None else left_out
+        return [region for feature in found if (region := _region(feature, tally))]
     except (OSError, EOFError, zlib.error) as error:
         raise _bad(path, f"unreadable ({error})") from None
     except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
@@ -114,9 +125,20 @@ def rasterise(
 
 
 def map_regions(
-    path: Path, config: RegionConfig, slide: tuple[int, int], pixel: float
+    path: Path,
+    config: RegionConfig,
+    slide: tuple[int, int],
+    pixel: float,
+    left_out: Counter[str] | None = None,
 ) -> dict[str, TissueMap]:
     """One mask for each class of a file; "" for areas without a name and for mask images.
+
+    Args:
+        path: of the file.
+        config: which classes count.
+        slide: (width, height) of level 0.
+        pixel: wanted pixel of the masks in pixels of level 0.
+        left_out: counts what has no area, as :func:`load_regions` does.
 
     Raises:
         DataError: the file is unusable.
@@ -124,7 +146,7 @@ def map_regions(
     if path.suffix == ".png":
         return {"": load_mask(path, slide)}
     groups: dict[str, list[Region]] = {}
-    for region in load_regions(path):
+    for region in load_regions(path, left_out):
         if not config.classes or region.name in config.classes:
             groups.setdefault(region.name, []).append(region)
     maps = {}
@@ -137,21 +159,48 @@ def map_regions(
 def load_mask(path: Path, slide: tuple[int, int]) -> TissueMap:
     """A mask image that is stretched over a slide; what is not 0 is inside.
 
+    What is transparent is outside; opacity, colours and the indices of a palette must agree.
+
     Args:
         path: of the image.
         slide: (width, height) of level 0.
 
     Raises:
-        DataError: damaged.
+        DataError: damaged, too large, or no clear mask.
     """
     try:
-        with Image.open(path) as image:
-            pixels = np.asarray(image.convert("L") if image.mode in ("P", "1") else image)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise _bad(path, f"unreadable ({error})") from None
-    mask: Any = pixels.any(-1) if pixels.ndim == 3 else pixels > 0
+        with open_header(path, math.inf, LOSSLESS) as image:
+            _require_mask(image, path)
+            image.load()
+            mask = marked_shape(_fit(upright(image)))
+    except (RefusedImageError, *DAMAGE) as error:
+        raise _bad(path, f"unreadable ({first_line(error)})") from None
     pixel = slide[0] / mask.shape[1], slide[1] / mask.shape[0]
     return TissueMap(mask, np.zeros_like(mask), 0.0, pixel)
+
+
+def _fit(image: Image.Image) -> Image.Image:
+    """A mask no larger than those that are drawn from outlines."""
+    scale = min(1, _MAX_MASK / max(image.size))
+    width, height = (max(1, round(side * scale)) for side in image.size)
+    return image if scale == 1 else image.resize((width, height), Image.Resampling.NEAREST)
+
+
+def _require_mask(image: Image.Image, path: Path) -> None:
+    if image.width * image.height > _MAX_PIXELS:
+        raise DataError(
+            str(path),
+            came=f"a mask of {image.width} x {image.height} px",
+            allowed=f"at most {_MAX_PIXELS // 10**6} Mpx",
+            do="Scale it down; it is stretched over the slide anyway.",
+        )
+    if is_deep_colour(image) or getattr(image, "n_frames", 1) > 1:
+        raise DataError(
+            str(path),
+            came="a mask of 16 bits a channel" if is_deep_colour(image) else "several frames",
+            allowed="one image in 8-bit grey or colour",
+            do="Save it as 8-bit grey, 0 outside.",
+        )
 
 
 def trace_areas(mask: NDArray[np.bool_], pixel: tuple[float, float], *, name: str) -> list[Region]:
@@ -205,25 +254,33 @@ def write_regions(path: Path, regions: Sequence[Region]) -> None:
     write_bytes(path, text.encode())
 
 
-def _region(feature: Mapping[str, Any]) -> Region | None:
+def _region(feature: Mapping[str, Any], left_out: Counter[str]) -> Region | None:
     geometry = feature["geometry"] if "geometry" in feature else feature
-    kind = geometry["type"] if geometry else ""
-    shapes: Sequence[Any]
-    if kind == "Polygon":
-        shapes = [geometry["coordinates"]]
-    elif kind == "MultiPolygon":
-        shapes = geometry["coordinates"]
-    else:
-        return None
     polygons = tuple(
         tuple(tuple((float(x), float(y)) for x, y, *_ in ring) for ring in rings)
-        for rings in shapes
+        for rings in _areas(geometry, left_out)
     )
+    if not polygons:
+        return None
     if any(len(ring) < 3 for rings in polygons for ring in rings):
         raise ValueError("a ring of fewer than 3 points")
     if not np.isfinite([v for rings in polygons for ring in rings for p in ring for v in p]).all():
         raise ValueError("a coordinate that is no number")
     return Region(_name(feature.get("properties") or {}), polygons)
+
+
+def _areas(geometry: Mapping[str, Any] | None, left_out: Counter[str]) -> Iterator[Sequence[Any]]:
+    """The polygons of a geometry; collections lie in each other."""
+    kind = str(geometry["type"]) if geometry else "no geometry"
+    if geometry and kind == "Polygon":
+        yield geometry["coordinates"]
+    elif geometry and kind == "MultiPolygon":
+        yield from geometry["coordinates"]
+    elif geometry and kind == "GeometryCollection":
+        for part in geometry["geometries"]:
+            yield from _areas(part, left_out)
+    else:
+        left_out[kind] += 1
 
 
 def _name(properties: Mapping[str, Any]) -> str:

@@ -3,7 +3,35 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+_COLOURS = {"r", "g", "b", "red", "green", "blue"}
+
+Frame = tuple[int, int]
+"""Number of a part of a level, and of a frame in it, both from 0."""
+
+
+class Part(NamedTuple):
+    """A DICOM instance: a level, or a part of one.
+
+    Attributes:
+        path: of the file.
+        header: without pixels.
+        first: number of its first frame in the level.
+    """
+
+    path: Path
+    header: Any
+    first: int
+
+
+def colour_order(names: Sequence[str]) -> list[int] | None:
+    """Places of red, green and blue among the names of three channels; None for other names."""
+    short = [name.strip().lower()[:1] for name in names]
+    full = all(name.strip().lower() in _COLOURS for name in names)
+    return [short.index(colour) for colour in "rgb"] if full and set(short) == set("rgb") else None
 
 
 def describe_channels(file: Any, count: int) -> tuple[dict[str, str], list[str]]:
@@ -69,19 +97,56 @@ def states_frame_order(header: Any) -> bool:
     return "DimensionOrganizationType" in header or "PerFrameFunctionalGroupsSequence" in header
 
 
-def frame_places(header: Any, *, by_columns: bool = False) -> dict[tuple[int, int], int]:
-    """Where the frames of a tiled DICOM instance lie.
+def join_parts(files: Sequence[tuple[Path, Any]]) -> tuple[list[list[Part]], list[str]]:
+    """Levels of the instances of a series: the parts of a concatenation are one.
 
     Args:
-        header: of the instance.
+        files: with their headers; levels only.
+
+    Returns:
+        Parts of each level in their order, and a note for each level that lacks some.
+    """
+    groups: dict[str, list[Part]] = {}
+    for number, (path, header) in enumerate(files):
+        whole = str(header.get("ConcatenationUID") or number)
+        first = int(header.get("ConcatenationFrameOffsetNumber", 0))
+        groups.setdefault(whole, []).append(Part(path, header, first))
+    notes = []
+    for parts in groups.values():
+        parts.sort(key=lambda part: part.first)
+        there = {int(part.header.get("InConcatenationNumber", 1)) for part in parts}
+        total = int(parts[0].header.get("InConcatenationTotalNumber", max(there)))
+        if missing := sorted(set(range(1, max(total, *there) + 1)) - there):
+            names = ", ".join(map(str, missing))
+            what = "part" if len(missing) == 1 else "parts"
+            notes.append(f"{what} {names} of {total} missing (DICOM concatenation)")
+    return list(groups.values()), notes
+
+
+def find_frames(parts: Sequence[Part], *, by_columns: bool = False) -> dict[tuple[int, int], Frame]:
+    """Where the frames of a level lie.
+
+    Args:
+        parts: of the level.
         by_columns: frames follow each other down the columns, where the header states no order.
 
     Returns:
-        (row, column) of the first pixel of a frame in the whole -> index of the frame.
+        (row, column) of the first pixel of a frame in the whole -> number of its part, and of the
+        frame in it.
 
     Raises:
-        ValueError: more than one focal plane or optical path.
+        ValueError: more than one focal plane or optical path, or a part that says not where its
+            frames lie.
     """
+    return {
+        place: (number, index)
+        for number, part in enumerate(parts)
+        for place, index in _frame_places(part, by_columns).items()
+    }
+
+
+def _frame_places(part: Part, by_columns: bool) -> dict[tuple[int, int], int]:
+    header = part.header
     planes = ("NumberOfOpticalPaths", "TotalPixelMatrixFocalPlanes")
     if any(int(header.get(name, 1)) > 1 for name in planes):
         raise ValueError("several optical paths or focal planes")
@@ -94,12 +159,18 @@ def frame_places(header: Any, *, by_columns: bool = False) -> dict[tuple[int, in
              int(item.ColumnPositionInTotalImagePixelMatrix) - 1): index
             for index, item in enumerate(found)
         }  # fmt: skip
+    if (
+        int(header.get("InConcatenationNumber", 1)) > 1
+        and "ConcatenationFrameOffsetNumber" not in header
+    ):
+        raise ValueError("a part of a concatenation that says not which frames are in it")
     rows, columns = int(header.Rows), int(header.Columns)
     across = -(-int(header.TotalPixelMatrixColumns) // columns)
     down = -(-int(header.TotalPixelMatrixRows) // rows)
     places = {}
     for index in range(int(header.get("NumberOfFrames", 1))):
-        row, column = (index % down, index // down) if by_columns else divmod(index, across)
+        at = part.first + index
+        row, column = (at % down, at // down) if by_columns else divmod(at, across)
         places[row * rows, column * columns] = index
     return places
 

@@ -1,104 +1,26 @@
-"""The libraries that read slides, each behind the same few lines: :class:`Backend`.
+"""The libraries that read slides, each behind the same few lines of ``backend.py``.
 
-Nothing outside of ``reader.py`` opens one of these. They raise whatever their library raises;
-:func:`known_faults` lists it.
+Nothing outside of ``reader.py`` opens one of these. They raise whatever their library raises.
 """
 
 from __future__ import annotations
 
 import logging
-import struct
-import sys
-import warnings
-import zlib
-from collections import OrderedDict
-from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from crafts.slides.reading.formats import (
-    channel_count,
-    describe_channels,
-    dicom_spacing,
-    frame_places,
-    is_volume,
-    ome_sizes,
-    states_frame_order,
-)
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+from crafts.imaging.opening import is_deep_colour, open_header, orientation_of, upright
+from crafts.slides.reading.backend import NotThisKindError, Region, known_faults
+from crafts.slides.reading.dicom import Dicom, any_file
+from crafts.slides.reading.formats import channel_count, colour_order, describe_channels, ome_sizes
 
 MAX_PLAIN_PIXELS = 170_000_000  # a plain image is decoded as a whole
-_SEAMS = 64  # pairs of DICOM frames that are compared where their order is not stated
-_FRAMES = 64  # decoded DICOM frames that are kept
-# What the libraries are known to raise on damaged files; RuntimeError is the base of imagecodecs'.
-_KNOWN = (
-    OSError,
-    ValueError,
-    TypeError,
-    LookupError,
-    ArithmeticError,
-    AttributeError,
-    AssertionError,
-    RuntimeError,
-    MemoryError,
-    EOFError,
-    SyntaxError,
-    struct.error,
-    zlib.error,
-    Image.DecompressionBombError,
-)
-
-
-def known_faults() -> tuple[type[Exception], ...]:
-    """What the libraries raise on damaged files, with the own classes of those that are loaded."""
-    own = {
-        "openslide": "OpenSlideError",
-        "tifffile": "TiffFileError",
-        "pydicom.errors": "InvalidDicomError",
-    }
-    found = [getattr(sys.modules[name], kind) for name, kind in own.items() if name in sys.modules]
-    return (*_KNOWN, *found)
-
-
-@dataclass(frozen=True)
-class Region:
-    """Pixels of a rectangle.
-
-    Attributes:
-        pixels: [H, W, C], uint8 RGB or the channels as they are stored; unscanned parts are white.
-        unscanned: share of pixels that the scanner left out, in [0, 1].
-    """
-
-    pixels: NDArray[Any]
-    unscanned: float = 0.0
-
-
-class Backend(Protocol):
-    """What a library must offer; sizes are (width, height), largest level first."""
-
-    reader: str
-    sizes: Sequence[tuple[int, int]]
-    properties: Mapping[str, str]
-    channels: Sequence[str]
-
-    def read(self, x: int, y: int, level: int, width: int, height: int) -> Region:
-        """A rectangle; x and y in pixels of level 0, width and height in those of ``level``."""
-        ...
-
-    def close(self) -> None:
-        """Give the file back."""
-        ...
-
-
-class NotThisKindError(Exception):
-    """The file is sound, but another reader's business."""
+_INKS = {5: "inks (CMYK)", 8: "CIELab", 9: "ICCLab"}  # by TIFF's photometric interpretation
+_WINDOW, _BRIGHT = 64, 96  # px a side of what is looked at, and grey levels of what is not dark
 
 
 class _OpenSlide:
@@ -107,7 +29,7 @@ class _OpenSlide:
     def __init__(self, path: Path) -> None:
         import openslide
 
-        self._slide = openslide.OpenSlide(_any_dicom(path) if path.is_dir() else path)
+        self._slide = openslide.OpenSlide(any_file(path) if path.is_dir() else path)
         self.sizes = self._slide.level_dimensions
         self.properties = dict(self._slide.properties)
         self.properties |= ome_sizes(self.properties.get("tiff.ImageDescription", ""))
@@ -150,38 +72,42 @@ class _Plain:
     reader, channels = "plain", ("red", "green", "blue")
 
     def __init__(self, path: Path) -> None:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            self._image = Image.open(path)
-        if self._image.width * self._image.height > MAX_PLAIN_PIXELS:
-            raise ValueError(f"larger than {MAX_PLAIN_PIXELS} px; save it as a pyramidal TIFF")
-        if self._image.mode.startswith(("I", "F")):  # Pillow would cut them to 8 bits
-            raise ValueError("grey of more than 8 bits; save it as TIFF")
-        self._pixels: NDArray[Any] | None = None
-        self.sizes = [self._image.size]
+        with open_header(path, MAX_PLAIN_PIXELS) as image:
+            require_eight_bits(image)
+            _refuse_more_planes(image)
+            turned = orientation_of(image)
+            image.load()
+            picture = upright(image)
+            mode = "RGBA" if picture.has_transparency_data else "RGB"
+            self._pixels = np.asarray(picture.convert(mode))
+        self.sizes = [picture.size]
         self.properties = {}
-        if profile := self._image.info.get("icc_profile"):
+        if turned != 1:
+            self.properties["crafts.orientation"] = str(turned)
+            self.properties["crafts.note"] = f"turned upright (EXIF orientation {turned})"
+        if profile := image.info.get("icc_profile"):
             self.properties["openslide.icc-size"] = str(len(profile))
-        if dpi := self._image.info.get("dpi"):
-            self.properties["tiff.XResolution"] = str(float(dpi[0]))
-            self.properties["tiff.YResolution"] = str(float(dpi[1]))
+        if dpi := image.info.get("dpi"):
+            across, down = dpi if turned < 5 else dpi[::-1]
+            self.properties["tiff.XResolution"] = str(float(across))
+            self.properties["tiff.YResolution"] = str(float(down))
             self.properties["tiff.ResolutionUnit"] = "inch"
 
     def read(self, x: int, y: int, level: int, width: int, height: int) -> Region:
-        if self._pixels is None:
-            mode = "RGBA" if self._image.has_transparency_data else "RGB"
-            self._pixels = np.asarray(self._image.convert(mode))
+        if width < 0 or height < 0:
+            raise ValueError(f"a region of {width} x {height} px")
         found = self._pixels[y : y + height, x : x + width]
         return Region(found) if found.shape[2] == 3 else _from_rgba(Image.fromarray(found))
 
     def close(self) -> None:
-        self._image.close()
+        """Nothing is open: the picture was decoded as a whole."""
 
 
 class _Channels:
     """Fluorescence TIFF: channels of one focal plane and one time, as OME or QPTIFF store them."""
 
     reader = "channels"
+    _order = slice(None)
 
     def __init__(self, path: Path) -> None:
         import tifffile
@@ -203,6 +129,7 @@ class _Channels:
             ]
             self.sizes = [(level.sizes["width"], level.sizes["height"]) for level in series.levels]
             self.properties, self.channels = describe_channels(self._file, count)
+            self._take_colours(series.dtype)
             on_fault.pop_all()  # whole: it stays open
 
     def read(self, x: int, y: int, level: int, width: int, height: int) -> Region:
@@ -213,91 +140,82 @@ class _Channels:
         kept = [axis for axis in self._axes if axis in spans]
         if "C" not in kept:
             found, kept = found[None], ["C", *kept]
-        return Region(np.ascontiguousarray(found.transpose([kept.index(axis) for axis in "YXC"])))
+        pixels = found.transpose([kept.index(axis) for axis in "YXC"])[..., self._order]
+        return Region(np.ascontiguousarray(pixels))
+
+    def _take_colours(self, kind: np.dtype[Any]) -> None:
+        """Bright red, green and blue in 8 bits are a picture in light, channel by channel."""
+        if len(self.channels) != 3 or kind != np.uint8 or not self._is_bright():
+            return
+        if order := colour_order(self.channels):
+            self._order, self.channels = order, ["red", "green", "blue"]
+            self.properties["crafts.colour"] = "planes"
+        else:
+            self.properties["crafts.note"] = (
+                f"three bright channels ({', '.join(self.channels)}) taken for fluorescence, "
+                "without tissue and gates; those of a picture in light are called red, green, blue"
+            )
+
+    def _is_bright(self) -> bool:
+        """Whether most of the picture is bright in some channel; fluorescence is dark."""
+        level, full = len(self.sizes) - 1, self.sizes[0]
+        found = [
+            self.read(int(x * full[0]), int(y * full[1]), level, _WINDOW, _WINDOW).pixels
+            for x in (0.0, 0.25, 0.5, 0.75)
+            for y in (0.0, 0.25, 0.5, 0.75)
+        ]
+        brightest = np.concatenate([part.max(axis=-1).ravel() for part in found])
+        return bool(np.median(brightest) > _BRIGHT)
 
     def close(self) -> None:
         self._file.close()
 
 
-class _Dicom:
-    """Tiled DICOM whose frames pydicom decodes, for files that OpenSlide finds incomplete."""
+def refused_content(path: Path) -> str:
+    """Why the pixels of a TIFF would be shown wrong by the libraries below; "" where they are not.
 
-    reader, channels = "dicom", ("red", "green", "blue")
+    They take the upper byte of colours of 16 bits, convert inks, and show the first plane of many.
+    """
+    try:
+        import tifffile
 
-    def __init__(self, path: Path) -> None:
-        files = sorted(path.glob("*.dcm")) if path.is_dir() else [path]
-        headers = [(file, dicom_header(file)) for file in files]
-        volumes = [pair for pair in headers if is_volume(pair[1])]
-        if not volumes:
-            raise ValueError("no instance with a total pixel matrix")
-        volumes.sort(key=lambda pair: -int(pair[1].TotalPixelMatrixColumns))
-        self._levels = volumes
-        self._cache: OrderedDict[tuple[int, int], NDArray[Any]] = OrderedDict()
-        self.sizes = [
-            (int(h.TotalPixelMatrixColumns), int(h.TotalPixelMatrixRows)) for _, h in volumes
-        ]
-        self.properties = dicom_spacing(volumes[0][1])
-        by_columns = not states_frame_order(volumes[0][1]) and self._runs_down()
-        if by_columns:
-            note = "the order of the frames is not stated; down the columns is where seams fit"
-            self.properties["crafts.note"] = note
-        self._places = [frame_places(header, by_columns=by_columns) for _, header in volumes]
-
-    def read(self, x: int, y: int, level: int, width: int, height: int) -> Region:
-        (full, _), (small, _) = self.sizes[0], self.sizes[level]
-        left, top = round(x * small / full), round(y * small / full)
-        header = self._levels[level][1]
-        rows, columns = int(header.Rows), int(header.Columns)
-        pixels = np.full((height, width, 3), 255, np.uint8)
-        seen = np.zeros((height, width), bool)
-        for (row, column), index in self._places[level].items():
-            y0, x0 = max(row, top), max(column, left)
-            y1, x1 = min(row + rows, top + height), min(column + columns, left + width)
-            if y0 < y1 and x0 < x1:
-                frame = self._frame(level, index)[y0 - row : y1 - row, x0 - column : x1 - column]
-                pixels[y0 - top : y1 - top, x0 - left : x1 - left] = frame
-                seen[y0 - top : y1 - top, x0 - left : x1 - left] = True
-        return Region(pixels, 1.0 - float(seen.mean()))
-
-    def _runs_down(self) -> bool:
-        """Whether a frame continues at the bottom of the one before it rather than at its right."""
-        count = int(self._levels[0][1].get("NumberOfFrames", 1))
-        down = beside = 0.0
-        for index in np.unique(np.linspace(0, count - 2, _SEAMS).astype(int)) if count > 1 else ():
-            first, second = (self._frame(0, int(i)).astype(float) for i in (index, index + 1))
-            down += float(np.abs(first[-1] - second[0]).mean())
-            beside += float(np.abs(first[:, -1] - second[:, 0]).mean())
-        return down < beside
-
-    def _frame(self, level: int, index: int) -> NDArray[Any]:
-        from pydicom.pixels import pixel_array
-
-        if (level, index) not in self._cache:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of colours that are not what the header says
-                frame = pixel_array(self._levels[level][0], index=index)
-            if frame.ndim != 3 or frame.dtype != np.uint8:
-                raise ValueError(f"a frame of shape {frame.shape} and type {frame.dtype}")
-            self._cache[level, index] = frame
-            if len(self._cache) > _FRAMES:
-                self._cache.popitem(last=False)
-        return self._cache[level, index]
-
-    def close(self) -> None:
-        self._cache.clear()
+        _quiet_tifffile()
+        with tifffile.TiffFile(path) as file:
+            page, series = file.pages[0], file.series[0]
+            sizes = dict(zip(series.axes, series.shape, strict=True))
+            samples, bits, kind = page.samplesperpixel, page.bitspersample, int(page.photometric)
+    except (ImportError, *known_faults()):  # whoever opens it next says what is missing or broken
+        return ""
+    if samples >= 3 and bits > 8:
+        return f"{bits} bits a channel; save it as 8-bit RGB"
+    if kind in _INKS:
+        return f"colours of {_INKS[kind]}; save it as 8-bit RGB"
+    planes = {axis: size for axis, size in sizes.items() if axis in "ZTQI" and size > 1}
+    return f"several planes or times ({planes}); save one of them" if planes else ""
 
 
-def dicom_header(path: Path) -> Any:
-    """A DICOM file without its pixels."""
-    import pydicom
+def require_eight_bits(image: Image.Image) -> None:
+    """Refuse a plain image whose conversion to 8-bit RGB would be a guess.
 
-    # values that are longer than they should be are no reason to complain line by line
-    pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
-    return pydicom.dcmread(path, stop_before_pixels=True)
+    Raises:
+        ValueError: it is such a one.
+    """
+    if image.mode.startswith(("I", "F")):  # Pillow would cut them to 8 bits
+        raise ValueError("grey of more than 8 bits; save it as TIFF")
+    if is_deep_colour(image):
+        raise ValueError("16 bits a channel; save it as 8-bit RGB")
+    if image.mode in ("CMYK", "LAB"):
+        raise ValueError(f"colour mode {image.mode!r}; save it as 8-bit RGB")
 
 
-def _any_dicom(folder: Path) -> Path:
-    return min(folder.glob("*.dcm"), default=folder)
+def _refuse_more_planes(image: Image.Image) -> None:
+    """Refuse a file of several pictures; a smaller one beside the first is its preview."""
+    size = image.size
+    for number in range(1, getattr(image, "n_frames", 1)):
+        image.seek(number)
+        if image.width >= size[0] and image.height >= size[1]:
+            raise ValueError(f"several pictures of {size[0]} x {size[1]} px; save one of them")
+    image.seek(0)
 
 
 def _quiet_tifffile() -> None:
@@ -327,7 +245,7 @@ def _from_rgba(image: Image.Image) -> Region:
 OPENERS: dict[str, Any] = {
     "openslide": _OpenSlide,
     "tiffslide": _TiffSlide,
-    "dicom": _Dicom,
+    "dicom": Dicom,
     "channels": _Channels,
     "plain": _Plain,
 }

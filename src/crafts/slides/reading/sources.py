@@ -14,6 +14,7 @@ from pathlib import Path
 from crafts.core.errors import ConfigError, DataError
 from crafts.core.patients import PATIENT_COLUMNS, parse_id
 from crafts.core.tables import read_columns
+from crafts.imaging.opening import require_regular
 from crafts.slides.reader import SUFFIXES, dicom_series
 
 _BARCODE = re.compile(r"TCGA-[A-Z0-9]{2}-[A-Z0-9]{4}", re.IGNORECASE)
@@ -64,7 +65,7 @@ def list_sources(slides: Path, *, leave_out: Path | None = None) -> list[Source]
         )
     found = (
         [slides]
-        if slides.is_file()
+        if not slides.is_dir()
         else sorted(_walk(slides, {leave_out.resolve()} if leave_out else set()))
     )
     if not found:
@@ -146,9 +147,13 @@ def identity(path: Path) -> str:
 
     Size and content of up to 64 pieces of 64 KiB, evenly spread with first and last among them, of
     every file that belongs to the slide.
+
+    Raises:
+        OSError: a file cannot be opened, or is no regular file.
     """
     digest = hashlib.sha256()
     for file in _files_of(path):
+        require_regular(file)
         size = file.stat().st_size
         digest.update(os.fsencode(file.name) + f" {size}\\n".encode())
         with file.open("rb") as handle:
@@ -182,7 +187,7 @@ def _walk(folder: Path, seen: set[Path]) -> Iterable[Path]:
         return
     seen.add(folder.resolve())
     names = [path for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
-    files = [path for path in names if path.is_file() and path.suffix.lower() in SUFFIXES]
+    files = [path for path in names if not path.is_dir() and path.suffix.lower() in SUFFIXES]
     if any(path.suffix.lower() in (".vms", ".vmu") for path in files):
         files = [path for path in files if path.suffix.lower() in (".vms", ".vmu")]
     dicom = sorted(path for path in files if path.suffix.lower() == ".dcm")
