@@ -462,9 +462,12 @@ def test_a_fine_tuned_model_keeps_what_its_parent_was(
     recipe: dict[str, Any], tmp_path: Path, tiny_model: Path, given: str, kept: str
 ) -> None:
     parent = replace(
-        load_bundle(tiny_model), licence="CC-BY-NC-4.0", mpp=0.5, extra={"guidance": {"paper": 3.0}},
+        load_bundle(tiny_model),
+        licence="CC-BY-NC-4.0",
+        mpp=0.5,
+        extra={"guidance": {"paper": 3.0}},
         trained_on=collect([{"key": "old", "text": "spleen", "label": "old"}]),
-    )  # fmt: skip
+    )
     save_bundle(parent, tmp_path / "parent", card="# parent")
     recipe["stage"] |= {"init_from": str(tmp_path / "parent"), "licence": given}
     train.run(configure(recipe, "num_steps=1"), {}, tmp_path / "run")
@@ -473,9 +476,8 @@ def test_a_fine_tuned_model_keeps_what_its_parent_was(
     assert child.mpp == "unknown", "the scale of other tiles says nothing of these"
     assert child.trained_on is not None and "old" in child.trained_on.classes()
     known = child.trained_on.known_words()
-    assert (
-        known.counts["spleen"] == 1 and known.unknown("painted spleen, a liver")[-1].word == "liver"
-    )
+    assert known.counts["spleen"] == 1
+    assert [found.word for found in known.unknown("a spleen, a liver")] == ["liver"]
     assert [corpus.tiles for corpus in child.trained_on.corpora.values()] == [1, 12]
     recipe["stage"] |= {"init_from": str(tmp_path / "run" / "model")}
     train.run(configure(recipe, "num_steps=1"), {}, tmp_path / "again")  # the same tiles once more
