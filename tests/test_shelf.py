@@ -11,7 +11,13 @@ import pytest
 from crafts import cli
 from crafts.captions.trained_on import collect, write_trained_on
 from crafts.core.errors import ConfigError
-from crafts.shelf import describe_model, describe_models, example_prompts, find_model
+from crafts.shelf import (
+    describe_model,
+    describe_models,
+    describe_sampling,
+    example_prompts,
+    find_model,
+)
 
 ROWS = [{"key": k, "text": "Colon, benign.", "label": "benign", "set": "mine", "patient": k,
          "licence": "CC0"} for k in "ab"]  # fmt: skip
@@ -62,6 +68,18 @@ def test_mistakes_are_one_line_and_exit_2(capsys: pytest.CaptureFixture[str]) ->
     assert cli.run(["models", "maxi"]) == 2
     said = capsys.readouterr().err.strip().splitlines()
     assert len(said) == 1 and "models maxi: no such folder; expected mini, or a folder" in said[0]
+
+
+@pytest.mark.parametrize(
+    ("model", "wish", "told"),
+    [
+        ("mini", None, "paper: DDIM, 50 steps, guidance 3.5 (tuned for the model)"),
+        ("mini", 7.5, "guidance 7.5 (as asked for)"),
+        ("owner/name", None, "guidance 7.5 (of the preset, where the model says no other)"),
+    ],
+)
+def test_what_a_preset_comes_to_is_said(model: str, wish: float | None, told: str) -> None:
+    assert told in describe_sampling(model, "paper", guidance_scale=wish)
 
 
 def test_nothing_heavy_is_imported() -> None:

@@ -307,6 +307,15 @@ def models(source: str = "") -> list[str]:
     return describe_model(source) if source else describe_models()
 
 
+def describe_sampling(config: GenerateConfig | Mapping[str, Any]) -> str:
+    """Solver, steps and guidance of a run in one line; reads no weights."""
+    from crafts.shelf import describe_sampling as describe
+
+    resolved = _resolved("generate", config)
+    wishes = {"num_steps": resolved.num_steps, "guidance_scale": resolved.guidance_scale}
+    return describe(resolved.model, resolved.preset, **wishes)
+
+
 def example_tiles(source: str, output: Path) -> Manifest:
     """Two tiles of each class of a model, of seed 0, with the contact sheet ``grid.png``.
 

@@ -9,7 +9,7 @@ from typing import Any
 from crafts.captions.trained_on import FILE, Share, TrainedOn, read_trained_on
 from crafts.core.artifacts import MANIFEST, load_manifest
 from crafts.core.errors import ConfigError, DataError
-from crafts.sampling.presets import PRESETS, resolve_preset
+from crafts.sampling.presets import PRESETS, SOLVERS, resolve_preset
 
 WEIGHTS = Path(__file__).parent / "weights"
 MODELS = ("mini",)
@@ -67,6 +67,33 @@ def example_prompts(source: str) -> tuple[str, ...]:
             do="Write prompts of your own: crafts generate --prompt TEXT.",
         )
     return tuple(dict.fromkeys(prompts))
+
+
+def describe_sampling(
+    source: str, preset: str, *, num_steps: int | None = None, guidance_scale: float | None = None
+) -> str:
+    """What a preset comes to with a model and the user's wishes.
+
+    Args:
+        source: a model; of one that is not on this disk as a folder nothing is known.
+        preset: name.
+        num_steps: replaces the preset's.
+        guidance_scale: replaces the model's and the preset's.
+    """
+    try:
+        facts, known = _facts(find_model(source)), True
+    except ConfigError:
+        facts, known = {}, False
+    chosen = resolve_preset(preset, num_steps=num_steps, guidance_scale=guidance_scale, extra=facts)
+    whose = "tuned for the model" if facts.get("guidance") else "of the preset, not tuned"
+    if guidance_scale is not None:
+        whose = "as asked for"
+    elif not known:
+        whose = "of the preset, where the model says no other"
+    return (
+        f"{preset}: {SOLVERS[chosen.solver]}, {chosen.num_steps} steps, guidance "
+        f"{chosen.guidance_scale:g} ({whose}); rows of a manifest may say otherwise"
+    )
 
 
 def find_model(source: str) -> Path:

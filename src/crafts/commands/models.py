@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from crafts.commands.options import DryRun, Output, Overrides, done, said, shown
+from crafts.sampling.presets import describe_presets
 
 
 def train(
@@ -79,7 +80,10 @@ def generate(
     ] = None,
     preset: Annotated[
         Literal["fast", "balanced", "paper"] | None,
-        typer.Option(help="Sampler, steps and guidance together."),
+        typer.Option(
+            help=f"{describe_presets()}. A model with guidance of its own (mini: 3.5) takes that. "
+            "[default: balanced]"
+        ),
     ] = None,
     num_steps: Annotated[
         int | None, typer.Option(help="Sampler steps, instead of the preset's.")
@@ -141,5 +145,7 @@ def generate(
         "keep": keep,
     }
     config = api.configure("generate", said(given), overrides)
-    if not shown(config, dry_run):
+    if shown(config, dry_run):
+        typer.echo(f"# {api.describe_sampling(config)}")
+    else:
         done(api.generate(config, output), output)

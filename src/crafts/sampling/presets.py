@@ -33,6 +33,19 @@ PRESETS: dict[str, Preset] = {
 }
 
 
+SOLVERS = {"ddim": "DDIM", "dpm++": "DPM-Solver++"}
+
+
+def describe_presets() -> str:
+    """Every preset in a few words; the scale is that of a model for which none was tuned."""
+    told = (
+        f"{name}: {SOLVERS[preset.solver]}, {preset.num_steps} steps, guidance "
+        f"{preset.guidance_scale:g}"
+        for name, preset in reversed(PRESETS.items())
+    )
+    return "; ".join(told)
+
+
 def resolve_preset(
     name: str,
     *,
