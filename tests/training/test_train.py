@@ -18,7 +18,6 @@ import torch
 import yaml
 from PIL import Image
 from safetensors.torch import load_file
-from tests.fixtures_model import TINY_DENOISER
 from tests.training.conftest import configure
 
 from crafts.captions.trained_on import collect
@@ -30,6 +29,7 @@ from crafts.model.bundle import load_bundle, save_bundle
 from crafts.testing import write_tiny_model
 from crafts.training import passes, train
 from crafts.training.stages import build_task
+from fixtures_model import TINY_DENOISER
 
 SMALL_CLIP = {
     "vision": {"kind": "resnet", "embedding_size": 8, "hidden_sizes": [8, 16], "depths": [1, 1]},

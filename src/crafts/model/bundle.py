@@ -37,7 +37,7 @@ from crafts.model.text import TextConditioner, load_tokenizer, save_tokenizer
 SHIPPED = Path(__file__).parents[1] / "weights"
 _PARTS = ("vae", "text_encoder", "tokenizer", "unet", "scheduler")
 _CONDITIONS = "conditions"  # beside what diffusers knows, which passes it over
-_HUB_FILES = ["*/*.safetensors", "*/*.json", "*/*.txt", "model_index.json", "README.md"]
+_HUB_FILES = ["*/*.safetensors", "*/*.json", "*/*.txt", "model_index.json", "README.md", TRAINED_ON]
 _HUB_SKIP = ["safety_checker/*", "*.fp16.*", "*non_ema*"]
 
 
