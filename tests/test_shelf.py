@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from crafts import cli
-from crafts.captions.trained_on import collect, write_trained_on
+from crafts.captions.trained_on import collect, read_trained_on, write_trained_on
 from crafts.core.errors import ConfigError
 from crafts.shelf import (
     describe_model,
@@ -40,8 +41,6 @@ def test_the_shipped_model_tells_its_classes_sets_and_words() -> None:
 
 
 def test_examples_ask_for_every_class_in_words_that_it_knows() -> None:
-    from crafts.captions.trained_on import read_trained_on
-
     found = read_trained_on(find_model("mini"))
     assert found is not None
     prompts = example_prompts("mini")
@@ -88,3 +87,12 @@ def test_nothing_heavy_is_imported() -> None:
         "sys.exit(bool({'torch', 'diffusers', 'transformers'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
+
+
+def test_the_demo_asks_for_what_the_model_knows(root: Path) -> None:
+    found = read_trained_on(find_model("mini"))
+    assert found is not None
+    with (root / "docs/demo-prompts.csv").open(newline="", encoding="utf-8") as handle:
+        prompts = [row["prompt"] for row in csv.DictReader(handle)]
+    strange = [found.known_words().unknown(prompt) for prompt in prompts]
+    assert len(prompts) == 8 and not any(strange), strange
