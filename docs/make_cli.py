@@ -12,6 +12,7 @@ COMMANDS = (
     [],
     ["doctor"],
     ["generate"],
+    ["models"],
     ["tile"],
     ["summarise"],
     ["caption"],

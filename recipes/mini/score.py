@@ -117,7 +117,7 @@ def make(
     manifest = output / "requests.csv"
     write_manifest(requests, manifest)
     config = GenerateConfig.model_validate(
-        {"manifest": manifest, "preset": preset, "batch_size": 4}
+        {"manifest": manifest, "preset": preset, "batch_size": 4, "same_noise": True}
     )
     run(config, None, output / "generated", bundle=bundle)
     return {r.id: read_image(output / "generated" / "images" / f"{r.id}-0.png") for r in requests}

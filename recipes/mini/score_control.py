@@ -135,6 +135,7 @@ def make(output: Path, kind: str, control: Path, model: str, preset: str) -> dic
     bundle = load_bundle(model)
     config = GenerateConfig.model_validate(
         {"manifest": output / "requests.csv", "preset": preset, "controls": {kind: str(control)}}
+        | {"same_noise": True}
     )
     manifest = run(config, None, output / "generated", bundle=bundle)
     images = {

@@ -1,21 +1,27 @@
 """Put trained weights into the package, as float16.
 
-    python recipes/mini/ship.py DENOISER [--codec CODEC] [--evaluation-clip CLIP TILES]
+    python recipes/mini/ship.py DENOISER [--codec CODEC] [--tiles TILES]
+                                [--evaluation-clip CLIP TILES]
 
 DENOISER is ``OUTPUT/model`` of the denoiser's last leg (a whole pipeline folder). CODEC is a codec
-with the same encoder and a better decoder. CLIP is that of the evaluation CLIP, TILES the real
-tiles whose held-out part sets the thresholds of the quality gate for it, as ``gate.py`` takes them.
+with the same encoder and a better decoder. ``--tiles`` is for a DENOISER that does not say itself
+what it was trained on: the training rows of ``metadata.csv`` in TILES. CLIP is that of the
+evaluation CLIP, its TILES the real tiles whose held-out part sets the thresholds of the quality
+gate for it, as ``gate.py`` takes them.
 The card is ``recipes/mini/card.md``; the licence file lies beside the weights.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
+import json
 from dataclasses import replace
 from pathlib import Path
 
 from gate import main as write_gate
 
+from crafts.captions.trained_on import TrainedOn, collect, write_trained_on
 from crafts.core.artifacts import finish, load_manifest, sha256_file, staging
 from crafts.model.bundle import load_bundle, save_bundle
 from crafts.model.codec import load_codec, weights_file
@@ -27,13 +33,23 @@ LICENCE = "crafts-mini-research-only"
 GUIDANCE = {"balanced": 3.5, "fast": 3.5}  # balanced: chosen by tune_guidance.py, see LOG.md
 
 
-def ship_model(denoiser: Path, codec: Path | None, output: Path) -> None:
+def tell_training(tiles: Path) -> TrainedOn:
+    """Classes, sets and words of the training rows of ``metadata.csv``."""
+    with (tiles / "metadata.csv").open(newline="", encoding="utf-8") as handle:
+        rows = [row for row in csv.DictReader(handle) if row["split"] == "train"]
+    return collect(
+        [{**row, "key": row["file_name"], "captions": json.loads(row["captions"])} for row in rows]
+    )
+
+
+def ship_model(denoiser: Path, codec: Path | None, output: Path, tiles: Path | None = None) -> None:
     """Write the pipeline folder.
 
     Args:
         denoiser: pipeline folder as trained.
         codec: takes the place of its codec; None keeps it.
         output: replaced as a whole.
+        tiles: tells what it was trained on, where its folder does not.
 
     Raises:
         SystemExit: the codec's encoder is not that of the latents the denoiser learnt.
@@ -46,6 +62,8 @@ def ship_model(denoiser: Path, codec: Path | None, output: Path) -> None:
         bundle = replace(bundle, codec=other)
         inputs["codec"] = sha256_file(weights_file(codec))
     bundle = replace(bundle, licence=LICENCE, extra={"guidance": GUIDANCE})
+    if tiles is not None:
+        bundle.trained_on = tell_training(tiles)
     card = (HERE / "card.md").read_text(encoding="utf-8")
     save_bundle(bundle, output, card=card, half=True, stage="ship", inputs=inputs)
 
@@ -70,6 +88,7 @@ def ship_encoder(clip: Path, tiles: Path, output: Path) -> None:
             extra={"licence": LICENCE},
         )
         write_gate(tiles, folder)
+        write_trained_on(tell_training(tiles), folder)
 
 
 def main() -> None:
@@ -77,9 +96,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("denoiser", type=Path)
     parser.add_argument("--codec", type=Path)
+    parser.add_argument("--tiles", type=Path)
     parser.add_argument("--evaluation-clip", type=Path, nargs=2, metavar=("CLIP", "TILES"))
     options = parser.parse_args()
-    ship_model(options.denoiser, options.codec, WEIGHTS / "mini")
+    ship_model(options.denoiser, options.codec, WEIGHTS / "mini", options.tiles)
     if options.evaluation_clip:
         ship_encoder(*options.evaluation_clip, WEIGHTS / "evaluation-clip")
     for path in sorted(WEIGHTS.rglob("*.safetensors")):

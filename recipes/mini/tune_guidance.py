@@ -55,6 +55,7 @@ def compare(
     for scale in scales:
         config = GenerateConfig.model_validate(
             {"manifest": output / "requests.csv", "preset": preset, "guidance_scale": scale}
+            | {"same_noise": True}
         )
         folder = output / f"{scale:g}"
         run(config, None, folder, bundle=bundle)

@@ -49,7 +49,7 @@ _CONFIGS: dict[Stage, tuple[str, str]] = {
     "evaluate": ("crafts.evaluation.evaluate", "EvaluateConfig"),
     "audit": ("crafts.auditing.audit", "AuditConfig"),
 }
-BUILT = ("doctor", *_CONFIGS)
+BUILT = ("doctor", "models", *_CONFIGS)
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,7 @@ class Model:
         guidance_scale: float | None = None,
         negative_prompt: str = "",
         batch_size: int = 4,
+        strict: bool = False,
         control: Mapping[str, Any] | None = None,
         controls: Mapping[str, str | Path] | None = None,
     ) -> list[Image.Image]:
@@ -87,6 +88,7 @@ class Model:
             guidance_scale: replaces the preset's scale; 1.0 is off.
             negative_prompt: text to steer away from.
             batch_size: images a pass; moves no value by more than 2 of 255.
+            strict: refuse prompts with words that the model has met with no picture.
             control: ``{"nuclei": MASK}`` or ``{"fluorescence": IMAGE}`` decides where nuclei are
                 in all images. A path, ``"sample:colon"`` (an invented layout for each image), a
                 ``NucleiMask``, labels [H, W], or fluorescence values [H, W] or [C, H, W] in
@@ -98,7 +100,8 @@ class Model:
             writes one with its provenance, which ``Image.save`` leaves out.
 
         Raises:
-            ConfigError: an empty prompt, a value out of bounds, or a control that cannot be used.
+            ConfigError: an empty prompt, a value out of bounds, a control that cannot be used, or
+                under ``strict`` a word that the model cannot know.
             DataError: an unusable control image.
         """
         from crafts.generation.generate import generate_images
@@ -113,6 +116,7 @@ class Model:
             guidance_scale=guidance_scale,
             negative_prompt=negative_prompt,
             batch_size=batch_size,
+            strict=strict,
             control=control,
             controls=controls,
         )
@@ -280,12 +284,51 @@ def generate(
     if model is None:
         _fetch(resolved.model)
     bundle = model.bundle if model else None
-    accept = None
+    gate: dict[str, Any] = {}
     if resolved.keep is not None:
-        from crafts.evaluation.gating.gate import shipped_gate
+        from crafts.evaluation.gating.gate import shipped_gate, shipped_gate_words
 
-        accept = shipped_gate(device=resolved.device)
-    return stage.run(resolved, None, Path(output), bundle=bundle, accept=accept)
+        gate = {"accept": shipped_gate(device=resolved.device), "unknown_to": shipped_gate_words()}
+    return stage.run(resolved, None, Path(output), bundle=bundle, **gate)
+
+
+def models(source: str = "") -> list[str]:
+    """What a model was trained on, in lines; see :func:`crafts.shelf.describe_model`.
+
+    Args:
+        source: name of a model in the package, or a folder; "" lists those of the package.
+
+    Raises:
+        ConfigError: there is no such model here.
+        DataError: what it says is damaged.
+    """
+    from crafts.shelf import describe_model, describe_models
+
+    return describe_model(source) if source else describe_models()
+
+
+def describe_sampling(config: GenerateConfig | Mapping[str, Any]) -> str:
+    """Solver, steps and guidance of a run in one line; reads no weights."""
+    from crafts.shelf import describe_sampling as describe
+
+    resolved = _resolved("generate", config)
+    wishes = {"num_steps": resolved.num_steps, "guidance_scale": resolved.guidance_scale}
+    return describe(resolved.model, resolved.preset, **wishes)
+
+
+def example_tiles(source: str, output: Path) -> Manifest:
+    """Two tiles of each class of a model, of seed 0, with the contact sheet ``grid.png``.
+
+    Args:
+        source: name of a model in the package, or a folder; "" is mini.
+        output: folder to write, as that of :func:`generate`.
+    """
+    from crafts.shelf import example_prompts, find_model
+
+    name = source or "mini"
+    prompts = example_prompts(name)
+    where = name if name == "mini" else str(find_model(name))
+    return generate({"prompts": prompts, "num_images": 2, "model": where}, output)
 
 
 def tile(config: TileConfig | Mapping[str, Any] | None, slides: Path, output: Path) -> Manifest:

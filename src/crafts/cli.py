@@ -30,7 +30,7 @@ from crafts.core.errors import (
 
 # in the order of --help
 COMMANDS = (
-    *(checking.doctor, models.generate),
+    *(checking.doctor, models.generate, models.models),
     *(data.tile, data.summarise, data.caption, data.pack, data.encode),
     *(models.train, checking.evaluate, checking.audit, checking.experiment),
     *(planned.benchmark, planned.serve),
@@ -46,7 +46,7 @@ TRACEBACK = "CRAFTS_TRACEBACK"
 """Set it to 1 to see the traceback of a fault of the program, which else goes into a file."""
 
 # whose work lies in the output as it is made, so that an interrupted one need not begin again
-GOES_ON = ("generate", "tile", "train", "experiment")
+GOES_ON = ("generate", "models", "tile", "train", "experiment")
 
 app = typer.Typer(
     name="crafts",

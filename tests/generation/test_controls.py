@@ -267,7 +267,8 @@ def test_each_image_has_invented_nuclei_of_its_own(
     assert told[0]["source"] == "sample:disc#0-2" and told[0]["weight"] == 0.9
     # by row of a manifest, in another order and batch: the same again
     (tmp_path / "rows.csv").write_text(f"id,prompt,nuclei\n000,{PROMPT},sample:disc@0.9\n")
-    again = config(model, work, **(given | {"control": (), "prompts": (), "batch_size": 1}))
+    other = {"control": (), "prompts": (), "batch_size": 1, "same_noise": True}
+    again = config(model, work, **(given | other))
     run(again, tmp_path / "rows.csv", tmp_path / "again")
     assert_same(pixels(tmp_path / "again"), pixels(tmp_path / "out"))
     # what lies there is found again, mask and all

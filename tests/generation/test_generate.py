@@ -143,6 +143,65 @@ def test_shards_and_order_do_not_change_images(tiny_model, tmp_path):
     assert_same(merged, pixels(tmp_path / "forward"))
 
 
+def noise_of(bundle, tiny_model, tmp_path, rows, name, **values):
+    """sha256 of the images by row; of one step, so that they tell the noise apart."""
+    path = tmp_path / f"{name}.csv"
+    path.write_text("id,prompt,seed,label\n" + "".join(f"{row}\n" for row in rows))
+    given = {"prompts": (), "num_images": 1, "num_steps": 1, "batch_size": 1} | values
+    run(config(tiny_model, **given), path, tmp_path / name, bundle=bundle)
+    return {row["id"]: pixels(tmp_path / name)[f"{row['id']}-0.png"].tobytes()
+            for row in metadata(tmp_path / name)}  # fmt: skip
+
+
+def test_rows_of_one_prompt_and_seed_differ_and_keep_their_pictures(bundle, tiny_model, tmp_path):
+    rows = ["a,colon,5,x", "b,colon,5,y", "c,colon,,z"]
+    made = noise_of(bundle, tiny_model, tmp_path, rows, "made")
+    assert len(set(made.values())) == 3
+    more = ["new,lung,1,", *rows[::-1], "last,colon,5,"]
+    later = noise_of(bundle, tiny_model, tmp_path, more, "later")
+    assert {name: later[name] for name in made} == made
+    parts = [noise_of(bundle, tiny_model, tmp_path, rows, f"k{k}", shard=f"{k}/2") for k in (1, 2)]
+    assert parts[0] | parts[1] == made
+    assert read_provenance(tmp_path / "made/images/a-0.png").row == "a"
+
+
+def test_one_noise_compares_prompts(bundle, tiny_model, tmp_path):
+    rows = ["a,colon,5,", "b,colon,5,", "c,lung,6,"]
+    made = noise_of(bundle, tiny_model, tmp_path, rows, "made", same_noise=True)
+    assert made["a"] == made["b"] != made["c"]
+    given = config(tiny_model, prompts=("colon",), seed=5, num_images=1, num_steps=1, batch_size=1)
+    run(given, None, tmp_path / "plain", bundle=bundle)
+    assert pixels(tmp_path / "plain")["000-0.png"].tobytes() == made["a"]
+    assert read_provenance(tmp_path / "plain/images/000-0.png").row == ""
+
+
+def test_further_columns_and_their_making_reach_the_shards(bundle, tiny_model, tmp_path):
+    from crafts.data.loader import ShardReader
+    from crafts.data.pack import PackConfig
+    from crafts.data.pack import run as pack
+
+    rows = ["a,colon,5,benign", "b,lung,5,cancer"]
+    noise_of(bundle, tiny_model, tmp_path, rows, "made")
+    pack(PackConfig(tokenizers=()), tmp_path / "made", tmp_path / "shards")
+    found = {row["key"]: row for row in ShardReader(tmp_path / "shards").rows}
+    assert {key: row["label"] for key, row in found.items()} == {
+        "images/a-0".replace("/", "_"): "benign",
+        "images/b-0".replace("/", "_"): "cancer",
+    }
+    for row in found.values():
+        assert (row["licence"], row["synthetic"]) == ("Apache-2.0", "true")
+        assert row["model"] == tiny_model.parent.name
+
+
+def test_a_column_that_holds_before_an_option_is_named(bundle, tiny_model, tmp_path, capsys):
+    (tmp_path / "m.csv").write_text("id,prompt,num_images\na,colon,2\nb,lung,\n")
+    given = config(tiny_model, prompts=(), num_images=1, num_steps=1)
+    manifest = run(given, tmp_path / "m.csv", tmp_path / "out", bundle=bundle)
+    assert manifest.counts["images"] == 3
+    told = capsys.readouterr().err
+    assert "num_images: the column holds before 1 of the run, in 1 of 2 rows" in told
+
+
 def test_a_shard_without_rows_is_finished_and_empty(tiny_model, tmp_path):
     manifest = run(config(tiny_model, shard="5/5"), None, tmp_path / "out")
     assert manifest.counts == {"listed": 0, "used": 0, "rejected": 0, "images": 0}
@@ -170,7 +229,7 @@ def test_bad_rows_are_left_out_and_counted(tiny_model, tmp_path, capsys):
     assert json.loads((tmp_path / "out/rejects.jsonl").read_text())["item"] == "row 2 (b/c)"
     told = capsys.readouterr().err
     assert "row 2 (b/c) is left out" in told
-    assert "ignored columns without meaning here: colour" in told
+    assert "columns that mean nothing here go to metadata.csv: colour" in told
 
 
 def test_too_many_bad_rows_end_the_run_before_sampling(tiny_model, tmp_path):

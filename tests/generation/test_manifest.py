@@ -1,5 +1,6 @@
 import json
 import math
+import re
 from dataclasses import replace
 
 import pyarrow
@@ -118,7 +119,11 @@ def test_csv_row_with_too_many_fields_is_rejected(tmp_path):
     ("name", "content", "message"),
     [
         ("p.txt", b"", "kind '.txt'; expected .csv, .jsonl, .parquet"),
-        ("p.csv", b"id,text\n", "no column prompt; expected columns id, prompt"),
+        (
+            "p.csv",
+            b"id,words\n",
+            "no column prompt; expected columns id, prompt (or file_name, text)",
+        ),
         ("p.csv", b"", "no column id and no column prompt"),
         ("p.jsonl", b'{"prompt": "x"}\n', "no column id"),
         ("p.csv", b"id,prompt\na,\xff\n", "byte 12 is not UTF-8"),
@@ -128,7 +133,7 @@ def test_csv_row_with_too_many_fields_is_rejected(tmp_path):
 )
 def test_unusable_files_are_refused(tmp_path, name, content, message):
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(DataError, match=message.replace(".", r"\.")):
+    with pytest.raises(DataError, match=re.escape(message)):
         load_rows(tmp_path / name)
 
 
@@ -152,8 +157,45 @@ def test_prompts_have_ids_and_come_before_the_manifest():
     rows = check_rows(
         [*prompt_rows(["x", "y"]), {"id": "001", "prompt": "z"}], ledger, num_prompts=2
     )
-    assert rows == [PromptRow("000", "x"), PromptRow("001", "y")]
+    assert rows == [PromptRow("000", "x", plain=True), PromptRow("001", "y", plain=True)]
     assert ledger.rejects[0]["item"] == "row 1 (001)"
+
+
+def test_a_table_of_captions_is_a_manifest(tmp_path):
+    path = tmp_path / "captions.csv"
+    path.write_text(
+        "file_name,text,label,id,mask\nimages/a/1.png,colon,benign,7,m.png\nb.2,lung,,8,\n"
+    )
+    ledger = Ledger("generate")
+    rows = check_rows(load_rows(path), ledger)
+    assert [(row.id, row.prompt) for row in rows] == [("a-1", "colon"), ("b.2", "lung")]
+    assert rows[0].extra == {
+        "label": "benign",
+        "manifest_file_name": "images/a/1.png",
+        "manifest_id": "7",
+        "manifest_mask": "m.png",  # it belongs to another picture
+    }
+    assert ledger.counts() == {"listed": 2, "used": 2, "rejected": 0}
+
+
+@pytest.mark.parametrize(
+    ("extra", "kept"),
+    [
+        ({"label": 3.0, "n": None, "list": [1, "ä"]}, {"label": "3", "n": "", "list": '[1, "ä"]'}),
+        ({"licence": "CC0", "k": 5}, {"manifest_licence": "CC0", "manifest_k": "5"}),
+        ({"k": 1, "manifest_k": 2}, {"manifest_k": "2", "manifest_manifest_k": "1"}),
+        ({"image": b"\x89PNG", "label": "x"}, {"label": "x"}),
+    ],
+)
+def test_further_columns_are_kept(extra, kept):
+    assert check_rows([{**GOOD, **extra}], Ledger("generate"))[0].extra == kept
+
+
+@pytest.mark.parametrize("extra", [{"label": "\ud800"}, {"\ud800": "x"}, {"label": "a\x00"}])
+def test_a_further_column_that_no_file_can_hold_rejects_its_row(extra):
+    ledger = Ledger("generate")
+    assert check_rows([{**GOOD, **extra}], ledger) == []
+    assert "is not valid Unicode text" in ledger.rejects[0]["reason"]
 
 
 def test_misspelt_columns_are_named():

@@ -9,6 +9,7 @@ import pytest
 import torch
 from diffusers import DDIMScheduler, StableDiffusionPipeline
 
+from crafts.captions.trained_on import collect
 from crafts.core import artifacts
 from crafts.core.errors import ConfigError, DataError, IntegrityError, RetryError
 from crafts.model import bundle as bundles
@@ -331,6 +332,19 @@ def test_mini_is_the_shipped_folder(ours: Path, tmp_path: Path, monkeypatch) -> 
     shutil.copytree(ours, tmp_path / "mini")
     assert resolve_model("mini") == tmp_path / "mini"
     assert load_bundle("mini").licence == "research only"
+
+
+def test_what_it_was_trained_on_is_kept_and_is_no_part_of_its_identity(tmp_path: Path) -> None:
+    bundle = tiny_bundle(tmp_path / "words")
+    save_bundle(bundle, tmp_path / "silent", card=CARD)
+    told = collect([{"key": "a", "text": "Colon, benign.", "label": "benign"}])
+    save_bundle(replace(bundle, trained_on=told), tmp_path / "telling", card=CARD)
+    silent, telling = load_bundle(tmp_path / "silent"), load_bundle(tmp_path / "telling")
+    assert (silent.trained_on, telling.trained_on) == (None, told)
+    assert silent.fingerprint == telling.fingerprint
+    (tmp_path / "telling" / "trained_on.json").write_text("{}")
+    with pytest.raises(IntegrityError, match="trained_on.json"):
+        load_bundle(tmp_path / "telling")
 
 
 @pytest.mark.parametrize(

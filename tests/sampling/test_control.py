@@ -24,7 +24,8 @@ from crafts.sampling.control import (
     mask_map,
     render_map,
 )
-from crafts.sampling.sampler import iter_images, network_denoiser, resolve_preset
+from crafts.sampling.presets import resolve_preset
+from crafts.sampling.sampler import iter_images, network_denoiser
 from fixtures_steering import disc_mask, random_control, write_vivid_model
 
 MAPS = {"a": mask_map(disc_mask(8, 8)), "b": mask_map(disc_mask(20, 24))}

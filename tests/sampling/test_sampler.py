@@ -10,14 +10,12 @@ import torch
 from crafts.core.errors import ConfigError
 from crafts.model.bundle import load_bundle
 from crafts.sampling.conditioning import Draw, encode_draws
+from crafts.sampling.presets import PRESETS, Preset, resolve_preset
 from crafts.sampling.sampler import (
-    PRESETS,
-    Preset,
     build_scheduler,
     draw_noise,
     iter_images,
     network_denoiser,
-    resolve_preset,
     sample,
     sample_latents,
 )
@@ -231,7 +229,11 @@ def test_preset_takes_the_users_wish_before_the_models_before_its_own():
     tuned = {"guidance": {"balanced": 3.5}}
     assert resolve_preset("balanced").guidance_scale == 2.5
     assert resolve_preset("balanced", extra=tuned).guidance_scale == 3.5
-    assert resolve_preset("fast", extra=tuned) == PRESETS["fast"]
+    # how much a model bears is the model's: its scale holds for presets that nobody tuned
+    assert resolve_preset("paper", extra=tuned) == replace(PRESETS["paper"], guidance_scale=3.5)
+    tuned["guidance"]["paper"] = 5.0
+    assert resolve_preset("paper", extra=tuned).guidance_scale == 5.0
+    assert resolve_preset("paper").guidance_scale == 7.5, "as published, where nothing is known"
     chosen = resolve_preset("balanced", guidance_scale=1.0, num_steps=3, extra=tuned)
     assert chosen == replace(PRESETS["balanced"], guidance_scale=1.0, num_steps=3)
 

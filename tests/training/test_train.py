@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,16 @@ from PIL import Image
 from safetensors.torch import load_file
 from tests.training.conftest import configure
 
+from crafts.captions.trained_on import collect
 from crafts.core.artifacts import load_manifest, lock
 from crafts.core.errors import ConfigError, DataError, InterruptedRunError, RetryError
 from crafts.data import pack
 from crafts.data.painter import paint_tile
+from crafts.model.bundle import load_bundle, save_bundle
 from crafts.testing import write_tiny_model
 from crafts.training import passes, train
 from crafts.training.stages import build_task
+from fixtures_model import TINY_DENOISER
 
 SMALL_CLIP = {
     "vision": {"kind": "resnet", "embedding_size": 8, "hidden_sizes": [8, 16], "depths": [1, 1]},
@@ -451,6 +455,49 @@ def test_the_card_and_manifest_say_what_the_recipe_says(
     manifest = load_manifest(model)
     assert manifest.stage == "train" and manifest.extra["licence"] == "CC-BY-4.0"
     assert manifest.extra["mpp"] == "unknown" and set(manifest.inputs) == {"data", "init_from"}
+
+
+@pytest.mark.parametrize(("given", "kept"), [("unknown", "CC-BY-NC-4.0"), ("CC0", "CC0")])
+def test_a_fine_tuned_model_keeps_what_its_parent_was(
+    recipe: dict[str, Any], tmp_path: Path, tiny_model: Path, given: str, kept: str
+) -> None:
+    parent = replace(
+        load_bundle(tiny_model),
+        licence="CC-BY-NC-4.0",
+        mpp=0.5,
+        extra={"guidance": {"paper": 3.0}},
+        trained_on=collect([{"key": "old", "text": "spleen", "label": "old"}]),
+    )
+    save_bundle(parent, tmp_path / "parent", card="# parent")
+    recipe["stage"] |= {"init_from": str(tmp_path / "parent"), "licence": given}
+    train.run(configure(recipe, "num_steps=1"), {}, tmp_path / "run")
+    child = load_bundle(tmp_path / "run" / "model")
+    assert (child.licence, child.extra) == (kept, {"guidance": {"paper": 3.0}})
+    assert child.mpp == "unknown", "the scale of other tiles says nothing of these"
+    assert child.trained_on is not None and "old" in child.trained_on.classes()
+    known = child.trained_on.known_words()
+    assert known.counts["spleen"] == 1
+    assert [found.word for found in known.unknown("a spleen, a liver")] == ["liver"]
+    assert [corpus.tiles for corpus in child.trained_on.corpora.values()] == [1, 12]
+    recipe["stage"] |= {"init_from": str(tmp_path / "run" / "model")}
+    train.run(configure(recipe, "num_steps=1"), {}, tmp_path / "again")  # the same tiles once more
+    assert load_bundle(tmp_path / "again" / "model").trained_on == child.trained_on
+
+
+def test_a_denoiser_from_random_weights_inherits_nothing(
+    recipe: dict[str, Any], tmp_path: Path, tiny_model: Path
+) -> None:
+    parent = replace(load_bundle(tiny_model), extra={"guidance": {"paper": 3.0}})
+    parent.trained_on = collect([{"key": "old", "text": "spleen"}])
+    save_bundle(parent, tmp_path / "parent", card="# parent")
+    recipe["stage"] |= {
+        "init_from": str(tmp_path / "parent"),
+        "denoiser": TINY_DENOISER.model_dump(),
+    }
+    train.run(configure(recipe, "num_steps=1"), {}, tmp_path / "run")
+    child = load_bundle(tmp_path / "run" / "model")
+    assert child.extra == {} and child.trained_on is not None
+    assert [corpus.tiles for corpus in child.trained_on.corpora.values()] == [12]
 
 
 def test_parts_that_do_not_fit_are_refused(recipe: dict[str, Any], tmp_path: Path) -> None:

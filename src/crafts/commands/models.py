@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from crafts.commands.options import DryRun, Output, Overrides, done, said, shown
+from crafts.sampling.presets import describe_presets
 
 
 def train(
@@ -33,6 +34,24 @@ def train(
         done(api.train(config, output, resume=resume), output)
 
 
+def models(
+    name: Annotated[
+        str, typer.Argument(metavar="[NAME|DIR]", help="One of the package, or a folder.")
+    ] = "",
+    output: Annotated[
+        Path | None,
+        typer.Option(help="Folder for example tiles: two of each class, of seed 0."),
+    ] = None,
+) -> None:
+    """What a model was trained on: classes, sets, licences, groups, words, with their counts."""
+    from crafts import api
+
+    for line in api.models(name):
+        typer.echo(line)
+    if output is not None:
+        done(api.example_tiles(name, output), output)
+
+
 def generate(
     output: Output,
     prompt: Annotated[list[str], typer.Option(metavar="TEXT", help="A prompt; repeatable.")] = [],
@@ -40,17 +59,31 @@ def generate(
         Path | None,
         typer.Option(
             help="csv, jsonl, parquet: id,prompt[,negative_prompt,seed,num_images,guidance_scale,"
-            "nuclei,fluorescence]"
+            "nuclei,fluorescence], or captions: file_name,text. A row's value holds before an "
+            "option's; further columns go to metadata.csv."
         ),
     ] = None,
     model: Annotated[
         str, typer.Option(help="mini, a folder, or a hub id in the diffusers layout.")
     ] = "mini",
-    num_images: Annotated[int | None, typer.Option(help="Images per prompt.")] = None,
+    num_images: Annotated[
+        int | None, typer.Option(help="Images per prompt, where no column says it.")
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="The same seed gives the same images.")] = None,
+    same_noise: Annotated[
+        bool | None,
+        typer.Option(
+            "--same-noise",
+            help="Rows of a manifest with one seed begin with one noise, to compare prompts; "
+            "else the row's id decides it too.",
+        ),
+    ] = None,
     preset: Annotated[
         Literal["fast", "balanced", "paper"] | None,
-        typer.Option(help="Sampler, steps and guidance together."),
+        typer.Option(
+            help=f"{describe_presets()}. A model with guidance of its own (mini: 3.5) takes that. "
+            "[default: balanced]"
+        ),
     ] = None,
     num_steps: Annotated[
         int | None, typer.Option(help="Sampler steps, instead of the preset's.")
@@ -78,6 +111,12 @@ def generate(
         str | None,
         typer.Option(metavar="K/N", help="Make the k-th of n shares; each needs its own --output."),
     ] = None,
+    strict: Annotated[
+        bool | None,
+        typer.Option(
+            "--strict", help="Refuse prompts with words that the model has met with no picture."
+        ),
+    ] = None,
     keep: Annotated[
         int | None, typer.Option(help="Images a prompt that pass the quality gate, until N.")
     ] = None,
@@ -93,6 +132,7 @@ def generate(
         "model": model,
         "num_images": num_images,
         "seed": seed,
+        "same_noise": same_noise,
         "preset": preset,
         "num_steps": num_steps,
         "guidance_scale": guidance_scale,
@@ -101,8 +141,11 @@ def generate(
         "batch_size": batch_size,
         "control": control or None,
         "shard": shard,
+        "strict": strict,
         "keep": keep,
     }
     config = api.configure("generate", said(given), overrides)
-    if not shown(config, dry_run):
+    if shown(config, dry_run):
+        typer.echo(f"# {api.describe_sampling(config)}")
+    else:
         done(api.generate(config, output), output)

@@ -21,6 +21,9 @@ CountTokens = Callable[[str], int]
 Accept = Callable[["Image.Image", str], bool]
 """Quality gate: an RGB image and its prompt -> keep it?"""
 
+UnknownTo = Callable[[str], Sequence[str]]
+"""A prompt -> its words that a judge has met with no picture, so that it can pass none of them."""
+
 ExtractFeatures = Callable[[Path], "FeatureSet"]
 """A folder of images -> their features and what is known of them."""
 

@@ -87,18 +87,18 @@ class _Shown:
 
 @dataclass(frozen=True)
 class _Origin:
-    """What a map is made from; seed and k decide a layout that is invented."""
+    """What a map is made from; ``number`` (of a draw) decides a layout that is invented."""
 
     image: Path | Invented | NucleiMask | Fluorescence
-    seed: int = 0
-    k: int = 0
+    number: tuple[int | str, ...] = (0, 0)
 
     @property
     def name(self) -> str:
         if isinstance(self.image, NucleiMask | Fluorescence):
             return self.image.source or "in memory"
-        drawn = f"#{self.seed}-{self.k}" if isinstance(self.image, Invented) else ""
-        return f"{self.image}{drawn}"
+        if not isinstance(self.image, Invented):
+            return str(self.image)
+        return f"{self.image}#{'-'.join(map(str, self.number))}"
 
 
 class Steering:
@@ -150,13 +150,13 @@ class Steering:
             if kind in self.common or any(getattr(row, kind) for row in rows):
                 self.networks[kind] = self._open(kind)
         for wish in self.common.values():
-            self._use(wish, 0, 0)
+            self._use(wish)
         usable = []
         for row in rows:
             try:
                 wishes = self._inputs(row)
                 for wish in wishes:
-                    self._use(wish, 0, 0)
+                    self._use(wish)
                 self._wishes[row.id] = wishes
                 usable.append(row)
             except (CraftsError, ValueError, OSError) as error:
@@ -164,9 +164,9 @@ class Steering:
                 say(f"generate: {row.id} is left out: {error}")
         return usable
 
-    def uses(self, row: PromptRow, seed: int, k: int) -> tuple[ControlUse, ...]:
-        """What steers an image of a row; seed and k decide a layout that is invented."""
-        return tuple(self._use(wish, seed, k) for wish in self._wishes.get(row.id, ()))
+    def uses(self, row: PromptRow, number: tuple[int | str, ...]) -> tuple[ControlUse, ...]:
+        """What steers an image of a row; ``number`` of its draw decides an invented layout."""
+        return tuple(self._use(wish, number) for wish in self._wishes.get(row.id, ()))
 
     def identity(self, uses: Sequence[ControlUse]) -> list[Any]:
         """All that decides what controls do to the pixels."""
@@ -209,9 +209,8 @@ class Steering:
                 found[kind] = parse_input(kind, text, self.folder)
         return [found[kind] for kind in KINDS if kind in found]
 
-    def _use(self, wish: ControlInput, seed: int, k: int) -> ControlUse:
-        drawn = (seed, k) if isinstance(wish.image, Invented) else (0, 0)
-        origin = _Origin(wish.image, *drawn)
+    def _use(self, wish: ControlInput, number: tuple[int | str, ...] = (0, 0)) -> ControlUse:
+        origin = _Origin(wish.image, number if isinstance(wish.image, Invented) else (0, 0))
         self._origins[wish.kind, origin.name] = origin
         values = self._show(wish.kind, origin).values
         sha256 = sha256_bytes(str(values.shape).encode() + values.tobytes())
@@ -270,7 +269,7 @@ class Steering:
                 do="Choose one of these, or name statistics with --set masks.layouts=FILE.",
             )
         statistics = self._layouts[image.tissue]
-        seed = seed_from("layout", origin.seed, origin.k)
+        seed = seed_from("layout", *origin.number)
         scale = mpp if statistics.mpp is not None else None
         return sample_layout(statistics, size=(side, side), seed=seed, mpp=scale)
 

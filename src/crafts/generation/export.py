@@ -35,6 +35,9 @@ class Provenance:
         negative_prompt: the text it was steered away from.
         seed: seed of the row; None on a contact sheet.
         k: index of the image of that row; None on a contact sheet.
+        unknown_words: words of both prompts that stood beside no training picture; "" = none, or
+            the model does not say.
+        row: name of the row, where it enters the noise; "" = seed and k alone decide.
         model: name under which the model was loaded.
         model_sha256: fingerprint of the checkpoint.
         licence: licence of the weights.
@@ -63,6 +66,8 @@ class Provenance:
     request: str = ""
     cut: str = ""
     control: str = ""
+    unknown_words: str = ""
+    row: str = ""
 
 
 def save_png(image: Image.Image, path: Path, provenance: Provenance) -> str:
@@ -177,7 +182,12 @@ def _texts(provenance: Provenance) -> dict[str, str]:
         "request": provenance.request,
         "cut": provenance.cut,
     }
-    return texts | ({"control": provenance.control} if provenance.control else {})
+    optional = {
+        "control": provenance.control,
+        "row": provenance.row,
+        "unknown_words": provenance.unknown_words,
+    }
+    return texts | {name: value for name, value in optional.items() if value}
 
 
 def _provenance(texts: dict[str, str]) -> Provenance:
@@ -197,6 +207,8 @@ def _provenance(texts: dict[str, str]) -> Provenance:
         request=str(texts["request"]),
         cut=str(texts["cut"]),
         control=str(texts.get("control", "")),  # absent where nothing steered
+        row=str(texts.get("row", "")),
+        unknown_words=str(texts.get("unknown_words", "")),
     )
 
 

@@ -23,27 +23,12 @@ from crafts.generation.export import (
     read_provenance,
     save_png,
 )
-from crafts.generation.manifest import PromptRow
+from crafts.generation.manifest import COLUMNS, PromptRow
 from crafts.generation.plan import Item, Plan
 from crafts.sampling.control import render_map
 
 GRID_IMAGES = 48
 ORIGIN = ".made-from.json"
-
-COLUMNS = (
-    "file_name",
-    "text",
-    "id",
-    "seed",
-    "k",
-    "negative_prompt",
-    "guidance_scale",
-    "num_steps",
-    "preset",
-    "cut",
-    "sha256",
-    "mpp",
-)
 
 
 @dataclass(frozen=True)
@@ -177,6 +162,9 @@ def remove_stale(output: Path, names: set[str]) -> None:
 def write_metadata(path: Path, made: Sequence[Made], masks: Mapping[str, str]) -> None:
     """One row a file; ``file_name`` and ``text`` make it a Hugging Face imagefolder.
 
+    Further columns of the prompts' manifest follow ours; ``pack`` keeps them, and what the files
+    say of their licence and of being synthetic.
+
     Args:
         path: of the table.
         made: its rows.
@@ -184,14 +172,17 @@ def write_metadata(path: Path, made: Sequence[Made], masks: Mapping[str, str]) -
     """
     buffer = io.StringIO(newline="")
     writer = csv_writer(buffer)
-    writer.writerow([*COLUMNS, "mask"] if masks else COLUMNS)
+    extra = list(dict.fromkeys(name for entry in made for name in entry.item.extra))
+    writer.writerow([*COLUMNS, *(["mask"] if masks else []), *extra])
     for entry in made:
         item, draw, facts = entry.item, entry.item.draw, entry.item.provenance
         writer.writerow(
             [item.name, draw.prompt, item.row_id, draw.seed, draw.k, draw.negative_prompt,
              draw.guidance_scale, facts.num_steps, facts.preset, entry.cut, entry.sha256,
-             "unknown" if facts.mpp is None else facts.mpp,
-             *([masks.get(item.name, "")] if masks else [])]
+             "unknown" if facts.mpp is None else facts.mpp, facts.model, facts.licence, "true",
+             facts.unknown_words,
+             *([masks.get(item.name, "")] if masks else []),
+             *(item.extra.get(name, "") for name in extra)]
         )  # fmt: skip
     write_bytes(path, buffer.getvalue().encode())
 
@@ -226,6 +217,7 @@ def _shared(several: Sequence[Provenance]) -> Provenance:
     """What can be said of a sheet of images: all prompts, and of the rest what they share."""
     scales = {one.guidance_scale for one in several}
     controls = {one.control for one in several}
+    unknown = (word for one in several for word in one.unknown_words.split(", ") if word)
     return replace(
         several[0],
         prompt="\n".join(dict.fromkeys(one.prompt for one in several)),
@@ -233,6 +225,8 @@ def _shared(several: Sequence[Provenance]) -> Provenance:
         seed=None,
         k=None,
         mpp=None,
+        row="",
+        unknown_words=", ".join(dict.fromkeys(unknown)),
         request="",
         guidance_scale=scales.pop() if len(scales) == 1 else None,
         control=controls.pop() if len(controls) == 1 else VARIOUS,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from PIL import Image
 from crafts.core.artifacts import Manifest, finish, lock, refuse_other_run, sha256_file
 from crafts.core.config import validate
 from crafts.core.errors import ConfigError, NotYetError
+from crafts.core.protocols import Accept, UnknownTo
 from crafts.core.records import Ledger
 from crafts.core.runtime import pick_device, say
 from crafts.generation.control_inputs import move_option, parse_given, parse_options
@@ -29,22 +30,16 @@ from crafts.generation.folder import (
     write_grid,
     write_metadata,
 )
-from crafts.generation.manifest import (
-    PromptRow,
-    check_rows,
-    load_rows,
-    prompt_rows,
-    unknown_columns,
-)
+from crafts.generation.manifest import PromptRow
 from crafts.generation.plan import GenerateConfig, Item, Plan
+from crafts.generation.rows import read_rows
+from crafts.generation.wording import check_words, describe_words, leave_out_unjudged
 from crafts.sampling.conditioning import Draw
-from crafts.sampling.sampler import iter_images, resolve_preset
+from crafts.sampling.presets import resolve_preset
+from crafts.sampling.sampler import iter_images
 
 if TYPE_CHECKING:
     from crafts.model.bundle import Bundle
-
-Accept = Callable[[Image.Image, str], bool]
-"""(image, prompt) -> whether the image is good enough to keep."""
 
 
 def run(
@@ -54,6 +49,7 @@ def run(
     *,
     bundle: Bundle | None = None,
     accept: Accept | None = None,
+    unknown_to: UnknownTo | None = None,
 ) -> Manifest:
     """Make the images that prompts and a manifest ask for.
 
@@ -68,10 +64,12 @@ def run(
             ``metadata.csv``, ``grid.png``, ``rejects.jsonl`` and last ``manifest.json``.
         bundle: the model; loaded from ``config.model`` when None.
         accept: quality gate of ``config.keep``.
+        unknown_to: words that the gate cannot judge; rows whose prompt has one are left out.
 
     Raises:
         ConfigError: no prompts, an output folder that is foreign, of another shard or of another
-            request, ``keep`` without a gate, or a wish that the model cannot meet.
+            request, ``keep`` without a gate, words that the model cannot know under ``strict``, or
+            a wish that it cannot meet.
         NotYetError: other sizes.
         DataError: an unusable manifest, or too many bad rows, also such as the gate lets down;
             what is made stays in ``output``.
@@ -81,7 +79,7 @@ def run(
     parse_options(config.control)  # what is wrong there is told before a model is opened
     source = inputs or config.manifest
     ledger = Ledger("generate")
-    rows = _read_rows(config, source, ledger)
+    rows = read_rows(config, source, ledger)
     refuse_other_run(output, "generate")
     refuse_other_shard(output, config.shard)
     bundle = _open(config, bundle)
@@ -92,7 +90,9 @@ def run(
         extra=bundle.extra,
     )
     plan = Plan(config, bundle, preset, source)
-    usable = plan.steering.prepare(rows, ledger)
+    check_words(plan, rows)
+    usable = leave_out_unjudged(rows, unknown_to, ledger) if config.keep else rows
+    usable = plan.steering.prepare(usable, ledger)
     if len(usable) < len(rows):
         ledger.check(config.max_reject_fraction)
     fingerprints = {"model": bundle.fingerprint} | {
@@ -139,7 +139,7 @@ def _fill(
         ),
         inputs=inputs,
         counts={**ledger.counts(), "images": len(made)},
-        extra={**_facts(plan, made), **_yield(made, tried)},
+        extra={**_facts(plan, made), **describe_words(plan, rows), **_yield(made, tried)},
     )
 
 
@@ -154,6 +154,7 @@ def generate_images(
     guidance_scale: float | None = None,
     negative_prompt: str = "",
     batch_size: int = 4,
+    strict: bool = False,
     control: Mapping[str, Any] | None = None,
     controls: Mapping[str, str | Path] | None = None,
 ) -> list[Image.Image]:
@@ -169,11 +170,13 @@ def generate_images(
         guidance_scale: replaces the scale; 1.0 = off.
         negative_prompt: text to be steered away from.
         batch_size: images a pass; moves no value by more than 2 of 255.
+        strict: refuse prompts with words that stood beside no training picture.
         control: kind -> what steers all images; see ``parse_given``.
         controls: kind -> folder of its ControlNet; the shipped one where it names none.
 
     Raises:
-        ConfigError: an empty prompt, a value out of bounds, or a control that cannot be used.
+        ConfigError: an empty prompt, a value out of bounds, a control that cannot be used, or
+            under ``strict`` a word that the model cannot know.
         DataError: an unusable control image.
     """
     prompts = (
@@ -188,15 +191,17 @@ def generate_images(
         "guidance_scale": guidance_scale,
         "negative_prompt": negative_prompt,
         "batch_size": batch_size,
+        "strict": strict,
         "controls": {kind: str(folder) for kind, folder in (controls or {}).items()},
     }
     config = validate(GenerateConfig, values, "generate")
     ledger = Ledger("generate")
-    rows = _read_rows(config, None, ledger)
+    rows = read_rows(config, None, ledger)
     chosen = resolve_preset(
         preset, num_steps=num_steps, guidance_scale=guidance_scale, extra=bundle.extra
     )
     plan = Plan(config, bundle, chosen, control=parse_given(control or {}))
+    check_words(plan, rows)
     plan.steering.prepare(rows, ledger)
     items = [item for row in rows for item in plan.items(row, range(config.num_images))]
     draws = [item.draw for item in items]
@@ -289,30 +294,6 @@ def _refuse_no_gate(config: GenerateConfig, accept: Accept | None) -> None:
             allowed="a gate, handed in as `accept`",
             do="Call crafts.generate or the command line, which hand in the one in the package.",
         )
-
-
-def _read_rows(config: GenerateConfig, source: Path | None, ledger: Ledger) -> list[PromptRow]:
-    """Usable rows of this shard; the ledger is checked here, before hours go into sampling."""
-    raw: list[Any] = list(prompt_rows(config.prompts))
-    if source is not None:
-        raw += load_rows(source)
-        unknown = unknown_columns(raw)
-        if unknown:
-            say(f"generate: {source}: ignored columns without meaning here: {', '.join(unknown)}")
-    if not config.prompts and source is None:
-        raise ConfigError(
-            "generate",
-            came="no prompt",
-            allowed="--prompt TEXT or --manifest FILE",
-            do="Say what to generate.",
-        )
-    shard, _, shards = (config.shard or "1/1").partition("/")
-    rows = check_rows(raw, ledger, (int(shard), int(shards)), len(config.prompts))
-    for reject in ledger.rejects:
-        say(f"generate: {reject['item']} is left out: {reject['reason']}")
-    if ledger.num_listed or not raw:  # a shard beyond the last row is empty and fine
-        ledger.check(config.max_reject_fraction)
-    return rows
 
 
 def _open(config: GenerateConfig, bundle: Bundle | None) -> Bundle:

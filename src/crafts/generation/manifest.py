@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +21,32 @@ OPTIONAL = (
     *("negative_prompt", "seed", "num_images", "guidance_scale"),
     *("nuclei", "fluorescence"),
 )
+_MEANT = frozenset({*REQUIRED, *OPTIONAL})
 MAX_PROMPT = 20_000
 MAX_IMAGES = 100_000
 MAX_ROWS = 1_000_000
 
+COLUMNS = (
+    *("file_name", "text", "id", "seed", "k", "negative_prompt", "guidance_scale"),
+    *("num_steps", "preset", "cut", "sha256", "mpp", "model", "licence", "synthetic"),
+    "unknown_words",
+)
+"""Columns of ``metadata.csv`` that are ours; a manifest's own of these names get another."""
+
+_OURS = frozenset({*COLUMNS, "mask", "captions"})  # the latter two would speak of other pictures
+_THEIRS = "manifest_"
+_IMAGE = re.compile(r"\.(png|jpe?g|tiff?|bmp|webp|gif|ppm)$", re.IGNORECASE)
 _ID = re.compile(r"[^\s./\\-][^/\\\x00-\x1f\x7f]{0,150}")
 
 
 @dataclass(frozen=True)
 class PromptRow:
-    """One row: a prompt and what was said for it; None means the run's own value."""
+    """One row: a prompt and what was said for it; None means the run's own value.
+
+    Attributes:
+        extra: further columns, under the names that they get in ``metadata.csv``.
+        plain: given without a manifest; its id is only its place and decides nothing.
+    """
 
     id: str
     prompt: str
@@ -39,6 +56,8 @@ class PromptRow:
     guidance_scale: float | None = None
     nuclei: str | None = None
     fluorescence: str | None = None
+    extra: Mapping[str, str] = field(default_factory=dict)
+    plain: bool = False
 
 
 def prompt_rows(prompts: Sequence[str]) -> list[dict[str, Any]]:
@@ -76,7 +95,7 @@ def load_rows(path: Path) -> list[Any]:
 def _raw(row: Row, *, is_json: bool) -> Any:
     if row.fault:
         return f"line {row.number} is {row.fault}" if is_json else row.fault
-    return row.cells
+    return _as_prompt(row.cells)
 
 
 def _unreadable(where: str, came: str) -> DataError:
@@ -90,8 +109,30 @@ def _unreadable(where: str, came: str) -> DataError:
 
 def unknown_columns(rows: Sequence[Any]) -> list[str]:
     """Columns that mean nothing here, so that a misspelt one can be named."""
-    known = {*REQUIRED, *OPTIONAL}
-    return sorted({str(key) for row in rows if isinstance(row, dict) for key in row} - known)
+    found = {str(key) for row in rows if isinstance(row, dict) for key in row}
+    return sorted(found - _MEANT)
+
+
+def _as_prompt(raw: Any) -> Any:
+    """A row of a table of captions (``file_name,text``) as one of prompts: its file names it."""
+    if not isinstance(raw, dict) or ("prompt" in raw and "id" in raw):
+        return raw
+    row = dict(raw)
+    if "prompt" not in row and "text" in row:
+        row["prompt"] = row.pop("text")
+    if "file_name" in row:
+        if "id" in row:
+            row[f"{_THEIRS}id"] = row.pop("id")
+        row["id"] = _id_of_file(row["file_name"])
+    return row
+
+
+def _id_of_file(value: Any) -> Any:
+    """``images/a/1.png`` -> ``a-1``."""
+    if not isinstance(value, str):
+        return value
+    path = value.strip().replace("\\", "/").removeprefix("images/").lstrip("/")
+    return _IMAGE.sub("", path).replace("/", "-")
 
 
 def check_rows(
@@ -111,7 +152,7 @@ def check_rows(
         mine = index % shard[1] == shard[0] - 1
         item = _name(raw, index - num_prompts, index)
         try:
-            row = _check_row(raw)
+            row = _check_row(raw, plain=index < num_prompts)
             _take(row.id, taken)
         except ValueError as error:
             row = None
@@ -137,7 +178,7 @@ def _name(raw: Any, row: int, prompt: int) -> str:
     return f"row {row + 1} ({shown})"
 
 
-def _check_row(raw: Any) -> PromptRow:
+def _check_row(raw: Any, *, plain: bool) -> PromptRow:
     if isinstance(raw, str):
         raise ValueError(raw)
     return PromptRow(
@@ -149,6 +190,8 @@ def _check_row(raw: Any) -> PromptRow:
         guidance_scale=_scale(raw.get("guidance_scale")),
         nuclei=_optional_text("nuclei", raw.get("nuclei")),
         fluorescence=_optional_text("fluorescence", raw.get("fluorescence")),
+        extra=_extra(raw),
+        plain=plain,
     )
 
 
@@ -163,6 +206,21 @@ def _take(name: str, taken: dict[str, str]) -> None:
             "macOS do not tell apart"
         )
     taken[storage_key(name)] = name
+
+
+def _extra(raw: Mapping[str, Any]) -> dict[str, str]:
+    """The columns that mean nothing here, as text; a value of bytes (an image) is left out."""
+    found: dict[str, str] = {}
+    others = [name for name in raw if name not in _MEANT]
+    for name in sorted(others, key=lambda name: name in _OURS):  # ours last: they give way
+        value, called = raw[name], check_text("the name of a column", name)
+        while called in _OURS or called in found:
+            called = f"{_THEIRS}{called}"
+        if isinstance(value, list | dict):
+            value = json.dumps(value, ensure_ascii=False, default=repr)
+        if not isinstance(value, bytes):
+            found[called] = "" if _missing(value) else check_text(called, _text(value))
+    return found
 
 
 def _missing(value: Any) -> bool:
@@ -255,11 +313,13 @@ def _fault(path: Path, came: str, allowed: str, do: str) -> DataError:
 
 
 def _check_columns(path: Path, columns: Any) -> None:
-    absent = [name for name in REQUIRED if name not in columns]
+    instead = {"id": "file_name", "prompt": "text"}  # of a table of captions
+    absent = [n for n in REQUIRED if n not in columns and instead[n] not in columns]
     if absent:
         raise _fault(
             path,
             f"no column {' and no column '.join(absent)}",
-            f"columns {', '.join(REQUIRED)} and, if wanted, {', '.join(OPTIONAL)}",
+            f"columns {', '.join(REQUIRED)} (or file_name, text) and, if wanted, "
+            f"{', '.join(OPTIONAL)}",
             "Add the column.",
         )

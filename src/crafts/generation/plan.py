@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, field_validator
 
+from crafts.captions.words import UnknownWord
 from crafts.core.artifacts import sha256_bytes, tool_versions
 from crafts.core.config import Config
 from crafts.generation.control_inputs import ControlInput, parse_options
@@ -22,7 +23,7 @@ from crafts.generation.controls import (
 from crafts.generation.export import Provenance
 from crafts.generation.manifest import PromptRow, check_prompt, check_text
 from crafts.sampling.conditioning import Draw
-from crafts.sampling.sampler import Preset
+from crafts.sampling.presets import Preset
 
 if TYPE_CHECKING:
     from crafts.model.bundle import Bundle
@@ -39,11 +40,17 @@ class GenerateConfig(Config):
 
     prompts: tuple[str, ...] = Field((), description="texts to follow; their ids are 000, 001, ...")
     manifest: Path | None = Field(
-        None, description="csv, jsonl or parquet with the columns id and prompt"
+        None,
+        description="csv, jsonl or parquet with the columns id and prompt (or file_name and text)",
     )
     model: str = Field("mini", min_length=1, description="mini, a checkpoint folder, or a hub id")
     num_images: int = Field(1, ge=1, le=100_000, description="images a prompt")
     seed: int = Field(0, ge=0, lt=2**63, description="seed of every prompt without its own")
+    same_noise: bool = Field(
+        False,
+        description="rows of a manifest with one seed begin with one noise, to compare their "
+        "prompts; else their ids decide it too",
+    )
     preset: Literal["fast", "balanced", "paper"] = "balanced"
     num_steps: int | None = Field(
         None, ge=1, le=1000, description="sampler steps; the preset's by default"
@@ -70,6 +77,9 @@ class GenerateConfig(Config):
         None,
         pattern=r"^[1-9]\d*/[1-9]\d*$",
         description="K/N: rows K, K+N, ...; each shard needs its own --output, no file names clash",
+    )
+    strict: bool = Field(
+        False, description="refuse prompts with words that stood beside no training picture"
     )
     keep: int | None = Field(
         None, ge=1, le=100_000, description="images a prompt that pass the quality gate"
@@ -109,6 +119,7 @@ class Item:
     row_id: str
     draw: Draw
     provenance: Provenance
+    extra: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -137,6 +148,7 @@ class Plan:
         control: Mapping[str, ControlInput] | None = None,
     ) -> None:
         self.config, self.bundle, self.preset = config, bundle, preset
+        self.words = bundle.trained_on.known_words() if bundle.trained_on else None
         self.steering = Steering(
             bundle,
             parse_options(config.control) if control is None else control,
@@ -145,6 +157,7 @@ class Plan:
             masks=config.masks,
             fluorescence=config.fluorescence,
         )
+        self._checked: dict[str, tuple[UnknownWord, ...]] = {}
         mpp = bundle.mpp
         self.common = Provenance(
             prompt="", negative_prompt="", seed=None, k=None, model=bundle.name or config.model,
@@ -153,6 +166,14 @@ class Plan:
             mpp=float(mpp) if isinstance(mpp, int | float) else None,
             software=f"crafts {tool_versions().get('crafts', '(not installed)')}",
         )  # fmt: skip
+
+    def unknown(self, row: PromptRow) -> tuple[UnknownWord, ...]:
+        """Words of a row's prompts that the model has met with no picture."""
+        return self._unknown(row.prompt, self.negative_of(row))
+
+    def negative_of(self, row: PromptRow) -> str:
+        """What a row is steered away from."""
+        return self.config.negative_prompt if row.negative_prompt is None else row.negative_prompt
 
     def number(self, row: PromptRow) -> int:
         """Images that a row asks for."""
@@ -171,13 +192,12 @@ class Plan:
                 prompt=row.prompt,
                 seed=seed,
                 k=k,
-                negative_prompt=self.config.negative_prompt
-                if row.negative_prompt is None
-                else row.negative_prompt,
+                row="" if row.plain or self.config.same_noise else row.id,
+                negative_prompt=self.negative_of(row),
                 guidance_scale=self.preset.guidance_scale if scale is None else scale,
-                controls=self.steering.uses(row, seed, k),
             )
-            yield Item(row.id, draw, self.provenance(draw))
+            draw = replace(draw, controls=self.steering.uses(row, draw.number))
+            yield Item(row.id, draw, self.provenance(draw), row.extra)
 
     def provenance(self, draw: Draw) -> Provenance:
         """What the file of a draw will say of itself, but for the cut (known later)."""
@@ -187,10 +207,22 @@ class Plan:
             negative_prompt=draw.negative_prompt,
             seed=draw.seed,
             k=draw.k,
+            row=draw.row,
             guidance_scale=draw.guidance_scale,
             request=self._request(draw),
             control=self.steering.describe(draw.controls),
+            unknown_words=", ".join(
+                found.word for found in self._unknown(draw.prompt, draw.negative_prompt)
+            ),
         )
+
+    def _unknown(self, *texts: str) -> tuple[UnknownWord, ...]:
+        if self.words is None:
+            return ()
+        for text in texts:
+            if text not in self._checked:
+                self._checked[text] = self.words.unknown(text)
+        return tuple(dict.fromkeys(word for text in texts for word in self._checked[text]))
 
     def _request(self, draw: Draw) -> str:
         decides = [
@@ -207,6 +239,8 @@ class Plan:
             draw.k,
             draw.guidance_scale,
         ]
+        if draw.row:
+            decides.append({"row": draw.row})
         if draw.controls:
             decides += self.steering.identity(draw.controls)
         return sha256_bytes(json.dumps(decides, ensure_ascii=False).encode())

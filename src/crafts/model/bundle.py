@@ -12,6 +12,8 @@ from typing import Any
 from diffusers import UNet2DConditionModel
 from transformers import CLIPTextModel
 
+from crafts.captions.trained_on import FILE as TRAINED_ON
+from crafts.captions.trained_on import TrainedOn, read_trained_on, write_trained_on
 from crafts.core import artifacts
 from crafts.core.artifacts import Manifest
 from crafts.core.errors import ConfigError, DataError
@@ -38,7 +40,7 @@ SHIPPED = Path(__file__).parents[1] / "weights"
 _MOST_CELLS = 1024  # along an edge; 8,192 pixels
 _PARTS = ("vae", "text_encoder", "tokenizer", "unet", "scheduler")
 _CONDITIONS = "conditions"  # beside what diffusers knows, which passes it over
-_HUB_FILES = ["*/*.safetensors", "*/*.json", "*/*.txt", "model_index.json", "README.md"]
+_HUB_FILES = ["*/*.safetensors", "*/*.json", "*/*.txt", "model_index.json", "README.md", TRAINED_ON]
 _HUB_SKIP = ["safety_checker/*", "*.fp16.*", "*non_ema*"]
 
 
@@ -54,7 +56,8 @@ class Bundle:
         conditions: embeds what it can be told beside text; None: nothing.
         licence: of the weights, or "unknown".
         mpp: microns per pixel of its images, or "unknown".
-        extra: further facts for the manifest.
+        extra: further facts for the manifest; ``guidance`` maps presets to tuned scales.
+        trained_on: what it was trained on; None where its folder does not say.
         name: under which it was loaded, which its images name; of a path only the last name, the
             rest is private, and of the ``model`` of a training run that of the run.
         fingerprint: identity of the weights and settings it was loaded from, whatever the card
@@ -69,6 +72,7 @@ class Bundle:
     licence: str = UNKNOWN
     mpp: float | str = UNKNOWN
     extra: dict[str, Any] = field(default_factory=dict)
+    trained_on: TrainedOn | None = None
     name: str = ""
     fingerprint: str = ""
 
@@ -130,6 +134,7 @@ def load_bundle(source: str | Path, *, network: bool = False) -> Bundle:
             for key, value in extra.items()
             if key not in ("licence", "mpp", "native_size", "padded_text")
         },
+        trained_on=read_trained_on(folder),
         name=_name(source),
         fingerprint=_identify(manifest) if manifest else _hash_folder(folder),
     )
@@ -234,6 +239,8 @@ def save_bundle(
             save_conditions(bundle.conditions, temporary / _CONDITIONS, half=half)
         write_json(temporary / "model_index.json", _model_index(bundle))
         (temporary / "README.md").write_text(card, encoding="utf-8")
+        if bundle.trained_on is not None:
+            write_trained_on(bundle.trained_on, temporary)
         return artifacts.finish(
             temporary, stage=stage, config=config or {}, inputs=inputs, extra=extra
         )
@@ -309,7 +316,8 @@ def _check_fit(
 
 def _identify(manifest: artifacts.Manifest) -> str:
     """Hash of all that an image depends on: a model whose card was rewritten is the same model."""
-    files = {name: entry.sha256 for name, entry in manifest.files.items() if name != "README.md"}
+    told = ("README.md", TRAINED_ON)
+    files = {name: entry.sha256 for name, entry in manifest.files.items() if name not in told}
     facts = json.dumps({"files": files, "extra": manifest.extra}, sort_keys=True)
     return artifacts.sha256_bytes(facts.encode())
 

@@ -18,8 +18,9 @@ class Draw:
 
     Attributes:
         prompt: text to follow.
-        seed: the row's seed; together with ``k`` it decides the initial noise.
+        seed: the row's seed; together with ``k`` and ``row`` it decides the initial noise.
         k: index of the image among those of its row, from 0.
+        row: name of the row, so that rows of one seed differ; "" leaves it to seed and ``k``.
         negative_prompt: text that takes the place of the unconditional; "" is the unconditional.
         guidance_scale: 1.0 = off.
         controls: what steers the image beside the prompt.
@@ -29,10 +30,16 @@ class Draw:
     prompt: str
     seed: int = 0
     k: int = 0
+    row: str = ""
     negative_prompt: str = ""
     guidance_scale: float = 1.0
     controls: tuple[ControlUse, ...] = ()
     conditions: tuple[tuple[str, tuple[float, ...]], ...] = ()
+
+    @property
+    def number(self) -> tuple[int | str, ...]:
+        """What all that is drawn for the image depends on."""
+        return (self.seed, self.k, self.row) if self.row else (self.seed, self.k)
 
     @property
     def guided(self) -> bool:

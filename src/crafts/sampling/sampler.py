@@ -1,10 +1,10 @@
-"""Presets, solvers and the way from draws to pixels."""
+"""Solvers and the way from draws to pixels."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -14,6 +14,7 @@ from crafts.core.runtime import generator_for
 from crafts.sampling.conditioning import Conditioning, Draw, encode_draws, group_draws
 from crafts.sampling.control import BoundControl, Controls, additions, bind_controls
 from crafts.sampling.guidance import Denoise, TextDenoiser, conditioned, guided, within
+from crafts.sampling.presets import Preset
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,59 +23,6 @@ if TYPE_CHECKING:
 
 WINDOW = 16
 """Batches whose prompts are encoded together; bounds the memory that text features take."""
-
-
-@dataclass(frozen=True)
-class Preset:
-    """How to sample.
-
-    Attributes:
-        solver: ``ddim`` (eta 0; Song et al. 2021) or ``dpm++`` (DPM-Solver++ 2M; Lu et al. 2022).
-        num_steps: sampler steps.
-        guidance_scale: 1.0 = off.
-        interval: (start, stop) fractions of the steps in which guidance acts; None = all.
-    """
-
-    solver: Literal["ddim", "dpm++"]
-    num_steps: int
-    guidance_scale: float
-    interval: tuple[float, float] | None = None
-
-
-PRESETS: dict[str, Preset] = {
-    "paper": Preset("ddim", num_steps=50, guidance_scale=7.5),
-    "balanced": Preset("dpm++", num_steps=20, guidance_scale=2.5),
-    "fast": Preset("dpm++", num_steps=8, guidance_scale=2.5),
-}
-
-
-def resolve_preset(
-    name: str,
-    *,
-    num_steps: int | None = None,
-    guidance_scale: float | None = None,
-    extra: Mapping[str, Any] | None = None,
-) -> Preset:
-    """A preset with the wishes of the user and of the model applied.
-
-    Args:
-        name: ``paper``, ``balanced`` or ``fast``.
-        num_steps: replaces the preset's number.
-        guidance_scale: replaces the preset's and the model's scale.
-        extra: the bundle's further facts; ``extra["guidance"]`` maps names of presets to the scales
-            that were tuned for this model.
-
-    Raises:
-        ConfigError: no such preset.
-    """
-    if name not in PRESETS:
-        raise ConfigError(
-            "preset", came=repr(name), allowed=", ".join(PRESETS), do="Choose one of these presets."
-        )
-    preset = PRESETS[name]
-    tuned = (extra or {}).get("guidance") or {}
-    scale = guidance_scale if guidance_scale is not None else tuned.get(name, preset.guidance_scale)
-    return replace(preset, num_steps=num_steps or preset.num_steps, guidance_scale=float(scale))
 
 
 def build_scheduler(
@@ -141,16 +89,16 @@ def _spacing(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def draw_noise(draws: Sequence[Draw], shape: tuple[int, int, int]) -> torch.Tensor:
-    """Initial noise [B, C, h, w], float32 on the CPU; ``seed`` and ``k`` of each draw decide it.
+    """Initial noise [B, C, h, w], float32 on the CPU; seed, k and row of each draw decide it.
 
-    The prompt has no part in it, so that one seed compares prompts on the same noise.
+    The prompt has no part in it: draws without ``row`` compare prompts on the same noise.
 
     Args:
         draws: the images of a batch.
         shape: (C, h, w) of the latents.
     """
     return torch.stack(
-        [torch.randn(shape, generator=generator_for("noise", draw.seed, draw.k)) for draw in draws]
+        [torch.randn(shape, generator=generator_for("noise", *draw.number)) for draw in draws]
     )
 
 

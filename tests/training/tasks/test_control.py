@@ -31,7 +31,8 @@ from crafts.model.control import build_control, load_control
 from crafts.model.denoiser import build_denoiser
 from crafts.model.schedule import ScheduleConfig, build_schedule
 from crafts.sampling.control import MAP_CHANNELS, BoundControl, mask_map
-from crafts.sampling.sampler import Preset, build_scheduler, network_denoiser, sample
+from crafts.sampling.presets import Preset
+from crafts.sampling.sampler import build_scheduler, network_denoiser, sample
 from crafts.testing import FakeCodec
 from crafts.training import passes, train
 from crafts.training.tasks.control import ControlTask, SteeredNetwork

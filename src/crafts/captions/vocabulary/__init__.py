@@ -173,3 +173,16 @@ def _composed() -> re.Pattern[str]:
     longest_first = {name: sorted(set(g), key=len, reverse=True) for name, g in groups.items()}
     beginnings, endings = longest_first["beginnings"], longest_first["endings"]
     return re.compile(f"(?:{'|'.join(beginnings)}){{1,4}}(?:{'|'.join(endings)})s?")
+
+
+@cache
+def load_sections() -> dict[str, tuple[str, ...]]:
+    """The words of pathology by the headings that they stand under ("organs and regions", ...)."""
+    sections: dict[str, list[str]] = {}
+    heading = ""
+    for line in (FOLDER / "terms.txt").read_text(encoding="utf-8").splitlines():
+        if line.startswith("# "):
+            heading = line.removeprefix("# ")
+        else:
+            sections.setdefault(heading, []).extend(line.split())
+    return {name: tuple(words) for name, words in sections.items()}

@@ -34,6 +34,7 @@ from crafts.evaluation.results import GateYield, SetName
 
 KEPT = "kept"
 UNREADABLE = "unreadable"
+UNKNOWN = "unknown words"
 SIZE = 256
 """Side in pixels at which artefacts are measured."""
 
@@ -129,6 +130,8 @@ def _judge_block(
         cosine[opened] if len(cosine) else None,
     )
     found = dict(zip(opened.tolist(), judge(reference, candidates), strict=True))
+    # what the encoder says of a word that the model never saw is chance
+    found |= {row: UNKNOWN for row in found if side.set.rows[row].get("unknown_words")}
     return [found.get(row, UNREADABLE) for row in rows.tolist()]
 
 

@@ -16,10 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from crafts.captions.trained_on import read_trained_on
 from crafts.core.config import Config, validate
 from crafts.core.errors import ConfigError, DataError
 from crafts.core.parsing import parse_json
-from crafts.core.protocols import Accept
+from crafts.core.protocols import Accept, UnknownTo
 from crafts.evaluation.comparing.comparison import unit
 from crafts.evaluation.comparing.draws import Names, halve
 from crafts.evaluation.gating.artefacts import ARTEFACTS, SIDES, measure_artefacts
@@ -249,6 +250,18 @@ def shipped_gate(*, device: str = "auto") -> Accept:
 
     encoder = open_encoder("mini", device=device)
     return build_gate(load_reference(SHIPPED / GATE), encoder)
+
+
+def shipped_gate_words() -> UnknownTo:
+    """Words that the encoder of the gate in the package has met with no picture.
+
+    To it such a word is like none of its classes: whatever it says of the picture is chance.
+    """
+    from crafts.model.image_encoders import SHIPPED
+
+    found = read_trained_on(SHIPPED)
+    known = found.known_words() if found else None
+    return lambda prompt: [word.word for word in known.unknown(prompt)] if known else []
 
 
 def count_reasons(reasons: Sequence[str]) -> dict[str, int]:

@@ -115,6 +115,7 @@ def make_images(
     values = {
         "model": str(model),
         "preset": "balanced",
+        "same_noise": True,
         "num_steps": config.sampler_steps,
         "guidance_scale": config.guidance_scale,
         "batch_size": 16,

@@ -103,7 +103,7 @@ class ControlStage(Config):
     min_snr_gamma: MinSnrGamma = 5.0
     gradient_checkpointing: bool = False
     max_chunks: MaxChunks = 1
-    licence: str = Field(UNKNOWN, description="of the trained weights")
+    licence: str = Field(UNKNOWN, description="of the trained weights; unknown: that of init_from")
 
 
 class SteeredNetwork(nn.Module):
@@ -352,7 +352,7 @@ class ControlTask:
             channels=self.control.channels,
             mapping=self.control.mapping,
             denoiser=self.bundle.fingerprint,
-            licence=stage.licence,
+            licence=self.bundle.licence if stage.licence == UNKNOWN else stage.licence,
         )
         save_control(
             control,

@@ -15,6 +15,7 @@ from PIL import Image
 from pydantic import Field
 from torch import Tensor, nn
 
+from crafts.captions.trained_on import collect
 from crafts.core.artifacts import fingerprint, sha256_file
 from crafts.core.config import Config
 from crafts.core.runtime import generator_for, say
@@ -127,7 +128,9 @@ class DenoiserStage(Config):
         (), description="fixed prompts of the pictures; empty: held-out captions"
     )
     licence: str = Field(
-        UNKNOWN, description="of the trained weights; provenance of every image names it"
+        UNKNOWN,
+        description="of the trained weights; provenance of every image names it. unknown: that "
+        "of init_from",
     )
     mpp: float | None = Field(
         None, gt=0, description="microns per pixel of the tiles; None: unknown"
@@ -277,6 +280,9 @@ class DenoiserTask:
             self.images = open_images(data)
             self.rows, self.inputs = self.images.rows, {"data": self.images.fingerprint}
         self.split = Split(self.rows, data, self.seed)
+        own = collect([self.rows[i] for i in self.split.train])
+        before = self.bundle.trained_on
+        self.bundle.trained_on = before.and_also(own) if before else own
         if self.bundle.fingerprint:
             self.inputs["init_from"] = self.bundle.fingerprint
         if self.stage.codec_from:
@@ -408,13 +414,14 @@ class DenoiserTask:
     def picture(self) -> Image.Image | None:
         """One image of each fixed prompt."""
         from crafts.sampling.conditioning import Draw
-        from crafts.sampling.sampler import iter_images, resolve_preset
+        from crafts.sampling.presets import resolve_preset
+        from crafts.sampling.sampler import iter_images
 
         prompts = list(self.stage.prompts)
         if not prompts:
             chosen = self.split.validation_sample(per_set=1)[:8] or self.split.train[:8]
             prompts = [str(self.rows[row].get("text", "")) for row in chosen]
-        preset = resolve_preset("balanced")
+        preset = resolve_preset("balanced", extra=self.bundle.extra)
         most = self.bundle.schedule.num_timesteps
         preset = replace(preset, num_steps=min(preset.num_steps, most))
         draws = [Draw(prompt=p, seed=0, k=0, guidance_scale=preset.guidance_scale) for p in prompts]

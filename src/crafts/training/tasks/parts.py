@@ -40,8 +40,11 @@ def build_bundle(stage: DenoiserStage) -> Bundle:
         parts["denoiser"] = build_denoiser(stage.denoiser)
     if stage.schedule or stage.init_from is None:
         parts["schedule"] = build_schedule(stage.schedule or ScheduleConfig())
-    # what init_from was allowed for, at which scale and with which guidance does not pass on
-    parts |= {"licence": stage.licence, "mpp": stage.mpp or UNKNOWN, "extra": {}}
+    parts["mpp"] = stage.mpp or UNKNOWN  # that of init_from's tiles says nothing of these
+    if stage.licence != UNKNOWN or stage.init_from is None:
+        parts["licence"] = stage.licence  # else that of the weights it begins with stays
+    if stage.denoiser:  # random weights: nobody tuned guidance for them, and they know nothing
+        parts |= {"extra": {}, "trained_on": None}
     if stage.init_from is None and not {"codec", "text", "denoiser"} <= set(parts):
         raise ConfigError(
             "train: stage.init_from",

@@ -12,7 +12,8 @@ from crafts.model.bundle import Bundle
 from crafts.model.control import Control
 from crafts.sampling.conditioning import Draw
 from crafts.sampling.control import Controls, ControlUse
-from crafts.sampling.sampler import Preset, iter_images
+from crafts.sampling.presets import Preset
+from crafts.sampling.sampler import iter_images
 
 if TYPE_CHECKING:
     import numpy as np
