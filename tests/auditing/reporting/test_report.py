@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 
 from crafts.auditing import results as found
-from crafts.auditing.reporting.report import MAX_PAIRS, frame_source, write_report
+from crafts.auditing.reporting.report import (
+    LEAST_PAIRS,
+    MAX_PAIRS,
+    frame_source,
+    nearest,
+    write_report,
+)
 from crafts.auditing.reporting.verdict import compose_verdict
 from crafts.data.painter import paint_tile
 from page_checks import Page
@@ -132,6 +138,34 @@ def test_the_full_page_is_whole_and_escaped(tmp_path):
     assert "3 of 100 generated tiles are copies of training tiles: 3.0 %" in page.text.replace(
         "\N{NO-BREAK SPACE}", " "
     )
+
+
+def clear(name, **facts):
+    return found.Verdict(name=name, verdict="clear", neighbour=f"{name}-source", **facts)
+
+
+def test_an_audit_without_findings_shows_the_nearest_pairs(tmp_path):
+    verdicts = [
+        clear(f"t{i:02d}", distance=0.9 - i / 100, ratio=2 + i / 100, correlation=0.1)
+        for i in range(40)
+    ]
+    write_report(build(), tmp_path / "a.html", verdicts=verdicts, open_tile=open_tile)
+    page = Page((tmp_path / "a.html").read_text())
+    assert page.faults == [] and page.pictures == 2 * LEAST_PAIRS
+    assert "nearest" in page.ids and "near" not in page.ids
+    assert "t00-source" in page.text and "t11-source" in page.text  # lowest ratio first
+    assert "t12-source" not in page.text
+    assert "ratio 2.00: cosine distance 0.900" in page.text
+    without = [one.model_copy(update={"ratio": None}) for one in verdicts]
+    write_report(build(), tmp_path / "b.html", verdicts=without, open_tile=open_tile)
+    assert "t39-source" in Page((tmp_path / "b.html").read_text()).text  # then by distance
+
+
+def test_findings_push_the_nearest_of_the_rest_aside():
+    rest = [clear(f"t{i}", distance=0.5) for i in range(9)]
+    assert nearest(rest, 3) == rest[:3] and nearest(rest, -2) == []
+    rejected = found.Verdict(name="r", verdict="rejected", reason="broken")
+    assert nearest([rejected, *rest], 1) == rest[:1]
 
 
 def test_empty_sections_vanish_and_pictures_are_left_out_without_tiles(tmp_path):

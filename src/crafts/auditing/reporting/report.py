@@ -37,6 +37,9 @@ OpenTile = Callable[[str, str], NDArray[np.uint8] | None]
 MAX_PAIRS = 48
 """Pairs shown of each verdict; the others stand in ``copies.csv``."""
 
+LEAST_PAIRS = 12
+"""Pairs that a page shows in any case: where fewer were found, the nearest of the others follow."""
+
 _EDGE = 224
 _WHOLE = 0.97  # a part this large, or that near to every edge, is the whole tile
 _TITLES = {"generated": "Generated tiles", "train": "Training tiles", "heldout": "Held-out tiles"}
@@ -44,6 +47,7 @@ _SECTIONS = (
     ("notes", "Before you read"),
     ("copies", "Copies"),
     ("near", "Near pairs"),
+    ("nearest", "Nearest of the rest"),
     ("calibration", "Thresholds"),
     ("membership", "Membership"),
     ("extraction", "Extraction"),
@@ -105,6 +109,8 @@ def report_values(
         "num_copies": len(copied),
         "near": near_pairs(near[:MAX_PAIRS], tile),
         "num_near": len(near),
+        "nearest": near_pairs(nearest(verdicts, LEAST_PAIRS - len(copied) - len(near)), tile),
+        "nearest_limit": results.copies.ratio_threshold,
         "calibration": calibration(results, verdicts, heldout),
         "heldout_shown": bool(heldout),
         "thresholds": tables.thresholds_table(results),
@@ -189,6 +195,21 @@ def frame_source(
     return image
 
 
+def nearest(verdicts: Sequence[found.Verdict], number: int) -> list[found.Verdict]:
+    """The unmarked tiles that lie nearest to a training tile, the nearest first.
+
+    By the ratio where all have one, else by the distance; they show what passed just so.
+    """
+    rest = [one for one in verdicts if one.verdict in ("clear", "plain") and one.neighbour]
+    by_ratio = all(one.ratio is not None for one in rest)
+
+    def rank(one: found.Verdict) -> tuple[float, str]:
+        value = one.ratio if by_ratio else one.distance
+        return (np.inf if value is None else value), one.name
+
+    return sorted(rest, key=rank)[: max(number, 0)]
+
+
 def near_pairs(verdicts: Sequence[found.Verdict], open_tile: OpenTile) -> list[Pair]:
     """Tiles beside their nearest training tile in the features."""
     pairs = []
@@ -198,6 +219,10 @@ def near_pairs(verdicts: Sequence[found.Verdict], open_tile: OpenTile) -> list[P
             continue
         ratio = f"ratio {number(one.ratio)}: " if one.ratio is not None else ""
         reason = f"{ratio}cosine distance {number(one.distance)} to this training tile"
+        marked = one.verdict == "near"
+        if one.correlation is not None and not marked:
+            # of the training tile that is most alike in structure, which may be another one
+            reason += f"; highest correlation of structure {one.correlation:.2f}"
         pictures = (
             Picture(
                 data_uri(left, edge=_EDGE, synthetic=True),
@@ -212,7 +237,7 @@ def near_pairs(verdicts: Sequence[found.Verdict], open_tile: OpenTile) -> list[P
                 one.neighbour,
             ),
         )
-        pairs.append(Pair(*pictures, "near", reason, "warn"))
+        pairs.append(Pair(*pictures, one.verdict, reason, "warn" if marked else "plain"))
     return pairs
 
 
