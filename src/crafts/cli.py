@@ -18,7 +18,7 @@ from typing import NoReturn
 
 import typer
 
-from crafts.commands import checking, data, models, planned
+from crafts.commands import chains, checking, data, models, planned
 from crafts.core.errors import (
     EXIT_DATA,
     EXIT_INTERRUPTED,
@@ -29,7 +29,7 @@ from crafts.core.errors import (
 
 # in the order of --help
 COMMANDS = (
-    *(checking.doctor, models.generate),
+    *(checking.doctor, models.generate, chains.finetune, chains.dataset),
     *(data.tile, data.summarise, data.caption, data.pack, data.encode),
     *(models.train, checking.evaluate, checking.audit, checking.experiment),
     *(planned.benchmark, planned.serve),
@@ -42,7 +42,7 @@ QUIET = {
 }
 
 # whose work lies in the output as it is made, so that an interrupted one need not begin again
-GOES_ON = ("generate", "tile", "train", "experiment")
+GOES_ON = ("generate", "finetune", "dataset", "tile", "train", "experiment")
 
 app = typer.Typer(
     name="crafts",
