@@ -12,6 +12,8 @@ COMMANDS = (
     [],
     ["doctor"],
     ["generate"],
+    ["finetune"],
+    ["dataset"],
     ["tile"],
     ["summarise"],
     ["caption"],

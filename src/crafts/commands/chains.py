@@ -32,11 +32,13 @@ def finetune(
 
     The same command goes on with a run that was stopped.
     """
-    from crafts.workflows.finetuning import finetune as chain
+    from crafts.workflows.finetuning.config import configure
 
     given = {"minutes": minutes, "model": model, "method": method}
-    config = chain.configure(said(given), overrides)
+    config = configure(said(given), overrides)
     if not shown(config, dry_run):
+        from crafts.workflows.finetuning import finetune as chain
+
         done(chain.run(config, tiles, output), output)
 
 
@@ -59,9 +61,11 @@ def dataset(
 
     The same command goes on with a run that was stopped.
     """
-    from crafts.workflows.labelled import dataset as chain
+    from crafts.workflows.labelled.config import configure
 
     given = {"classes": classes, "per_class": per_class, "format": layout, "model": model}
-    config = chain.configure(said(given), overrides)
+    config = configure(said(given), overrides)
     if not shown(config, dry_run):
+        from crafts.workflows.labelled import dataset as chain
+
         done(chain.run(config, output), output)

@@ -18,6 +18,7 @@ from crafts.evaluation.distances import cubic_kernel, unbiased_mmd
 from crafts.evaluation.rows import Array, Features, check_pair, unit_rows
 
 Marks = NDArray[np.bool_]
+_ROUNDING = 1e-12
 
 
 @dataclass(frozen=True)
@@ -74,36 +75,49 @@ def kernel_change(
             allowed="as many of both: the same prompts and seeds",
             do="Generate both sets from one manifest.",
         )
-    number = len(first)
-    both = np.concatenate([first, second])
-    among, across = cubic_kernel(both, both), cubic_kernel(tiles, both)
-    np.fill_diagonal(among, 0.0)
-    sides: Marks = np.arange(2 * number)[None] < number  # which rows count as "before"
-    swaps = np.random.default_rng(seed).random((num_swaps, number)) < 0.5
-    swapped = np.concatenate([~swaps, swaps], axis=1)
-
-    def fall(sides: Marks, real_rows: NDArray[np.int64]) -> Array:
-        """Distance of the rows marked as before less that of the others, [S]."""
-        mean = across[real_rows].mean(axis=0)
-        values = [
-            ((marks @ among) * marks).sum(axis=1) / (number * (number - 1))
-            - 2 * (marks @ mean) / number
-            for marks in (sides.astype(np.float64), (~sides).astype(np.float64))
-        ]
-        return np.asarray(values[0] - values[1])
-
+    pairs = _Pairs(np.concatenate([first, second]), tiles)
     every = np.arange(len(tiles), dtype=np.int64)
-    seen, drawn = float(fall(sides, every)[0]), fall(swapped, every)
+    swaps = np.random.default_rng(seed).random((num_swaps, len(first))) < 0.5
+    unswapped = np.zeros((1, len(first)), bool)
+    seen = float(pairs.fall(unswapped, every)[0])
+    drawn = pairs.fall(swaps, every)
     names = np.asarray(groups if groups is not None else every.astype(str))
     parts = [every[names != name] for name in np.unique(names)]
-    left = [float(fall(sides, rows)[0]) for rows in parts if len(rows)]
+    left = [float(pairs.fall(unswapped, rows)[0]) for rows in parts if len(rows)]
     return Change(
         before=unbiased_mmd(tiles, first),
         after=unbiased_mmd(tiles, second),
-        nearer=float((1 + (drawn >= seen - 1e-12).sum()) / (1 + num_swaps)),
-        farther=float((1 + (drawn <= seen + 1e-12).sum()) / (1 + num_swaps)),
+        nearer=float((1 + (drawn >= seen - _ROUNDING).sum()) / (1 + num_swaps)),
+        farther=float((1 + (drawn <= seen + _ROUNDING).sum()) / (1 + num_swaps)),
         steady=len(left) > 1 and all(value * seen > 0 for value in left),
     )
+
+
+class _Pairs:
+    """Kernels of N pictures before and the N after [2N, D] among themselves and with real tiles."""
+
+    def __init__(self, both: Array, tiles: Array) -> None:
+        self.among, self.across = cubic_kernel(both, both), cubic_kernel(tiles, both)
+        np.fill_diagonal(self.among, 0.0)
+
+    def fall(self, swapped: Marks, real_rows: NDArray[np.int64]) -> Array:
+        """Distance of the first set less that of the second, with pairs swapped as marked [S, N].
+
+        Args:
+            swapped: pairs whose two pictures change sides.
+            real_rows: real tiles that count.
+
+        Returns:
+            [S]; what the real tiles have among themselves falls out.
+        """
+        number, mean = swapped.shape[1], self.across[real_rows].mean(axis=0)
+        first = np.concatenate([~swapped, swapped], axis=1).astype(np.float64)
+        values = [
+            ((marks @ self.among) * marks).sum(axis=1) / (number * (number - 1))
+            - 2 * (marks @ mean) / number
+            for marks in (first, 1 - first)
+        ]
+        return np.asarray(values[0] - values[1])
 
 
 def kernel_floor(real: Features, others: Features) -> float:

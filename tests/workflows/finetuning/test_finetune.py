@@ -16,8 +16,13 @@ from crafts.core.errors import ConfigError
 from crafts.data.painter import paint_tile
 from crafts.generation.export import read_provenance
 from crafts.workflows.finetuning.clock import plan_encoding
-from crafts.workflows.finetuning.config import FinetuneConfig, build_recipe, settings_for
-from crafts.workflows.finetuning.finetune import configure, run
+from crafts.workflows.finetuning.config import (
+    FinetuneConfig,
+    build_recipe,
+    configure,
+    settings_for,
+)
+from crafts.workflows.finetuning.finetune import run
 from crafts.workflows.finetuning.tiles import NAMELESS, pack_tiles, write_prompts
 
 SMALL = ["num_steps=4", "variants=1", "images=8", "batch_size=4", "heldout=0.4"]

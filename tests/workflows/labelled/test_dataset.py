@@ -18,7 +18,8 @@ from crafts.core.artifacts import load_manifest, verify
 from crafts.core.errors import ConfigError, DataError
 from crafts.generation.export import read_provenance
 from crafts.workflows.labelled.classes import load_classes, slug
-from crafts.workflows.labelled.dataset import configure, run
+from crafts.workflows.labelled.config import configure
+from crafts.workflows.labelled.dataset import run
 from crafts.workflows.labelled.formats.coco import run_lengths
 from crafts.workflows.labelled.pictures import Picture, find_repeats, labels_of, share_out
 
@@ -254,10 +255,13 @@ def test_the_classes_of_mini_have_prompts_and_its_layouts(root):
     assert {one.tissue for one in classes if one.tissue} <= set(layouts)
 
 
-@pytest.mark.parametrize("label", ["con", "LPT1", "///", "é", "Лёгкое / рак", "a" * 200])
+@pytest.mark.parametrize(
+    "label", ["con", "LPT1", "///", "é", "Лёгкое / рак", "a" * 200, "test", "lung, val"]
+)
 def test_labels_become_names_that_every_system_can_store(label):
     name = slug(label)
     assert 0 < len(name) <= 46 and name not in ("con", "lpt1") and "/" not in name
+    assert not {"test", "val"} & set(name.split("-"))  # readers would take it for a split
 
 
 def test_coco_without_masks_is_refused_before_any_work():

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from pydantic import Field
 
-from crafts.core.config import Config
+from crafts.core.config import Config, load_config
 
 SMALL = 100_000_000
 """Parameters of a denoiser up to which all of them are trained, on a laptop's CPU if need be."""
@@ -51,6 +51,15 @@ class FinetuneConfig(Config):
     max_reject_fraction: float = Field(
         0.1, ge=0, le=1, description="share of unusable tiles above which the run fails"
     )
+
+
+def configure(values: Mapping[str, Any], overrides: Sequence[str] = ()) -> FinetuneConfig:
+    """The validated configuration.
+
+    Raises:
+        ConfigError: a field is unknown or out of bounds.
+    """
+    return load_config(FinetuneConfig, values, overrides)
 
 
 class Settings(Config):

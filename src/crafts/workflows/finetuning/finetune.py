@@ -71,15 +71,6 @@ class Job:
     pictures: float = 0.0
 
 
-def configure(values: Mapping[str, Any], overrides: list[str] | None = None) -> FinetuneConfig:
-    """The validated configuration.
-
-    Raises:
-        ConfigError: a field is unknown or out of bounds.
-    """
-    return load_config(FinetuneConfig, values, overrides or [])
-
-
 def run(config: FinetuneConfig, inputs: Path, output: Path) -> artifacts.Manifest:
     """Pack, encode, train, picture, judge and audit.
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from crafts import api
 from crafts.core.artifacts import fingerprint
+from crafts.core.errors import DataError
 from crafts.core.runtime import say, seed_from
 from crafts.core.tables import csv_writer
 from crafts.data.collection import group_of
@@ -138,8 +139,20 @@ def write_prompts(tiles: Tiles, number: int, path: Path) -> list[str]:
 
     Returns:
         What each picture shall show: its label, or its prompt where tiles have none.
+
+    Raises:
+        DataError: no tile has a text.
     """
-    chosen = [i for i in tiles.of_split(tiles.judged or "train") if tiles.rows[i]["text"]]
+    order = [*tiles.of_split(tiles.judged), *tiles.of_split("train")]
+    said = [i for i in order if tiles.rows[i]["text"]]
+    if not said:
+        raise DataError(
+            "finetune: tiles",
+            came="no tile with a text",
+            allowed="a caption in metadata.csv, or a folder a class",
+            do="Give the tiles texts; docs/finetune-mini.md shows how.",
+        )
+    chosen = [i for i in said if tiles.rows[i]["split"] == tiles.judged] or said
     by_kind: dict[str, list[int]] = {}
     for index in chosen:
         by_kind.setdefault(kind_of(tiles.rows[index]), []).append(index)

@@ -13,6 +13,7 @@ from crafts.core.begun import hold_text
 from crafts.core.errors import ConfigError, DataError
 from crafts.core.runtime import seed_from
 from crafts.core.tables import csv_writer, read_columns
+from crafts.data.listing.tables import SPLIT_NAMES
 
 COLUMNS = {"label": ("label", "class"), "prompt": ("prompt", "text"), "tissue": ("tissue",)}
 _SHIPPED = Path(__file__).with_name("mini-classes.csv")
@@ -74,9 +75,11 @@ def load_classes(path: Path | None, model: str) -> list[Wording]:
 
 
 def slug(label: str) -> str:
-    """A label as names of files and folders have it on every system."""
+    """A label as names of files and folders have it; no system or reader takes it for another."""
     plain = unicodedata.normalize("NFC", label).lower()
     name = _UNSAFE.sub("-", plain)[:_MOST].strip("-")
+    if not set(name.split("-")).isdisjoint(SPLIT_NAMES):  # taken for a split by `datasets`
+        name = "class" + name.replace("-", "")
     return f"class-{name}" if name in _RESERVED or not name else name
 
 
