@@ -13,6 +13,8 @@ COMMANDS = (
     ["doctor"],
     ["generate"],
     ["models"],
+    ["finetune"],
+    ["dataset"],
     ["tile"],
     ["summarise"],
     ["caption"],

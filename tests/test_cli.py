@@ -41,6 +41,8 @@ FLAGS = {
         "--dry-run",
     ],
     "models": ["--output"],
+    "finetune": ["--output", "--minutes", "--model", "--method", "--dry-run"],
+    "dataset": ["--output", "--classes", "--per-class", "--format", "--dry-run"],
     "tile": ["--output", "--mpp", "--size", "--overlap", "--mpp-csv", "--shard", "--dry-run"],
     "summarise": ["--output", "--tokens", "--backend", "--tokenizer", "--dry-run"],
     "caption": ["--output", "--summaries", "--scores", "--dry-run"],

@@ -18,7 +18,7 @@ from typing import NoReturn
 
 import typer
 
-from crafts.commands import checking, data, models, planned
+from crafts.commands import chains, checking, data, models, planned
 from crafts.core.errors import (
     EXIT_INTERRUPTED,
     EXIT_OK,
@@ -31,6 +31,7 @@ from crafts.core.errors import (
 # in the order of --help
 COMMANDS = (
     *(checking.doctor, models.generate, models.models),
+    *(chains.finetune, chains.dataset),
     *(data.tile, data.summarise, data.caption, data.pack, data.encode),
     *(models.train, checking.evaluate, checking.audit, checking.experiment),
     *(planned.benchmark, planned.serve),
@@ -46,7 +47,7 @@ TRACEBACK = "CRAFTS_TRACEBACK"
 """Set it to 1 to see the traceback of a fault of the program, which else goes into a file."""
 
 # whose work lies in the output as it is made, so that an interrupted one need not begin again
-GOES_ON = ("generate", "models", "tile", "train", "experiment")
+GOES_ON = ("generate", "models", "finetune", "dataset", "tile", "train", "experiment")
 
 app = typer.Typer(
     name="crafts",

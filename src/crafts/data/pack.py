@@ -77,6 +77,8 @@ class PackConfig(Config):
         max_pixels: largest width x height of an image.
         mask_values: what the numbers of masks mean; none where their files tell (docs/control.md).
         mask_table: classes of the masks' source: lizard, pannuke, ...
+        untitled: text of tiles that have none; ``{label}`` stands for their class with ``_`` as
+            spaces. Tiles without class keep no text.
         image_format: "auto" keeps a source of JPEG files and makes one of PNG of any other, since
             `datasets` reads shards of one format only; "keep" keeps the bytes of both; "png".
         duplicates: what happens to an image file whose bytes came before under another name.
@@ -101,6 +103,7 @@ class PackConfig(Config):
     max_pixels: int = Field(MAX_PIXELS, ge=1)
     mask_values: Literal["instances", "classes", "foreground"] | None = None
     mask_table: str | None = None
+    untitled: str = ""
     image_format: Literal["auto", "keep", "png"] = "auto"
     duplicates: Literal["keep", "reject"] = "keep"
     max_reject_fraction: float = Field(0.1, ge=0, le=1)
@@ -140,7 +143,7 @@ def run(
         DataError: a patient in two splits, too many rejects.
         RetryError: the disk is full, or a worker process was killed.
     """
-    items = _list_source(config, inputs)
+    items = _with_titles(_list_source(config, inputs), config.untitled)
     source = fingerprint(inputs) if (inputs / MANIFEST).is_file() else ""
     ledger, dropped = Ledger("pack"), Ledger("clean")
     with staging(output, "pack", sources=[inputs, *([splits] if splits else [])]) as folder:
@@ -216,6 +219,25 @@ def _list_source(config: PackConfig, inputs: Path) -> list[Item]:
         )
     studies = load_studies(config.studies) if config.studies else None
     return list_corpus(config.corpus, inputs, studies=studies, columns=config.columns)
+
+
+def _with_titles(items: list[Item], untitled: str) -> list[Item]:
+    """Give tiles without text what ``untitled`` makes of their class, and say how many."""
+    if not untitled:
+        return items
+    titled = [_with_title(item, untitled) for item in items]
+    number = sum(old.text != new.text for old, new in zip(items, titled, strict=True))
+    if number:
+        example = next(new.text for old, new in zip(items, titled, strict=True) if new is not old)
+        say(f"pack: {number} of {len(items)} tiles have no text and get one: {example!r}, ...")
+    return titled
+
+
+def _with_title(item: Item, untitled: str) -> Item:
+    label = str(item.fields.get("label") or "")
+    if item.text or item.fields.get("captions") or ("{label}" in untitled and not label):
+        return item
+    return replace(item, text=untitled.replace("{label}", label.replace("_", " ").strip()))
 
 
 def assign_item_splits(

@@ -191,7 +191,7 @@ def kernel_distance(
     size = min(subset_size, len(first), len(second))
     rng = np.random.default_rng(seed)
     values = [
-        _unbiased_mmd(
+        unbiased_mmd(
             first[rng.choice(len(first), size, replace=False)],
             second[rng.choice(len(second), size, replace=False)],
         )
@@ -292,16 +292,17 @@ def _check_moments(given: Moments | Real | Generated, name: str) -> Moments:
     return Moments(mean, (covariance + covariance.T) / 2)
 
 
-def _unbiased_mmd(first: Array, second: Array) -> float:
-    size = len(first)
+def unbiased_mmd(first: Array, second: Array) -> float:
+    """MMD² of two sets [N, D] and [M, D] with :func:`cubic_kernel`, no row held against itself."""
     within = 0.0
     for block in (first, second):
-        kernel = _cubic(block, block)
-        within += (kernel.sum() - np.trace(kernel)) / (size * (size - 1))
-    return float(within - 2 * _cubic(first, second).mean())
+        kernel = cubic_kernel(block, block)
+        within += (kernel.sum() - np.trace(kernel)) / (len(block) * (len(block) - 1))
+    return float(within - 2 * cubic_kernel(first, second).mean())
 
 
-def _cubic(first: Array, second: Array) -> Array:
+def cubic_kernel(first: Array, second: Array) -> Array:
+    """``(xᵀy / D + 1)³`` of all pairs of rows [N, D] and [M, D], as the kernel distance has it."""
     base = first @ second.T
     base /= first.shape[1]
     base += 1

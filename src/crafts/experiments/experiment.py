@@ -15,8 +15,7 @@ from typing import Any
 import torch
 
 from crafts.core import artifacts
-from crafts.core.config import dump_config
-from crafts.core.errors import ConfigError
+from crafts.core.begun import hold_to
 from crafts.core.runtime import say
 from crafts.experiments.arms.cost import StepCost, step_costs
 from crafts.experiments.arms.starts import build_base, with_text
@@ -73,7 +72,7 @@ def run(config: ExperimentConfig, output: Path) -> artifacts.Manifest:
     experiment = load_experiment(config)
     artifacts.refuse_other_run(output, "experiment")
     with artifacts.lock(output):
-        _refuse_other_config(config, output)
+        hold_to(config, output / CONFIG)
         if (output / artifacts.MANIFEST).is_file():
             say(f"{output}: already finished")
             return artifacts.load_manifest(output)
@@ -234,19 +233,6 @@ def _recorded(leg: Path) -> dict[str, float]:
         if values:
             found[name] = sum(values) / len(values)
     return found
-
-
-def _refuse_other_config(config: ExperimentConfig, output: Path) -> None:
-    """Arms of two configurations do not compare."""
-    path, text = output / CONFIG, dump_config(config)
-    if path.is_file() and path.read_text(encoding="utf-8") != text:
-        raise ConfigError(
-            str(path),
-            came="another configuration than this one",
-            allowed="the one that the experiment began with",
-            do="Repeat its options, or choose another --output.",
-        )
-    artifacts.write_bytes(path, text.encode())
 
 
 def _say_plan(lab: Lab) -> None:

@@ -210,10 +210,11 @@ def write_grid(output: Path, made: Sequence[Made], steering: Steering) -> None:
         captions.append(entry.item.draw.prompt)
     cells = 1 + max(len(entry.item.draw.controls) for entry in shown)
     sheet = contact_sheet(images, captions, columns=cells * max(1, 4 // cells))
-    save_png(sheet, output / "grid.png", _shared([entry.item.provenance for entry in shown]))
+    said = shared_provenance([entry.item.provenance for entry in shown])
+    save_png(sheet, output / "grid.png", said)
 
 
-def _shared(several: Sequence[Provenance]) -> Provenance:
+def shared_provenance(several: Sequence[Provenance]) -> Provenance:
     """What can be said of a sheet of images: all prompts, and of the rest what they share."""
     scales = {one.guidance_scale for one in several}
     controls = {one.control for one in several}
