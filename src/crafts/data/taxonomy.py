@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from crafts.core.errors import DataError
-from crafts.core.tables import TABLE_SUFFIXES, open_table
+from crafts.core.tables import CSV_SUFFIXES, TABLE_SUFFIXES, open_table
 from crafts.core.tabular.json_rows import parse_json
 
 # code(s); name; organ; synonyms
@@ -263,7 +263,10 @@ def _read_rows(path: Path) -> Iterable[Any]:
 
 
 def _table_rows(path: Path) -> Iterable[Any]:
-    for row in open_table(path, _refusal).rows:
+    table = open_table(path, _refusal)
+    if path.suffix.lower() in CSV_SUFFIXES and not table.header:
+        raise _refusal(str(path), "an empty file")
+    for row in table.rows:
         if row.fault:
             raise _refusal(f"{path}: row {row.number}", row.fault)
         yield row.cells
