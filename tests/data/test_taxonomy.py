@@ -88,7 +88,7 @@ def test_a_file_adds_and_replaces(tmp_path):
         ("a.yaml", "code: X\n", ("a dict",)),
         ("a.yaml", "{", ("no valid YAML",)),
         ("a.csv", "code,name,organ,grade\nX,y,z,3\n", ("row 1", "unknown field 'grade'")),
-        ("a.csv", "code;name;organ\nX;y;z;w\n", ("row 1", "'more than the columns'")),
+        ("a.csv", "code;name;organ\nX;y;z;w\n", ("row 1", "more cells than columns")),
         ("a.csv", "code;name;organ\n", ("a.csv", "no rows")),
         ("a.csv", "\n", ("a.csv", "an empty file")),
         ("missing.csv", None, ("missing.csv", "No such file")),

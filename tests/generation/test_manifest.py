@@ -105,20 +105,27 @@ def test_broken_lines_are_rows_too(tmp_path):
     assert [row.id for row in check_rows(load_rows(path), ledger)] == ["a"]
     assert ledger.counts() == {"listed": 4, "used": 1, "rejected": 3}
     assert "line 2 is not JSON" in ledger.rejects[0]["reason"]
-    assert ledger.rejects[1]["reason"] == "line 3 is no JSON object"
+    assert ledger.rejects[1]["reason"] == "line 3 is not a JSON object"
 
 
 def test_csv_row_with_too_many_fields_is_rejected(tmp_path):
     (tmp_path / "p.csv").write_text("id,prompt\na,colon, left\nb,lung\n")
     ledger = Ledger("generate")
     assert [row.id for row in check_rows(load_rows(tmp_path / "p.csv"), ledger)] == ["b"]
-    assert ledger.rejects[0]["reason"] == "more fields than columns, the first of them ' left'"
+    assert ledger.rejects[0]["reason"] == "more cells than columns"
+
+
+def test_csv_row_with_an_open_quote_is_rejected(tmp_path):
+    (tmp_path / "p.csv").write_text('id,prompt\nb,lung\na,"open')
+    ledger = Ledger("generate")
+    assert [row.id for row in check_rows(load_rows(tmp_path / "p.csv"), ledger)] == ["b"]
+    assert ledger.rejects[0]["reason"] == "a broken row (a quote that is not closed; line 3)"
 
 
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("p.txt", b"", "kind '.txt'; expected .csv, .jsonl, .parquet"),
+        ("p.txt", b"", "kind '.txt'; expected .csv, .tsv, .jsonl, .ndjson, .parquet"),
         (
             "p.csv",
             b"id,words\n",
@@ -127,8 +134,8 @@ def test_csv_row_with_too_many_fields_is_rejected(tmp_path):
         ("p.csv", b"", "no column id and no column prompt"),
         ("p.jsonl", b'{"prompt": "x"}\n', "no column id"),
         ("p.csv", b"id,prompt\na,\xff\n", "byte 12 is not UTF-8"),
-        ("p.csv", b'id,prompt\na,"open', "near line 1: unexpected end of data; expected valid csv"),
-        ("p.parquet", b"PAR1", "unreadable parquet"),
+        ("p.csv", b"id,prompt,prompt\n", "two columns 'prompt'"),
+        ("p.parquet", b"PAR1", "damaged parquet"),
     ],
 )
 def test_unusable_files_are_refused(tmp_path, name, content, message):

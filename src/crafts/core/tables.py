@@ -77,19 +77,18 @@ def open_table(
         if suffix == ".parquet":
             header, rows = _open_parquet(path, fault, max_rows)
         else:
-            encoding = find_encoding(path, fallback) if path.stat().st_size else "utf-8"
-            if not encoding:
-                raise fault(str(path), "unreadable text, neither UTF-8 nor UTF-16 with its mark")
-            is_json = suffix in JSON_SUFFIXES
-            header, rows = _open_text(path, encoding, is_json=is_json)
+            encoding = find_encoding(path, fallback)
+            header, rows = _open_text(path, encoding, is_json=suffix in JSON_SUFFIXES)
+    except UnicodeError as error:
+        raise fault(str(path), f"unreadable text: {error}") from None
     except OSError as error:
         raise fault(str(path), f"unreadable ({error.strerror or error})") from None
     named = [name for name in header if name]
     if any("\0" in name for name in named):
-        raise fault(str(path), "binary data, or UTF-16 without its mark")
+        raise fault(str(path), "columns of binary data, or of UTF-16 without its mark")
     twice = next((name for name in named if named.count(name) > 1), "")
     if twice:
-        raise fault(str(path), f"column {twice!r} twice")
+        raise fault(str(path), f"two columns {twice!r}")
     return Table(path, header, rows)
 
 
@@ -126,18 +125,29 @@ def _open_parquet(path: Path, fault: Fault, max_rows: int) -> tuple[tuple[str, .
 
 
 def find_encoding(path: Path, fallback: str = "") -> str:
-    """UTF-8 where the whole file is, by blocks; else what its mark says, else the fallback."""
+    """UTF-8 where the whole file is, by blocks; else what its mark says, else the fallback.
+
+    Raises:
+        UnicodeError: none of them; says where.
+    """
+    place = 0
     with path.open("rb") as handle:
         block = handle.read(_BLOCK)
         encoding = next((name for mark, name in MARKED if block.startswith(mark)), "utf-8")
         decoder = codecs.getincrementaldecoder(encoding)()
         try:
             while block:
+                waiting = len(decoder.getstate()[0])
                 decoder.decode(block)
+                place += len(block)
                 block = handle.read(_BLOCK)
             decoder.decode(b"", final=True)
-        except UnicodeError:
-            return fallback
+        except UnicodeDecodeError as error:
+            if fallback:
+                return fallback
+            place = max(0, place - waiting + error.start)
+            name = encoding.removesuffix("-sig").upper()
+            raise UnicodeError(f"byte {place} is not {name}") from None
     return encoding
 
 

@@ -265,7 +265,7 @@ def _list_table(
         if fault:
             yield Item(where, clean_key(where), "", fault=fault)
             continue
-        row = tidy_names(listed.cells, columns)
+        row = tidy_names(_without_spaces(listed.cells), columns)
         require_columns(path, columns, row)
         column = image_column(row, columns)
         cell = row.get(column)
@@ -285,6 +285,11 @@ def _list_table(
             yield Item(where, clean_key(where), "", fault="no image path")
             continue
         yield _fill(item, row, columns, path, split)
+
+
+def _without_spaces(cells: Mapping[str, Any]) -> dict[str, Any]:
+    """Cells as ``a.png, one`` means them, written with a space behind each comma."""
+    return {n: cell.lstrip(" ") if isinstance(cell, str) else cell for n, cell in cells.items()}
 
 
 def _fill(item: Item, row: Mapping[str, Any], columns: Columns, table: Path, split: str) -> Item:

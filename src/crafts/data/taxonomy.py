@@ -16,7 +16,7 @@ from typing import Any
 
 from crafts.core.errors import DataError
 from crafts.core.parsing import parse_json, parse_yaml
-from crafts.core.tables import TABLE_SUFFIXES, open_table
+from crafts.core.tables import CSV_SUFFIXES, TABLE_SUFFIXES, open_table
 
 # code(s); name; organ; synonyms
 _TABLE = """
@@ -261,7 +261,10 @@ def _read_rows(path: Path) -> Iterable[Any]:
 
 
 def _table_rows(path: Path) -> Iterable[Any]:
-    for row in open_table(path, _refusal).rows:
+    table = open_table(path, _refusal)
+    if path.suffix.lower() in CSV_SUFFIXES and not table.header:
+        raise _refusal(str(path), "an empty file")
+    for row in table.rows:
         if row.fault:
             raise _refusal(f"{path}: row {row.number}", row.fault)
         yield row.cells

@@ -46,7 +46,7 @@ def read_parquet(path: Path, max_rows: int) -> tuple[tuple[str, ...], Iterator[R
         raise UnreadableError(f"a group of rows of {max(sizes) >> 30} GiB")
     names = tuple(schema.names)
     if len(set(names)) < len(names):
-        raise UnreadableError(f"column {max(names, key=names.count)!r} twice")
+        raise UnreadableError(f"two columns {max(names, key=names.count)!r}")
     # texts stay in their dictionary: written out, one of a megabyte in each row fills any memory
     texts = [field.name for field in schema if pa.types.is_string(field.type)]
     classes = _class_names((schema.metadata or {}).get(b"huggingface", b"{}"))
