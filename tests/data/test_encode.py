@@ -13,7 +13,14 @@ from crafts.core.artifacts import MANIFEST, sha256_file, verify
 from crafts.core.config import load_config
 from crafts.core.errors import ConfigError, DataError, IntegrityError
 from crafts.core.runtime import generator_for
-from crafts.data.encode import EncodeConfig, make_variant, prepare, preprocessing_key, run
+from crafts.data.encode import (
+    EncodeConfig,
+    kept_share,
+    make_variant,
+    prepare,
+    preprocessing_key,
+    run,
+)
 from crafts.data.loader import LatentReader, ShardReader
 from crafts.data.pack import PackConfig
 from crafts.data.pack import run as pack
@@ -83,7 +90,7 @@ def test_the_batch_size_does_not_change_a_byte(packed, tmp_path, make_codec):
 @pytest.mark.parametrize(
     "change",
     [
-        {"tile_size": 12},
+        {"tile_size": 12, "larger": "crop"},
         {"larger": "resize"},
         {"smaller": "resize"},
         {"variants": 9},
@@ -164,24 +171,48 @@ def sizes(tmp_path, make_image):
     return tmp_path / "sizes_shards"
 
 
-def test_small_images_are_rejected_or_enlarged(sizes, tmp_path, make_codec):
-    config = EncodeConfig(tile_size=16, variants=1, max_reject_fraction=0.5)
-    manifest = run(config, sizes, tmp_path / "out", codec=make_codec())
+def test_other_sizes_are_rejected_unless_they_are_asked_for(sizes, tmp_path, make_codec, capsys):
+    config = EncodeConfig(tile_size=16, variants=1, max_reject_fraction=1)
+    with pytest.raises(DataError, match="no usable item of 3"):
+        run(config, sizes, tmp_path / "out", codec=make_codec())
+    settings = config.model_dump() | {"larger": "crop"}
+    manifest = run(EncodeConfig(**settings), sizes, tmp_path / "out", codec=make_codec())
     assert manifest.counts == {"listed": 3, "used": 2, "rejected": 1}
+    said = "2 of 2 images are cut to their centre, of which the least keeps 8% of its area"
+    assert said in capsys.readouterr().err
     reject = json.loads((tmp_path / "out/rejects.jsonl").read_text())
     reason = "8 x 8 px, smaller than tile_size 16 (smaller=resize enlarges it)"
     assert reject == {"item": "a", "reason": reason}
-    with pytest.raises(DataError, match="1 of 3 items rejected"):
+    with pytest.raises(DataError, match="3 items rejected"):
         run(EncodeConfig(tile_size=16), sizes, tmp_path / "strict", codec=make_codec())
-    manifest = run(
-        EncodeConfig(tile_size=16, smaller="resize"), sizes, tmp_path / "all", codec=make_codec()
-    )
+    settings |= {"larger": "reject", "smaller": "resize"}
+    manifest = run(EncodeConfig(**settings), sizes, tmp_path / "small", codec=make_codec())
+    rejects = (tmp_path / "small/rejects.jsonl").read_text().splitlines()
+    assert [json.loads(row)["item"] for row in rejects] == ["b", "c"]
+    assert "64 x 48 px, larger than tile_size 16 (larger=resize shrinks it" in rejects[1]
+    settings |= {"larger": "resize"}
+    manifest = run(EncodeConfig(**settings), sizes, tmp_path / "all", codec=make_codec())
     assert manifest.counts["used"] == 3
+
+
+@pytest.mark.parametrize(
+    ("size", "larger", "expected"),
+    [
+        ((48, 48), "crop", 1 / 9),
+        ((48, 48), "resize", 1),
+        ((40, 16), "crop", 0.4),
+        ((40, 16), "resize", 0.4),
+        ((8, 20), "crop", 0.4),  # enlarged first
+        ((16, 16), "crop", 1),
+    ],
+)
+def test_the_share_that_is_kept(size, larger, expected):
+    assert kept_share(*size, EncodeConfig(tile_size=16, larger=larger)) == pytest.approx(expected)
 
 
 def test_crop_takes_the_centre_and_resize_the_whole(sizes):
     wide = ShardReader(sizes).image(1)
-    tile = prepare(wide, EncodeConfig(tile_size=16))
+    tile = prepare(wide, EncodeConfig(tile_size=16, larger="crop"))
     expected = wide[:, 12:28].astype(np.float32).transpose(2, 0, 1) / 127.5 - 1
     assert np.array_equal(tile.numpy(), expected)
     large = ShardReader(sizes).image(2)

@@ -48,7 +48,16 @@ class Nuclei(Protocol):
         ...
 
 
-LoadMask = Callable[[Path, "tuple[int, int]"], Nuclei]
+class LoadedNuclei(Nuclei, Protocol):
+    """Nuclei that a file holds."""
+
+    @property
+    def rejected(self) -> tuple[str, ...]:
+        """Outlines of the file that could not be used, each with the reason."""
+        ...
+
+
+LoadMask = Callable[[Path, "tuple[int, int]"], LoadedNuclei]
 """A mask file, height and width of its tile -> its nuclei; a CraftsError where it is of no use."""
 
 SegmentNuclei = Callable[["NDArray[np.uint8]"], Nuclei]

@@ -45,9 +45,10 @@ class EncodeConfig(Config):
 
     Attributes:
         tile_size: side of what is encoded, in pixels; a multiple of the codec's factor.
-        larger: a larger image is cut to its centre (crop), or first shrunk until its shorter side
-            fits (resize).
-        smaller: an image smaller than a tile is rejected, or enlarged until its shorter side fits.
+        larger: an image larger than a tile is rejected, or cut to its centre (crop), or shrunk
+            until its shorter side fits (resize) and then cut.
+        smaller: an image smaller than a tile is rejected, or enlarged until its shorter side fits
+            and then cut.
         variants: encoded versions of each image: 0 is the image itself, 1..7 are the other
             symmetries of the square, from 8 on the symmetries again with mild stain jitter.
         stain_sigma: spread of the stain factors, see
@@ -58,7 +59,7 @@ class EncodeConfig(Config):
     """
 
     tile_size: int = Field(256, ge=8, le=4096)
-    larger: Literal["crop", "resize"] = "crop"
+    larger: Literal["reject", "crop", "resize"] = "reject"
     smaller: Literal["reject", "resize"] = "reject"
     variants: int = Field(8, ge=1, le=256)
     stain_sigma: float = Field(0.05, ge=0, le=0.5)
@@ -176,16 +177,44 @@ def make_variant(
 
 def _choose(shards: ShardReader, config: EncodeConfig, ledger: Ledger) -> list[int]:
     ledger.listed(len(shards))
-    chosen = []
+    chosen, kept = [], []
     for index, row in enumerate(shards.rows):
-        if min(row["width"], row["height"]) < config.tile_size and config.smaller == "reject":
-            size = f"{row['width']} x {row['height']} px"
-            least = f"tile_size {config.tile_size} (smaller=resize enlarges it)"
-            ledger.reject(row["key"], f"{size}, smaller than {least}")
-        else:
-            ledger.use(row["key"])
-            chosen.append(index)
+        if fault := _size_fault(row["width"], row["height"], config):
+            ledger.reject(row["key"], fault)
+            continue
+        ledger.use(row["key"])
+        chosen.append(index)
+        kept.append(kept_share(row["width"], row["height"], config))
+    if cut := [share for share in kept if share < 1]:
+        say(
+            f"encode: {len(cut)} of {len(kept)} images are cut to their centre, of which the least "
+            f"keeps {min(cut):.0%} of its area"
+        )
     return chosen
+
+
+def _size_fault(width: int, height: int, config: EncodeConfig) -> str:
+    size = f"{width} x {height} px"
+    if min(width, height) < config.tile_size:
+        least = f"tile_size {config.tile_size} (smaller=resize enlarges it)"
+        return f"{size}, smaller than {least}" if config.smaller == "reject" else ""
+    if max(width, height) > config.tile_size and config.larger == "reject":
+        options = "larger=resize shrinks it, larger=crop takes its centre"
+        return f"{size}, larger than tile_size {config.tile_size} ({options})"
+    return ""
+
+
+def kept_share(width: int, height: int, config: EncodeConfig) -> float:
+    """Share of an image's area that :func:`prepare` leaves, in (0, 1].
+
+    Args:
+        width: in pixels.
+        height: in pixels.
+        config: sizes and what to do with other sizes.
+    """
+    shorter = min(width, height)
+    side = config.tile_size if config.larger == "crop" else shorter
+    return min(side, shorter) ** 2 / (width * height)
 
 
 def _allocate(folder: Path, count: int, config: EncodeConfig, codec: Codec) -> _Output:

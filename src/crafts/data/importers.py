@@ -9,11 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from crafts.core.errors import ConfigError, DataError
-from crafts.core.protocols import LoadMask
+from crafts.core.protocols import LoadedNuclei, LoadMask
 from crafts.core.records import Sample
 from crafts.core.tables import TABLE_SUFFIXES, find_metadata, open_table
 from crafts.core.tabular.csv_rows import FEWER_CELLS
@@ -54,12 +55,21 @@ _NUMBERED = "*-?????-of-?????*.parquet"  # as `datasets` writes the parts of a s
 
 @dataclass(frozen=True)
 class Loaded:
-    """A tile that decodes: the sample, its size in pixels, and its nuclei as shards hold them."""
+    """A tile that decodes.
+
+    Attributes:
+        sample: with its image.
+        width: in pixels.
+        height: in pixels.
+        mask: its nuclei as shards hold them; empty for none.
+        left_out: outlines of its mask that could not be used, with the reasons.
+    """
 
     sample: Sample
     width: int
     height: int
     mask: bytes = b""
+    left_out: tuple[str, ...] = ()
 
 
 def list_items(source: Path, columns: Columns | None = None) -> list[Item]:
@@ -111,6 +121,7 @@ def load_item(
     """
     if item.fault:
         return item.fault
+    left_out: list[str] = []
     try:
         data = _read_image(item, max_pixels)
         image = check_image(data, max_pixels, as_png=as_png)
@@ -119,7 +130,8 @@ def load_item(
             packed = _read(item.mask, item.mask_offset, item.mask_size) if item.mask_size else None
             size, path = (image.height, image.width), Path(item.mask)
             turned = image.orientation
-            mask = read_mask(path, packed, load=load_mask, size=size, orientation=turned)
+            noting = partial(_load_noting, load_mask, left_out)
+            mask = read_mask(path, packed, load=noting, size=size, orientation=turned)
     except RefusedImageError as refused:
         return str(refused)
     except FileNotFoundError:
@@ -129,7 +141,16 @@ def load_item(
     except ValueError as error:  # a name with a NUL or a lone surrogate in it
         return f"no name of a file ({error})"
     sample = Sample(item.key, image.data, image.suffix, item.text, dict(item.fields))
-    return Loaded(sample, image.width, image.height, mask)
+    return Loaded(sample, image.width, image.height, mask, tuple(left_out))
+
+
+def _load_noting(
+    load: LoadMask, left_out: list[str], path: Path, size: tuple[int, int]
+) -> LoadedNuclei:
+    """The mask, while what it leaves out is noted."""
+    mask = load(path, size)
+    left_out.extend(mask.rejected)
+    return mask
 
 
 def all_stay_jpeg(items: Iterable[Item]) -> bool:
@@ -160,6 +181,8 @@ def _read(path: str, offset: int, size: int) -> bytes:
 
 
 def _detect(source: Path, columns: Columns) -> Iterator[Item]:
+    if not source.is_dir() and not source.is_file():
+        raise _no_regular_file(source)
     if source.is_file():
         if source.suffix.lower() == ".tar":
             return list_tars([source])
@@ -218,6 +241,15 @@ def _plain_tables(source: Path) -> list[Path]:
         if suffix == ".csv" or (suffix in TABLE_SUFFIXES and names_images(path)):
             found.append(path)
     return found
+
+
+def _no_regular_file(path: Path) -> DataError:
+    return DataError(
+        str(path),
+        came="no regular file",
+        allowed="a folder, a table or a tar: a pipe has no end that is known",
+        do="Save what it gives as a file.",
+    )
 
 
 def _metadata_tables(source: Path) -> list[tuple[Path, str]]:

@@ -298,6 +298,7 @@ def _keep_usable(
     load_mask: LoadMask | None,
 ) -> Iterator[Loaded]:
     first: dict[str, Item] = {}
+    left_out = 0
     tiles = _load_all(items, config, load_mask)
     for number, (item, found) in enumerate(zip(items, tiles, strict=True), 1):
         if number % _SAY_EVERY == 0:
@@ -313,7 +314,14 @@ def _keep_usable(
                 ledger.reject(item.name, f"the same image as {same.name}")
                 continue
         ledger.use(item.name)
+        if found.left_out:
+            if not left_out:
+                say(f"pack: {item.name}: an outline of its mask is left out ({found.left_out[0]})")
+            left_out += len(found.left_out)
+            counts["outlines_left_out"] = left_out
         yield found
+    if left_out:
+        say(f"pack: {left_out} outlines of masks left out")
 
 
 def _load_all(

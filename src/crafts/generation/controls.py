@@ -257,7 +257,11 @@ class Steering:
         if isinstance(image, NucleiMask):
             return image
         if isinstance(image, Path):
-            return load_mask(image, **self.masks.model_dump(exclude={"resize", "layouts"}))
+            mask = load_mask(image, **self.masks.model_dump(exclude={"resize", "layouts"}))
+            if mask.rejected:
+                first = mask.rejected[0]
+                say(f"{image.name}: {len(mask.rejected)} outlines left out, the first is {first}")
+            return mask
         assert isinstance(image, Invented)
         if self._layouts is None:
             self._layouts = load_statistics(self.masks.layouts or shipped_layouts())

@@ -328,16 +328,30 @@ def _geojson(features: Sequence[Any]) -> Iterator[_Outline]:
     single = any(_object_type(row) in _NUCLEI for row in rows)
     for place, row in enumerate(rows):
         geometry = row.get("nucleusGeometry") or row.get("geometry") or {}
-        kind = geometry.get("type") if isinstance(geometry, Mapping) else None
-        coordinates = geometry.get("coordinates") if isinstance(geometry, Mapping) else None
-        parts = {"Polygon": [coordinates], "MultiPolygon": coordinates}.get(str(kind))
         properties = row.get("properties") or {}
         yield _Outline(
             f"feature {place}",
-            parts if isinstance(parts, list) else [],
+            _polygons(geometry),
             _geojson_label(properties if isinstance(properties, Mapping) else {}),
             aside=single and _object_type(row) not in _NUCLEI,
         )
+
+
+def _polygons(geometry: Any) -> list[Any]:
+    """Polygons of a geometry; those of a collection belong to one nucleus."""
+    found, waiting = [], [geometry]
+    while waiting:  # collections may lie in each other, however deep
+        one = waiting.pop(0)
+        if not isinstance(one, Mapping):
+            continue
+        kind = one.get("type")
+        content = one.get("geometries" if kind == "GeometryCollection" else "coordinates")
+        content = content if isinstance(content, list) else []
+        if kind == "GeometryCollection":
+            waiting += content
+        elif kind in ("Polygon", "MultiPolygon"):
+            found += [content] if kind == "Polygon" else content
+    return found
 
 
 def _object_type(row: Mapping[str, Any]) -> str:

@@ -12,6 +12,7 @@ from crafts.core.tables import TABLE_SUFFIXES
 from crafts.core.walk import walk_files
 from crafts.data.listing.items import Item, clean_key
 from crafts.data.listing.tables import SPLIT_NAMES, names_images
+from crafts.imaging.opening import require_regular
 
 _IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".ppm"}
 _CAPTION_SUFFIX = ".txt"
@@ -35,7 +36,8 @@ def list_folders(source: Path) -> Iterator[Item]:
     captions = {p.with_suffix(""): p for p in beside if p.suffix.lower() == _CAPTION_SUFFIX}
     companions = set(beside)
     for path in paths:
-        if path.suffix.lower() in TABLE_SUFFIXES and names_images(path):
+        is_table = path.suffix.lower() in TABLE_SUFFIXES and path.is_file()
+        if is_table and names_images(path):
             raise DataError(
                 str(path),
                 came="what looks like a table of these tiles",
@@ -67,6 +69,7 @@ def _make_item(path: Path, source: Path, caption: Path | None) -> Item:
 def _read_caption(path: Path) -> tuple[str, str]:
     """The caption, or the fault for which its image cannot be used."""
     try:
+        require_regular(path)
         return path.read_text(encoding="utf-8-sig").strip(), ""
     except UnicodeDecodeError:
         return "", f"its caption ({_CAPTION_SUFFIX}) is no UTF-8"

@@ -13,6 +13,7 @@ from crafts.core.tabular.json_rows import MAX_LINE
 from crafts.data.listing.items import Item, clean_key
 from crafts.data.listing.tables import TEXT_COLUMNS, parse_row, pick
 from crafts.data.tiles.masks import MASK_SUFFIX
+from crafts.imaging.opening import require_regular
 
 _IMAGE_SUFFIXES = ("png", "jpg", "jpeg", "tif", "tiff", "bmp", "webp")
 
@@ -28,6 +29,7 @@ def _list_tar(path: Path) -> Iterator[Item]:
     group: list[tarfile.TarInfo] = []
     name = ""
     try:
+        require_regular(path)
         with path.open("rb") as handle, tarfile.open(fileobj=handle, mode="r:") as tar:
             for member in tar:
                 if member.islnk() or member.issym():
@@ -48,6 +50,8 @@ def _list_tar(path: Path) -> Iterator[Item]:
             fault = "" if handle.read() == b"\0" * 1024 else "truncated tar (no end marker)"
     except (tarfile.TarError, EOFError) as error:
         fault = f"damaged or truncated tar ({error})"
+    except OSError as error:
+        fault = f"unreadable tar ({error.strerror or error})"
     if fault:  # what stood behind this place is not known; the tar itself is the listed item
         yield Item(path.name, clean_key(path.name), str(path), fault=f"{fault} after {name!r}")
 

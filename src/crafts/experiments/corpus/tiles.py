@@ -177,7 +177,8 @@ def encode_training(tiles: Tiles, output: Path, *, codec: Codec, degraded: bool 
     shutil.rmtree(folder)
     smallest = min(min(row["width"], row["height"]) for row in tiles.rows(tiles.training))
     side = smallest // (4 * codec.factor) * 4 * codec.factor
-    encode.run(encode.EncodeConfig(tile_size=side, variants=1), shards, target, codec=codec)
+    settings = encode.EncodeConfig(tile_size=side, variants=1, larger="crop")
+    encode.run(settings, shards, target, codec=codec)
     return target
 
 
