@@ -192,6 +192,7 @@ def test_a_table_of_captions_is_a_manifest(tmp_path):
         ({"licence": "CC0", "k": 5}, {"manifest_licence": "CC0", "manifest_k": "5"}),
         ({"k": 1, "manifest_k": 2}, {"manifest_k": "2", "manifest_manifest_k": "1"}),
         ({"image": b"\x89PNG", "label": "x"}, {"label": "x"}),
+        ({"image": {"bytes": b"\x89" * 30_000, "path": None}, "label": True}, {"label": "True"}),
     ],
 )
 def test_further_columns_are_kept(extra, kept):

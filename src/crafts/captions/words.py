@@ -89,7 +89,9 @@ class KnownWords:
     def nearest(self, word: str, most: int = 3) -> tuple[str, ...]:
         """Known words for an unknown one; none where nothing is near."""
         plain = fold(word)
-        alike = get_close_matches(plain, self._ranked, n=1, cutoff=0.8)
+        close = [known for known in self._ranked if abs(len(known) - len(plain)) <= 3]
+        close = [known for known in close if known[0] == plain[0] or known[-1] == plain[-1]]
+        alike = get_close_matches(plain, close, n=1, cutoff=0.8)
         if alike and len(plain) > 3:  # of three letters all are alike
             return tuple(alike)
         kind = _kind_of(plain)

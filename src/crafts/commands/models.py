@@ -36,7 +36,7 @@ def train(
 
 def models(
     name: Annotated[
-        str, typer.Argument(metavar="[NAME|DIR]", help="One of the package, or a folder.")
+        str, typer.Argument(metavar="NAME|DIR", help="One of the package, or a folder.")
     ] = "",
     output: Annotated[
         Path | None,

@@ -209,18 +209,25 @@ def _take(name: str, taken: dict[str, str]) -> None:
 
 
 def _extra(raw: Mapping[str, Any]) -> dict[str, str]:
-    """The columns that mean nothing here, as text; a value of bytes (an image) is left out."""
+    """The columns that mean nothing here, as text; a file in a cell is left out."""
     found: dict[str, str] = {}
     others = [name for name in raw if name not in _MEANT]
     for name in sorted(others, key=lambda name: name in _OURS):  # ours last: they give way
         value, called = raw[name], check_text("the name of a column", name)
         while called in _OURS or called in found:
             called = f"{_THEIRS}{called}"
+        if _holds_bytes(value):
+            continue
         if isinstance(value, list | dict):
-            value = json.dumps(value, ensure_ascii=False, default=repr)
-        if not isinstance(value, bytes):
-            found[called] = "" if _missing(value) else check_text(called, _text(value))
+            value = json.dumps(value, ensure_ascii=False, default=str)
+        found[called] = "" if _missing(value) else check_text(called, _text(value))
     return found
+
+
+def _holds_bytes(value: Any) -> bool:
+    """A file in a cell, as parquet tables of images have it."""
+    inner = value.values() if isinstance(value, dict) else [value]
+    return any(isinstance(part, bytes) for part in inner)
 
 
 def _missing(value: Any) -> bool:
