@@ -101,7 +101,7 @@ def _of_system(error: OSError) -> tuple[str, int]:
     """What the system says of a file or of the disk, and the exit code for it."""
     where, came = error.filename or "crafts", error.strerror or str(error)
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        said = RetryError(
+        said: CraftsError = RetryError(
             str(where), came=came, allowed="free space", do="Free space and run again."
         )
     else:

@@ -157,12 +157,13 @@ def verify(folder: Path, only: Iterable[str] | None = None) -> Manifest:
     return manifest
 
 
-def check(folder: Path, *, ours: bool) -> Manifest | None:
+def check(folder: Path, *, ours: bool, within: str = "") -> Manifest | None:
     """Verify a folder that may come from elsewhere; without a manifest it is refused, or told of.
 
     Args:
         folder: with or without ``manifest.json``.
         ours: something else in it says that crafts made it, so that the manifest was lost.
+        within: beginning of the names of the files that are checked; all by default.
 
     Returns:
         The manifest, or None where there is none.
@@ -171,7 +172,8 @@ def check(folder: Path, *, ours: bool) -> Manifest | None:
         IntegrityError: a file differs from the manifest, or the manifest was lost.
     """
     if (folder / MANIFEST).is_file():
-        return verify(folder)
+        names = load_manifest(folder).files
+        return verify(folder, [name for name in names if name.startswith(within)])
     if ours:
         refuse_lost(folder)
     say(f"NOT VERIFIED: {folder} has no manifest.json; nothing tells whether its files are whole")

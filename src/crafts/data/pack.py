@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import shutil
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -25,10 +22,10 @@ from crafts.core.artifacts import (
     staging,
 )
 from crafts.core.config import Config
-from crafts.core.errors import ConfigError, DataError, RetryError
+from crafts.core.errors import ConfigError, DataError
 from crafts.core.protocols import CountTokens, LoadMask
 from crafts.core.records import Ledger
-from crafts.core.runtime import end_with_parent, say
+from crafts.core.runtime import say
 from crafts.data.cleaning.card import count_reasons, write_card
 from crafts.data.corpus import CleanConfig, clean_items
 from crafts.data.importers import (
@@ -51,6 +48,7 @@ from crafts.data.shards import (
 )
 from crafts.data.splits import assign_splits, check_splits, read_splits
 from crafts.data.tiles.images import MAX_PIXELS
+from crafts.data.workers import map_in_workers
 
 _PANELS = ".panels"  # folder of what cleaning cut; gone before the end
 _CHUNK = 16  # items a worker takes at once
@@ -339,64 +337,9 @@ def _load_all(
         for chunk in chunks:
             yield from work(chunk)
         return
-    yield from _load_by_workers(work, chunks, config.num_workers, config.worker_seconds)
-
-
-def _load_by_workers(
-    work: Callable[[Any], list[Loaded | str]],
-    chunks: Iterable[list[Item]],
-    number: int,
-    seconds: float,
-) -> Iterator[Loaded | str]:
-    """As in this process, but that a worker may be killed, or stop for good.
-
-    Raises:
-        RetryError: one was, or did.
-    """
-    context = multiprocessing.get_context("spawn")  # fork does not go with threads of the caller
-    others = multiprocessing.active_children()
-    fault = ""
-    pool = ProcessPoolExecutor(number, context, end_with_parent)
-    try:
-        for results in _map_ahead(pool, work, chunks, ahead=4 * number, seconds=seconds):
-            yield from results
-    except BrokenProcessPool:
-        fault = "that was killed (often: no memory left)"
-    except TimeoutError:
-        fault = f"that did not answer for {seconds:g} s"
-        for process in set(multiprocessing.active_children()).difference(others):
-            process.kill()  # a stopped one would be waited for without end
-    finally:
-        pool.shutdown(cancel_futures=True)
-    if fault:
-        raise RetryError(
-            "pack: workers",
-            came=f"a worker process {fault}",
-            allowed="workers that live to the end",
-            do="Run again with fewer num_workers, or with more worker_seconds on a slow disk.",
-        )
-
-
-def _map_ahead(
-    pool: ProcessPoolExecutor,
-    work: Callable[[Any], Any],
-    chunks: Iterable[Any],
-    *,
-    ahead: int,
-    seconds: float,
-) -> Iterator[Any]:
-    """Like ``pool.map``, but never more than ``ahead`` results wait in memory.
-
-    Raises:
-        TimeoutError: the next result has not come for so many seconds.
-    """
-    waiting: deque[Future[Any]] = deque()
-    for chunk in chunks:
-        waiting.append(pool.submit(work, chunk))
-        if len(waiting) >= ahead:
-            yield waiting.popleft().result(seconds)
-    while waiting:
-        yield waiting.popleft().result(seconds)
+    results = map_in_workers(work, chunks, config.num_workers, config.worker_seconds)
+    for several in results:
+        yield from several
 
 
 def _wants_png(items: Sequence[Item], config: PackConfig) -> bool:

@@ -19,7 +19,7 @@ from crafts.core.artifacts import Manifest
 from crafts.core.errors import ConfigError, DataError
 from crafts.core.parsing import shorten
 from crafts.core.protocols import CountTokens
-from crafts.model.codec import Codec, read_codec, save_codec
+from crafts.model.codec import Codec, load_codec, save_codec
 from crafts.model.conditions import ConditionTokens, load_conditions, save_conditions
 from crafts.model.folders import (
     HUB,
@@ -112,7 +112,7 @@ def load_bundle(source: str | Path, *, network: bool = False) -> Bundle:
     ours = folder == SHIPPED / "mini" or (folder / "training").exists()
     manifest = artifacts.check(folder, ours=ours)
     _check_index(folder)
-    codec = read_codec(folder / "vae")
+    codec = load_codec(folder / "vae", verified=True)
     extra = manifest.extra if manifest else {}
     text = TextConditioner(
         load_tokenizer(folder / "tokenizer"),

@@ -182,27 +182,24 @@ def save_codec(codec: Codec, folder: Path, *, half: bool = False) -> None:
     save_module(codec.module, folder, half=half)
 
 
-def load_codec(folder: Path) -> Codec:
+def load_codec(folder: Path, *, verified: bool = False) -> Codec:
     """Read a folder of :func:`save_codec`, or the ``vae`` of a pipeline, in float32.
 
     The manifest is checked first; that there is none is said.
 
     Args:
         folder: as :func:`codec_folder` takes it.
+        verified: it was checked as part of a pipeline.
 
     Raises:
         ConfigError: no such folder, not one of the two classes, or no safetensors in it.
         IntegrityError: a file differs from the manifest.
         DataError: the weights do not fit the configuration, or are not finite.
     """
-    if folder.is_dir():
-        artifacts.check(folder, ours=False)
-    return read_codec(codec_folder(folder))
-
-
-def read_codec(folder: Path) -> Codec:
-    """As :func:`load_codec`, of a folder that was checked as part of a pipeline."""
-    return Codec(load_diffusers_module(folder, (AutoencoderKL, AutoencoderTiny)))
+    part = codec_folder(folder)
+    if folder.is_dir() and not verified:
+        artifacts.check(folder, ours=False, within="" if part == folder else "vae/")
+    return Codec(load_diffusers_module(part, (AutoencoderKL, AutoencoderTiny)))
 
 
 def codec_folder(folder: Path) -> Path:

@@ -22,7 +22,7 @@ from torch.nn.parallel import DistributedDataParallel
 from crafts.core import artifacts
 from crafts.core.config import Config, dump_config, validate
 from crafts.core.disk import retry_when_full
-from crafts.core.errors import ConfigError, DataError, InterruptedRunError
+from crafts.core.errors import ConfigError, InterruptedRunError
 from crafts.core.marks import save_synthetic
 from crafts.core.runtime import pick_device, say, seed_from
 from crafts.training.checkpoints import (
@@ -52,6 +52,7 @@ from crafts.training.running.resume import (
     refuse_other_inputs,
     refuse_other_recipe,
 )
+from crafts.training.running.skips import put_back, refuse_divergence, refuse_no_step
 from crafts.training.running.speed import Meter
 from crafts.training.sources import NOTHING_HELD_OUT, DataConfig
 from crafts.training.stages import StageConfig, Task, build_task
@@ -177,12 +178,12 @@ def _train(run: Run, interrupted: list[int]) -> None:
         else:
             progress.skipped += 1
             progress.skipped_in_a_row += 1
-            _put_back(run.task.network, statistics)
+            put_back(run.task.network, statistics)
             say(
                 f"step {step}: non-finite gradient, step skipped ({progress.skipped} so far); "
                 f"samples: {names}"
             )
-            _refuse_divergence(run, names)
+            refuse_divergence(progress, config.max_skipped_in_a_row, names, run.output)
         run.optimizer.zero_grad(set_to_none=True)
         progress.step = step + 1
 
@@ -327,15 +328,7 @@ def _finish(run: Run) -> artifacts.Manifest:
     Raises:
         DataError: every step was skipped, so that nothing was learnt.
     """
-    if run.progress.skipped >= run.progress.step:
-        raise DataError(
-            f"train: {run.output}",
-            came=f"{run.progress.skipped} of {run.progress.step} steps skipped for a non-finite "
-            "gradient: the weights are those it began with",
-            allowed="at least one step that changes the weights",
-            do="Check the data and stage.init_from, or lower optim.lr, and train in another "
-            "--output.",
-        )
+    refuse_no_step(run.progress, run.output)
     if run.processes.first:
         with artifacts.staging(run.output / "model") as temporary:
             _write_model(run, temporary)
@@ -380,25 +373,6 @@ def _sample(run: Run) -> None:
         else:
             what = f"{run.config.stage.kind} in training, step {run.progress.step}; synthetic, or"
             save_synthetic(picture, path, f"{what} real tiles beside what was made of them")
-
-
-def _refuse_divergence(run: Run, names: list[str]) -> None:
-    if run.progress.skipped_in_a_row >= run.config.max_skipped_in_a_row:
-        raise DataError(
-            f"train: step {run.progress.step}",
-            came=f"{run.progress.skipped_in_a_row} non-finite gradients in a row "
-            f"(last samples: {', '.join(names[:4])})",
-            allowed="finite losses",
-            do="Look at these samples, or go on in another --output with a lower optim.lr and "
-            f"stage.init_from={run.output / 'checkpoints'}/step-..., the last one.",
-        )
-
-
-def _put_back(network: nn.Module, statistics: list[torch.Tensor]) -> None:
-    """Restore buffers that the forward pass of a skipped step has changed."""
-    with torch.no_grad():
-        for buffer, before in zip(network.buffers(), statistics, strict=True):
-            buffer.copy_(before)
 
 
 def _with_inputs(config: TrainConfig, inputs: Mapping[str, Path]) -> TrainConfig:
