@@ -195,7 +195,20 @@ def _count_splits(rows: Sequence[Mapping[str, Any]], ledger: Ledger) -> dict[str
     if silent:
         what = "metadata.csv, or a .txt beside each, gives it"
         say(f"pack: {silent} of {len(rows)} tiles have no text; {what}")
+    _say_strangers(rows)
     return tally
+
+
+def _say_strangers(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Say loudly of how many tiles no patient is known: their splits may share patients."""
+    strangers = sum(not row.get("patient") for row in rows)
+    if strangers:
+        say(
+            f"pack: WARNING: NO PATIENT is named of {strangers} of {len(rows)} tiles: tiles of one "
+            "patient may stand in several splits, and no figure of held-out tiles can be trusted. "
+            "Add a column patient (or patient_id, case, subject, ...), or name yours with "
+            "--set columns.rename.patient=NAME."
+        )
 
 
 def _cleaned(items: list[Item], config: PackConfig, dropped: Ledger, folder: Path) -> list[Item]:

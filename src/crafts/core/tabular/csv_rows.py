@@ -19,6 +19,7 @@ from crafts.core.tabular.rows import MAX_ROW, Row
 DELIMITERS = ",;\t"
 MORE_CELLS, FEWER_CELLS = "more cells than columns", "fewer cells than columns"
 NOT_CLOSED = "a quote that is not closed"
+_CUT = "cut by a line break without quotes"
 _SAMPLE_LINES, _SAMPLE_SIZE = 64, 200_000
 _ENDS = "\r\n"
 _BACKSLASHES = re.compile(r"\\+$")
@@ -249,7 +250,7 @@ class _Rows:
         for row in self._rows():
             if held is not None:
                 cut = row.fault == FEWER_CELLS and not held.fault
-                yield replace(held, fault="cut by a line break without quotes") if cut else held
+                yield Row(held.number, fault=_CUT) if cut else held
             held = row
         if held is not None:
             yield held
@@ -295,7 +296,7 @@ class _Rows:
 
     def _swallowed(self, record: _Record) -> str:
         """The line within a row that begins like the row itself does; "" for none."""
-        own = _stem(record.cells[0]) if record.lines > 1 else ""
+        own = _stem(record.cells[0]) if record.lines > 1 and record.cells else ""
         for index in range(1, record.lines):
             if own and self._begins_row(self.lines.peek(index) or "", own):
                 return f"line {self.lines.number + index} is a row of its own"
@@ -311,9 +312,9 @@ class _Rows:
         cell = text.partition(self.mark)[0].strip(' "')
         own = _stem(cell)
         shapes = self.shapes | {_shape(cell)}
-        self._skip_line()
+        quoted = self._skip_line()
         doubtful: list[Row] = []
-        if not self._is_whole(text):
+        if quoted and not self._is_whole(text):
             while (line := self.lines.peek()) is not None and not self._starts(line, shapes):
                 if own and self._begins_row(line, own):
                     self.number += 1
@@ -325,14 +326,15 @@ class _Rows:
         yield Row(number, fault=f"a broken row ({reason}; {where})")
         yield from doubtful
 
-    def _skip_line(self) -> None:
-        """Take a line, and what is left of one that is too long to be looked at."""
+    def _skip_line(self) -> bool:
+        """Take a line with all its parts, if it is too long; says whether it holds a quote."""
+        quoted = False
         while (text := self.lines.peek()) is not None:
             self.lines.take()
+            quoted = quoted or '"' in text
             if text.endswith("\n") or (self.old and text.endswith("\r")):
-                return
-            if len(text) <= MAX_ROW and not text.endswith("\r"):
-                return
+                break
+        return quoted
 
     def _is_whole(self, text: str) -> bool:
         """Whether a broken line holds its row from the first cell to the last.

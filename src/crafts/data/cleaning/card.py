@@ -97,6 +97,7 @@ def compute_card(
         "distinct_captions": len(set(captions)),
         "without_text": sum(not texts for texts in own),
         "patients": len({_value(row, "patient") for row in kept} - {""}),
+        "without_patient": sum(not _value(row, "patient") for row in kept),
         "slides": len({_value(row, "slide") for row in kept} - {""}),
         "tokens": {
             name: measure_lengths([count(text) for text in captions])
@@ -188,7 +189,7 @@ def _stats(card: Mapping[str, Any]) -> list[Stat]:
     stats = [
         Stat("Images", number(card["images"]), _without(card["without_text"])),
         Stat("Captions", number(card["captions"]), f"{number(card['distinct_captions'])} distinct"),
-        Stat("Patients", number(card["patients"] or None), _slides(card["slides"])),
+        _patients(card),
     ]
     for name, facts in card["tokens"].items():
         share = facts["above"][str(_MARK)]
@@ -201,6 +202,18 @@ def _stats(card: Mapping[str, Any]) -> list[Stat]:
             )
         )
     return stats
+
+
+def _patients(card: Mapping[str, Any]) -> Stat:
+    """Patients; where they are not known, splits may share them, and the card says so loudly."""
+    strangers = card["without_patient"]
+    note = f"{number(strangers)} images name none: splits may share patients" if strangers else ""
+    return Stat(
+        "Patients",
+        number(card["patients"] or None),
+        note or _slides(card["slides"]),
+        "warn" if strangers else "plain",
+    )
 
 
 def _without(silent: int) -> str:
