@@ -234,7 +234,9 @@ def test_ids_that_some_disk_takes_for_one_are_refused():
 CELLS = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.binary(max_size=4)
     | st.text(max_size=12) | st.just("\ud800") | st.just("9" * 5000),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3)
+    ),
     max_leaves=6,
 )  # fmt: skip
 NAMES = st.sampled_from([*COLUMNS, *REQUIRED, *OPTIONAL, "mask", "manifest_k", "label"])
