@@ -6,13 +6,17 @@ from dataclasses import replace
 import pyarrow
 import pyarrow.parquet
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crafts.core.errors import DataError
 from crafts.core.records import Ledger
 from crafts.generation.manifest import (
+    COLUMNS,
+    OPTIONAL,
+    REQUIRED,
     PromptRow,
+    _as_prompt,
     check_rows,
     load_rows,
     prompt_rows,
@@ -232,3 +236,40 @@ def test_ids_that_some_disk_takes_for_one_are_refused():
         "id 'tile' differs from 'Tile' of an earlier row only in what Windows and macOS"
         in (ledger.rejects[0]["reason"])
     )
+
+
+CELLS = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.binary(max_size=4)
+    | st.text(max_size=12) | st.just("\ud800") | st.just("9" * 5000),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3)
+    ),
+    max_leaves=6,
+)  # fmt: skip
+NAMES = st.sampled_from([*COLUMNS, *REQUIRED, *OPTIONAL, "mask", "manifest_k", "label"])
+ANY_ROWS = st.lists(
+    st.text(max_size=8) | st.dictionaries(NAMES | st.text(max_size=5), CELLS, max_size=8),
+    max_size=6,
+)
+
+
+def assert_accounted(rows):
+    ledger = Ledger("generate")
+    found = check_rows([_as_prompt(row) for row in rows], ledger)
+    assert ledger.counts()["listed"] == len(rows) == len(found) + len(ledger.rejects)
+    for row in found:
+        written = [row.id, row.prompt, *row.extra, *row.extra.values()]
+        assert all(isinstance(text, str) and text.encode() is not None for text in written)
+        assert not {*COLUMNS, "mask", "captions"} & row.extra.keys(), "ours are never overwritten"
+
+
+@given(ANY_ROWS)
+def test_any_row_is_used_or_rejected(rows):
+    assert_accounted(rows)
+
+
+@pytest.mark.soak
+@settings(max_examples=10_000, deadline=None)
+@given(ANY_ROWS)
+def test_any_row_is_used_or_rejected_at_length(rows):
+    assert_accounted(rows)

@@ -19,6 +19,7 @@ from crafts.captions.words import KnownWords, count_words
 from crafts.core.artifacts import sha256_bytes
 from crafts.core.config import Config, validate
 from crafts.core.errors import DataError
+from crafts.core.parsing import parse_json
 
 FILE = "trained_on.json"
 MOST_WORDS = 20_000
@@ -129,8 +130,8 @@ def read_trained_on(folder: Path) -> TrainedOn | None:
     try:
         if path.stat().st_size > _MOST_BYTES:
             raise ValueError(f"{path.stat().st_size} bytes, more than {_MOST_BYTES}")
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        values = parse_json(path.read_bytes())
+    except (OSError, ValueError) as error:
         raise DataError(
             str(path),
             came=f"unreadable ({' '.join(str(error).split())[:200]})",
