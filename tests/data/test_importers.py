@@ -351,3 +351,21 @@ def test_fields_of_numbers_become_texts_without_a_point():
         "patient": "12",
         "label": "3",
     }
+
+
+def test_links_that_lead_out_of_the_folder_of_a_table_are_rejected(tmp_path, make_image):
+    (tmp_path / "private").mkdir()
+    (tmp_path / "set").mkdir()
+    for place in ("private/secret.png", "set/a.png"):
+        (tmp_path / place).write_bytes(make_image(0))
+    (tmp_path / "set/b.png").symlink_to("../private/secret.png")
+    (tmp_path / "set/c.png").symlink_to("a.png")
+    (tmp_path / "set/folder").symlink_to("../private")
+    names = ("a.png", "b.png", "c.png", "folder/secret.png")
+    write_csv(tmp_path / "set/metadata.csv", [{"file_name": name} for name in names])
+    samples, rejects = collect(tmp_path / "set")
+    assert [sample.key for sample in samples] == ["a", "c"]
+    assert set(rejects) == {"b.png", "folder/secret.png"}
+    assert all("within the folder of the table" in reason for reason in rejects.values())
+    samples, rejects = collect(tmp_path / "set", Columns(outside=True))
+    assert len(samples) == 4 and not rejects

@@ -44,6 +44,8 @@ def test_sound_tiles_pass(label, size):
         (np.random.default_rng(0).integers(0, 29, (64, 64, 3), np.uint8), "blank (black)"),
         (stroke((20, 140, 60)), "pen (green or blue)"),
         (stroke((30, 60, 190)), "pen (green or blue)"),
+        (stroke((25, 32, 95)), "pen (navy)"),
+        (stroke((30, 30, 75)), "pen (navy)"),
         (stroke((210, 30, 40)), "pen (red)"),
         (fold(), "fold"),
         (np.array(Image.fromarray(GLANDS).filter(ImageFilter.GaussianBlur(6))), "blur"),

@@ -61,3 +61,16 @@ def place_within(folder: Path, name: str) -> str:
 def _spelt(folder: Path, name: str) -> str:
     forms = (name, unicodedata.normalize("NFC", name), unicodedata.normalize("NFD", name))
     return next((form for form in forms if os.path.exists(folder / form)), name)
+
+
+def stays_within(folder: Path, place: str) -> bool:
+    """Whether a file of a folder really lies in it, and no link leads to it elsewhere.
+
+    Args:
+        folder: that the path is relative to.
+        place: as :func:`place_within` gives it.
+    """
+    try:
+        return (folder / place).resolve().is_relative_to(folder.resolve())
+    except (OSError, ValueError, RuntimeError):  # whoever opens it says what is wrong with it
+        return True

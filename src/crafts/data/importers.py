@@ -7,19 +7,20 @@ function of its item, so that it can run in any number of worker processes.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from crafts.core.artifacts import MANIFEST, load_manifest
 from crafts.core.errors import ConfigError, DataError
 from crafts.core.protocols import LoadedNuclei, LoadMask
 from crafts.core.records import Sample
 from crafts.core.tables import TABLE_SUFFIXES, find_metadata, open_table
 from crafts.core.tabular.csv_rows import FEWER_CELLS
 from crafts.core.tabular.rows import as_text, is_missing
-from crafts.core.walk import place_within
+from crafts.core.walk import place_within, stays_within
 from crafts.data.listing.embedded import image_column, is_embedded, path_in, read_embedded
 from crafts.data.listing.folders import list_folders
 from crafts.data.listing.items import Item, clean_key, reject_collisions
@@ -290,6 +291,7 @@ def _list_table(
 ) -> Iterator[Item]:
     """Rows of a csv, jsonl or parquet; paths are relative to the table's folder."""
     prefix = path.parent.relative_to(base).as_posix() + "/" if base and path.parent != base else ""
+    locate = _locator(path.parent, columns)
     for listed in open_table(path).rows:
         number = listed.number
         where = f"{prefix}{path.name} row {number}"
@@ -307,7 +309,7 @@ def _list_table(
             key = clean_key(f"{prefix}{path.stem}-{number:08d}")
             item = Item(where, key, str(path), number - 1, column=column)
         elif isinstance(image, str) and image:
-            place = image if columns.outside else place_within(path.parent, image)
+            place = locate(image)
             if not place:
                 yield Item(prefix + image, clean_key(where), "", fault=OUTSIDE.format("an image"))
                 continue
@@ -316,7 +318,7 @@ def _list_table(
         else:
             yield Item(where, clean_key(where), "", fault="no image path")
             continue
-        yield _fill(item, row, columns, path, split)
+        yield _fill(item, row, columns, split, path.parent, locate)
 
 
 def _without_spaces(cells: Mapping[str, Any]) -> dict[str, Any]:
@@ -324,7 +326,31 @@ def _without_spaces(cells: Mapping[str, Any]) -> dict[str, Any]:
     return {n: cell.lstrip(" ") if isinstance(cell, str) else cell for n, cell in cells.items()}
 
 
-def _fill(item: Item, row: Mapping[str, Any], columns: Columns, table: Path, split: str) -> Item:
+def _locator(folder: Path, columns: Columns) -> Callable[[str], str]:
+    """What finds the files that a table of a folder names; "" for one outside of it.
+
+    Links may lead out of it where the user says so, and where ``caption`` has set them.
+    """
+    if columns.outside:
+        return lambda name: name
+    if (folder / MANIFEST).is_file() and load_manifest(folder).stage == "caption":
+        return partial(place_within, folder)
+
+    def locate(name: str) -> str:
+        place = place_within(folder, name)
+        return place if stays_within(folder, place) else ""
+
+    return locate
+
+
+def _fill(
+    item: Item,
+    row: Mapping[str, Any],
+    columns: Columns,
+    split: str,
+    folder: Path,
+    locate: Callable[[str], str],
+) -> Item:
     """The item with key, text, fields and mask of its row; files in other cells are left out."""
     taken = {
         image_column(row, columns),
@@ -352,8 +378,7 @@ def _fill(item: Item, row: Mapping[str, Any], columns: Columns, table: Path, spl
     named = path_in(mask)
     if is_missing(named):
         return replace(item, text=text, fields=fields)
-    named = as_text(named)
-    place = named if columns.outside else place_within(table.parent, named)
+    place = locate(as_text(named))
     if not place:
         return replace(item, fault=OUTSIDE.format("a mask"))
-    return replace(item, text=text, fields=fields, mask=str(table.parent / place))
+    return replace(item, text=text, fields=fields, mask=str(folder / place))

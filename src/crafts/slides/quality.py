@@ -11,16 +11,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 from pydantic import Field
+from scipy import ndimage
 
 from crafts.core.config import Config
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    Floats = NDArray[np.float32]
+
 _WHITE, _BLACK = 220, 30  # grey levels
 _STAINED = 20  # a pixel counts for the sharpness above a saturation of one twentieth
 _STRIDE = 4
 _MIN_STAINED = 100  # pixels, below which nothing is said of it
+_SOLID = 9  # pixels a side, of those that are looked at, that navy ink fills and no nucleus does
 _FILLER = 128  # in every channel: what libjpeg puts where the data of a picture end early
 
 
@@ -32,7 +36,8 @@ class GateConfig(Config):
         flat: largest standard deviation of a channel, in grey levels, below which a tile has no
             content; 0 turns it off.
         pen: share of green or blue ink (greener than red by 25 grey levels) above which a tile is
-            refused; red ink has twice this limit, since blood is red too. 1 turns both off.
+            refused, or of navy ink, which is as dark a blue as nuclei are but fills whole areas;
+            red ink has twice this limit, since blood is red too. 1 turns all off.
         blur: variance of the Laplacian over stained pixels, in grey levels squared, below which a
             tile is out of focus; 0 turns it off. It depends on mpp: coarser tiles look sharper.
         fold: share of pixels whose saturation exceeds their brightness by 0.3 (Bautista and Yagi,
@@ -65,6 +70,7 @@ def find_fault(pixels: NDArray[np.uint8], config: GateConfig) -> str | None:
         ("blank (white)", low > _WHITE, config.blank),
         ("blank (black)", high < _BLACK, config.blank),
         ("pen (green or blue)", ink, config.pen),
+        ("pen (navy)", _navy_ink(red, green, blue, saturation), config.pen),
         ("pen (red)", (red - green > 120) & (red - blue > 110), 2 * config.pen),
         ("fold", saturation - high / 255 > 0.3, config.fold),
     )
@@ -77,6 +83,12 @@ def find_fault(pixels: NDArray[np.uint8], config: GateConfig) -> str | None:
     if sharpness is not None and sharpness < config.blur:
         return f"blur: sharpness {sharpness:.2f}, below {config.blur:g}"
     return None
+
+
+def _navy_ink(red: Floats, green: Floats, blue: Floats, saturation: Floats) -> NDArray[np.bool_]:
+    """Where dark blue fills a whole neighbourhood; haematoxylin is redder, or in dots."""
+    dark_blue = (saturation > 0.5) & (blue - np.maximum(red, green) > 30) & (green >= red - 10)
+    return ndimage.uniform_filter(dark_blue.astype(np.float32), _SOLID) > 0.9
 
 
 def has_filler(pixels: NDArray[np.uint8]) -> bool:

@@ -13,12 +13,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageOps
 
 import crafts
 from crafts.controls.masks import load_mask, load_tile_mask, save_mask
 from crafts.controls.nuclei import NucleiMask
 from crafts.core.errors import ConfigError, DataError, IntegrityError
+from crafts.data.importers import list_items, load_item
 from crafts.data.loader import ShardReader
 from crafts.data.pack import PackConfig, run
 from crafts.data.tiles.images import RefusedImageError
@@ -185,3 +186,70 @@ def test_outlines_are_in_pixels_of_their_tile(tiles: Path, tmp_path: Path) -> No
     assert found.instances.shape == (32, 40)
     rows, columns = np.nonzero(found.instances)
     assert (rows.min(), rows.max(), columns.min(), columns.max()) == (3, 12, 5, 24)
+
+
+def write_turned(folder: Path, orientation: int, mask_orientation: int, size: tuple[int, int]):
+    """An image that EXIF turns, and labels of its two nuclei with an orientation of their own."""
+    folder.mkdir(exist_ok=True)
+    exif, own = Image.Exif(), Image.Exif()
+    exif[0x0112], own[0x0112] = orientation, mask_orientation
+    Image.new("RGB", size, "pink").save(folder / "t.png", exif=exif)
+    labels = np.zeros(size[::-1], np.uint16)
+    labels[2:6, 3:9], labels[10:12, 1:4] = 1, 2
+    Image.fromarray(labels).save(folder / "m.png", exif=own)
+    (folder / "metadata.csv").write_text("file_name,text,mask\nt.png,one,m.png\n")
+    return labels
+
+
+@given(st.integers(2, 8))
+@settings(deadline=None)
+def test_a_turned_image_turns_its_mask_or_is_rejected(tmp_path_factory, orientation) -> None:
+    folder = tmp_path_factory.mktemp("turned")
+    labels = write_turned(folder, orientation, orientation, (24, 16))
+    (item,) = list_items(folder)
+    found = load_item(item, load_mask=load_tile_mask)
+    assert not isinstance(found, str)
+    turned = Image.fromarray((labels > 0).astype(np.uint8) * 255)
+    turned.getexif()[0x0112] = orientation
+    expected = np.asarray(ImageOps.exif_transpose(turned)) > 0
+    assert (found.height, found.width) == expected.shape
+    assert np.array_equal(decode_mask(found.mask).classes > 0, expected)
+    write_turned(folder, orientation, 1, (16, 16))
+    found = load_item(item, load_mask=load_tile_mask)
+    assert isinstance(found, str) and "its mask is not; save both upright" in found
+
+
+def test_an_oblong_mask_that_was_drawn_upright_fits(tmp_path: Path) -> None:
+    write_turned(tmp_path, 6, 1, (24, 16))
+    upright = np.zeros((24, 16), np.uint16)
+    upright[3:9, 2:6] = 7
+    Image.fromarray(upright).save(tmp_path / "m.png")
+    (item,) = list_items(tmp_path)
+    found = load_item(item, load_mask=load_tile_mask)
+    assert not isinstance(found, str)
+    assert np.array_equal(decode_mask(found.mask).classes > 0, upright > 0)
+
+
+def test_outlines_left_out_are_counted_and_told(tmp_path: Path, capsys: Any) -> None:
+    tiles = tmp_path / "tiles"
+    tiles.mkdir()
+    Image.new("RGB", (64, 64), "pink").save(tiles / "t.png")
+
+    def square(x: int, y: int) -> dict[str, Any]:
+        ring = [[x, y], [x + 4, y], [x + 4, y + 4], [x, y + 4], [x, y]]
+        return {"type": "Polygon", "coordinates": [ring]}
+
+    shapes: list[dict[str, Any]] = [square(x, y) for x in range(0, 60, 12) for y in (0, 20, 40)]
+    deep: dict[str, Any] = {"type": "GeometryCollection", "geometries": [square(30, 54)]}
+    shapes.append({"type": "GeometryCollection", "geometries": [square(20, 54), deep]})
+    shapes.append({"type": "Point", "coordinates": [1, 1]})
+    features = [{"type": "Feature", "geometry": one, "properties": {}} for one in shapes]
+    (tiles / "m.geojson").write_text(json.dumps(features))
+    (tiles / "metadata.csv").write_text("file_name,text,mask\nt.png,one,m.geojson\n")
+    settings_ = {"tokenizers": []}
+    manifest = crafts.pack(settings_, tiles, tmp_path / "out")
+    assert manifest.counts["outlines_left_out"] == 1
+    assert "an outline of its mask is left out (feature 16: no points)" in capsys.readouterr().err
+    mask = ShardReader(tmp_path / "out").mask(0)
+    assert mask is not None and len(np.unique(mask.instances)) == 1 + 16
+    assert mask.instances[55, 21] == mask.instances[55, 31] > 0  # one nucleus in two parts

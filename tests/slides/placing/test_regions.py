@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import uuid
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from crafts.slides.placing.regions import (
     Region,
     RegionConfig,
     find_region_file,
+    load_mask,
     load_regions,
     map_regions,
     rasterise,
@@ -159,3 +161,58 @@ def test_annotations_are_what_qupath_opens(tmp_path):
 def test_a_mask_without_tissue_has_no_outline(tmp_path):
     write_regions(tmp_path / "s.geojson", trace_areas(np.zeros((4, 4), bool), (1, 1), name="a"))
     assert load_regions(tmp_path / "s.geojson") == []
+
+
+def test_collections_hold_their_areas_and_what_has_none_is_counted(tmp_path):
+    line = {"type": "LineString", "coordinates": [[0, 0], [9, 9]]}
+    inner = {
+        "type": "GeometryCollection",
+        "geometries": [line, {"type": "Polygon", "coordinates": [FAR]}],
+    }
+    both = {"type": "GeometryCollection", "geometries": [POLYGON["geometry"], inner]}
+    path = write(tmp_path / "a.json", [feature(both, "Tumor"), POINT, feature(None, "Tumor")])
+    left_out = Counter()
+    (region,) = load_regions(path, left_out)
+    mask, _ = rasterise([region], (1000, 1000), 1.0)
+    assert mask.sum() == pytest.approx(400**2 - 100**2 + 100**2, rel=0.02)
+    assert left_out == {"LineString": 1, "Point": 1, "no geometry": 1}
+
+
+@pytest.mark.parametrize("mode", ["opacity", "palette"])
+def test_masks_by_opacity_and_by_palette(tmp_path, mode):
+    shape = np.zeros((40, 50), bool)
+    shape[10:20, 5:25] = True
+    if mode == "opacity":
+        values = np.dstack([np.full((40, 50, 3), 255), shape * 255]).astype(np.uint8)
+        Image.fromarray(values).save(tmp_path / "s.png")
+    else:
+        image = Image.fromarray(shape.astype(np.uint8)).convert("P")
+        image.putpalette([255, 255, 255, 250, 0, 0])
+        image.save(tmp_path / "s.png")
+    assert np.array_equal(load_mask(tmp_path / "s.png", (50, 40)).mask, shape)
+
+
+def test_masks_that_cannot_be_meant_are_refused_without_words_of_a_library(tmp_path):
+    Image.new("1", (20_000, 20_000)).save(tmp_path / "huge.png")
+    image = Image.fromarray((np.indices((9, 9))[0] > 4).astype(np.uint8)).convert("P")
+    image.putpalette([255, 255, 255, 0, 0, 0])
+    image.save(tmp_path / "swapped.png")
+    Image.new("L", (9, 9)).save(tmp_path / "lossy.png", "JPEG")
+    for name, reason in (
+        ("huge", "a mask of 20000 x 20000 px; expected at most 170 Mpx. Scale it down"),
+        ("swapped", "its palette index and its colour mark different areas"),
+        ("lossy", "not an image that can be read"),
+    ):
+        with pytest.raises(DataError, match=reason):
+            load_mask(tmp_path / f"{name}.png", (100, 100))
+
+
+def test_a_large_mask_is_scaled_down_and_nothing_is_said(tmp_path, capfd):
+    shape = np.zeros((100, 10_000), bool)
+    shape[:, :5000] = True
+    Image.fromarray(shape).save(tmp_path / "s.png")
+    found = load_mask(tmp_path / "s.png", (20_000, 200))
+    assert found.mask.shape == (82, 8192)
+    x = np.array([0, 9000, 10_000, 19_000])
+    assert found.fractions(x, np.zeros(4), (1000, 200)).tolist() == [1, 1, 0, 0]
+    assert capfd.readouterr().err == ""
