@@ -27,8 +27,8 @@ class Settings(Config):
     ("text", "words"),
     [
         (LAUGH, "more than 100000 values"),
-        (CHAIN, "more than 50 levels"),
-        ("[" * 10_000, "more than 50 levels"),
+        (CHAIN, "more than 64 levels"),
+        ("[" * 10_000, "more than 64 levels"),
         ("seed: " + "1" * 6000, "a number of 6000 digits"),
         ("seed: 0x" + "f" * 6000, "a number of 6002 digits"),
         ("# " + "x" * 3_000_000, "at most 2000000"),
@@ -61,7 +61,7 @@ def test_what_fits_no_tag_or_grammar_has_a_reason_in_one_line(text):
     ("override", "words"),
     [
         ("seed=" + "1" * 6000, "--set seed: a number of 6000 digits; at most 100"),
-        ("seed=" + "[" * 6000, "--set seed: more than 50 levels"),
+        ("seed=" + "[" * 6000, "--set seed: more than 64 levels"),
         ("a." * 6000 + "b=1", "6001 levels; expected a.b=value"),
         ("seed=!!int 0x" + "f" * 6000, "--set seed: a number of 6002 digits; at most 100"),
         ("x" * 6000, "no `=`"),

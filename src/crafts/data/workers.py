@@ -12,7 +12,8 @@ from typing import TypeVar
 from crafts.core.errors import RetryError
 from crafts.core.runtime import end_with_parent
 
-A, B = TypeVar("A"), TypeVar("B")
+A = TypeVar("A")
+B = TypeVar("B")
 
 
 def map_in_workers(

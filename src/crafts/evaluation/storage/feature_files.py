@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from crafts.core.arrays import check_archive, check_unpacked
 from crafts.core.disk import replacing
 from crafts.core.errors import ConfigError, IntegrityError
+from crafts.core.parsing import parse_json
 from crafts.core.records import FeatureSet
 
 _NPZ_ERRORS = (
@@ -148,7 +149,7 @@ def unpack_json(array: NDArray[Any]) -> Any:
     Raises:
         ValueError: it is no JSON.
     """
-    return json.loads(np.asarray(array, dtype=np.uint8).tobytes().decode())
+    return parse_json(np.asarray(array, dtype=np.uint8).tobytes())
 
 
 def _write_npz(features: FeatureSet, path: Path, name: str) -> None:

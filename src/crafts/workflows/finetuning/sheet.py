@@ -84,7 +84,7 @@ def write_report(output: Path, judged: Judged, *, copies: int, prompts: Mapping[
         "subject": f"{judged.tiles} held-out tiles of {judged.groups} patients or tiles.",
         "verdict": Verdict(level, headline, (f"({numbers}" if numbers else "", found), warnings),
         "stats": _stats(judged),
-        "sheet": data_uri(output / "sheet.png", edge=1100),
+        "sheet": data_uri(output / "sheet.png", edge=1100, synthetic=True),
         "facts": facts,
     }
     write_bytes(output / "report.html", render_page("workflows/finetune.html", values).encode())
