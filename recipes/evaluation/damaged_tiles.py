@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 
 from crafts.core.runtime import say
 from crafts.evaluation import extract_features
-from crafts.evaluation.diagnosing.appearance import appearance, stain_vectors
+from crafts.evaluation.diagnosing.appearance import appearance
 from crafts.evaluation.diagnosing.damage import compress, shift_stain, variations, wash_eosin
 from crafts.evaluation.features import read_image
 from crafts.evaluation.structure import blur
+from crafts.imaging.stains import stain_vectors
 from crafts.model.encoders import DualEncoder, load_dual_encoder
 
 ENCODER = Path(__file__).resolve().parents[2] / "src" / "crafts" / "weights" / "evaluation-clip"

@@ -30,13 +30,13 @@ from crafts.core.runtime import say, seed_from
 from crafts.evaluation.alignment import prompt_alignment
 from crafts.evaluation.comparing.draws import halve
 from crafts.evaluation.coverage import prdc
-from crafts.evaluation.diagnosing.appearance import stain_amounts
 from crafts.evaluation.diagnosing.damage import duplicate, shuffle_prompts, swap_class
 from crafts.evaluation.diagnosing.sides import Observed
 from crafts.evaluation.distances import cmmd, kernel_distance, normalised_frechet_distance
 from crafts.evaluation.diversity import vendi_score
 from crafts.evaluation.rows import unit_rows
 from crafts.evaluation.separation import separation
+from crafts.imaging.stains import stain_amounts
 
 STRENGTHS = {
     "blur": [f"{sigma:g} px" for sigma in BLUR],

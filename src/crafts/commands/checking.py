@@ -43,6 +43,13 @@ def evaluate(
     only_good: Annotated[
         bool, typer.Option("--filter", help="Also keep what the quality gate passes, in kept/.")
     ] = False,
+    masks: Annotated[
+        Path | None,
+        typer.Option(help="Table file_name, mask: the nuclei that generated tiles should show."),
+    ] = None,
+    real_masks: Annotated[
+        Path | None, typer.Option(help="Table file_name, mask: the nuclei of the real tiles.")
+    ] = None,
     overrides: Overrides = [],
     dry_run: DryRun = False,
 ) -> None:
@@ -55,6 +62,8 @@ def evaluate(
         "train": training,
         "encoder": encoder,
         "filter": only_good,
+        "masks": masks,
+        "real_masks": real_masks,
     }
     config = api.configure("evaluate", said(given), overrides)
     if not shown(config, dry_run):

@@ -8,13 +8,11 @@ import numpy as np
 
 from crafts.controls.intensity import PERCENTILES, ChannelRange, apply_range, measure_range
 from crafts.core.errors import DataError
+from crafts.imaging.stains import HEMATOXYLIN_EOSIN_REST
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# Rows: optical density of hematoxylin, eosin and a residual in R, G, B (Ruifrok and Johnston,
-# Anal Quant Cytol Histol 23:291, 2001); each is brought to unit length below.
-_STAINS = ((0.65, 0.70, 0.29), (0.07, 0.99, 0.11), (0.27, 0.57, 0.78))
 _DARKEST = 1.0 / 255.0
 _LEAST_SPAN = 0.2  # optical density: glass and bare stroma stay dark, their noise is not stretched
 
@@ -38,7 +36,7 @@ def hematoxylin_density(image: NDArray[np.uint8]) -> NDArray[np.float32]:
             allowed="an RGB image, uint8 [H, W, 3]",
             do="Pass an 8-bit colour image of H&E.",
         )
-    stains = np.array(_STAINS)
+    stains = np.array(HEMATOXYLIN_EOSIN_REST)
     unmix = np.linalg.inv(stains / np.linalg.norm(stains, axis=1, keepdims=True))
     levels = -np.log(np.maximum(np.arange(256) / 255.0, _DARKEST))
     return np.maximum(levels[image] @ unmix[:, 0], 0).astype(np.float32)

@@ -21,6 +21,7 @@ from crafts.core.errors import ConfigError
 from crafts.core.runtime import seed_from
 from crafts.core.tables import csv_row_writer
 from crafts.data.splits import assign_splits
+from crafts.imaging.stains import HEMATOXYLIN_EOSIN
 
 LABELS = ("glands", "stroma", "lymphocytes", "fat")
 # codes of the class mask; the numbers of the Lizard set, 0 is no nucleus
@@ -30,8 +31,6 @@ COLUMNS = (
     "file_name", "text", "captions", "patient", "split", "set", "organ", "label", "power", "mpp",
     "licence", "density", "lymphocytes",
 )  # fmt: skip
-_HEMATOXYLIN = np.array([0.650, 0.704, 0.286])
-_EOSIN = np.array([0.072, 0.990, 0.105])
 _WORDS = {
     "glands": ("glands with open lumens", "glandular epithelium", "round glands in stroma"),
     "stroma": ("fibrous stroma", "wavy connective tissue", "bundles of collagen fibres"),
@@ -333,7 +332,7 @@ def _develop(canvas: _Canvas, seed: int, patient: int) -> tuple[np.ndarray, np.n
     eosin = np.where(inside, 0.15, canvas.eosin)
     stain = np.random.default_rng(seed_from("painter-stain", seed, patient))
     strength = stain.uniform(0.75, 1.3, 2)
-    vectors = np.stack([_HEMATOXYLIN, _EOSIN]) + stain.normal(0, 0.045, (2, 3))
+    vectors = np.array(HEMATOXYLIN_EOSIN) + stain.normal(0, 0.045, (2, 3))
     dyes = np.stack([hematoxylin * strength[0], eosin * strength[1]], axis=-1).astype(np.float32)
     light = stain.uniform(236, 250) * np.exp(-dyes @ np.clip(vectors, 0, None).astype(np.float32))
     light += canvas.rng.standard_normal((canvas.size, canvas.size, 1), np.float32) * 2.5

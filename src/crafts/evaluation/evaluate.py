@@ -16,6 +16,7 @@ from pydantic import Field
 
 from crafts.core.artifacts import Manifest, finish, staging, write_bytes
 from crafts.core.config import Config
+from crafts.core.errors import ConfigError
 from crafts.core.protocols import BuildExtractor, ExtractFeatures
 from crafts.core.records import Ledger
 from crafts.core.runtime import say
@@ -43,10 +44,18 @@ from crafts.evaluation.comparing.opening import (
 from crafts.evaluation.comparing.reference import NOT_COMPARED, compare_with_statistics
 from crafts.evaluation.comparing.slices import Described, prompt_source
 from crafts.evaluation.comparing.sources import Source, set_fingerprint
-from crafts.evaluation.diagnosing.pixels import find_causes, look, stain_clusters, stain_report
-from crafts.evaluation.faithfulness import Faithfulness, judge_masks, list_pairs
+from crafts.evaluation.diagnosing.pixels import (
+    find_causes,
+    find_stains,
+    look,
+    stain_clusters,
+    stain_report,
+    structure_report,
+)
+from crafts.evaluation.faithfulness import Faithfulness
 from crafts.evaluation.gating.filtering import calibrate_on, filter_tiles
 from crafts.evaluation.gating.gate import GateTails
+from crafts.evaluation.masked import Masked, find_masked, judge_masks
 from crafts.evaluation.results import Gallery, GateYield, Results, Separated, SetFacts, SetName
 from crafts.evaluation.separation import separation_by_class
 from crafts.evaluation.statistics import UNKNOWN, compute_statistics, save_statistics
@@ -84,6 +93,12 @@ class EvaluateConfig(Config):
         "mini",
         min_length=1,
         description="mini or a folder: finds the nuclei of tiles that have a mask beside them",
+    )
+    masks: Path | None = Field(
+        None, description="table file_name, mask: nuclei that the generated tiles were made from"
+    )
+    real_masks: Path | None = Field(
+        None, description="table file_name, mask: nuclei of the held-out tiles, for the ceiling"
     )
     seed: int = Field(0, ge=0, lt=2**63, description="of every draw")
     batch_size: int = Field(32, ge=1, le=4096, description="images encoded at once")
@@ -124,6 +139,7 @@ def run(
     """
     config = config.model_copy(update=dict(inputs or {}))
     sources = open_sources(config)
+    masked = _find_masks(config, sources)
     found = encoder or _open_encoder(config)
     read = [path for path in (config.generated, config.real, config.train) if path]
     with staging(output, "evaluate", sources=read) as folder:
@@ -134,13 +150,13 @@ def run(
         results, gallery = _measure(config, opened)
         if config.filter:
             results = results.model_copy(update={"gate": _filter(config, opened, folder)})
-        if (judged := _judge_masks(config, sources)) is not None:
+        if (judged := _judge_masks(config, masked)) is not None:
             results = results.model_copy(update={"faithfulness": judged})
         if config.save_statistics:
             _save_statistics(config, opened, folder)
         _write(folder, opened, results, gallery)
         values = config.model_dump(mode="json")
-        for name in ("generated", "real", "train", "cache"):
+        for name in ("generated", "real", "train", "cache", "masks", "real_masks"):
             if values[name]:  # as absolute paths, which the manifest writes relative to itself
                 values[name] = str(Path(values[name]).resolve())
         used: dict[str, str] = {facts.name: facts.fingerprint for facts in results.sets}
@@ -191,15 +207,16 @@ def _measure(config: EvaluateConfig, opened: Opened) -> tuple[Results, Gallery]:
         overall = compare(opened.sets, plan)
     else:
         overall = compare_with_statistics(opened.sets, statistics, plan)
-    say("evaluate: stains")
+    say("evaluate: stains and glands")
     looked = {
         name: look(opened.sources[name], one, most=config.pixel_images, seed=config.seed)
         for name, one in opened.named()
     }
-    clusters, sets = stain_clusters(opened.sets, looked)
+    stains = find_stains(opened.sets, looked, opened.sources.get("heldout"), seed=config.seed)
+    clusters, sets = stain_clusters(opened.sets, looked, stains)
     rows, left = compare_scopes(sets, plan) if statistics is None else ([], dict(NOT_COMPARED))
     say("evaluate: diagnosis")
-    diagnosed, causes = find_causes(sets, looked, opened.sources.get("heldout"), seed=config.seed)
+    diagnosed, causes = find_causes(sets, looked, stains=stains, seed=config.seed)
     say("evaluate: alignment and the map")
     gallery, shown = build_gallery(sets, opened.cosine, most=config.map_images, seed=config.seed)
     results = Results(
@@ -209,7 +226,8 @@ def _measure(config: EvaluateConfig, opened: Opened) -> tuple[Results, Gallery]:
         generations=generations_of(plan, overall),
         alignment=alignment_rows(sets, seed=config.seed),
         separation=_separation(sets, shown, config.seed),
-        stains=stain_report(sets, looked),
+        stains=stain_report(sets, looked, stains),
+        structure=structure_report(sets, looked),
         stain_clusters=clusters,
         diagnosed=diagnosed,
         diagnosis=causes,
@@ -219,25 +237,51 @@ def _measure(config: EvaluateConfig, opened: Opened) -> tuple[Results, Gallery]:
     return results.model_copy(update={"marks": marks}), gallery
 
 
-def _judge_masks(config: EvaluateConfig, sources: Mapping[SetName, Source]) -> Faithfulness | None:
-    """Whether generated tiles obey the masks beside them; None where they have none."""
+def _find_masks(
+    config: EvaluateConfig, sources: Mapping[SetName, Source]
+) -> tuple[Masked, Masked] | None:
+    """Generated and held-out tiles with masks, looked at before any work; None for none."""
+    generated, heldout = sources["generated"], sources.get("heldout")
+    if config.real_masks is not None and heldout is None:
+        raise ConfigError(
+            "evaluate: --real-masks",
+            came=f"statistics ({config.real}) for --real",
+            allowed="a folder of held-out tiles, whose masks the table names",
+            do="Give the folder, or leave the option out.",
+        )
+    made = find_masked(generated.parts, table=config.masks)
+    real = Masked()
+    if heldout is not None:
+        real = find_masked(heldout.parts, split=heldout.split, table=config.real_masks)
+    return (made, real) if made.items or made.rejected else None
+
+
+def _judge_masks(
+    config: EvaluateConfig, found: tuple[Masked, Masked] | None
+) -> Faithfulness | None:
+    """Whether generated tiles obey their masks; None where they have none."""
     from crafts.model.segmenter import has_shipped, open_segmenter
 
-    generated, heldout = sources["generated"], sources.get("heldout")
-    items = [item for path in generated.parts.values() for item in list_pairs(path)]
-    if not items:
+    if found is None:
         return None
     if config.segmenter == "mini" and not has_shipped():
-        say("evaluate: masks beside the tiles are not judged: no segmenter is installed")
-        return None
+        why = "masks are not judged, no segmenter is installed"
+        say(f"evaluate: {why}")
+        return Faithfulness(why=why)
     say("evaluate: masks")
-    return judge_masks(
-        items,
+    judged = judge_masks(
+        found[0],
         open_segmenter(config.segmenter),
-        real=list_pairs(heldout.path, heldout.split) if heldout else (),
+        real=found[1],
         most=config.pixel_images,
         seed=config.seed,
     )
+    for line in (judged.scale, judged.why):
+        if line:
+            say(f"evaluate: masks: {line}")
+    if judged.rejected:
+        say(f"evaluate: {len(judged.rejected)} masks were rejected, first {judged.rejected[0]}")
+    return judged
 
 
 def _settings(

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from crafts.controls.hematoxylin import hematoxylin_density
+from crafts.controls.maps import fit_mask
 from crafts.controls.masks import load_tile_mask
 from crafts.controls.nuclei import NucleiMask
 from crafts.core.config import Config
@@ -30,16 +32,30 @@ from crafts.evaluation.nuclei import Scores, compare_masks, correlation, dice
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from crafts.model.segmenter import Segmenter
-
 _SHUFFLES = 4
+
+
+class MaskCounts(Config):
+    """Tiles of one side that were asked for their masks.
+
+    Attributes:
+        used: tiles that were compared with their masks.
+        rejected: tiles, and rows of a table of masks, that could not be used.
+        without_mask: tiles that name no mask.
+        not_drawn: tiles with a mask above the number that is looked at.
+    """
+
+    used: int = 0
+    rejected: int = 0
+    without_mask: int = 0
+    not_drawn: int = 0
 
 
 class Faithfulness(Config):
     """How far images obey their masks.
 
     Attributes:
-        obeyed: nuclei of the images against their masks.
+        obeyed: nuclei of the images against their masks; None where no mask could be used.
         ceiling: nuclei of real tiles against their true masks; None without such tiles.
         floor: nuclei of the images against masks of other images.
         normalised: (Dice - floor) / (ceiling - floor); 1 is as good as real.
@@ -47,15 +63,21 @@ class Faithfulness(Config):
             without a patient stands for itself. None with fewer than eight.
         segmenter: fingerprint of what found the nuclei.
         rejected: tiles with a mask that could not be used, with the reason.
+        counts: of the tiles, ``generated`` and ``real``.
+        scale: what was done to bring both sides to one scale; "" for nothing.
+        why: reason of what is missing.
     """
 
-    obeyed: Scores
+    obeyed: Scores | None = None
     floor: Scores | None = None
     ceiling: Scores | None = None
     normalised: float | None = None
     spread: float | None = None
     segmenter: str = ""
     rejected: list[str] = []
+    counts: dict[str, MaskCounts] = {}
+    scale: str = ""
+    why: str = ""
 
 
 @dataclass(frozen=True)
@@ -67,12 +89,14 @@ class Pair:
         image: uint8 [H, W, 3].
         mask: of the same size.
         patient: whom the mask comes from; "" where it is not known.
+        mpp: microns per pixel; None where they are not known.
     """
 
     name: str
     image: NDArray[np.uint8]
     mask: NucleiMask
     patient: str = ""
+    mpp: float | None = None
 
 
 def measure_faithfulness(
@@ -112,36 +136,6 @@ def measure_faithfulness(
         normalised=normalise(obeyed, floor, ceiling),
         spread=_spread(pairs, found, seed),
     )
-
-
-def judge_masks(
-    items: Sequence[Item],
-    segmenter: Segmenter,
-    *,
-    real: Sequence[Item] = (),
-    most: int = 1000,
-    seed: int = 0,
-) -> Faithfulness | None:
-    """Measure the faithfulness of listed images; None where none of them can be used.
-
-    Args:
-        items: images with masks, see :func:`list_pairs`.
-        segmenter: finds nuclei.
-        real: tiles with true masks that the segmenter was not trained on.
-        most: images on each side at most, evenly spread over the list.
-        seed: of the shuffles and of the interval.
-    """
-    rejected: list[str] = []
-    sides: list[list[Pair]] = []
-    for side in (items, real):
-        opened = list(iter_pairs(side[:: max(1, -(-len(side) // most))]))
-        rejected += [one for one in opened if isinstance(one, str)]
-        sides.append([one for one in opened if isinstance(one, Pair)])
-    if not sides[0]:
-        return None
-    classes = segmenter.network.config.classes
-    result = measure_faithfulness(sides[0], segmenter, real=sides[1], classes=classes, seed=seed)
-    return result.model_copy(update={"segmenter": segmenter.fingerprint, "rejected": rejected})
 
 
 def find_again(pairs: Sequence[Pair], segment: SegmentNuclei) -> list[Nuclei]:
@@ -195,17 +189,29 @@ def list_pairs(source: Path, split: str = "") -> list[Item]:
     return [item for item in items if not split or item.fields.get("split") == split]
 
 
-def iter_pairs(items: Sequence[Item]) -> Iterator[Pair | str]:
-    """Open tiles with their masks; one that cannot be used comes as its reason."""
+def iter_pairs(items: Sequence[Item], *, resize: bool = False) -> Iterator[Pair | str]:
+    """Open tiles with their masks; one that cannot be used comes as its reason.
+
+    Args:
+        items: of :func:`list_pairs`.
+        resize: bring a mask of the same field to the pixels of its tile; else it is refused.
+    """
     for item in items:
-        loaded = load_item(item, load_mask=load_tile_mask)
+        named = item.fields.get("mpp")
+        mpp = float(named) if isinstance(named, int | float) else None
+        load = partial(_load_fitting, mpp=mpp) if resize else load_tile_mask
+        loaded = load_item(item, load_mask=load)
         if isinstance(loaded, str):
             yield f"{item.name}: {loaded}"
             continue
         arrays = decode_mask(loaded.mask)
         mask = NucleiMask(arrays.classes, arrays.instances, source=item.name)
         patient = str(item.fields.get("patient") or "")
-        yield Pair(item.name, decode_rgb(loaded.sample.image), mask, patient)
+        yield Pair(item.name, decode_rgb(loaded.sample.image), mask, patient, mpp)
+
+
+def _load_fitting(path: Path, size: tuple[int, int], *, mpp: float | None) -> NucleiMask:
+    return fit_mask(load_tile_mask(path, size), size=size, mpp=mpp, resize=True)
 
 
 def _shuffle(

@@ -184,6 +184,22 @@ def half_sample_sd(
     return deviation * float(np.sqrt(0.5)) if same_population else deviation
 
 
+def widen_for_few(freedom: int, deviations: float) -> float:
+    """How much wider some deviations of few groups are than as many of infinitely many.
+
+    Student's t has the same share beyond ``deviations`` of the wider ones as the normal
+    distribution beyond ``deviations``.
+
+    Args:
+        freedom: degrees of freedom; below 1 counts as 1.
+        deviations: how many.
+    """
+    from scipy import stats
+
+    quantile = stats.t.ppf(stats.norm.cdf(deviations), max(freedom, 1))
+    return float(quantile) / deviations
+
+
 def _percentiles(counts: Array, level: float) -> Array:
     """Shares of the draws below the ends of an interval over groups of these numbers of rows [G].
 

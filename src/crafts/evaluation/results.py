@@ -178,6 +178,26 @@ class StainRow(Config):
     outside_expected: Number = None
 
 
+class StructureRow(Config):
+    """Glands and their lumens in one set or class of it (:mod:`crafts.evaluation.glands`).
+
+    Attributes:
+        set: of the tiles.
+        name: class, "" for all.
+        n: tiles looked at (a seeded sample).
+        glands: share of tiles that show a gland, 0 to 1.
+        lumens: mean number of lumens of glands in a tile.
+        lumen_share: mean share of a tile's area that they take, 0 to 1.
+    """
+
+    set: SetName
+    name: str = ""
+    n: int
+    glands: Number
+    lumens: Number
+    lumen_share: Number
+
+
 class Mark(Config):
     """Something that a reader of the numbers must know.
 
@@ -237,6 +257,7 @@ class Diagnosed(Config):
         done: they were, in so many of the ``generated`` and ``heldout`` tiles (seeded samples).
         detail: blur and block edges were judged too, which needs both sets at one scale.
         why: reason of what was not done.
+        hidden: causes that so few tiles and groups could not show at their thresholds.
     """
 
     done: bool = False
@@ -244,6 +265,7 @@ class Diagnosed(Config):
     heldout: int = 0
     detail: bool = False
     why: str = ""
+    hidden: list[str] = []
 
 
 class StainCluster(Config):
@@ -281,6 +303,7 @@ class Results(ResultFile):
             ...}}``.
         statistics: origin of the reference statistics that stood in for held-out tiles (file,
             sha256, num_images, encoder, split, prompts, images_sha256, kept_features); {} for none.
+        structure: glands in every set, then in its classes.
         stain_clusters: of the held-out tiles, where no column names their stain.
         faithfulness: whether images obey the masks beside them; None where they have none.
         diagnosis: findings, the heaviest first (:mod:`crafts.evaluation.diagnosing.diagnosis`).
@@ -304,6 +327,7 @@ class Results(ResultFile):
     separation: dict[SetName, dict[str, Separated]] = {}
     generations: list[Generation] = []
     stains: list[StainRow] = []
+    structure: list[StructureRow] = []
     stain_clusters: list[StainCluster] = []
     statistics: dict[str, Any] = {}
     gate: GateYield | None = None

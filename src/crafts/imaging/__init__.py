@@ -1,1 +1,1 @@
-"""Image files of other people: one opener, one list of reasons why a file cannot be used."""
+"""What slides, captions, data and controls share: files of pictures, opened one way, and stains."""

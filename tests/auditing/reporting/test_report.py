@@ -232,6 +232,11 @@ def test_many_pairs_stay_a_small_page(tmp_path):
             "Training tiles cannot be told",
         ),
         (
+            {"membership": [attack("loss", 0.4, 0.8), attack("blind", 0.45, 0.55)]},
+            "warn",
+            "with 50 tiles of each side, about 200 are needed",
+        ),
+        (
             {"extraction": found.Extraction(copies=share(1, 16), captions=[])},
             "bad",
             "gave 1 copies in 16 tries",

@@ -2,17 +2,10 @@
 
 import numpy as np
 import pytest
-from skimage.color import rgb2hed
 
 from crafts.core.errors import DataError
 from crafts.data.painter import paint_tile
-from crafts.evaluation.diagnosing.appearance import (
-    COLUMNS,
-    appearance,
-    optical_density,
-    stain_amounts,
-    stain_vectors,
-)
+from crafts.evaluation.diagnosing.appearance import COLUMNS, appearance
 from crafts.evaluation.diagnosing.damage import compress
 from crafts.evaluation.structure import blur
 
@@ -51,36 +44,6 @@ def test_a_flat_tile_has_no_step_and_its_own_density():
     assert appearance(flat)[0] == pytest.approx(
         [0, 0, 0, -np.log10(128 / 256), -np.log10(64 / 256)]
     )
-
-
-def test_finds_the_stains_that_the_painter_used(tiles):
-    found = stain_vectors(tiles)
-    painted = np.array([[0.650, 0.704, 0.286], [0.072, 0.990, 0.105]])
-    assert (found * painted).sum(axis=1) == pytest.approx([1, 1], abs=0.03)
-    assert np.linalg.norm(found, axis=1) == pytest.approx([1, 1])
-
-
-def test_glass_gives_the_textbook_stains():
-    assert stain_vectors(np.full((3, 32, 32, 3), 250, np.uint8))[0, 0] == pytest.approx(
-        0.65, abs=0.01
-    )
-
-
-def test_amounts_are_those_of_scikit_image(tiles):
-    textbook = np.array([[0.650, 0.704, 0.286], [0.072, 0.990, 0.105]])
-    textbook /= np.linalg.norm(textbook, axis=1, keepdims=True)
-    ours = stain_amounts(optical_density(tiles[0]), textbook)
-    theirs = rgb2hed(tiles[0])
-    assert np.corrcoef(ours[..., 0].ravel(), theirs[..., 0].ravel())[0, 1] > 0.99
-    assert np.corrcoef(ours[..., 1].ravel(), theirs[..., 1].ravel())[0, 1] > 0.99
-
-
-def test_amounts_mix_back_to_the_density(tiles):
-    stains = stain_vectors(tiles)
-    density = optical_density(tiles[0]).astype(np.float64)
-    third = np.cross(*stains)
-    rows = np.vstack([stains, third / np.linalg.norm(third)])
-    assert stain_amounts(density, stains) @ rows == pytest.approx(density, abs=1e-9)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,6 @@ from PIL import Image
 
 from crafts.core.errors import ConfigError, DataError
 from crafts.data.painter import paint_tile
-from crafts.evaluation.diagnosing.appearance import optical_density, stain_amounts, stain_vectors
 from crafts.evaluation.diagnosing.damage import (
     compress,
     duplicate,
@@ -20,6 +19,7 @@ from crafts.evaluation.diagnosing.damage import (
     variations,
     wash_eosin,
 )
+from crafts.imaging.stains import optical_density, stain_amounts, stain_vectors
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import pytest
 
 from crafts.core.errors import DataError
 from crafts.data.painter import LABELS, TILES_PER_PATIENT, paint_tile
-from crafts.evaluation.diagnosing.appearance import appearance, stain_vectors
+from crafts.evaluation.diagnosing.appearance import appearance
 from crafts.evaluation.diagnosing.damage import (
     compress,
     duplicate,
@@ -16,10 +16,11 @@ from crafts.evaluation.diagnosing.damage import (
     swap_class,
     wash_eosin,
 )
-from crafts.evaluation.diagnosing.diagnosis import CAUSES, Thresholds, diagnose
+from crafts.evaluation.diagnosing.diagnosis import CAUSES, Thresholds, diagnose, hidden_causes
 from crafts.evaluation.diagnosing.evidence import Evidence, Measured, compute_evidence
 from crafts.evaluation.diagnosing.sides import Observed
 from crafts.evaluation.structure import blur
+from crafts.imaging.stains import stain_vectors
 
 PATIENTS = 24
 NUM = PATIENTS * TILES_PER_PATIENT
@@ -169,10 +170,54 @@ def test_names_what_spoils_one_class_only(painted):
     assert causes(painted, tiles=tiles) == [("blur", "fat")]
 
 
+def with_glands(side, share, of="glands"):
+    """Scores above 0 for a share of the tiles of one class, and for no others."""
+    mine = np.flatnonzero(side.labels == of)
+    scores = np.full(len(side), -2.0)
+    scores[mine[: round(share * len(mine))]] = 2.0
+    return dataclasses.replace(side, glands=scores)
+
+
+def test_missing_glands_come_before_the_stain_that_goes_with_them(painted):
+    """A set that lost its glands, and is darker for it, is told so in this order."""
+    real = with_glands(observe(painted, real=True), 0.9)
+    stains = stain_vectors(painted.tiles[REAL])
+    dark = shift_stain(painted.tiles[MADE], 0.4)
+    made = with_glands(observe(painted, tiles=dark), 0.0)
+    found = diagnose(compute_evidence(real, made, stains=stains, seed=1))
+    assert [finding.cause for finding in found] == ["missing glands", "stain shift"]
+    assert "fewer tiles than real ones show a gland" in found[0].text
+    kept = with_glands(observe(painted), 0.9)
+    assert diagnose(compute_evidence(real, kept, stains=stains, seed=1)) == []
+
+
+def test_glands_that_one_class_lost_are_found_in_it(painted):
+    everywhere = np.full(len(REAL), 2.0)
+    real = dataclasses.replace(observe(painted, real=True), glands=everywhere)
+    lost = np.where(painted.labels[MADE] == "stroma", -2.0, 2.0)
+    made = dataclasses.replace(observe(painted), glands=lost)
+    stains = stain_vectors(painted.tiles[REAL])
+    evidence = compute_evidence(real, made, stains=stains, seed=1)
+    (finding,) = diagnose(evidence, dataclasses.replace(Thresholds(), glands=-0.3))
+    assert (finding.cause, finding.scope) == ("missing glands", "stroma")
+    assert all(painted.labels[MADE][row] == "stroma" for row in finding.examples)
+
+
+def test_causes_that_few_patients_hide_are_named(painted):
+    evidence = judge(painted)
+    assert evidence.halves == 20
+    noisy = {name: dataclasses.replace(one, noise=0.0) for name, one in evidence.overall.items()}
+    assert hidden_causes(dataclasses.replace(evidence, overall=noisy)) == []
+    noisy["sharpness"] = Measured(0.0, 0.0, 0.3)
+    assert hidden_causes(dataclasses.replace(evidence, overall=noisy)) == [
+        "blur (sharpness 0.82 in place of 0.45)"
+    ]
+
+
 def test_a_class_of_few_patients_is_not_judged_by_its_looks(painted):
     real = observe(painted, real=True)
     few = np.isin(real.groups, np.unique(real.groups)[:9])
-    parts = {name: value[few] for name, value in vars(real).items()}
+    parts = {name: value[few] for name, value in vars(real).items() if value is not None}
     stains = stain_vectors(painted.tiles[REAL])
     evidence = compute_evidence(Observed(**parts), observe(painted), stains=stains)
     assert all(set(numbers) == {"agreement", "following"} for numbers in evidence.classes.values())

@@ -9,8 +9,8 @@ from scipy.ndimage import gaussian_filter
 
 from crafts.core.errors import ConfigError, DataError
 from crafts.data.painter import paint_tile
-from crafts.evaluation.diagnosing.stains import Stained, stain_densities, stain_rows
-from crafts.evaluation.gating.artefacts import measure_artefacts
+from crafts.evaluation.diagnosing.stains import Stained, stain_rows
+from crafts.evaluation.gating.artefacts import measure_artefacts, stain_densities
 from crafts.evaluation.gating.gate import (
     GATE,
     Candidates,

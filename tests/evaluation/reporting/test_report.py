@@ -230,6 +230,63 @@ def test_the_verdict_says_what_the_numbers_say(changes, level, words):
     assert words in said(verdict)
 
 
+def few(spread, *, groups=7, got=0.11, floor=0.1):
+    """Distances whose draws of real against real lie ``spread`` apart."""
+    return [
+        row.model_copy(
+            update={
+                "groups": groups,
+                "measures": {"kernel_distance": measured(value, spread)},
+            }
+        )
+        for row, value in zip(rows()[:2], (got, floor), strict=True)
+    ]
+
+
+@pytest.mark.parametrize(
+    "distances, level, words",
+    [
+        (few(0.02), "good", "14 groups show a difference of 0.071 or more in four tries of five"),
+        (few(0.06), "warn", "Too few to tell by kernel distance: 14 groups, at least about 54 are"),
+        (few(0.06), "warn", "Too few to tell: 14 groups show a difference of 0.212 or more only"),
+        (few(0.06), "warn", "needed to see a difference of 0.100; generated tiles lie 0.110"),
+        (few(0.02, groups=2), "warn", "Too few to tell: 4 groups show a difference of 0.105"),
+        (few(0.0, groups=1, got=0.5), "warn", "Too few to tell: 2 groups can be halved in one way"),
+        (few(0.01, floor=-0.001, got=0.0), "warn", "real groups lie no measurable distance apart"),
+        (few(0.01, groups=0), "warn", "Patients are not named"),
+        (few(0.01, groups=0), "warn", "No difference was seen by kernel distance, but nothing"),
+        (few(0.06, got=0.5), "warn", "Generated tiles can be told from real ones"),
+    ],
+)
+def test_as_near_as_real_groups_needs_a_test_that_could_have_told(distances, level, words):
+    verdict = compose_verdict(build(rows=distances))
+    assert verdict.level == level
+    assert words in said(verdict)
+    assert ("lie as near" in said(verdict)) == (level == "good")
+
+
+@pytest.mark.parametrize(
+    "spread, real, level, words",
+    [
+        (5.0, 65.0, "bad", "Prompts are not followed: alignment 25.0 %"),
+        (25.0, 65.0, "warn", "Too few to tell whether prompts are followed (100 tiles show 50.0"),
+        (25.0, 65.0, "warn", "at least about 124 are needed to see the 45.0 of real tiles)"),
+        (None, 65.0, "warn", "Too few groups to tell whether prompts are followed (at least 8"),
+        (25.0, None, "bad", "Prompts are not followed"),
+    ],
+)
+def test_prompts_not_followed_needs_a_test_that_could_have_told(spread, real, level, words):
+    values = {"generated": 25.0, "shuffled": 20.0, "heldout": real}
+    rows_ = [
+        found.AlignmentRow(key=key, title=key, n=100, prompt_alignment=measured(value, spread))
+        for key, value in values.items()
+        if value is not None
+    ]
+    verdict = compose_verdict(build(rows=rows(heldout=0.11), alignment=rows_))
+    assert verdict.level == level
+    assert words in said(verdict)
+
+
 def test_numbers_that_are_missing_are_said_to_be():
     results = build(rows=[row for row in rows() if row.key == "floor"], alignment=[])
     assert "could not be measured" in said(compose_verdict(results))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from crafts.auditing import results as found
@@ -140,6 +141,9 @@ def _membership(results: found.Results) -> Iterator[Sentence]:
             continue
         told = attack.auc_low > chance
         level: Level = "bad" if told and attack.auc_low > EXPOSED else "warn" if told else "plain"
+        if not told and attack.auc_high > EXPOSED:
+            yield "warn", _too_few(attack, chance)
+            continue
         beside = f", control {number(blind.auc)}" if blind else ""
         yield (
             level,
@@ -148,6 +152,24 @@ def _membership(results: found.Results) -> Iterator[Sentence]:
             f"{number(attack.auc_high)}{beside}), {number(attack.tpr, percent=True)} of them found "
             "at 1 % false positives.",
         )
+
+
+def _too_few(attack: found.Attack, chance: float) -> str:
+    """A strong attack is neither seen nor excluded; the interval shrinks as the root of the units.
+
+    The half of it must become smaller than the way from the AUC to chance, or to a strong attack.
+    """
+    half = (attack.auc_high - attack.auc_low) / 2
+    way = max(EXPOSED - attack.auc, attack.auc - chance, 0.01)
+    units = attack.groups or min(attack.members, attack.nonmembers)
+    needed = number(math.ceil(round(units * (half / way) ** 2, 6)))
+    what = "patients" if attack.groups else "tiles of each side"
+    return (
+        f"Too few to tell whether training tiles can be told from held-out ones "
+        f"{ATTACKS[attack.name]}: AUC {number(attack.auc)} ({number(attack.auc_low)} to "
+        f"{number(attack.auc_high)}) with {units:,} {what}, about {needed} are needed to exclude "
+        f"or to see one of {number(EXPOSED)}."
+    )
 
 
 def _extraction(results: found.Results) -> Iterator[Sentence]:

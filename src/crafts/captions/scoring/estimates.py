@@ -20,13 +20,13 @@ import numpy as np
 from crafts.imaging.opening import read_rgb
 from crafts.imaging.stripping import RefusedImageError
 
+from crafts.imaging.stains import optical_density, stain_amounts, textbook_stains
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float64]
 
-# optical density of hematoxylin, eosin and a residual at right angles to both
-_DYES = np.array([[0.650, 0.704, 0.286], [0.072, 0.990, 0.105]])
 _GLASS = 0.12  # mean optical density below which a pixel is empty
 _NUCLEUS = 0.42  # amount of hematoxylin of a nucleus
 _EOSIN = 0.12
@@ -96,10 +96,8 @@ def estimate_file(image: Path, mpp: str) -> dict[str, float] | None:
 
 def separate_dyes(pixels: NDArray[np.uint8]) -> tuple[Floats, Floats, Floats]:
     """Mean optical density and the amounts of hematoxylin and eosin, each [H, W] and >= 0."""
-    density = -np.log10((pixels.astype(np.float64) + 1) / 256)
-    dyes = _DYES / np.linalg.norm(_DYES, axis=1, keepdims=True)
-    rest = np.cross(*dyes)
-    amounts = density @ np.linalg.inv(np.vstack([dyes, rest / np.linalg.norm(rest)]))
+    density = optical_density(pixels).astype(np.float64)
+    amounts = stain_amounts(density, textbook_stains())
     return density.mean(-1), amounts[..., 0].clip(0), amounts[..., 1].clip(0)
 
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import torch
 
-# Rows: optical density of haematoxylin, eosin and a residual in R, G, B (Ruifrok and Johnston,
-# Anal Quant Cytol Histol 23:291, 2001); each is brought to unit length below.
-_STAINS = ((0.65, 0.70, 0.29), (0.07, 0.99, 0.11), (0.27, 0.57, 0.78))
+from crafts.imaging.stains import HEMATOXYLIN_EOSIN_REST
+
 _DARKEST = 1.0 / 255.0
 
 
@@ -57,7 +56,7 @@ def stain_jitter(
     Returns:
         [B, 3, H, W] in [-1, 1].
     """
-    stains = torch.tensor(_STAINS, dtype=torch.float64)
+    stains = torch.tensor(HEMATOXYLIN_EOSIN_REST, dtype=torch.float64)
     stains = stains / stains.norm(dim=1, keepdim=True)
     mix = stains.to(images)
     unmix = torch.linalg.inv(stains).to(images)

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from crafts.core.errors import ConfigError, DataError
-from crafts.evaluation.diagnosing.appearance import optical_density, stain_amounts
 from crafts.evaluation.structure import Images, check_images
+from crafts.imaging.stains import optical_density, stain_amounts
 
 Indices = NDArray[np.int64]
 
@@ -27,7 +27,7 @@ def wash_eosin(images: Images, share: float, stains: Any) -> Images:
     Args:
         images: uint8 [N, H, W, 3].
         share: of the eosin that is lost, in [0, 1].
-        stains: unit rows [2, 3] of :func:`crafts.evaluation.diagnosing.appearance.stain_vectors`.
+        stains: unit rows [2, 3] of :func:`crafts.imaging.stains.stain_vectors`.
 
     Returns:
         uint8 [N, H, W, 3].

@@ -36,6 +36,8 @@ class Thresholds:
         eosin: lowest log ratio of eosin without washing; as much above 0 is a stain shift.
         gained: highest log ratio of hematoxylin of a washed set.
         hematoxylin: highest change of the log ratio of hematoxylin, either way.
+        glands: lowest difference of the share of tiles that show a gland; a fifth of the tiles, and
+            as all others it must stand out from real halves. Chosen, not fitted.
         hue: highest change of the density aside of both stains, as a share, either way.
         duplicates: highest share of repeated tiles.
         variety: lowest difference of log distances between near neighbours.
@@ -55,6 +57,7 @@ class Thresholds:
     eosin: float = -0.19
     gained: float = 0.1
     hematoxylin: float = 0.125
+    glands: float = -0.2
     hue: float = 0.04
     duplicates: float = 0.08
     variety: float = -0.145
@@ -67,7 +70,7 @@ class Thresholds:
 
     def stricter(self) -> Thresholds:
         """For the looks of one class: noise and thresholds times ``single``."""
-        names = ("noise", "sharpness", "blockiness", "eosin", "hematoxylin", "hue")
+        names = ("noise", "sharpness", "blockiness", "eosin", "hematoxylin", "hue", "glands")
         return replace(self, **{name: self.single * getattr(self, name) for name in names})
 
 
@@ -121,6 +124,11 @@ CAUSES: dict[str, tuple[str, str]] = {
         "Check the gradient of the semantic losses beside that of the denoising loss, lower the "
         "guidance scale, and look for captions repeated in training.",
     ),
+    "missing glands": (
+        "missing glands",
+        "The tiles have the stains of their class without its glands: train longer, or on more "
+        "tiles of these classes, and look at the tiles before anything is done about the stain.",
+    ),
     "compression": (
         "compression or block edges",
         "Look for JPEG in the training tiles (keep quality at 90 or more) and for a chequer of the "
@@ -171,7 +179,8 @@ def diagnose(evidence: Evidence, thresholds: Thresholds = THRESHOLDS) -> list[Fi
     Wrong classes and poor alignment count only where they outweigh repetition and looks: washed
     tiles can look like another class. What weighs less than half of the heaviest is
     left out, because it mostly follows from that. The looks of single classes, and a distance that
-    nothing explains, are asked for only where nothing else was found.
+    nothing explains, are asked for only where nothing else was found. Missing glands come first:
+    stains are judged over whole tiles, and change with the lumens and nuclei that are missing.
 
     Args:
         evidence: of :func:`crafts.evaluation.diagnosing.evidence.compute_evidence`.
@@ -183,9 +192,40 @@ def diagnose(evidence: Evidence, thresholds: Thresholds = THRESHOLDS) -> list[Fi
     if not found:
         for name in evidence.classes:
             found += _looks(evidence, name, thresholds.stricter())
-    found = found or _distance(evidence, thresholds)
+    glands = _missing_glands(evidence, thresholds)
+    found = found or ([] if glands else _distance(evidence, thresholds))
     found.sort(key=lambda finding: -finding.weight)
-    return [finding for finding in found if 2 * finding.weight >= found[0].weight]
+    return glands + [one for one in found if 2 * one.weight >= found[0].weight]
+
+
+def hidden_causes(evidence: Evidence, thresholds: Thresholds = THRESHOLDS) -> list[str]:
+    """Causes that these tiles could not show at their thresholds, with what would have shown.
+
+    Where real halves differ more than that, a fault of the strength of the threshold passes for
+    chance: no finding says nothing then.
+    """
+    found = []
+    for cause, names in _SYMPTOMS.items():
+        one, limit = evidence.overall.get(names[0]), getattr(thresholds, names[0], None)
+        if one is None or limit is None or cause in ("washed eosin and blur", "unexplained"):
+            continue
+        shows = thresholds.noise * one.noise
+        if shows > abs(limit):
+            words = f"{names[0]} {shows:.2g} in place of {abs(limit):.2g}"
+            found.append(f"{CAUSES[cause][0]} ({words})")
+    return found
+
+
+def _missing_glands(evidence: Evidence, limits: Thresholds) -> list[Finding]:
+    """Glands that are missing in all, or else in single classes."""
+    if _passed(evidence.overall, "glands", limits):
+        return [_finding(evidence, "missing glands", "", limits)]
+    stricter = limits.stricter()
+    return [
+        _finding(evidence, "missing glands", name, stricter)
+        for name, numbers in evidence.classes.items()
+        if _passed(numbers, "glands", stricter)
+    ]
 
 
 def _looks(evidence: Evidence, scope: str, limits: Thresholds) -> list[Finding]:
@@ -226,6 +266,7 @@ def _colour(numbers: Mapping[str, Measured], limits: Thresholds) -> str:
 _SYMPTOMS: dict[str, tuple[str, ...]] = {
     "duplicates": ("duplicates", "variety"),
     "collapse": ("variety", "coverage"),
+    "missing glands": ("glands",),
     "compression": ("blockiness",),
     "washed eosin and blur": ("eosin", "sharpness"),
     "blur": ("sharpness",),
@@ -341,6 +382,7 @@ _WORDS = {
     "blockiness": "steps across the 8-pixel grid are {ratio:.0%} of those of real tiles",
     "eosin": "eosin is {ratio:.0%} of that of real tiles",
     "hematoxylin": "hematoxylin is {ratio:.0%} of that of real tiles",
+    "glands": "{lost:.0%} fewer tiles than real ones show a gland",
     "hue": "{value:+.0%} of the density lies aside of both stains",
     "duplicates": "{value:.0%} of the tiles repeat another one",
     "variety": "near neighbours lie {ratio:.0%} as far apart as among real tiles",
@@ -354,7 +396,10 @@ _WORDS = {
 def _said(name: str, found: Measured, limit: float | None) -> str:
     """One number in words, beside its threshold and that of real halves."""
     words = _WORDS[name].format(
-        value=found.value, ratio=math.exp(min(found.value, 50)), times=1 + found.value
+        value=found.value,
+        lost=-found.value,
+        ratio=math.exp(min(found.value, 50)),
+        times=1 + found.value,
     )
     value, centre, noise = (round(v, 4) + 0.0 for v in (found.value, found.centre, found.noise))
     beside = f"{name} {value:.3g}"

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm, t
 
 from crafts.evaluation.comparing.draws import Names, Rows, halve
 from crafts.evaluation.coverage import prdc
@@ -22,7 +21,6 @@ from crafts.evaluation.diagnosing.agreement import (
     scores_without_own,
     shares,
 )
-from crafts.evaluation.diagnosing.appearance import stain_amounts
 from crafts.evaluation.diagnosing.sides import (
     Observed,
     Side,
@@ -33,7 +31,10 @@ from crafts.evaluation.diagnosing.sides import (
 )
 from crafts.evaluation.diagnosing.telling import rank_telling
 from crafts.evaluation.distances import kernel_distance
+from crafts.evaluation.glands import GLAND
+from crafts.evaluation.intervals import widen_for_few
 from crafts.evaluation.rows import Array
+from crafts.imaging.stains import stain_amounts
 
 LEAST_GROUPS = {"agreement": 5, "following": 5}
 """Real groups of a class below which its number is left out: a few patients differ too much."""
@@ -73,6 +74,7 @@ class Evidence:
         num_real: tiles.
         num_generated: tiles.
         labels: class asked for of each generated tile [N], "" where unknown.
+        halves: pairs of real halves that were measured; 0: no number has anything beside it.
     """
 
     overall: Mapping[str, Measured]
@@ -82,6 +84,7 @@ class Evidence:
     num_real: int
     num_generated: int
     labels: Names
+    halves: int = 0
 
     def without(self, names: Collection[str]) -> Evidence:
         """The same without some numbers."""
@@ -109,6 +112,8 @@ def compute_evidence(
     ``sharpness`` and ``blockiness``: difference of the means (generated less real, logarithms);
     ``eosin`` and ``hematoxylin``: logarithm of the ratio of the mean amounts;
     ``hue``: change of the optical density at right angles to both stains, over the real density;
+    ``glands``: difference of the shares of tiles that show a gland (generated less real), mean over
+    classes;
     ``duplicates``: share of generated tiles that lie next to another one closer than a twentieth
     of what real neighbours of two groups do;
     ``variety``: difference of the mean logarithms of the distance to the third neighbour in the
@@ -157,6 +162,7 @@ def compute_evidence(
         num_real=len(real),
         num_generated=len(generated),
         labels=made.labels,
+        halves=len(found),
     )
 
 
@@ -179,6 +185,11 @@ def _numbers(
         overall |= _common(looks, weights, halves=halves)
         for name in classes:
             classes[name] |= looks[name]
+    if real.glands is not None and generated.glands is not None:
+        lost = {name: _glands(generated, name) - _glands(real, name) for name in weights}
+        overall["glands"] = sum(weights[name] * value for name, value in lost.items())
+        for name in classes:
+            classes[name]["glands"] = lost[name]
     shown: _Classes = {}
     if len(classes) > 1:
         drops, shown = _agreement(real, generated, sorted(classes))
@@ -194,6 +205,13 @@ def _numbers(
         for name, (a, b) in zip(classes, pairs, strict=True):
             classes[name]["following"] = _ratio(far[b], near[a])
     return overall, classes, shown
+
+
+def _glands(side: Side, name: str) -> float:
+    """Share of the tiles of one class that show a gland, "" for all tiles."""
+    assert side.glands is not None
+    scores = side.glands[side.labels == name] if name else side.glands
+    return float((scores >= GLAND).mean())
 
 
 def _agreement(real: Side, generated: Side, names: list[str]) -> tuple[dict[str, float], _Classes]:
@@ -314,9 +332,7 @@ def _freedom(groups: Names, classes: int) -> int:
 def _beside(
     values: dict[str, float], halves: list[dict[str, float]], freedom: int
 ) -> dict[str, Measured]:
-    # three deviations of few groups mean less than three of many: Student's t has the same share
-    # beyond three of these wider ones as the normal distribution beyond three
-    wider = float(t.ppf(norm.cdf(3), freedom)) / 3
+    wider = widen_for_few(freedom, 3)  # three deviations of few groups mean less than of many
     found = {}
     for name, value in values.items():
         if not np.isfinite(value):

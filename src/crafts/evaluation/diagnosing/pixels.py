@@ -14,22 +14,24 @@ from crafts.evaluation.comparing.draws import Names, Rows
 from crafts.evaluation.comparing.scales import Scale, same_pixels, scale_of
 from crafts.evaluation.comparing.slices import Described
 from crafts.evaluation.comparing.sources import Source
-from crafts.evaluation.diagnosing.appearance import appearance, stain_vectors
-from crafts.evaluation.diagnosing.diagnosis import diagnose
+from crafts.evaluation.diagnosing.appearance import appearance
+from crafts.evaluation.diagnosing.diagnosis import diagnose, hidden_causes
 from crafts.evaluation.diagnosing.evidence import compute_evidence
 from crafts.evaluation.diagnosing.sides import Observed
 from crafts.evaluation.diagnosing.stains import (
     CLUSTER_FIELD,
     Stained,
     cluster_stains,
-    stain_densities,
     stain_rows,
 )
-from crafts.evaluation.results import Diagnosed, SetName, StainCluster, StainRow
+from crafts.evaluation.glands import GLAND, Glands, join_glands, measure_glands
+from crafts.evaluation.results import Diagnosed, SetName, StainCluster, StainRow, StructureRow
+from crafts.imaging.stains import stain_amounts, stain_vectors, textbook_stains
 
 _SMALLEST = 24  # pixels a side: below it sharpness means nothing
 _STAIN_TILES = 64
 _LEAST_DIAGNOSED = 16
+_LEAST_ROW = 10
 _DETAIL = ("sharpness", "blockiness")
 
 
@@ -39,45 +41,95 @@ class Looked:
 
     Attributes:
         rows: of the set [K], sorted.
-        densities: [K, 3] haematoxylin, eosin, residual.
         appearance: [K, 5].
+        glands: of the same tiles.
     """
 
     rows: Rows
-    densities: NDArray[np.float64]
     appearance: NDArray[np.float64]
+    glands: Glands
+
+    def densities(self, stains: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Haematoxylin, eosin and the rest [K, 3] along the directions of the stains [2, 3]."""
+        return stain_amounts(self.appearance[:, 2:], stains)
 
 
 def look(source: Source, side: Described, *, most: int, seed: int) -> Looked:
     """Open at most ``most`` tiles of a set, one at a time; tiles under 24 pixels are left out."""
     drawn = np.sort(np.random.default_rng(seed).permutation(len(side))[:most])
-    rows, densities, looks = [], [], []
+    rows, looks, glands = [], [], []
     for row in drawn.tolist():
         tile = source.load(str(side.set.rows[row]["name"]))
         if tile is None or min(tile.pixels.shape[:2]) < _SMALLEST:
             continue
         rows.append(row)
-        densities.append(stain_densities(tile.pixels))
         looks.append(appearance([tile.pixels])[0])
+        glands.append(measure_glands(tile.pixels[None]))
     if not rows:
-        return Looked(np.empty(0, np.int64), np.empty((0, 3)), np.empty((0, 5)))
-    return Looked(np.array(rows), np.stack(densities), np.stack(looks))
+        return Looked(np.empty(0, np.int64), np.empty((0, 5)), join_glands([]))
+    return Looked(np.array(rows), np.stack(looks), join_glands(glands))
 
 
-def stain_report(sets: Sets, looked: Mapping[SetName, Looked]) -> list[StainRow]:
+def find_stains(
+    sets: Sets, looked: Mapping[SetName, Looked], source: Source | None, *, seed: int
+) -> NDArray[np.float64]:
+    """Directions [2, 3] of both stains in the held-out tiles, for every set and every number.
+
+    The textbook ones without held-out tiles.
+    """
+    held = looked.get("heldout")
+    if held is None or source is None:
+        return textbook_stains()
+    return stain_vectors(_tiles(source, sets.heldout, held.rows), seed=seed % 2**32)
+
+
+def stain_report(
+    sets: Sets, looked: Mapping[SetName, Looked], stains: NDArray[np.float64]
+) -> list[StainRow]:
     """Densities of every set; empty without held-out tiles large enough to be looked at."""
     if "heldout" not in looked or not len(looked["heldout"].rows):
         return []
     sides = sets.named()
     found = {
-        name: Stained(one.densities, sides[name].classes[one.rows], sides[name].groups[one.rows])
+        name: Stained(
+            one.densities(stains), sides[name].classes[one.rows], sides[name].groups[one.rows]
+        )
         for name, one in looked.items()
         if len(one.rows)
     }
     return stain_rows(found)
 
 
-def stain_clusters(sets: Sets, looked: Mapping[SetName, Looked]) -> tuple[list[StainCluster], Sets]:
+def structure_report(sets: Sets, looked: Mapping[SetName, Looked]) -> list[StructureRow]:
+    """Glands of every set, then of each class that a set shows in ten tiles or more."""
+    sides = sets.named()
+    rows = []
+    for part in ("all", "class"):
+        for name, one in looked.items():
+            classes = sides[name].classes[one.rows]
+            for label in [""] if part == "all" else sorted(set(classes.tolist()) - {""}):
+                mine = classes == label if label else np.ones(len(classes), bool)
+                if int(mine.sum()) >= (_LEAST_ROW if label else 1):
+                    rows.append(_structure_row(name, label, one.glands, mine))
+    return rows
+
+
+def _structure_row(
+    name: SetName, label: str, glands: Glands, mine: NDArray[np.bool_]
+) -> StructureRow:
+    return StructureRow(
+        set=name,
+        name=label,
+        n=int(mine.sum()),
+        glands=float((glands.scores[mine] >= GLAND).mean()),
+        lumens=float(glands.lumens[mine].mean()),
+        lumen_share=float(glands.shares[mine].mean()),
+    )
+
+
+def stain_clusters(
+    sets: Sets, looked: Mapping[SetName, Looked], stains: NDArray[np.float64]
+) -> tuple[list[StainCluster], Sets]:
     """Clusters of the held-out tiles by stain, and the sets with the field ``stain_cluster``.
 
     None where a column names the stains, or where too few tiles were looked at.
@@ -85,7 +137,7 @@ def stain_clusters(sets: Sets, looked: Mapping[SetName, Looked]) -> tuple[list[S
     held = looked.get("heldout")
     if held is None or (sets.heldout.fields["stain"] != "").any():
         return [], sets
-    clusters, names = cluster_stains({name: one.densities for name, one in looked.items()})
+    clusters, names = cluster_stains({name: one.densities(stains) for name, one in looked.items()})
     if not clusters:
         return [], sets
     sides = {
@@ -99,18 +151,18 @@ def stain_clusters(sets: Sets, looked: Mapping[SetName, Looked]) -> tuple[list[S
 
 
 def find_causes(
-    sets: Sets, looked: Mapping[SetName, Looked], source: Source | None, *, seed: int
+    sets: Sets, looked: Mapping[SetName, Looked], *, stains: NDArray[np.float64], seed: int
 ) -> tuple[Diagnosed, list[dict[str, Any]]]:
     """What was judged on the sampled tiles, and the causes found, as rows for ``metrics.json``.
 
     Args:
         sets: the sets.
         looked: samples of ``generated`` and ``heldout``.
-        source: of the held-out tiles, whose stains are the reference; None without them.
+        stains: directions of both in the held-out tiles.
         seed: of halvings.
     """
     made, held = looked["generated"], looked.get("heldout")
-    if held is None or source is None:
+    if held is None:
         return Diagnosed(generated=len(made.rows), why="no held-out tiles to hold them against"), []
     numbers = {"generated": len(made.rows), "heldout": len(held.rows)}
     if min(numbers.values()) < _LEAST_DIAGNOSED:
@@ -118,18 +170,22 @@ def find_causes(
         return Diagnosed(**numbers, why=least), []
     scales = scale_of(sets.generated), scale_of(sets.heldout)
     detail = same_pixels(*scales)
-    stains = stain_vectors(_tiles(source, sets.heldout, held.rows), seed=seed % 2**32)
     evidence = compute_evidence(
         _observed(sets.heldout, held, grouped=True),
         _observed(sets.generated, made, grouped=False),
         stains=stains,
         seed=seed,
     )
+    if not evidence.halves:
+        groups = len(np.unique(sets.heldout.groups[held.rows]))
+        few = f"{groups} groups of held-out tiles cannot be halved to show what chance does alone"
+        return Diagnosed(**numbers, why=few), []
     rows = sets.generated.set.rows
     names = [str(rows[row]["name"]) for row in made.rows]
     why = "" if detail else _other_scale(*scales)
-    found = diagnose(evidence if detail else evidence.without(_DETAIL))
-    judged = Diagnosed(done=True, **numbers, detail=detail, why=why)
+    evidence = evidence if detail else evidence.without(_DETAIL)
+    found, hidden = diagnose(evidence), hidden_causes(evidence)
+    judged = Diagnosed(done=True, **numbers, detail=detail, why=why, hidden=hidden)
     return judged, [finding.as_row(names) for finding in found]
 
 
@@ -150,6 +206,7 @@ def _observed(side: Described, one: Looked, *, grouped: bool) -> Observed:
     return Observed(
         features=side.set.features[one.rows],
         appearance=one.appearance,
+        glands=one.glands.scores,
         labels=side.classes[one.rows],
         groups=side.groups[one.rows] if grouped else None,
         texts=None if texts is None else texts[one.rows],

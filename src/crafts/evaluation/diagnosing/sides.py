@@ -31,6 +31,8 @@ class Observed:
         groups: patient of each tile [N]; for generated tiles None, and for real ones without
             groups each its own.
         texts: features of each tile's own caption or prompt [N, D], or None.
+        glands: scores of :func:`crafts.evaluation.glands.measure_glands` [N]; None leaves glands
+            unjudged.
     """
 
     features: NDArray[Any]
@@ -38,6 +40,7 @@ class Observed:
     labels: Names | None = None
     groups: Names | None = None
     texts: NDArray[Any] | None = None
+    glands: Array | None = None
 
     def __len__(self) -> int:
         """Number of tiles."""
@@ -52,6 +55,7 @@ class Side:
     labels: Names
     groups: Names
     appearance: Array | None
+    glands: Array | None
     texts: Array | None
 
     def at(self, picked: Rows) -> Side:
@@ -61,6 +65,7 @@ class Side:
             self.labels[picked],
             self.groups[picked],
             None if self.appearance is None else self.appearance[picked],
+            None if self.glands is None else self.glands[picked],
             None if self.texts is None else self.texts[picked],
         )
 
@@ -91,6 +96,7 @@ def complete(side: Observed, name: str) -> Side:
         labels=np.full(num, "") if side.labels is None else np.asarray(side.labels, dtype=str),
         groups=np.arange(num).astype(str) if side.groups is None else np.asarray(side.groups),
         appearance=side.appearance,
+        glands=side.glands,
         texts=None if texts is None else unit_rows(texts, f"texts of {name}"),
     )
 

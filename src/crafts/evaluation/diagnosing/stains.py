@@ -1,4 +1,8 @@
-"""Stain report: how much haematoxylin and eosin the tiles of each set hold."""
+"""Stain report: how much haematoxylin and eosin the tiles of each set hold.
+
+The amounts are those that the diagnosis judges: of the mean colour of a tile, along the directions
+that both stains have in the held-out tiles. So the report and the diagnosis cannot say two things.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crafts.evaluation.comparing.draws import Names, halve
-from crafts.evaluation.diagnosing.appearance import optical_density, stain_amounts
 from crafts.evaluation.results import SetName, StainCluster, StainRow
 
-# haematoxylin and eosin in optical density (Ruifrok and Johnston 2001): the same for every set
-_STAINS = np.array([[0.650, 0.704, 0.286], [0.072, 0.990, 0.105]])
-_STAINS /= np.linalg.norm(_STAINS, axis=1, keepdims=True)
-_TISSUE_DENSITY = 0.05
-_LEAST_TISSUE = 0.01
 _CENTRAL = (0.01, 0.99)
 _LEAST = 10
 _CLUSTERS = 3
@@ -32,7 +30,7 @@ class Stained:
     """Densities of a sample of one set.
 
     Attributes:
-        densities: [N, 3] as :func:`stain_densities` gives them.
+        densities: [N, 3] haematoxylin, eosin and what neither explains.
         classes: [N].
         groups: [N].
     """
@@ -40,24 +38,6 @@ class Stained:
     densities: Densities
     classes: Names
     groups: Names
-
-
-def stain_densities(tile: NDArray[np.uint8]) -> Densities:
-    """Mean optical density of haematoxylin, eosin and the residual in one tile.
-
-    Pixels count where the mean density of red, green and blue is above 0.05; a tile with less than
-    1 % of such pixels is taken whole.
-
-    Args:
-        tile: uint8 [H, W, 3].
-
-    Returns:
-        [3].
-    """
-    density = optical_density(tile.reshape(-1, 3))
-    tissue = density.mean(axis=1) > _TISSUE_DENSITY
-    pixels = density[tissue] if tissue.mean() >= _LEAST_TISSUE else density
-    return stain_amounts(pixels.mean(axis=0, dtype=np.float64), _STAINS)
 
 
 def stain_rows(found: Mapping[SetName, Stained]) -> list[StainRow]:

@@ -6,7 +6,7 @@ import numpy as np
 
 from crafts.evaluation.comparing.draws import Rows
 from crafts.evaluation.diagnosing.agreement import class_directions
-from crafts.evaluation.diagnosing.appearance import COLUMNS, stain_amounts
+from crafts.evaluation.diagnosing.appearance import COLUMNS
 from crafts.evaluation.diagnosing.sides import (
     Side,
     class_weights,
@@ -14,6 +14,7 @@ from crafts.evaluation.diagnosing.sides import (
     pull_of_own_text,
 )
 from crafts.evaluation.rows import Array
+from crafts.imaging.stains import stain_amounts
 
 _NEIGHBOURS = 5
 
@@ -41,6 +42,8 @@ def rank_telling(real: Side, generated: Side, stains: Array) -> dict[str, Rows]:
     names = sorted(name for name in class_weights(real, generated) if name)
     if real.appearance is not None and generated.appearance is not None:
         scores |= _odd_looks(real, generated, names, stains)
+    if generated.glands is not None:
+        scores["glands"] = generated.glands
     if len(names) > 1:
         shown = two @ class_directions(one, real.labels, names).T
         asked = generated.labels[:, None] == np.array(names)

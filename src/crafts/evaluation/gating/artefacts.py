@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from crafts.evaluation.diagnosing.stains import stain_densities
+from crafts.imaging.stains import find_tissue, optical_density, stain_amounts, textbook_stains
 
 ARTEFACTS = ("blur", "noise", "flat", "white", "black", "off_stain")
 """What a tile may be refused for; each looks at one number of :func:`measure_artefacts`."""
@@ -56,3 +56,19 @@ def measure_artefacts(tile: NDArray[np.uint8], size: int) -> dict[str, float]:
         "black": float((tile.max(axis=2) < _BLACK).mean()),
         "off_stain": float(other / max(np.abs(stains).sum(), 1e-6)),
     }
+
+
+def stain_densities(tile: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Mean optical density of haematoxylin, eosin and the residual in the tissue of one tile.
+
+    Along the textbook directions, whatever the set: thresholds of the gate are stored with an
+    encoder and used on tiles of other laboratories.
+
+    Args:
+        tile: uint8 [H, W, 3].
+
+    Returns:
+        [3].
+    """
+    density = optical_density(tile)[find_tissue(tile)]
+    return stain_amounts(density.mean(axis=0, dtype=np.float64), textbook_stains())

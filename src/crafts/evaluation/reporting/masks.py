@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from crafts.core.page import MISSING, Cell, Column, Row, Table, number
-from crafts.evaluation.faithfulness import Faithfulness
+from crafts.evaluation.faithfulness import Faithfulness, MaskCounts
 from crafts.evaluation.nuclei import Scores
 
 _COLUMNS = (
@@ -17,9 +17,31 @@ _COLUMNS = (
 )
 
 
-def faithfulness_table(result: Faithfulness | None) -> Table | None:
-    """Nuclei found again beside floor and ceiling; None where no tile has a mask."""
+_SHOWN = 8  # reasons of rejected masks on the page; the others stand in metrics.json
+
+
+def mask_notes(result: Faithfulness | None) -> list[str]:
+    """What was compared, what was not and why, in sentences; empty where no tile has a mask."""
     if result is None:
+        return []
+    notes = [_counted(name, one) for name, one in result.counts.items()]
+    notes += [result.scale, f"{result.why[:1].upper()}{result.why[1:]}" if result.why else ""]
+    notes += result.rejected[:_SHOWN]
+    if len(result.rejected) > _SHOWN:
+        notes.append(f"{len(result.rejected) - _SHOWN} more, all in metrics.json.")
+    return [note for note in notes if note]
+
+
+def _counted(name: str, counts: MaskCounts) -> str:
+    parts = [f"{counts.used:,} used", f"{counts.rejected:,} rejected"]
+    parts += [f"{counts.without_mask:,} without a mask"] if counts.without_mask else []
+    parts += [f"{counts.not_drawn:,} with a mask not looked at"] if counts.not_drawn else []
+    return f"{name.capitalize()} tiles: {', '.join(parts)}."
+
+
+def faithfulness_table(result: Faithfulness | None) -> Table | None:
+    """Nuclei found again beside floor and ceiling; None where no mask was compared."""
+    if result is None or result.obeyed is None:
         return None
     sides = (
         ("Generated, against their masks", result.obeyed, "generated"),

@@ -20,7 +20,7 @@ from crafts.core.page import (
 from crafts.evaluation import results as found
 from crafts.evaluation.diagnosing.diagnosis import CAUSES
 from crafts.evaluation.reporting import tables
-from crafts.evaluation.reporting.masks import faithfulness_table
+from crafts.evaluation.reporting.masks import faithfulness_table, mask_notes
 from crafts.evaluation.reporting.pictures import (
     PER_ROW,
     OpenTile,
@@ -29,6 +29,7 @@ from crafts.evaluation.reporting.pictures import (
     draw_map,
     map_classes,
 )
+from crafts.evaluation.reporting.structure import structure_table
 from crafts.evaluation.reporting.verdict import compose_stats, compose_verdict, is_alarm
 
 _STRIPS = (
@@ -122,7 +123,9 @@ def report_values(
         "stains": tables.stain_tables(results),
         "gate": tables.gate_tables(results),
         "masks": faithfulness_table(results.faithfulness),
+        "mask_notes": mask_notes(results.faithfulness),
         "findings": findings,
+        "structure": structure_table(results),
         "diagnosed": describe_diagnosis(results),
         "montages": build_montages(gallery.picks, tile),
         "map": draw_map(gallery.points) if gallery.points else None,
@@ -139,8 +142,9 @@ def report_values(
 def _is_there(section: str, values: Mapping[str, Any]) -> bool:
     needs = {
         "classes": ("classes", "separated", "slices", "left_out"),
-        "diagnosis": ("diagnosed",),
+        "diagnosis": ("diagnosed", "structure"),
         "nearest": ("pairs",),
+        "masks": ("masks", "mask_notes"),
     }
     always = section in ("comparison", "facts", "reading")
     return always or any(values[name] for name in needs.get(section, (section,)))
@@ -215,7 +219,13 @@ def describe_diagnosis(results: found.Results) -> str:
     causes = [name for name, _ in CAUSES.values()]
     looked = f"{numbers} were judged for {', '.join(causes[:-1])}, and what is {causes[-1]}."
     without = "" if results.diagnosis else " None of these was found."
-    return looked + without + (f" But {judged.why}." if judged.why else "")
+    but = f" But {judged.why}." if judged.why else ""
+    if judged.hidden:
+        but += (
+            " Too few groups to see some of them at their thresholds; what would have shown is "
+            f"{'; '.join(judged.hidden)}."
+        )
+    return looked + without + but
 
 
 def _settings(settings: Mapping[str, Any]) -> str:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 
 from crafts.core.page import Level, Stat, Verdict, number
 from crafts.evaluation import results as found
+from crafts.evaluation.intervals import LEAST_GROUPS, widen_for_few
+from crafts.evaluation.power import Power, power_of, power_of_interval
 from crafts.evaluation.reporting.tables import LABELS, alignment_of, is_spread, rows_of
 
 _SHARE_LOST = 0.5  # of the floor's recall or precision; below it a sentence takes care
@@ -15,8 +18,9 @@ def compose_verdict(results: found.Results) -> Verdict:
     """The first thing a reader sees.
 
     Alarm: the diagnosis found a cause, or prompts are followed no better than shuffled ones. Take
-    care: a loud mark, a distance above the floor by more than both spreads, or no diagnosis. These
-    are no thresholds of fitness for a purpose; the page says what they are.
+    care: a loud mark, a distance above the floor by more than both spreads, too few tiles or groups
+    to see one (:mod:`crafts.evaluation.power`), or no diagnosis. These are no thresholds of
+    fitness for a purpose; the page says what they are.
     """
     sentences = [*_distance(results), *_alignment(results), *_baseline(results)]
     sentences += [*_neighbours(results), *_training(results), *_diagnosis(results)]
@@ -79,15 +83,70 @@ def _headline(results: found.Results) -> str:
         return f"The {name} to held-out tiles could not be measured."
     if floor is None or floor.value is None:
         return f"Generated and held-out tiles lie {number(got.value)} apart in {name}."
-    if _apart(got, floor):
+    if _told(results, got, floor):
         return (
             f"Generated tiles can be told from real ones: they lie {number(got.value)} from "
             f"held-out tiles in {name}; real groups lie {number(floor.value)} from each other."
         )
+    between = (
+        f"generated tiles lie {number(got.value)} from held-out ones, real groups "
+        f"{number(floor.value)} from each other"
+    )
+    power = _power(results)
+    if power is None:
+        return (
+            f"No difference was seen by {name}, but nothing tells what would have been: {between}."
+        )
+    if not power.enough:
+        return f"Too few to tell by {name}: {_needs(power)}; {between}."
     return (
         f"By {name}, generated tiles lie as near to held-out tiles ({number(got.value)}) as real "
         f"groups to each other ({number(floor.value)})."
     )
+
+
+def _needs(power: Power) -> str:
+    """How many groups there are, and how many would be enough."""
+    have = f"{power.groups:,} groups"
+    if power.needed is None:
+        return f"{have}, more are needed"
+    return (
+        f"{have}, at least about {power.needed:,} are needed to see a difference of "
+        f"{number(power.wanted)}"
+    )
+
+
+def _power(results: found.Results) -> Power | None:
+    """What the leading distance could have shown; None where patients or draws are not known.
+
+    The difference that matters is as large as the distance between real groups: generated tiles
+    that lie twice as far from real ones as real groups do.
+    """
+    rows = rows_of(results)
+    floor, groups = _value(rows, "floor", results.lead), _count_groups(results)
+    if floor is None or floor.value is None or floor.spread is None or not groups:
+        return None
+    if not is_spread(floor):  # two groups can be halved in one way: nothing varies, nothing is told
+        return Power(groups, math.inf, max(floor.value, 0.0), None)
+    return power_of(floor.spread, groups, max(floor.value, 0.0))
+
+
+def _told(results: found.Results, got: found.Measured, floor: found.Measured) -> bool:
+    """Whether a distance lies above the floor by more than both spreads, widened for few groups."""
+    groups, power = _count_groups(results), _power(results)
+    if power is None or got.value is None or floor.value is None:
+        return _apart(got, floor)
+    if math.isinf(power.visible):
+        return False
+    spreads = (got.spread or 0.0) + (floor.spread or 0.0)
+    return got.value - floor.value > spreads * widen_for_few(groups - 1, 2.0)
+
+
+def _count_groups(results: found.Results) -> int:
+    """Groups of held-out tiles that the draws rest on; 0 where none are named."""
+    named = next((item.groups for item in results.sets if item.name == "heldout"), 0)
+    row = rows_of(results).get("floor")
+    return named or (2 * row.groups if row else 0)
 
 
 def _value(rows: Mapping[str, found.Row], key: str, name: str) -> found.Measured | None:
@@ -112,13 +171,40 @@ def _distance(results: found.Results) -> Iterator[Sentence]:
     elif floor is None or floor.value is None:
         yield "warn", "No floor: real groups could not be compared with each other."
     else:
-        apart = _apart(got, floor)
+        apart, power = _told(results, got, floor), _power(results)
         ratio = f", {number(got.value / floor.value)} times the floor" if floor.value > 0 else ""
         verdict = "outside" if apart else "within"
         yield (
-            "warn" if apart else "good",
+            "warn" if apart else "good" if power and power.enough else "plain",
             f"{name} to held-out tiles {_with_spread(got)}, between real groups "
             f"{_with_spread(floor)}{ratio}: {verdict} the spread of what real tiles show.",
+        )
+        if not apart:
+            yield from _limits(power, floor)
+
+
+def _limits(power: Power | None, floor: found.Measured) -> Iterator[Sentence]:
+    """How small a difference would have been seen, where none was."""
+    if power is None:
+        yield (
+            "warn",
+            "Patients are not named, or were drawn once only: how far groups of real patients lie "
+            "apart is not known, and how small a difference would show is not either.",
+        )
+        return
+    if math.isinf(power.visible):
+        yield "warn", f"Too few to tell: {power.groups:,} groups can be halved in one way only."
+        return
+    seen = f"{power.groups:,} groups show a difference of {number(power.visible)} or more"
+    if power.enough:
+        yield "plain", f"{seen} in four tries of five: one as large as the floor would be seen."
+    elif power.wanted > 0:
+        yield "warn", f"Too few to tell: {seen} only, and the floor is {number(power.wanted)}."
+    else:
+        yield (
+            "warn",
+            f"Too few to tell: {seen} only, and real groups lie no measurable distance apart "
+            f"({_with_spread(floor)}). Give more held-out patients.",
         )
 
 
@@ -129,16 +215,40 @@ def _alignment(results: found.Results) -> Iterator[Sentence]:
     got, shuffled = rows["generated"].prompt_alignment, rows["shuffled"].prompt_alignment
     if got.value is None or shuffled.value is None:
         return
-    followed = _apart(got, shuffled)
     real = rows["heldout"].prompt_alignment.value if "heldout" in rows else None
     beside = (
         f", {number(real, unit='%')} for real tiles with their captions" if real is not None else ""
     )
-    said = "Prompts are followed" if followed else "Prompts are not followed"
     own, others = (number(one.value, unit="%") for one in (got, shuffled))
+    level, said = _followed(rows, rows["generated"].n)
     yield (
-        "good" if followed else "bad",
+        level,
         f"{said}: alignment {own} with their own prompts, {others} with each other's{beside}.",
+    )
+
+
+def _followed(rows: Mapping[str, found.AlignmentRow], n: int) -> Sentence:
+    """Whether prompts are followed, are not, or too few tiles can tell.
+
+    What real tiles with their captions lie above shuffled prompts is the difference that matters.
+    """
+    got, shuffled = rows["generated"].prompt_alignment, rows["shuffled"].prompt_alignment
+    if got.spread is None or shuffled.spread is None:
+        least = f"at least {LEAST_GROUPS} are needed for an interval"
+        return "warn", f"Too few groups to tell whether prompts are followed ({least})"
+    if _apart(got, shuffled):
+        return "good", "Prompts are followed"
+    real = rows["heldout"].prompt_alignment.value if "heldout" in rows else None
+    if real is None or shuffled.value is None:
+        return "bad", "Prompts are not followed"
+    power = power_of_interval(got.spread + shuffled.spread, n, real - shuffled.value)
+    if power.enough:
+        return "bad", "Prompts are not followed"
+    more = f"about {power.needed:,}" if power.needed else "more than 100,000"
+    return (
+        "warn",
+        f"Too few to tell whether prompts are followed ({n:,} tiles show {number(power.visible)} "
+        f"or more, at least {more} are needed to see the {number(power.wanted)} of real tiles)",
     )
 
 
@@ -194,4 +304,6 @@ def _diagnosis(results: found.Results) -> Iterator[Sentence]:
         yield "warn", f"Causes of failure were not looked for: {judged.why or 'not asked for'}."
     elif not results.diagnosis:
         rest = "" if judged.detail else " Blur and block edges were not judged."
-        yield "plain" if judged.detail else "warn", f"The diagnosis names no cause.{rest}"
+        if judged.hidden:
+            rest += f" Too few groups to tell for {len(judged.hidden)} of the causes."
+        yield "warn" if rest else "plain", f"The diagnosis names no cause.{rest}"
