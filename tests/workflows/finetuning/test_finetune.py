@@ -191,6 +191,26 @@ def test_the_clock_leaves_tiles_out_only_where_encoding_them_once_takes_too_long
     assert plan.variants == 1 and plan.tiles is not None and plan.tiles >= 16
 
 
+def test_the_clock_sets_the_steps_once_and_a_stopped_run_keeps_them(tiny_model, tmp_path):
+    source, output = write_tiles(tmp_path / "tiles", 6), tmp_path / "mine"
+    config = configure({"model": str(tiny_model), "minutes": 0.2}, ["images=2", "batch_size=2"])
+    run(config, source, output)
+    plan = json.loads((output / "plan.json").read_text())
+    assert plan["num_steps"] >= 1 and plan["shards"]
+    assert load_manifest(output / "model").config["kind"] == "denoiser"
+    (output / "manifest.json").unlink()
+    run(config, source, output)
+    assert json.loads((output / "plan.json").read_text()) == plan
+
+
+def test_a_sheet_has_more_rows_of_a_class_where_there_are_few():
+    from crafts.workflows.finetuning.sheet import _rows
+
+    assert _rows(["a"] * 5) == [("a", 0), ("a", 1), ("a", 2)]
+    assert _rows(list("ab") * 2) == [("a", 0), ("b", 0)]
+    assert len(_rows(list("abcdefgh"))) == 6
+
+
 def test_settings_follow_the_size_of_the_model():
     config = FinetuneConfig()
     small_one, large = (settings_for(config, n, gpu=True) for n in (7_500_000, 859_000_000))

@@ -24,7 +24,7 @@ LEAST_TILES, LEAST_GROUPS, LEAST_IMAGES = 8, 4, 8
 
 CHANCE = 0.05
 _TIMESTEPS = (100, 300, 500, 700, 900)
-_SCALE = 1000  # of the kernel distances, for readers
+_SCALE = 100  # of distances and losses, for readers
 _BATCH = 16
 
 Pixels = NDArray[np.uint8]
@@ -32,7 +32,7 @@ Word = Literal["improved", "worse", "not shown", "too few"]
 
 
 class Nearness(ResultFile):
-    """Kernel distance x 1000 of the pictures to held-out tiles; less is nearer.
+    """Kernel distance x 100 of the pictures to held-out tiles; less is nearer.
 
     Attributes:
         before: of the pictures of the parent.
@@ -63,7 +63,7 @@ class Judged(ResultFile):
             pictures of each side.
         colour_and_structure: whole pictures.
         structure: the same of grey pictures of one mean and contrast, which no colour can help.
-        loss_before, loss_after: denoising loss x 1000 of the held-out tiles, and ...
+        loss_before, loss_after: denoising loss x 100 of the held-out tiles, and ...
         loss_fell: ... on how many of them it fell.
     """
 
@@ -120,7 +120,7 @@ def judge(
     verdict = _verdict(whole)
     return Judged(
         verdict=verdict,
-        says=_sentence(verdict, whole, grey),
+        says=f"{_sentence(verdict, whole, grey)} {_say_losses(*losses)}",
         images=len(after),
         colour_and_structure=whole,
         structure=grey,
@@ -182,9 +182,14 @@ def _sentence(verdict: Word, whole: Nearness, grey: Nearness) -> str:
     }
     alone = {"improved": "nearer, too", "worse": "farther", "not shown": "no change shown"}
     return (
-        f"{words[verdict]} (kernel distance x 1000: {of(whole)}). Structure alone, without colour: "
+        f"{words[verdict]} (kernel distance x 100: {of(whole)}). Structure alone, without colour: "
         f"{alone.get(_verdict(grey), '')} ({of(grey)})."
     )
+
+
+def _say_losses(before: NDArray[np.float64], after: NDArray[np.float64]) -> str:
+    fell = int((after < before).sum())
+    return f"Held-out tiles are denoised better than before in {fell} of {len(after)} cases."
 
 
 def _too_few(counts: dict[str, object], images: int) -> str:

@@ -16,14 +16,14 @@ from crafts.generation.folder import shared_provenance
 from crafts.workflows.finetuning.judge import Judged
 from crafts.workflows.finetuning.tiles import Tiles, kind_of
 
-KINDS, EACH = 6, 2  # rows of the sheet, pictures of each side in a row
+ROWS, EACH = 6, 2  # of the sheet, and pictures of each side in a row
 _CELL = 160
 _SIDES = ("before", "after")
 _LEVELS: Mapping[str, Level] = {"improved": "good", "worse": "bad"}
 
 
 def write_sheet(tiles: Tiles, kinds: Sequence[str], output: Path, *, size: int) -> None:
-    """``sheet.png``: a row a class, two pictures before, two after, two real tiles.
+    """``sheet.png``: in a row two pictures before, two after, two real tiles of a class.
 
     Args:
         tiles: packed tiles of the user.
@@ -34,19 +34,27 @@ def write_sheet(tiles: Tiles, kinds: Sequence[str], output: Path, *, size: int) 
     files = [sorted((output / side / "images").glob("*.png")) for side in _SIDES]
     images: list[Image.Image] = []
     captions: list[str] = []
-    for kind in sorted(set(kinds))[:KINDS]:
-        chosen = [i for i, name in enumerate(kinds) if name == kind][:EACH]
+    for kind, turn in _rows(kinds):
+        chosen = [i for i, name in enumerate(kinds) if name == kind]
         for side, paths in zip(_SIDES, files, strict=True):
-            for place in range(EACH):
+            for place in range(turn * EACH, (turn + 1) * EACH):
                 images.append(_open(paths[chosen[place % len(chosen)]]))
                 captions.append(f"{side}: {kind}")
         real = _real(tiles, kind, size)
-        images += [real[place % len(real)] for place in range(EACH)]
+        images += [real[place % len(real)] for place in range(turn * EACH, (turn + 1) * EACH)]
         captions += [f"real: {kind}"] * EACH
     sheet = contact_sheet(images, captions, columns=3 * EACH, cell=_CELL)
     made = [read_provenance(path) for path in files[1]]
     said = replace(shared_provenance(made), request="")
     save_png(sheet, output / "sheet.png", said)
+
+
+def _rows(kinds: Sequence[str]) -> list[tuple[str, int]]:
+    """Classes of the rows, in turn while they have pictures that were not shown yet."""
+    names = sorted(set(kinds))
+    turns = -(-ROWS // len(names))
+    rows = [(name, turn) for turn in range(turns) for name in names]
+    return [row for row in rows if row[1] * EACH < kinds.count(row[0])][:ROWS]
 
 
 def _open(path: Path) -> Image.Image:
@@ -57,7 +65,7 @@ def _open(path: Path) -> Image.Image:
 def _real(tiles: Tiles, kind: str, size: int) -> list[Image.Image]:
     """Real tiles of a class, held-out ones before others."""
     order = [*tiles.of_split(tiles.judged), *tiles.of_split("train")]
-    found = [i for i in order if kind_of(tiles.rows[i]) == kind][:EACH]
+    found = [i for i in order if kind_of(tiles.rows[i]) == kind][: ROWS * EACH]
     return [Image.fromarray(pixels) for pixels in tiles.images(found, size)]
 
 
