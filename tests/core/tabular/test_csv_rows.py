@@ -47,10 +47,7 @@ def valid_tables(draw):
     """Header, rows and their text, as the csv module writes them."""
     header = draw(NAMES)
     ids = st.integers(1, 10**6).map("T-{}".format) | CELLS
-    rows = [
-        [draw(ids), *(draw(CELLS) for _ in header[1:])]
-        for _ in range(draw(st.integers(0, 6)))
-    ]
+    rows = [[draw(ids), *(draw(CELLS) for _ in header[1:])] for _ in range(draw(st.integers(0, 6)))]
     buffer = io.StringIO(newline="")
     csv.writer(buffer, **draw(DIALECTS)).writerows([header, *rows])
     # the writer leaves a lone \r bare where the lines end otherwise, as ours does not
@@ -111,7 +108,7 @@ def test_spaces_behind_commas_are_of_the_writing_when_the_header_has_them():
 
 def test_cells_far_above_the_limit_of_the_csv_module_are_read():
     long = "x" * 500_000
-    assert read(f"id,text\n1,{long}\n2,\"{long}\n\"\n")[1][1].cells["text"] == long + "\n"
+    assert read(f'id,text\n1,{long}\n2,"{long}\n"\n')[1][1].cells["text"] == long + "\n"
 
 
 @pytest.mark.parametrize(
@@ -208,10 +205,8 @@ def test_a_header_that_is_broken_gives_no_table():
     assert read("") == ((), [])
 
 
-MUTATIONS = st.lists(
-    st.tuples(st.sampled_from(['"', ",", "\n", "\r", "\0", "\\", '\\"', '""', ""]), st.floats(0, 1)),
-    min_size=1, max_size=4,
-)  # fmt: skip
+SIGNS = ('"', ",", "\n", "\r", "\0", "\\", '\\"', '""', "")
+MUTATIONS = st.lists(st.tuples(st.sampled_from(SIGNS), st.floats(0, 1)), min_size=1, max_size=4)
 
 
 def check_broken(table, mutations):
