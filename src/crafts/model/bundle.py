@@ -21,9 +21,9 @@ from crafts.core.parsing import shorten
 from crafts.core.protocols import CountTokens
 from crafts.model.codec import Codec, load_codec, save_codec
 from crafts.model.conditions import ConditionTokens, load_conditions, save_conditions
+from crafts.model.config import UNKNOWN
 from crafts.model.folders import (
     HUB,
-    UNKNOWN,
     fetch_snapshot,
     hub_id,
     load_diffusers_module,

@@ -19,9 +19,9 @@ from crafts.core.disk import raise_disk_full, retry_when_full
 from crafts.core.errors import ConfigError, CraftsError, DataError, RetryError
 from crafts.core.parsing import parse_json, parse_yaml
 from crafts.core.runtime import say
+from crafts.model.config import UNKNOWN
 from crafts.model.guards import check_config, check_finite, check_index, check_size
 
-UNKNOWN = "unknown"
 _ORIGINS = ("_name_or_path", "name_or_path")
 HUB = "hf:"
 """Before ``owner/name`` it says that the hub is meant, and may be asked."""

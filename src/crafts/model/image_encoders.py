@@ -17,10 +17,10 @@ from transformers import CONFIG_MAPPING, MODEL_MAPPING, AutoConfig, CLIPModel
 from crafts.core import artifacts
 from crafts.core.errors import ConfigError
 from crafts.core.runtime import pick_device
+from crafts.model.config import UNKNOWN
 from crafts.model.encoders import DualEncoder, load_dual_encoder
 from crafts.model.folders import (
     HUB,
-    UNKNOWN,
     fetch_snapshot,
     has_only_bin,
     hub_id,
