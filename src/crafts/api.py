@@ -466,7 +466,7 @@ def not_yet(where: str, what: str) -> NoReturn:
 def _fetch(source: str | Path) -> None:
     """Bring a hub id to this disk, where the stages look; anything else must lie there already."""
     if str(source) != "mini" and not os.path.exists(source):
-        from crafts.model.bundle import resolve_model
+        from crafts.model.places import resolve_model
 
         resolve_model(source, network=True)
 

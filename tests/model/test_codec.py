@@ -9,7 +9,16 @@ from torch.nn import functional as F
 from crafts.core import artifacts
 from crafts.core.config import Config, load_config
 from crafts.core.errors import ConfigError, DataError, IntegrityError
-from crafts.model.codec import Codec, KLCodecConfig, TinyCodecConfig, build_codec, fold_normalisation, initialise_linear, load_codec, save_codec
+from crafts.model.codec import (
+    Codec,
+    KLCodecConfig,
+    TinyCodecConfig,
+    build_codec,
+    fold_normalisation,
+    initialise_linear,
+    load_codec,
+    save_codec,
+)
 from crafts.model.config import CodecConfig
 from fixtures_model import kl_codec, tiny_codec
 

@@ -8,7 +8,13 @@ import torch
 from crafts.core.config import load_config
 from crafts.core.errors import ConfigError
 from crafts.model.config import SD15_DENOISER
-from crafts.model.denoiser import DenoiserConfig, add_lora, build_denoiser, count_parameters, merge_lora
+from crafts.model.denoiser import (
+    DenoiserConfig,
+    add_lora,
+    build_denoiser,
+    count_parameters,
+    merge_lora,
+)
 from fixtures_model import TINY_DENOISER
 
 

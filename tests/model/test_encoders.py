@@ -12,8 +12,19 @@ from crafts.core import artifacts
 from crafts.core.config import load_config
 from crafts.core.errors import ConfigError, DataError, IntegrityError
 from crafts.losses.contrastive import contrastive_loss, language_loss
-from crafts.model.encoders import DualEncoder, DualEncoderConfig, RegNetVision, ViTVision, build_dual_encoder, identify_clip, load_dual_encoder, load_text_conditioner, read_text_config, save_dual_encoder
 from crafts.model.config import ResNetVision
+from crafts.model.encoders import (
+    DualEncoder,
+    DualEncoderConfig,
+    RegNetVision,
+    ViTVision,
+    build_dual_encoder,
+    identify_clip,
+    load_dual_encoder,
+    load_text_conditioner,
+    read_text_config,
+    save_dual_encoder,
+)
 from fixtures_model import SENTENCES, TINY_TEXT, tiny_tokenizer
 from fixtures_papers import write_clip
 

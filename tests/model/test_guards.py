@@ -12,8 +12,13 @@ from safetensors.torch import load_file, save_file
 
 from crafts.core.errors import ConfigError, DataError, IntegrityError
 from crafts.model.bundle import load_bundle
-from crafts.model.encoders import DualEncoderConfig, build_dual_encoder, load_dual_encoder, save_dual_encoder
 from crafts.model.config import ResNetVision
+from crafts.model.encoders import (
+    DualEncoderConfig,
+    build_dual_encoder,
+    load_dual_encoder,
+    save_dual_encoder,
+)
 from crafts.model.guards import check_config, check_finite, check_size, count_stored
 from crafts.model.schedule import Schedule
 from crafts.model.segmenter import (

@@ -28,9 +28,10 @@ from crafts.core.runtime import say, seed_from
 from crafts.generation.config import ControlFolders, FluorescenceOptions, MaskOptions
 from crafts.generation.control_inputs import ControlInput, Invented, parse_input
 from crafts.generation.manifest import PromptRow
-from crafts.model.bundle import SHIPPED, Bundle
+from crafts.model.bundle import Bundle
 from crafts.model.config import KINDS
 from crafts.model.control import Control, check_control, load_control, trained_beside
+from crafts.model.places import SHIPPED
 from crafts.sampling.control import Controls, ControlUse, mask_map
 
 if TYPE_CHECKING:
