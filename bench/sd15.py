@@ -34,15 +34,10 @@ import crafts
 from crafts.core.runtime import pick_device
 from crafts.model.bundle import Bundle, save_bundle
 from crafts.model.codec import KLCodecConfig, build_codec
-from crafts.model.denoiser import SD15_DENOISER, DenoiserConfig, build_denoiser
+from crafts.model.config import SD15_DENOISER, SD15_TEXT
+from crafts.model.denoiser import DenoiserConfig, build_denoiser
 from crafts.model.schedule import ScheduleConfig, build_schedule
-from crafts.model.text import (
-    SD15_TEXT,
-    TextConditioner,
-    TextConfig,
-    build_text_encoder,
-    train_tokenizer,
-)
+from crafts.model.text import TextConditioner, TextConfig, build_text_encoder, train_tokenizer
 
 RECIPE = Path(__file__).parents[1] / "recipes" / "sd15" / "finetune.yaml"
 CANCERS = {

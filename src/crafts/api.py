@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from crafts.core.artifacts import Manifest
     from crafts.data.encode import EncodeConfig
     from crafts.data.pack import PackConfig
-    from crafts.evaluation.evaluate import EvaluateConfig
-    from crafts.generation.plan import GenerateConfig
+    from crafts.evaluation.config import EvaluateConfig
+    from crafts.generation.config import GenerateConfig
     from crafts.model.bundle import Bundle
     from crafts.slides.options import TileConfig
-    from crafts.training.train import TrainConfig
+    from crafts.training.config import TrainConfig
 
 Stage = Literal[
     "tile",
@@ -44,9 +44,9 @@ _CONFIGS: dict[Stage, tuple[str, str]] = {
     "caption": ("crafts.captions.caption", "CaptionConfig"),
     "pack": ("crafts.data.pack", "PackConfig"),
     "encode": ("crafts.data.encode", "EncodeConfig"),
-    "train": ("crafts.training.train", "TrainConfig"),
-    "generate": ("crafts.generation.plan", "GenerateConfig"),
-    "evaluate": ("crafts.evaluation.evaluate", "EvaluateConfig"),
+    "train": ("crafts.training.config", "TrainConfig"),
+    "generate": ("crafts.generation.config", "GenerateConfig"),
+    "evaluate": ("crafts.evaluation.config", "EvaluateConfig"),
     "audit": ("crafts.auditing.audit", "AuditConfig"),
 }
 BUILT = ("doctor", "models", *_CONFIGS)
@@ -466,7 +466,7 @@ def not_yet(where: str, what: str) -> NoReturn:
 def _fetch(source: str | Path) -> None:
     """Bring a hub id to this disk, where the stages look; anything else must lie there already."""
     if str(source) != "mini" and not os.path.exists(source):
-        from crafts.model.bundle import resolve_model
+        from crafts.model.places import resolve_model
 
         resolve_model(source, network=True)
 

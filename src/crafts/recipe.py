@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from crafts.core.config import load_config
 
 if TYPE_CHECKING:
-    from crafts.training.train import TrainConfig
+    from crafts.training.config import TrainConfig
 
 
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> TrainConfig:
@@ -22,7 +22,7 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> TrainConfig:
     Raises:
         ConfigError: the file cannot be read, or a field is unknown or out of bounds.
     """
-    from crafts.training.train import TrainConfig
+    from crafts.training.config import TrainConfig
 
     return load_config(TrainConfig, Path(path), overrides)
 

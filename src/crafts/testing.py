@@ -62,10 +62,11 @@ def write_tiny_model(folder: Path, *, size: int = 32, seed: int = 0) -> Path:
     import torch
 
     from crafts.model.bundle import Bundle, save_bundle
-    from crafts.model.codec import TinyCodecConfig, build_codec
-    from crafts.model.denoiser import DenoiserConfig, build_denoiser
-    from crafts.model.schedule import ScheduleConfig, build_schedule
-    from crafts.model.text import TextConditioner, TextConfig, build_text_encoder, train_tokenizer
+    from crafts.model.codec import build_codec
+    from crafts.model.config import DenoiserConfig, ScheduleConfig, TextConfig, TinyCodecConfig
+    from crafts.model.denoiser import build_denoiser
+    from crafts.model.schedule import build_schedule
+    from crafts.model.text import TextConditioner, build_text_encoder, train_tokenizer
 
     with torch.random.fork_rng(devices=[]), tempfile.TemporaryDirectory() as words:
         torch.manual_seed(seed)

@@ -26,9 +26,9 @@ from crafts.controls.nuclei import NucleiMask  # noqa: E402
 from crafts.core.artifacts import finish  # noqa: E402
 from crafts.core.errors import IntegrityError  # noqa: E402
 from crafts.model.bundle import load_bundle  # noqa: E402
+from crafts.model.config import ResNetVision  # noqa: E402
 from crafts.model.encoders import (  # noqa: E402
     DualEncoderConfig,
-    ResNetVision,
     build_dual_encoder,
     load_dual_encoder,
     save_dual_encoder,

@@ -12,7 +12,6 @@ from diffusers import DDIMScheduler, StableDiffusionPipeline
 from crafts.captions.trained_on import collect
 from crafts.core import artifacts
 from crafts.core.errors import ConfigError, DataError, IntegrityError, RetryError
-from crafts.model import bundle as bundles
 from crafts.model.bundle import (
     load_bundle,
     load_token_counter,
@@ -326,7 +325,7 @@ def test_the_folder_of_a_run_points_to_the_checkpoint_in_it(inside: str, tmp_pat
 
 
 def test_mini_is_the_shipped_folder(ours: Path, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(bundles, "SHIPPED", tmp_path)
+    monkeypatch.setattr("crafts.model.places.SHIPPED", tmp_path)
     with pytest.raises(ConfigError, match="no shipped weights"):
         load_bundle("mini")
     shutil.copytree(ours, tmp_path / "mini")

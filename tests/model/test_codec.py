@@ -11,7 +11,6 @@ from crafts.core.config import Config, load_config
 from crafts.core.errors import ConfigError, DataError, IntegrityError
 from crafts.model.codec import (
     Codec,
-    CodecConfig,
     KLCodecConfig,
     TinyCodecConfig,
     build_codec,
@@ -20,6 +19,7 @@ from crafts.model.codec import (
     load_codec,
     save_codec,
 )
+from crafts.model.config import CodecConfig
 from fixtures_model import kl_codec, tiny_codec
 
 

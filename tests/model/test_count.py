@@ -9,10 +9,10 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from crafts.core.errors import ConfigError
 from crafts.model.codec import KLCodecConfig, TinyCodecConfig
+from crafts.model.config import SD15_DENOISER, SD15_TEXT
 from crafts.model.count import Passes, count_dual_encoder, count_training
-from crafts.model.denoiser import SD15_DENOISER, add_lora, build_denoiser, count_parameters
+from crafts.model.denoiser import add_lora, build_denoiser, count_parameters
 from crafts.model.encoders import DualEncoderConfig, build_dual_encoder
-from crafts.model.text import SD15_TEXT
 from fixtures_model import TINY_DENOISER, TINY_TEXT, tiny_tokenizer
 
 

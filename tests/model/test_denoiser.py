@@ -7,8 +7,8 @@ import torch
 
 from crafts.core.config import load_config
 from crafts.core.errors import ConfigError
+from crafts.model.config import SD15_DENOISER
 from crafts.model.denoiser import (
-    SD15_DENOISER,
     DenoiserConfig,
     add_lora,
     build_denoiser,

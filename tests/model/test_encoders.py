@@ -12,11 +12,11 @@ from crafts.core import artifacts
 from crafts.core.config import load_config
 from crafts.core.errors import ConfigError, DataError, IntegrityError
 from crafts.losses.contrastive import contrastive_loss, language_loss
+from crafts.model.config import ResNetVision
 from crafts.model.encoders import (
     DualEncoder,
     DualEncoderConfig,
     RegNetVision,
-    ResNetVision,
     ViTVision,
     build_dual_encoder,
     identify_clip,

@@ -19,7 +19,8 @@ from safetensors.torch import load_file
 from crafts.core.errors import ConfigError, RetryError
 from crafts.model import folders
 from crafts.model.bundle import load_bundle
-from crafts.model.folders import fetch_snapshot, hub_id, save_tensors
+from crafts.model.folders import save_tensors
+from crafts.model.hub import fetch_snapshot, hub_id
 
 LIMITED = """
 import resource, signal, sys

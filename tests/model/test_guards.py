@@ -12,9 +12,9 @@ from safetensors.torch import load_file, save_file
 
 from crafts.core.errors import ConfigError, DataError, IntegrityError
 from crafts.model.bundle import load_bundle
+from crafts.model.config import ResNetVision
 from crafts.model.encoders import (
     DualEncoderConfig,
-    ResNetVision,
     build_dual_encoder,
     load_dual_encoder,
     save_dual_encoder,

@@ -12,15 +12,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
 
 from crafts.core.artifacts import Manifest, finish, staging, write_bytes
-from crafts.core.config import Config
 from crafts.core.errors import ConfigError
 from crafts.core.protocols import BuildExtractor, ExtractFeatures
 from crafts.core.records import Ledger
 from crafts.core.runtime import say
-from crafts.data.collection import AUTO
 from crafts.evaluation.comparing.comparison import (
     LEAST,
     Compared,
@@ -44,6 +41,7 @@ from crafts.evaluation.comparing.opening import (
 from crafts.evaluation.comparing.reference import NOT_COMPARED, compare_with_statistics
 from crafts.evaluation.comparing.slices import Described, prompt_source
 from crafts.evaluation.comparing.sources import Source, set_fingerprint
+from crafts.evaluation.config import EvaluateConfig
 from crafts.evaluation.diagnosing.pixels import (
     find_causes,
     find_stains,
@@ -54,7 +52,6 @@ from crafts.evaluation.diagnosing.pixels import (
 )
 from crafts.evaluation.faithfulness import Faithfulness
 from crafts.evaluation.gating.filtering import calibrate_on, filter_tiles
-from crafts.evaluation.gating.gate import GateTails
 from crafts.evaluation.masked import Masked, find_masked, judge_masks
 from crafts.evaluation.results import Gallery, GateYield, Results, Separated, SetFacts, SetName
 from crafts.evaluation.separation import separation_by_class
@@ -69,51 +66,6 @@ _KNOWN_CLASSES = 0.9
 
 _LEAST_GENERATED = 50
 """Generated tiles in a repetition below which the k-th images of prompts are not kept apart."""
-
-
-class EvaluateConfig(Config):
-    """What ``crafts evaluate`` takes."""
-
-    generated: Path = Field(description="folder of generated tiles, or of several generations")
-    real: Path = Field(description="held-out real tiles: a folder, shards, or .npz statistics")
-    train: Path | None = Field(None, description="tiles that the model was trained on")
-    encoder: str = Field(
-        "mini", min_length=1, description="mini, a folder, a hub id, or a file of FID Inception"
-    )
-    filter: bool = Field(False, description="also keep what the quality gate passes, in kept/")
-    real_split: str = Field(AUTO, description="auto: heldout, where rows name splits; '' for all")
-    train_split: str = Field(AUTO, description="auto: train, where rows name splits; '' for all")
-    repetitions: int = Field(5, ge=5, le=100, description="draws of sets, for means and spreads")
-    max_images: int = Field(5000, ge=20, description="images on each side of a comparison at most")
-    map_images: int = Field(2000, ge=20, le=20_000, description="tiles on the t-SNE map at most")
-    pixel_images: int = Field(
-        1000, ge=20, description="tiles of a set opened for stains and thresholds at most"
-    )
-    segmenter: str = Field(
-        "mini",
-        min_length=1,
-        description="mini or a folder: finds the nuclei of tiles that have a mask beside them",
-    )
-    masks: Path | None = Field(
-        None, description="table file_name, mask: nuclei that the generated tiles were made from"
-    )
-    real_masks: Path | None = Field(
-        None, description="table file_name, mask: nuclei of the held-out tiles, for the ceiling"
-    )
-    seed: int = Field(0, ge=0, lt=2**63, description="of every draw")
-    batch_size: int = Field(32, ge=1, le=4096, description="images encoded at once")
-    device: str = Field("auto", description="auto, cpu, cuda")
-    cache: Path | None = Field(None, description="folder where features are kept between runs")
-    save_statistics: bool = Field(
-        False, description="also write statistics.npz of the held-out tiles, for others' --real"
-    )
-    kept_features: int = Field(
-        1000, ge=0, description="features stored in statistics.npz beside mean and covariance"
-    )
-    tails: GateTails = GateTails()
-    max_reject_fraction: float = Field(
-        0.5, ge=0, le=1, description="share of unusable images of a set that ends the run"
-    )
 
 
 def run(

@@ -16,7 +16,7 @@ from crafts.controls.masks import mask_from_labels
 from crafts.controls.nuclei import NucleiMask
 from crafts.core.artifacts import relative_to
 from crafts.core.errors import ConfigError, CraftsError
-from crafts.model.control import KINDS
+from crafts.model.config import KINDS
 
 _NUMBER = r"\d+\.?\d*|\.\d+"
 _WISH = re.compile(rf"(.+?)(?:@({_NUMBER})(?:,({_NUMBER})-({_NUMBER}))?)?")

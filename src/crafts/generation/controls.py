@@ -7,10 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pydantic import Field
 
 from crafts.controls.fluorescence import Fluorescence, load_fluorescence
 from crafts.controls.inventing.layout_statistics import (
@@ -23,57 +22,22 @@ from crafts.controls.maps import fit_mask
 from crafts.controls.masks import load_mask, save_mask
 from crafts.controls.nuclei import NucleiMask
 from crafts.core.artifacts import sha256_bytes
-from crafts.core.config import Config
 from crafts.core.errors import ConfigError, CraftsError
 from crafts.core.records import Ledger
 from crafts.core.runtime import say, seed_from
+from crafts.generation.config import ControlFolders, FluorescenceOptions, MaskOptions
 from crafts.generation.control_inputs import ControlInput, Invented, parse_input
 from crafts.generation.manifest import PromptRow
-from crafts.model.bundle import SHIPPED, Bundle
-from crafts.model.control import KINDS, Control, check_control, load_control, trained_beside
+from crafts.model.bundle import Bundle
+from crafts.model.config import KINDS
+from crafts.model.control import Control, check_control, load_control, trained_beside
+from crafts.model.places import SHIPPED
 from crafts.sampling.control import Controls, ControlUse, mask_map
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _KEPT = 16  # maps in memory; 12 MB each at 512 px
-
-
-class ControlFolders(Config):
-    """ControlNets; a kind without one takes the shipped one."""
-
-    nuclei: str | None = Field(None, description="folder of a ControlNet for masks of nuclei")
-    fluorescence: str | None = Field(None, description="folder of a ControlNet for fluorescence")
-
-
-class MaskOptions(Config):
-    """How masks of nuclei are read; see ``crafts.controls.masks.load_mask``."""
-
-    values: Literal["instances", "classes", "foreground"] | None = Field(
-        None, description="what the numbers of an image mean; None: as the file tells"
-    )
-    table: str | None = Field(None, description="classes of the source: lizard, pannuke, ...")
-    mpp: float | None = Field(None, gt=0, description="microns per pixel; None: as the file tells")
-    frame: tuple[int, int, int, int] | None = Field(
-        None, description="left, top, width, height of the field, for outlines"
-    )
-    index: int | None = Field(None, ge=0, description="which field of a .npy with many")
-    resize: bool = Field(False, description="bring masks of another size to that of the image")
-    layouts: Path | None = Field(
-        None, description="statistics that sample:TISSUE follows; None: those of the package"
-    )
-
-
-class FluorescenceOptions(Config):
-    """How fluorescence is read; see ``crafts.controls.fluorescence.load_fluorescence``."""
-
-    channels: tuple[str | int, ...] | None = Field(
-        None, description="names or indices; None: all of the file"
-    )
-    region: tuple[int, int, int, int] | None = Field(
-        None, description="left, top, width, height in pixels of the finest level; None: the whole"
-    )
-    resize: bool = Field(False, description="bring images of another size to that of the tile")
 
 
 @dataclass(frozen=True, eq=False)

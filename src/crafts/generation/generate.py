@@ -17,6 +17,7 @@ from crafts.core.errors import ConfigError, NotYetError
 from crafts.core.protocols import Accept, UnknownTo
 from crafts.core.records import Ledger
 from crafts.core.runtime import pick_device, say
+from crafts.generation.config import GenerateConfig
 from crafts.generation.control_inputs import move_option, parse_given, parse_options
 from crafts.generation.controls import write_masks
 from crafts.generation.export import PROVENANCE, save_png
@@ -31,7 +32,7 @@ from crafts.generation.folder import (
     write_metadata,
 )
 from crafts.generation.manifest import PromptRow
-from crafts.generation.plan import GenerateConfig, Item, Plan
+from crafts.generation.plan import Item, Plan
 from crafts.generation.rows import read_rows
 from crafts.generation.wording import check_words, describe_words, leave_out_unjudged
 from crafts.sampling.conditioning import Draw

@@ -9,6 +9,7 @@ from typing import Any
 from crafts.core.errors import ConfigError
 from crafts.core.records import Ledger
 from crafts.core.runtime import say
+from crafts.generation.config import GenerateConfig
 from crafts.generation.manifest import (
     PromptRow,
     check_rows,
@@ -16,7 +17,6 @@ from crafts.generation.manifest import (
     prompt_rows,
     unknown_columns,
 )
-from crafts.generation.plan import GenerateConfig
 
 
 def read_rows(config: GenerateConfig, source: Path | None, ledger: Ledger) -> list[PromptRow]:

@@ -16,16 +16,13 @@ from crafts.captions.trained_on import FILE as TRAINED_ON
 from crafts.captions.trained_on import TrainedOn, read_trained_on, write_trained_on
 from crafts.core import artifacts
 from crafts.core.artifacts import Manifest
-from crafts.core.errors import ConfigError, DataError
+from crafts.core.errors import ConfigError
 from crafts.core.parsing import shorten
 from crafts.core.protocols import CountTokens
 from crafts.model.codec import Codec, load_codec, save_codec
 from crafts.model.conditions import ConditionTokens, load_conditions, save_conditions
+from crafts.model.config import UNKNOWN
 from crafts.model.folders import (
-    HUB,
-    UNKNOWN,
-    fetch_snapshot,
-    hub_id,
     load_diffusers_module,
     load_module,
     read_json,
@@ -33,15 +30,14 @@ from crafts.model.folders import (
     save_module,
     write_json,
 )
+from crafts.model.hub import HUB
+from crafts.model.places import SHIPPED, find_tokenizer, is_shipped, resolve_model
 from crafts.model.schedule import Schedule
 from crafts.model.text import TextConditioner, load_tokenizer, save_tokenizer
 
-SHIPPED = Path(__file__).parents[1] / "weights"
 _MOST_CELLS = 1024  # along an edge; 8,192 pixels
 _PARTS = ("vae", "text_encoder", "tokenizer", "unet", "scheduler")
 _CONDITIONS = "conditions"  # beside what diffusers knows, which passes it over
-_HUB_FILES = ["*/*.safetensors", "*/*.json", "*/*.txt", "model_index.json", "README.md", TRAINED_ON]
-_HUB_SKIP = ["safety_checker/*", "*.fp16.*", "*non_ema*"]
 
 
 @dataclass
@@ -95,7 +91,7 @@ def load_bundle(source: str | Path, *, network: bool = False) -> Bundle:
 
     Args:
         source: "mini" for the shipped weights, a folder, or a hub id (``owner/name``, or without
-            doubt ``hf:owner/name``; see :func:`crafts.model.folders.hub_id`).
+            doubt ``hf:owner/name``; see :func:`crafts.model.hub.hub_id`).
         network: whether a hub id may be downloaded; without it only a copy on this disk is used.
 
     A folder with a manifest is verified file by file. Any other folder in the SD-1.5 layout is
@@ -142,36 +138,10 @@ def load_bundle(source: str | Path, *, network: bool = False) -> Bundle:
 
 def _name(source: str | Path) -> str:
     path = Path(source)
-    if str(source) == "mini" or not os.path.exists(source):
+    if is_shipped(str(source)) or not os.path.exists(source):
         return str(source).removeprefix(HUB)
     path = path.resolve()
     return path.parent.name if path.name == "model" else path.name
-
-
-def resolve_model(source: str | Path, *, network: bool = False) -> Path:
-    """The folder that a model name means; arguments and errors as :func:`load_bundle`."""
-    name = str(source)
-    if name == "mini":
-        folder = SHIPPED / "mini"
-        if not (folder / "model_index.json").is_file():
-            raise _no_model(
-                name,
-                "this installation holds no shipped weights",
-                "Install crafts with its weights.",
-            )
-        artifacts.refuse_lost(folder)
-        return folder
-    folder = Path(source)
-    if os.path.isfile(folder / "model_index.json"):  # never an error, however long the name
-        return folder
-    if os.path.exists(folder):
-        inside = sorted(folder.glob("model/model_index.json"))
-        inside += sorted(folder.glob("checkpoints/*/model_index.json"))
-        do = f"Pass {inside[0].parent}." if inside else "Pass the folder that holds it."
-        raise _no_model(name, "a path without model_index.json", do)
-    if repository := hub_id(name):
-        return _from_hub(repository, network)
-    raise _no_model(name, "no such folder", f"Check the path; {HUB}owner/name asks the hub.")
 
 
 def load_token_counter(source: str | Path, *, network: bool = False) -> CountTokens:
@@ -185,10 +155,7 @@ def load_token_counter(source: str | Path, *, network: bool = False) -> CountTok
         ConfigError: there is no such model, or no tokenizer in it.
         DataError: the tokenizer's files are damaged.
     """
-    folder = Path(source)
-    if not any((folder / name).is_file() for name in ("tokenizer.json", "vocab.json")):
-        folder = resolve_model(source, network=network) / "tokenizer"
-    tokenizer = load_tokenizer(folder)
+    tokenizer = load_tokenizer(find_tokenizer(source, network=network))
 
     def count(text: str) -> int:
         return len(tokenizer(text, truncation=False, verbose=False)["input_ids"])
@@ -332,25 +299,3 @@ def _hash_folder(folder: Path) -> str:
     names = [name for name in names if Path(name).suffix in {".safetensors", ".json", ".txt"}]
     lines = "".join(f"{name} {artifacts.sha256_file(folder / name)}\n" for name in names)
     return artifacts.sha256_bytes(lines.encode())
-
-
-def _from_hub(name: str, network: bool) -> Path:
-    """The snapshot of a hub repository: safetensors, configuration and text files only."""
-    found = fetch_snapshot(name, files=_HUB_FILES, skip=_HUB_SKIP, network=network)
-    if not (found / "model_index.json").is_file():
-        raise DataError(
-            name,
-            came="a repository without model_index.json",
-            allowed="a model in the layout of diffusers",
-            do="Choose another model.",
-        )
-    return found
-
-
-def _no_model(name: str, came: str, do: str) -> ConfigError:
-    return ConfigError(
-        f"model {name!r}",
-        came=came,
-        allowed="mini, a folder in the layout of diffusers, or a hub id",
-        do=do,
-    )

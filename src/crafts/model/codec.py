@@ -6,17 +6,16 @@ import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from diffusers import AutoencoderKL, AutoencoderTiny
-from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from crafts.core import artifacts
-from crafts.core.config import Config
 from crafts.core.errors import ConfigError, DataError
+from crafts.model.config import KLCodecConfig, TinyCodecConfig
 from crafts.model.folders import check_safetensors, load_diffusers_module, save_module
 
 _VOLATILE_KEYS = ("_diffusers_version", "_name_or_path", "_class_name", "_use_default_values")
@@ -34,44 +33,6 @@ _DAMPING = (
 )
 
 
-class TinyCodecConfig(Config):
-    """A norm-free, deterministic ``AutoencoderTiny``; one width per half, as its layout demands."""
-
-    kind: Literal["tiny"] = "tiny"
-    encoder_width: int = Field(default=48, ge=4, description="channels of every encoder layer")
-    decoder_width: int = Field(default=48, ge=4, description="channels of every decoder layer")
-    num_encoder_blocks: tuple[int, ...] = Field(default=(1, 3, 3, 3), min_length=2, max_length=6)
-    num_decoder_blocks: tuple[int, ...] = Field(default=(3, 3, 3, 1), min_length=2, max_length=6)
-    latent_channels: int = Field(default=8, ge=1, le=64)
-
-    @model_validator(mode="after")
-    def _same_depth(self) -> TinyCodecConfig:
-        if len(self.num_encoder_blocks) != len(self.num_decoder_blocks):
-            raise ValueError("as many entries in num_encoder_blocks as in num_decoder_blocks")
-        return self
-
-
-class KLCodecConfig(Config):
-    """An ``AutoencoderKL``; the defaults are those of Stable Diffusion 1.5."""
-
-    kind: Literal["kl"] = "kl"
-    block_out_channels: tuple[int, ...] = Field(
-        default=(128, 256, 512, 512), min_length=1, max_length=6
-    )
-    layers_per_block: int = Field(default=2, ge=1)
-    latent_channels: int = Field(default=4, ge=1, le=64)
-    norm_num_groups: int = Field(default=32, ge=1)
-    scaling_factor: float = Field(default=0.18215, gt=0, description="latents are multiplied by it")
-    sample_size: int = Field(default=512, ge=8, description="training size in pixels")
-
-    @model_validator(mode="after")
-    def _groups_divide(self) -> KLCodecConfig:
-        if any(width % self.norm_num_groups for width in self.block_out_channels):
-            raise ValueError("block_out_channels that are multiples of norm_num_groups")
-        return self
-
-
-CodecConfig = Annotated[TinyCodecConfig | KLCodecConfig, Field(discriminator="kind")]
 CodecModule: TypeAlias = AutoencoderKL | AutoencoderTiny
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal, cast
+from typing import cast
 
 import torch
 from safetensors import SafetensorError
@@ -17,12 +17,9 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from crafts.core.errors import ConfigError, DataError
+from crafts.model.config import ConditionKind
 from crafts.model.folders import check_safetensors, read_json, save_tensors, write_json
 from crafts.model.guards import check_config, check_finite, check_size
-
-ConditionKind = Literal["scale", "region"]
-"""``scale``: microns per pixel, one number > 0. ``region``: left and top of the picture's field in
-a larger field, and its width, all as fractions of that field's width in [0, 1]."""
 
 NUMBERS: dict[str, int] = {"scale": 1, "region": 3}
 WIDEST = 16.0  # microns per pixel at which the scale's number is 1; 1 / 16 is -1

@@ -15,10 +15,9 @@ from crafts.core import artifacts
 from crafts.core.artifacts import Manifest
 from crafts.core.errors import ConfigError
 from crafts.model.bundle import Bundle
-from crafts.model.folders import UNKNOWN, load_diffusers_module, save_module
+from crafts.model.config import KINDS, UNKNOWN
+from crafts.model.folders import load_diffusers_module, save_module
 
-KINDS = ("nuclei", "fluorescence")
-MINI_WIDTHS = (8, 16, 32, 64)
 _READS_MAP = "controlnet_cond_embedding.conv_in."
 # of a ControlNet, to be those of its denoiser: else its additions do not fit
 _SHAPE = ("in_channels", "block_out_channels", "layers_per_block", "cross_attention_dim")

@@ -16,12 +16,19 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from crafts.model.codec import Codec, KLCodecConfig, TinyCodecConfig, build_codec
-from crafts.model.denoiser import DenoiserConfig, add_lora, build_denoiser, count_parameters
-from crafts.model.encoders import DualEncoderConfig, build_dual_encoder
+from crafts.model.codec import Codec, build_codec
+from crafts.model.config import (
+    CHUNK_LENGTH,
+    DenoiserConfig,
+    DualEncoderConfig,
+    KLCodecConfig,
+    TextConfig,
+    TinyCodecConfig,
+)
+from crafts.model.denoiser import add_lora, build_denoiser, count_parameters
+from crafts.model.encoders import build_dual_encoder
 from crafts.model.folders import read_json
 from crafts.model.guards import check_config
-from crafts.model.text import CHUNK_LENGTH, TextConfig
 
 SD15_VOCABULARY = 49408
 Countable = DenoiserConfig | TinyCodecConfig | KLCodecConfig | TextConfig | Path

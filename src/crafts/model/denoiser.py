@@ -3,60 +3,12 @@
 from __future__ import annotations
 
 from diffusers import UNet2DConditionModel
-from pydantic import Field, model_validator
 from torch import nn
 
-from crafts.core.config import Config
 from crafts.core.errors import ConfigError
+from crafts.model.config import DenoiserConfig
 
 _LORA_TARGETS = ("to_q", "to_k", "to_v", "to_out.0")
-
-
-class DenoiserConfig(Config):
-    """A ``UNet2DConditionModel``; the defaults are those of ``crafts-mini``."""
-
-    sample_size: int = Field(
-        default=32, ge=4, description="latent side at which it makes images by default"
-    )
-    channels: int = Field(default=8, ge=1, description="latent channels, in and out")
-    block_out_channels: tuple[int, ...] = Field(default=(64, 96, 160), min_length=1, max_length=6)
-    attention: tuple[bool, ...] = Field(
-        default=(False, True, True), description="cross-attention per level, top first"
-    )
-    layers_per_block: int = Field(default=1, ge=1, le=4)
-    num_heads: int = Field(default=4, ge=1, description="attention heads at every level")
-    cross_attention_dim: int = Field(default=160, ge=8, description="width of the text tokens")
-    norm_num_groups: int = Field(default=16, ge=1)
-    gradient_checkpointing: bool = Field(
-        default=False, description="recompute activations to save memory"
-    )
-
-    @model_validator(mode="after")
-    def _fits(self) -> DenoiserConfig:
-        if len(self.attention) != len(self.block_out_channels):
-            raise ValueError("one entry of attention per entry of block_out_channels")
-        if any(
-            width % self.norm_num_groups or width % self.num_heads
-            for width in self.block_out_channels
-        ):
-            raise ValueError(
-                "block_out_channels that are multiples of norm_num_groups and of num_heads"
-            )
-        if self.sample_size % 2 ** (len(self.block_out_channels) - 1):
-            raise ValueError("a sample_size that halves evenly at every level")
-        return self
-
-
-SD15_DENOISER = DenoiserConfig(
-    sample_size=64,
-    channels=4,
-    block_out_channels=(320, 640, 1280, 1280),
-    attention=(True, True, True, False),
-    layers_per_block=2,
-    num_heads=8,
-    cross_attention_dim=768,
-    norm_num_groups=32,
-)
 
 
 def build_denoiser(config: DenoiserConfig) -> UNet2DConditionModel:

@@ -2,17 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import Field
 from torch import Tensor, nn
 
-from crafts.core.config import Config
-
-
-class DiscriminatorConfig(Config):
-    """A small convolutional net that judges overlapping squares of an image."""
-
-    width: int = Field(32, gt=0, description="channels of the first layer; doubled once")
-    num_downsamples: int = Field(2, ge=1, le=4, description="halvings of the edge")
+from crafts.model.config import DiscriminatorConfig
 
 
 def build_discriminator(config: DiscriminatorConfig) -> nn.Sequential:

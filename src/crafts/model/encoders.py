@@ -7,10 +7,9 @@ import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import torch
-from pydantic import Field, model_validator
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -28,83 +27,19 @@ from transformers import (
 )
 
 from crafts.core import artifacts
-from crafts.core.config import Config, validate
+from crafts.core.config import validate
 from crafts.core.errors import ConfigError, DataError
+from crafts.model.config import (
+    DualEncoderConfig,
+    RegNetVision,
+    TextConfig,
+    ViTVision,
+)
 from crafts.model.folders import check_safetensors, load_with_report, read_json, save_tensors
 from crafts.model.guards import check_config, check_finite, check_size
-from crafts.model.text import (
-    TextConditioner,
-    TextConfig,
-    build_text_encoder,
-    load_tokenizer,
-    save_tokenizer,
-)
+from crafts.model.text import TextConditioner, build_text_encoder, load_tokenizer, save_tokenizer
 
 _WEIGHTS = "model.safetensors"
-
-
-class ResNetVision(Config):
-    """A ResNet with batch normalisation, which a few thousand tiles are enough for."""
-
-    kind: Literal["resnet"] = "resnet"
-    embedding_size: int = Field(default=32, ge=4, description="channels of the stem")
-    hidden_sizes: tuple[int, ...] = Field(default=(32, 64, 128, 160), min_length=1)
-    depths: tuple[int, ...] = Field(default=(1, 1, 2, 1), min_length=1)
-
-    @model_validator(mode="after")
-    def _same_length(self) -> ResNetVision:
-        if len(self.depths) != len(self.hidden_sizes):
-            raise ValueError("as many depths as hidden_sizes")
-        return self
-
-
-class RegNetVision(Config):
-    """A RegNet-Y: grouped convolutions with squeeze and excitation."""
-
-    kind: Literal["regnet"] = "regnet"
-    embedding_size: int = Field(default=32, ge=4, description="channels of the stem")
-    hidden_sizes: tuple[int, ...] = Field(default=(48, 96, 160, 256), min_length=1)
-    depths: tuple[int, ...] = Field(default=(1, 2, 3, 1), min_length=1)
-    groups_width: int = Field(default=16, ge=1, description="channels of a group")
-
-    @model_validator(mode="after")
-    def _fits(self) -> RegNetVision:
-        if len(self.depths) != len(self.hidden_sizes):
-            raise ValueError("as many depths as hidden_sizes")
-        if any(width % self.groups_width for width in self.hidden_sizes):
-            raise ValueError("hidden_sizes that are multiples of groups_width")
-        return self
-
-
-class ViTVision(Config):
-    """A vision transformer, for larger sets of tiles."""
-
-    kind: Literal["vit"] = "vit"
-    width: int = Field(default=192, ge=8)
-    num_layers: int = Field(default=6, ge=1)
-    num_heads: int = Field(default=3, ge=1)
-    intermediate: int = Field(default=768, ge=8)
-    patch_size: int = Field(default=16, ge=2, description="pixels")
-
-    @model_validator(mode="after")
-    def _heads_divide(self) -> ViTVision:
-        if self.width % self.num_heads:
-            raise ValueError("a width that is a multiple of num_heads")
-        return self
-
-
-VisionConfig = Annotated[ResNetVision | RegNetVision | ViTVision, Field(discriminator="kind")]
-
-
-class DualEncoderConfig(Config):
-    """An image and a text encoder with linear projections into one space."""
-
-    vision: VisionConfig = ResNetVision()
-    text: TextConfig = TextConfig()
-    projection_dim: int = Field(default=128, ge=2)
-    image_size: int = Field(
-        default=128, ge=32, description="pixels; images are resized to it inside"
-    )
 
 
 class DualEncoder(nn.Module):

@@ -17,30 +17,18 @@ from transformers import CONFIG_MAPPING, MODEL_MAPPING, AutoConfig, CLIPModel
 from crafts.core import artifacts
 from crafts.core.errors import ConfigError
 from crafts.core.runtime import pick_device
+from crafts.model.config import UNKNOWN
 from crafts.model.encoders import DualEncoder, load_dual_encoder
-from crafts.model.folders import (
-    HUB,
-    UNKNOWN,
-    fetch_snapshot,
-    has_only_bin,
-    hub_id,
-    load_with_report,
-    read_json,
-    read_licence,
-)
+from crafts.model.folders import has_only_bin, load_with_report, read_json, read_licence
 from crafts.model.guards import check_config
+from crafts.model.hub import hub_id
 from crafts.model.inception import INPUT_SIZE, WIDTH, load_inception, prepare_image
+from crafts.model.places import find_encoder
 from crafts.model.preprocessing import Preprocessing, read_preprocessing
 from crafts.model.text import TextConditioner, load_tokenizer
 
-SHIPPED = Path(__file__).parents[1] / "weights" / "evaluation-clip"
-_WEIGHT_FILES = (".pth", ".pt", ".safetensors")
-_HUB_FILES = ["*.json", "*.txt", "README.md", "model*.safetensors"]
+SHIPPED = find_encoder("mini")
 _READ = ("config.json", "vocab.json", "merges.txt", "tokenizer.json")
-_ALLOWED = (
-    "mini, a folder or hub id of a CLIP or vision model of transformers, a CLIP that crafts "
-    "trained, or the weights file of the FID Inception"
-)
 
 Prepare = Callable[[NDArray[np.uint8]], Tensor]
 EncodeImages = Callable[[Tensor], Tensor]
@@ -141,25 +129,10 @@ def open_encoder(
 
 def _find(source: str, network: bool) -> tuple[Path, str]:
     """Where an encoder lies and what it is called."""
+    path = find_encoder(source, network=network)
     if source == "mini":
-        return SHIPPED, source
-    path = Path(source)
-    if path.is_dir() or (path.is_file() and path.suffix in _WEIGHT_FILES):
-        return path, path.resolve().name
-    repository = hub_id(source)
-    if path.exists() or not repository:
-        raise ConfigError(
-            f"encoder {source!r}",
-            came="no model" if path.exists() else "no such file or folder",
-            allowed=_ALLOWED,
-            do=f"Check the path; {HUB}owner/name asks the hub.",
-        )
-    folder = fetch_snapshot(repository, files=_HUB_FILES, network=network)
-    if not any(folder.glob("*.safetensors")):
-        # read for its tensors only; fetched only where nothing better is there
-        files = [*_HUB_FILES, "pytorch_model.bin"]
-        folder = fetch_snapshot(repository, files=files, network=network)
-    return folder, repository
+        return path, source
+    return path, path.resolve().name if Path(source).exists() else hub_id(source)
 
 
 def _open_dual(folder: Path, name: str, device: torch.device) -> ImageEncoder:

@@ -8,41 +8,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from pydantic import Field, model_validator
 from torch import Tensor
 
-from crafts.core.config import Config
 from crafts.core.errors import ConfigError
 from crafts.core.parsing import shorten
+from crafts.model.config import ScheduleConfig
 
 PREDICTION_TYPES = ("epsilon", "v_prediction", "sample")
 _MOST_TIMESTEPS = 100_000
 _OF_BETAS = ("num_train_timesteps", "beta_start", "beta_end", "trained_betas")
 _BETA_SCHEDULES = ("linear", "scaled_linear", "squaredcos_cap_v2")
-
-
-class ScheduleConfig(Config):
-    """Betas in the words of diffusers; the defaults are those of SD-1.5 with v-prediction."""
-
-    num_timesteps: int = Field(default=1000, ge=2)
-    beta_start: float = Field(default=0.00085, gt=0, lt=1)
-    beta_end: float = Field(default=0.012, gt=0, lt=1)
-    beta_schedule: str = Field(
-        default="scaled_linear", pattern="^(linear|scaled_linear|squaredcos_cap_v2)$"
-    )
-    prediction_type: str = Field(default="v_prediction", pattern="^(epsilon|v_prediction|sample)$")
-    zero_terminal_snr: bool = Field(
-        default=False, description="rescale so that the last timestep is pure noise"
-    )
-
-    @model_validator(mode="after")
-    def _signal_for_epsilon(self) -> ScheduleConfig:
-        if self.zero_terminal_snr and self.prediction_type == "epsilon":
-            raise ValueError(
-                "v_prediction or sample with zero_terminal_snr, as no clean latents follow from "
-                "the noise alone"
-            )
-        return self
 
 
 @dataclass(frozen=True)

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
-from pydantic import Field, field_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from crafts.controls.nuclei import CLASSES, PARENTS, UNKNOWN, NucleiMask
 from crafts.core import artifacts
-from crafts.core.config import Config, validate
+from crafts.core.config import validate
 from crafts.core.errors import ConfigError, DataError
+from crafts.model.config import NORM_GROUP, SegmenterConfig
 from crafts.model.folders import check_safetensors, read_json, save_tensors, write_json
 from crafts.model.guards import check_config, check_finite, check_size
 
@@ -26,34 +26,6 @@ _WEIGHTS = "model.safetensors"
 _SHIPPED = Path(__file__).parents[1] / "weights" / "segmenter"
 _KIND = "crafts nuclei segmenter"
 _SMOOTH = 1.5  # pixels; ripples of the depth make no middles
-_GROUP = 8  # channels that are normalised together
-
-
-class SegmenterConfig(Config):
-    """The network; 0.4 M parameters as it stands."""
-
-    widths: tuple[int, ...] = Field(
-        (16, 32, 64, 96), min_length=2, max_length=6, description="channels at 1/2, 1/4, ..."
-    )
-    classes: tuple[str, ...] = Field(
-        ("epithelial", "lymphocyte", "plasma", "neutrophil", "eosinophil", "connective"),
-        description="classes that are told apart; none: nuclei only",
-    )
-
-    @field_validator("widths")
-    @classmethod
-    def _whole_groups(cls, widths: tuple[int, ...]) -> tuple[int, ...]:
-        if any(width < _GROUP or width % _GROUP for width in widths):
-            raise ValueError(f"widths must be multiples of {_GROUP}")
-        return widths
-
-    @field_validator("classes")
-    @classmethod
-    def _known_classes(cls, classes: tuple[str, ...]) -> tuple[str, ...]:
-        allowed = CLASSES[1:-1]
-        if set(classes) - set(allowed) or len(set(classes)) < len(classes):
-            raise ValueError(f"each at most once, of {', '.join(allowed)}")
-        return classes
 
 
 class Prediction(NamedTuple):
@@ -130,7 +102,7 @@ class _Block(nn.Module):
 
 def _normalise(width: int) -> nn.Module:
     # statistics of a batch would make a sample depend on its company
-    return nn.GroupNorm(width // _GROUP, width)
+    return nn.GroupNorm(width // NORM_GROUP, width)
 
 
 class Segmenter:

@@ -9,40 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import Field, model_validator
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from crafts.core.config import Config
 from crafts.core.errors import ConfigError, DataError
+from crafts.model.config import CHUNK_LENGTH, TextConfig
 from crafts.model.folders import read_json, strip_origin
 
-CHUNK_LENGTH = 77
 _BOS, _EOS = "<|startoftext|>", "<|endoftext|>"
 _SUFFIX = "</w>"
 _SMALLEST_VOCABULARY = 2 * 256 + 2
-
-
-class TextConfig(Config):
-    """A ``CLIPTextModel``; vocabulary and special ids come from the tokenizer."""
-
-    width: int = Field(default=160, ge=8, description="channels of a token")
-    num_layers: int = Field(default=4, ge=1)
-    num_heads: int = Field(default=4, ge=1)
-    intermediate: int = Field(default=640, ge=8, description="channels inside the MLP")
-    dropout: float = Field(
-        default=0.0, ge=0, lt=1, description="of the attention weights while training"
-    )
-
-    @model_validator(mode="after")
-    def _heads_divide(self) -> TextConfig:
-        if self.width % self.num_heads:
-            raise ValueError("a width that is a multiple of num_heads")
-        return self
-
-
-SD15_TEXT = TextConfig(width=768, num_layers=12, num_heads=12, intermediate=3072)
 
 
 @dataclass(frozen=True)

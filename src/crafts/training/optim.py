@@ -4,33 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Annotated, Literal
 
 import torch
-from pydantic import Field
 
-from crafts.core.config import Config
-
-Beta = Annotated[float, Field(ge=0, lt=1)]
-
-
-class OptimConfig(Config):
-    """AdamW with warm-up and decay."""
-
-    lr: float = Field(1e-4, gt=0, description="peak learning rate")
-    betas: tuple[Beta, Beta] = (0.9, 0.99)
-    weight_decay: float = Field(
-        0.01, ge=0, description="on matrices and kernels; biases and norms have none"
-    )
-    warmup_steps: int = Field(100, ge=0)
-    schedule: Literal["constant", "cosine", "linear"] = "constant"
-    decay_from: float = Field(
-        0.0, ge=0, lt=1, description="fraction of the run after which decay begins"
-    )
-    final_fraction: float = Field(
-        0.0, ge=0, le=1, description="learning rate at the end as a fraction of the peak"
-    )
-    grad_clip: float = Field(1.0, gt=0, description="largest gradient norm")
+from crafts.training.config import OptimConfig
 
 
 def learning_rate(config: OptimConfig, step: int, num_steps: int) -> float:

@@ -10,8 +10,9 @@ import torch
 from crafts.core.runtime import seed_from
 
 if TYPE_CHECKING:
+    from crafts.training.config import TrainConfig
     from crafts.training.running.processes import Processes
-    from crafts.training.train import Run, TrainConfig
+    from crafts.training.train import Run
 
 
 def accumulate(run: Run, step: int) -> tuple[dict[str, float], list[str]]:

@@ -4,26 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Protocol
+from typing import Any, Protocol
 
 import torch
 from PIL import Image
-from pydantic import Field
 from torch import nn
 
 from crafts.core.errors import ConfigError
+from crafts.training.config import LatentData, PaintedData, ShardData
 from crafts.training.guiding.objective import Batches, Objective
-from crafts.training.sources import LatentData, PaintedData, ShardData, Split
-from crafts.training.tasks.autoencoder import AutoencoderStage, AutoencoderTask
-from crafts.training.tasks.clip import ClipStage, ClipTask
-from crafts.training.tasks.control import ControlStage, ControlTask
-from crafts.training.tasks.denoiser import DenoiserStage, DenoiserTask
-from crafts.training.tasks.segmenter import SegmenterStage, SegmenterTask
-
-StageConfig = Annotated[
-    AutoencoderStage | ClipStage | ControlStage | DenoiserStage | SegmenterStage,
-    Field(discriminator="kind"),
-]
+from crafts.training.sources import Split
+from crafts.training.tasks.autoencoder import AutoencoderTask
+from crafts.training.tasks.clip import ClipTask
+from crafts.training.tasks.config import (
+    AutoencoderStage,
+    ClipStage,
+    ControlStage,
+    DenoiserStage,
+    SegmenterStage,
+    StageConfig,
+)
+from crafts.training.tasks.control import ControlTask
+from crafts.training.tasks.denoiser import DenoiserTask
+from crafts.training.tasks.segmenter import SegmenterTask
 
 
 class Task(Protocol):

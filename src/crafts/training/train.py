@@ -15,12 +15,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from pydantic import Field
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from crafts.core import artifacts
-from crafts.core.config import Config, dump_config, validate
+from crafts.core.config import dump_config, validate
 from crafts.core.disk import retry_when_full
 from crafts.core.errors import ConfigError, InterruptedRunError
 from crafts.core.marks import save_synthetic
@@ -33,10 +32,10 @@ from crafts.training.checkpoints import (
     save_checkpoint,
     set_aside_newer,
 )
+from crafts.training.config import TrainConfig
 from crafts.training.ema import Ema, load_state, trained_state
 from crafts.training.guiding.objective import Batches
 from crafts.training.optim import (
-    OptimConfig,
     build_optimizer,
     learning_rate,
     load_optimizer_tensors,
@@ -54,40 +53,8 @@ from crafts.training.running.resume import (
 )
 from crafts.training.running.skips import put_back, refuse_divergence, refuse_no_step
 from crafts.training.running.speed import Meter
-from crafts.training.sources import NOTHING_HELD_OUT, DataConfig
-from crafts.training.stages import StageConfig, Task, build_task
-
-
-class TrainConfig(Config):
-    """A training run; a recipe is this as YAML."""
-
-    stage: StageConfig
-    data: DataConfig
-    optim: OptimConfig = OptimConfig()
-    seed: int = Field(0, ge=0)
-    num_steps: int = Field(gt=0, description="optimizer steps of the whole run")
-    global_batch_size: int = Field(
-        gt=0, description="samples per optimizer step over all processes"
-    )
-    micro_batch_size: int | None = Field(
-        None, gt=0, description="samples per device pass; None: all at once"
-    )
-    ema_decay: float = Field(0.999, ge=0, lt=1)
-    precision: Literal["fp32", "bf16", "fp64"] = "fp32"
-    device: str = "auto"
-    checkpoint_every: int = Field(500, gt=0, description="steps between checkpoints")
-    keep_checkpoints: int = Field(2, ge=1)
-    validate_every: int = Field(
-        0, ge=0, description="steps between held-out losses; 0: only at the end"
-    )
-    sample_every: int = Field(
-        0, ge=0, description="steps between grids of fixed prompts; 0: only at the end"
-    )
-    say_every: int = Field(20, gt=0, description="steps between lines of progress")
-    max_skipped_in_a_row: int = Field(
-        10, gt=0, description="steps with a non-finite gradient before giving up"
-    )
-    tracker: Literal["none", "tensorboard"] = "none"
+from crafts.training.sources import NOTHING_HELD_OUT
+from crafts.training.stages import Task, build_task
 
 
 @dataclass

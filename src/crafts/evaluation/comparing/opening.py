@@ -23,7 +23,7 @@ from crafts.evaluation.results import SetName
 from crafts.evaluation.statistics import ReferenceStatistics, open_statistics
 
 if TYPE_CHECKING:
-    from crafts.evaluation.evaluate import EvaluateConfig
+    from crafts.evaluation.config import EvaluateConfig
 
 STATISTICS = ".npz"
 """Suffix by which ``--real`` is taken for a file of reference statistics."""

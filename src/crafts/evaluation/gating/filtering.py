@@ -20,12 +20,12 @@ from crafts.core.tables import csv_row_writer
 from crafts.evaluation.comparing.comparison import Sets, nearest_in, unit
 from crafts.evaluation.comparing.slices import Described
 from crafts.evaluation.comparing.sources import Source, sample_tiles
+from crafts.evaluation.config import GateTails
 from crafts.evaluation.gating.artefacts import measure_artefacts
 from crafts.evaluation.gating.gate import (
     GATE,
     Candidates,
     GateReference,
-    GateTails,
     calibrate,
     count_reasons,
     judge,

@@ -23,6 +23,7 @@ from crafts.core.parsing import parse_json
 from crafts.core.protocols import Accept, UnknownTo
 from crafts.evaluation.comparing.comparison import unit
 from crafts.evaluation.comparing.draws import Names, halve
+from crafts.evaluation.config import GateTails
 from crafts.evaluation.gating.artefacts import ARTEFACTS, SIDES, measure_artefacts
 
 if TYPE_CHECKING:
@@ -38,19 +39,6 @@ CHECKS = (*ARTEFACTS, "class", "alignment", "copy")
 GATE = "gate.json"
 _LEAST = 20
 _LEAST_SHARE = 0.01  # of white or black pixels: most real tiles have none, and one is no fault
-
-
-class GateTails(Config):
-    """Share of real tiles that each threshold refuses."""
-
-    alignment: float = Field(0.05, gt=0, lt=0.5, description="lowest cosine with the own caption")
-    disagreement: float = Field(
-        0.05, gt=0, lt=0.5, description="another class text is nearer by the most"
-    )
-    artefact: float = Field(0.005, gt=0, lt=0.5, description="of each artefact")
-    copy_cosine: float = Field(
-        0.005, gt=0, lt=0.5, description="highest cosine of held-out tiles with a training tile"
-    )
 
 
 class GateReference(Config):

@@ -14,7 +14,7 @@ from crafts.core.errors import DataError
 from crafts.core.runtime import say
 from crafts.data.taxonomy import category_numbers, load_categories
 from crafts.losses.category import class_features
-from crafts.training.guiding.objective import CategoryOptions
+from crafts.training.guiding.config import CategoryOptions
 from crafts.training.tasks.conditioning import CaptionEncoder
 
 

@@ -11,13 +11,11 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
-from crafts.core.config import Config
 from crafts.core.errors import ConfigError
 from crafts.core.runtime import say
 from crafts.losses.category import (
@@ -42,65 +40,20 @@ from crafts.losses.relations import (
 from crafts.losses.semantic import semantic_consistency_loss
 from crafts.model.schedule import Schedule
 from crafts.training.guiding.collapse import CollapseWatch
-from crafts.training.guiding.strength import STEERED, FixedStrength, RatioStrength, Strength
+from crafts.training.guiding.config import (
+    CategoryOptions,
+    FixedStrength,
+    RatioStrength,
+    RelationOptions,
+    TextRelationOptions,
+)
+from crafts.training.guiding.strength import STEERED, Strength
 from crafts.training.order import choice
 
 if TYPE_CHECKING:
     from crafts.training.guiding.categories import Categories
 
 LIKENESS_CELLS = 4  # the collapse watch sees colour and coarse structure, in at most 4 x 4 cells
-
-
-class RelationOptions(Config):
-    """How alike two images are, from the estimates of their clean latents."""
-
-    pool: Literal["flatten", "moments", "grid", "midblock"] = Field(
-        "flatten",
-        description="what of an estimate is compared: all values, mean and deviation of each "
-        "channel, means of cells, or in its place the features of the denoiser's middle block",
-    )
-    grid: int = Field(4, ge=1, le=64, description="cells along an edge, for pool: grid")
-    centre: bool = Field(
-        False, description="subtract the mean over the batch before the cosine is taken"
-    )
-    noise: Literal["none", "alpha", "cap"] = Field(
-        "none",
-        description="weight of a pair: 1, sqrt(a_i a_j) of the noise schedule, or 1 where both "
-        "timesteps are at most max_timestep and else 0",
-    )
-    max_timestep: int = Field(500, ge=0, description="for noise: cap")
-    shared_timestep: bool = Field(
-        False, description="one timestep for all samples of an optimizer step"
-    )
-    queue: int = Field(
-        0, ge=0, le=65536, description="earlier samples that the present ones are compared with"
-    )
-
-
-class TextRelationOptions(Config):
-    """How alike two texts are, from their pooled features."""
-
-    centre: bool = Field(False, description="subtract the mean over the batch")
-
-
-class CategoryOptions(Config):
-    """How alike the categories of two samples are, and how much a pair counts."""
-
-    classes: str | None = Field(
-        None,
-        description="file of classes: csv or yaml with code, name, organ, synonyms, or a json "
-        "with prompts by class; null: the 30 cancers",
-    )
-    column: str = Field("label", description="column of the data that names the class of a row")
-    relations: Literal["embedding", "identity"] = Field(
-        "embedding", description="cosine of the classes' text features, or 1 for the same class"
-    )
-    weights: Literal["literal", "centred"] = Field(
-        "literal", description="sigmoid(A), or sigmoid((A - mean A) / temperature)"
-    )
-    temperature: float | None = Field(
-        1.0, gt=0, description="divides A; null: the deviation of A over the pairs, with centred"
-    )
 
 
 @dataclass(frozen=True)

@@ -4,43 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Literal
 
 import torch
 import torch.distributed as dist
-from pydantic import Field
 from torch import Tensor, nn
 
-from crafts.core.config import Config
+from crafts.training.guiding.config import FixedStrength, RatioStrength
 
 STEERED = ("semantic", "category")
 SMOOTHING = 0.8  # share of the old value of a smoothed ratio
-
-
-class FixedStrength(Config):
-    """``stage.weights`` as they are."""
-
-    kind: Literal["fixed"] = "fixed"
-    every: int = Field(
-        0, ge=0, description="steps between measurements of the gradient norms; 0: none"
-    )
-
-
-class RatioStrength(Config):
-    """A weight above 0 in ``stage.weights`` switches a loss on; its size follows from a target.
-
-    The target is the norm of the weighted loss's gradient as a share of that of the weighted
-    denoising loss.
-    """
-
-    kind: Literal["ratio"] = "ratio"
-    semantic: float = Field(0.1, gt=0, le=100, description="target of the semantic loss")
-    category: float = Field(0.1, gt=0, le=100, description="target of the category loss")
-    every: int = Field(20, ge=1, description="steps between measurements of the gradient norms")
-    largest: float = Field(1000.0, gt=0, description="bound of the weights that follow")
-
-
-StrengthConfig = Annotated[FixedStrength | RatioStrength, Field(discriminator="kind")]
 
 
 class Strength:

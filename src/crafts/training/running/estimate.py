@@ -6,25 +6,27 @@ from pathlib import Path
 
 from crafts.core.errors import ConfigError
 from crafts.core.runtime import pick_device
-from crafts.model.bundle import hub_id, resolve_model
-from crafts.model.codec import KLCodecConfig, codec_folder
+from crafts.model.codec import codec_folder
+from crafts.model.config import CHUNK_LENGTH, SD15_DENOISER, SD15_TEXT, KLCodecConfig
 from crafts.model.count import Cost, Countable, Passes, count_dual_encoder, count_training
-from crafts.model.denoiser import SD15_DENOISER
 from crafts.model.encoders import read_dual_encoder_config, read_text_config
 from crafts.model.folders import read_json
+from crafts.model.hub import hub_id
+from crafts.model.places import resolve_model
 from crafts.model.segmenter import build_segmenter, load_segmenter
-from crafts.model.text import CHUNK_LENGTH, SD15_TEXT, load_tokenizer
+from crafts.model.text import load_tokenizer
 from crafts.sampling.control import MAP_CHANNELS
+from crafts.training.config import LatentData, PaintedData, TrainConfig
 from crafts.training.guiding.strength import STEERED
 from crafts.training.running.speed import measure_peak
-from crafts.training.sources import LatentData, PaintedData
-from crafts.training.stages import StageConfig
-from crafts.training.tasks.autoencoder import AutoencoderStage
-from crafts.training.tasks.clip import ClipStage
-from crafts.training.tasks.control import ControlStage
-from crafts.training.tasks.denoiser import DenoiserStage
-from crafts.training.tasks.segmenter import SegmenterStage
-from crafts.training.train import TrainConfig
+from crafts.training.tasks.config import (
+    AutoencoderStage,
+    ClipStage,
+    ControlStage,
+    DenoiserStage,
+    SegmenterStage,
+    StageConfig,
+)
 
 A100_PEAK = 312e12  # FLOP/s, dense bf16, by its data sheet
 

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from PIL import Image
-from pydantic import Field
 from torch import Tensor, nn
 
 from crafts.core.artifacts import finish, sha256_file
-from crafts.core.config import Config
 from crafts.core.errors import ConfigError
 from crafts.core.runtime import say
 from crafts.data.tiles.augment import dihedral
@@ -33,20 +31,18 @@ from crafts.losses.reconstruction import (
 )
 from crafts.model.codec import (
     Codec,
-    CodecConfig,
-    TinyCodecConfig,
     build_codec,
     initialise_linear,
     load_codec,
     save_codec,
     weights_file,
 )
-from crafts.model.discriminator import DiscriminatorConfig, build_discriminator, freeze
+from crafts.model.config import TinyCodecConfig
+from crafts.model.discriminator import build_discriminator, freeze
 from crafts.model.encoders import load_dual_encoder
+from crafts.training.config import PaintedData, ShardData
 from crafts.training.order import choice, normal
 from crafts.training.sources import (
-    PaintedData,
-    ShardData,
     Split,
     jitter_stains,
     mean_by_set,
@@ -56,50 +52,8 @@ from crafts.training.sources import (
     tile_size,
     to_tensor,
 )
+from crafts.training.tasks.config import AutoencoderStage
 from crafts.training.tasks.pictures import tile_rows
-
-
-class ReconstructionWeights(Config):
-    """Weight of each loss."""
-
-    l1: float = Field(1.0, ge=0)
-    l2: float = Field(2.0, ge=0)
-    decibel: float = Field(0.0, ge=0, description="log of each sample's squared error: its PSNR")
-    coarse: float = Field(0.0, ge=0, description="as decibel, of what a blur of 1 px leaves")
-    gradient: float = Field(0.5, ge=0, description="L1 of the differences between neighbours")
-    latent: float = Field(
-        0.01, ge=0, description="mean 0 and deviation 1 of each channel, over a micro-batch"
-    )
-    kl: float = Field(1e-6, ge=0, description="of codecs that give a deviation")
-    feature: float = Field(0.1, ge=0, description="with features_from only")
-    grain: float = Field(0.0, ge=0, description="local energy of the finest detail")
-    checkerboard: float = Field(
-        0.0, ge=0, description="single pixels that alternate, above those of the original"
-    )
-    adversarial: float = Field(0.02, ge=0, description="with a discriminator only")
-    drift: float = Field(
-        0.0, ge=0, description="distance of the latents from those of init_from; 0: not asked for"
-    )
-
-
-class AutoencoderStage(Config):
-    """Train a codec, or only its decoder."""
-
-    kind: Literal["autoencoder"] = "autoencoder"
-    codec: CodecConfig = TinyCodecConfig()
-    init_from: str | None = Field(
-        None, description="codec folder, or model folder with one, to start from"
-    )
-    train: Literal["all", "decoder"] = "all"
-    crop: int = Field(64, gt=0, description="edge of the random training crop in pixels")
-    stain_jitter: float = Field(0.05, ge=0, lt=1, description="spread of the stain strengths")
-    features_from: str | None = Field(
-        None, description="CLIP folder whose image half gives the feature loss"
-    )
-    discriminator: DiscriminatorConfig | None = Field(
-        None, description="patch discriminator trained beside the decoder; None: none"
-    )
-    weights: ReconstructionWeights = ReconstructionWeights()
 
 
 class AutoencoderNetwork(nn.Module):

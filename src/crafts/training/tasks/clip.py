@@ -5,71 +5,29 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from PIL import Image
-from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from crafts.core.artifacts import finish, sha256_bytes
-from crafts.core.config import Config
 from crafts.core.errors import DataError
 from crafts.data.tiles.augment import dihedral
 from crafts.losses.contrastive import contrastive_loss, language_loss
 from crafts.model.encoders import (
     DualEncoder,
-    DualEncoderConfig,
     build_dual_encoder,
     load_dual_encoder,
     save_dual_encoder,
 )
 from crafts.model.text import train_tokenizer
+from crafts.training.config import PaintedData, ShardData
 from crafts.training.order import choice, uniform
-from crafts.training.sources import (
-    PaintedData,
-    ShardData,
-    Split,
-    jitter_stains,
-    open_images,
-    random_crop,
-    to_tensor,
-)
+from crafts.training.sources import Split, jitter_stains, open_images, random_crop, to_tensor
 from crafts.training.tasks.conditioning import choose_wording
-
-
-class ClipWeights(Config):
-    """Weight of each loss."""
-
-    contrastive: float = Field(1.0, ge=0)
-    language: float = Field(0.2, ge=0, description="next token of the texts file")
-
-
-class ClipStage(Config):
-    """Train an image and a text encoder together."""
-
-    kind: Literal["clip"] = "clip"
-    encoder: DualEncoderConfig = DualEncoderConfig()
-    init_from: str | None = Field(None, description="CLIP folder to start from")
-    vocab_size: int = Field(
-        3000, ge=300, description="of the byte-pair tokenizer learned from the captions"
-    )
-    texts: str | None = Field(
-        None, description="file with one text a line, for the language loss and the tokenizer"
-    )
-    size: int = Field(128, gt=0, description="edge in pixels at which images are seen")
-    smallest_crop: float = Field(
-        0.6, gt=0, le=1, description="smallest random crop as a fraction of the edge"
-    )
-    stain_jitter: float = Field(0.15, ge=0, lt=1)
-    language_share: float = Field(
-        0.25, ge=0, le=1, description="texts for the language loss per image of a batch"
-    )
-    grey: float = Field(
-        0.2, ge=0, le=1, description="share of samples shown in grey, so that structure is learned"
-    )
-    weights: ClipWeights = ClipWeights()
+from crafts.training.tasks.config import ClipStage
 
 
 class ClipNetwork(nn.Module):

@@ -142,7 +142,7 @@ def conditions_of(
         position: global sample index.
 
     Returns:
-        The numbers of each kind, see :data:`crafts.model.conditions.ConditionKind`.
+        The numbers of each kind, see :data:`crafts.model.config.ConditionKind`.
     """
     region = [0.0, 0.0, 1.0]
     if crop is not None:

@@ -11,18 +11,15 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import numpy as np
 import torch
 from PIL import Image
-from pydantic import Field
 from torch import Tensor, nn
 
 from crafts.controls.augment import Move, move_array, move_mask
 from crafts.controls.maps import CHANNELS, nuclei_map
 from crafts.controls.nuclei import NucleiMask, separate
-from crafts.core.config import Config
 from crafts.core.errors import ConfigError
 from crafts.core.runtime import say
 from crafts.model.bundle import UNKNOWN, load_bundle
 from crafts.model.control import (
-    MINI_WIDTHS,
     Control,
     build_control,
     check_control,
@@ -37,11 +34,10 @@ from crafts.sampling.control import (
     image_map,
     render_map,
 )
+from crafts.training.config import PaintedData, ShardData
 from crafts.training.order import choice, uniform
 from crafts.training.sources import (
     ImageSource,
-    PaintedData,
-    ShardData,
     Split,
     check_tiles,
     open_images,
@@ -50,11 +46,8 @@ from crafts.training.sources import (
     to_tensor,
 )
 from crafts.training.tasks.conditioning import CaptionEncoder, choose_wording
+from crafts.training.tasks.config import ControlStage
 from crafts.training.tasks.noising import (
-    CaptionDropout,
-    Crop,
-    MaxChunks,
-    MinSnrGamma,
     check_last_timestep,
     denoising_errors,
     draw_latents,
@@ -74,36 +67,6 @@ LATENT_BYTES = 2 * 2**30  # kept by one process; 65,000 tiles of 8 x 32 x 32
 PICTURED = 4
 VALIDATED = 16  # tiles of one size at a time
 _NAMED = slice(1, len(CHANNELS) - 2)  # channels of a nuclei map that tell classes
-
-
-class ControlStage(Config):
-    """Train a ControlNet; denoiser, codec and text encoder stay as they are."""
-
-    kind: Literal["control"] = "control"
-    control: Literal["nuclei", "fluorescence"] = Field(
-        "nuclei",
-        description="nuclei: masks that lie in the shards; fluorescence: the hematoxylin of each "
-        "image in place of it, so that any H&E shards will do",
-    )
-    init_from: str = Field("mini", description="checkpoint folder, hub id or mini: the denoiser")
-    control_from: str | None = Field(
-        None, description="ControlNet folder to go on from; one of another kind reads maps anew"
-    )
-    widths: tuple[int, ...] = Field(
-        MINI_WIDTHS,
-        min_length=1,
-        max_length=6,
-        description="of the layers that bring a map to the size of the latents",
-    )
-    crop: Crop = None
-    caption_dropout: CaptionDropout = 0.5
-    class_dropout: float = Field(
-        0.2, ge=0, le=1, description="share of samples whose nuclei come without their classes"
-    )
-    min_snr_gamma: MinSnrGamma = 5.0
-    gradient_checkpointing: bool = False
-    max_chunks: MaxChunks = 1
-    licence: str = Field(UNKNOWN, description="of the trained weights; unknown: that of init_from")
 
 
 class SteeredNetwork(nn.Module):

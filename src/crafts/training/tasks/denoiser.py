@@ -8,37 +8,25 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from PIL import Image
-from pydantic import Field
 from torch import Tensor, nn
 
 from crafts.captions.trained_on import collect
 from crafts.core.artifacts import fingerprint, sha256_file
-from crafts.core.config import Config
 from crafts.core.runtime import generator_for, say
 from crafts.data.loader import LatentReader
-from crafts.model.bundle import UNKNOWN, save_bundle
-from crafts.model.conditions import NUMBERS, ConditionKind, ConditionTokens
-from crafts.model.denoiser import DenoiserConfig, add_lora, merge_lora
+from crafts.model.bundle import save_bundle
+from crafts.model.conditions import NUMBERS, ConditionTokens
+from crafts.model.denoiser import add_lora, merge_lora
 from crafts.model.encoders import identify_clip
-from crafts.model.schedule import Schedule, ScheduleConfig
-from crafts.model.text import CHUNK_LENGTH
-from crafts.training.guiding.objective import (
-    Batches,
-    CategoryOptions,
-    Objective,
-    RelationOptions,
-    TextRelationOptions,
-)
-from crafts.training.guiding.strength import FixedStrength, StrengthConfig
+from crafts.model.schedule import Schedule
+from crafts.training.config import LatentData, PaintedData, ShardData
+from crafts.training.guiding.objective import Batches, Objective
 from crafts.training.order import choice, uniform
 from crafts.training.sources import (
-    LatentData,
-    PaintedData,
-    ShardData,
     Split,
     check_tiles,
     mean_by_set,
@@ -48,11 +36,10 @@ from crafts.training.sources import (
     to_tensor,
 )
 from crafts.training.tasks.conditioning import CaptionEncoder, choose_wording, conditions_of
+from crafts.training.tasks.config import (
+    DenoiserStage,
+)
 from crafts.training.tasks.noising import (
-    CaptionDropout,
-    Crop,
-    MaxChunks,
-    MinSnrGamma,
     check_last_timestep,
     denoising_errors,
     draw_latents,
@@ -62,89 +49,6 @@ from crafts.training.tasks.noising import (
 )
 from crafts.training.tasks.parts import build_bundle, build_objective, describe
 from crafts.training.tasks.pictures import tile_rows
-
-
-class LoraOptions(Config):
-    """Low-rank additions to the attention of the denoiser."""
-
-    rank: int = Field(16, ge=1)
-    alpha: float | None = Field(None, gt=0, description="scale is alpha / rank; None: rank")
-
-
-class DenoiserWeights(Config):
-    """Weight of each loss."""
-
-    denoising: float = Field(1.0, ge=0)
-    semantic: float = Field(
-        0.0, ge=0, description="images alike as their texts are; 0: off, at no cost"
-    )
-    category: float = Field(
-        0.0, ge=0, description="images alike as their categories are; 0: off, at no cost"
-    )
-
-
-class DenoiserStage(Config):
-    """Train a denoiser on latents and captions; codec and text encoder stay as they are."""
-
-    kind: Literal["denoiser"] = "denoiser"
-    init_from: str | None = Field(
-        "mini", description="checkpoint folder, hub id or mini; null: the three parts below"
-    )
-    codec_from: str | None = Field(None, description="codec folder in place of init_from's")
-    text_from: str | None = Field(
-        None,
-        description="CLIP folder (ours, or one of transformers) whose text half conditions, in "
-        "place of init_from's",
-    )
-    denoiser: DenoiserConfig | None = Field(
-        None, description="start from this network with random weights"
-    )
-    schedule: ScheduleConfig | None = Field(
-        None, description="noise schedule in place of init_from's"
-    )
-    lora: LoraOptions | None = Field(None, description="train low-rank additions only")
-    crop: Crop = None
-    conditions: tuple[ConditionKind, ...] | None = Field(
-        None,
-        description="told beside the text: scale (from the column `field`, the microns that "
-        "a tile is wide) and region (the place of a crop); null: what init_from knows",
-    )
-    condition_dropout: float = Field(
-        0.3, ge=0, le=1, description="share of samples that are not told it, each kind by itself"
-    )
-    caption_dropout: CaptionDropout = 0.1
-    min_snr_gamma: MinSnrGamma = 5.0
-    gradient_checkpointing: bool = False
-    max_chunks: MaxChunks = 1
-    max_tokens: int | None = Field(
-        None,
-        ge=3,
-        le=8 * 77,
-        description="tokens of a caption that are kept, padded to the longest of the batch and not "
-        "to 77, in training and in use; None: max_chunks decides, and padding is told as SD-1.5 "
-        "has it",
-    )
-    prompts: tuple[str, ...] = Field(
-        (), description="fixed prompts of the pictures; empty: held-out captions"
-    )
-    licence: str = Field(
-        UNKNOWN,
-        description="of the trained weights; provenance of every image names it. unknown: that "
-        "of init_from",
-    )
-    mpp: float | None = Field(
-        None, gt=0, description="microns per pixel of the tiles; None: unknown"
-    )
-    weights: DenoiserWeights = DenoiserWeights()
-    relations: RelationOptions = RelationOptions()
-    text_relations: TextRelationOptions = TextRelationOptions()
-    category: CategoryOptions = CategoryOptions()
-    strength: StrengthConfig = FixedStrength()
-
-    @property
-    def num_chunks(self) -> int:
-        """Chunks of the longest caption that is kept whole."""
-        return -(-self.max_tokens // CHUNK_LENGTH) if self.max_tokens else self.max_chunks
 
 
 class DenoiserNetwork(nn.Module):

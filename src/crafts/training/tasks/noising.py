@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated
 
 import numpy as np
 import torch
-from pydantic import Field
 from torch import Tensor
 
 from crafts.core.errors import ConfigError
@@ -17,20 +15,6 @@ from crafts.model.bundle import Bundle
 from crafts.model.schedule import Schedule
 from crafts.training.order import choice, normal
 from crafts.training.sources import place, to_tensor
-
-Crop = Annotated[
-    int | None,
-    Field(gt=0, description="edge of the random crop of the latents; None: whole tiles"),
-]
-CaptionDropout = Annotated[
-    float, Field(ge=0, le=1, description="share of samples that see the empty caption")
-]
-MinSnrGamma = Annotated[
-    float | None, Field(gt=0, description="None: every timestep counts the same")
-]
-MaxChunks = Annotated[
-    int, Field(ge=1, le=8, description="77-token chunks of a caption that are encoded")
-]
 
 
 def freeze(bundle: Bundle, device: torch.device, dtype: torch.dtype) -> None:

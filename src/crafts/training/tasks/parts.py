@@ -11,18 +11,18 @@ from crafts.core.errors import ConfigError
 from crafts.model.bundle import UNKNOWN, Bundle, load_bundle
 from crafts.model.codec import load_codec
 from crafts.model.conditions import extend_conditions
+from crafts.model.config import ScheduleConfig
 from crafts.model.control import Control
 from crafts.model.denoiser import build_denoiser
 from crafts.model.encoders import load_text_conditioner
-from crafts.model.schedule import Schedule, ScheduleConfig, build_schedule
+from crafts.model.schedule import Schedule, build_schedule
 from crafts.training.guiding.categories import build_categories
 from crafts.training.guiding.objective import Batches, Objective, ObjectiveOptions
 from crafts.training.sources import Row
 from crafts.training.tasks.conditioning import CaptionEncoder
 
 if TYPE_CHECKING:
-    from crafts.training.tasks.control import ControlStage
-    from crafts.training.tasks.denoiser import DenoiserStage
+    from crafts.training.tasks.config import ControlStage, DenoiserStage
 
 
 def build_bundle(stage: DenoiserStage) -> Bundle:

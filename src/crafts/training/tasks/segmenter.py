@@ -4,37 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
 from PIL import Image
-from pydantic import Field
 from torch import Tensor, nn
 
 from crafts.controls.maps import CHANNELS, nuclei_map
 from crafts.controls.nuclei import NucleiMask, find_edges, label_classes, separate
 from crafts.core.artifacts import finish, sha256_file
-from crafts.core.config import Config
 from crafts.core.errors import DataError
 from crafts.data.tiles.augment import dihedral
 from crafts.losses.segmentation import class_loss, distance_loss, nucleus_loss
 from crafts.model.segmenter import (
     Segmenter,
-    SegmenterConfig,
     SegmenterNetwork,
     allowed_classes,
     build_segmenter,
     load_segmenter,
     save_segmenter,
 )
+from crafts.training.config import PaintedData, ShardData
 from crafts.training.order import choice
 from crafts.training.sources import (
     CachedImages,
     ImageSource,
-    PaintedData,
     PaintedSource,
-    ShardData,
     Split,
     jitter_stains,
     mean_by_set,
@@ -42,31 +38,13 @@ from crafts.training.sources import (
     random_crop,
     to_tensor,
 )
+from crafts.training.tasks.config import SegmenterStage
 from crafts.training.tasks.pictures import tile_rows
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _EDGE = (-1.0, 1.0, -1.0)  # green shows on pink and on blue
-
-
-class SegmenterWeights(Config):
-    """Weight of each loss."""
-
-    nucleus: float = Field(1.0, ge=0, description="cross entropy and Dice of the foreground")
-    distance: float = Field(2.0, ge=0, description="depth below the edge of each nucleus")
-    classes: float = Field(0.5, ge=0, description="of pixels whose class the source knows")
-
-
-class SegmenterStage(Config):
-    """Train a segmenter on tiles with masks."""
-
-    kind: Literal["segmenter"] = "segmenter"
-    network: SegmenterConfig = SegmenterConfig()
-    init_from: str | None = Field(None, description="segmenter folder to start from")
-    crop: int = Field(128, ge=16, description="edge of the random training crop in pixels")
-    stain_jitter: float = Field(0.2, ge=0, lt=1, description="spread of the stain strengths")
-    weights: SegmenterWeights = SegmenterWeights()
 
 
 class SegmenterNetworkLosses(nn.Module):

@@ -13,10 +13,10 @@ from torch import nn
 from crafts.core.config import Config, validate
 from crafts.core.runtime import pick_device
 from crafts.model.bundle import Bundle
+from crafts.training.config import TrainConfig
 from crafts.training.optim import build_optimizer
 from crafts.training.passes import autocast
 from crafts.training.stages import build_task
-from crafts.training.train import TrainConfig
 
 ENCODING = 0.25  # of the minutes that encoding may take in several variants, ...
 _ALL_ONCE = 0.4  # ... and in one of each tile; of more tiles some are left out
