@@ -303,8 +303,13 @@ class _Rows:
         return ""
 
     def _begins_row(self, text: str, own: str) -> bool:
+        """Whether a line has the cells of a row, and begins with such a name as ``own``.
+
+        Of a line with quotes some commas may be no separators.
+        """
         first = text.partition(self.mark)[0].strip(' "')
-        return text.count(self.mark) == self.width - 1 and _stem(first) == own
+        more = text.count(self.mark) - (self.width - 1)
+        return (more == 0 or (more > 0 and '"' in text)) and _stem(first) == own
 
     def _broken(self, reason: str, text: str) -> Iterator[Row]:
         """A broken row, and the lines behind it that may be rows."""

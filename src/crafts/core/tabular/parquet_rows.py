@@ -11,6 +11,7 @@ from crafts.core.tabular.rows import MAX_ROW, Row
 
 _BATCH = 64
 _MAX_GROUP = 8 << 30
+_MEAN_TEXT = 500  # characters of a row; a table of the most rows may hold so many each
 
 
 class UnreadableError(Exception):
@@ -27,8 +28,8 @@ def read_parquet(path: Path, max_rows: int) -> tuple[tuple[str, ...], Iterator[R
         max_rows: most rows, counted in its footer before any is read.
 
     Raises:
-        UnreadableError: damaged, too many rows, too large a group of rows, or two columns of one
-            name; also while rows are read.
+        UnreadableError: damaged, too many rows, too much text, too large a group of rows, or two
+            columns of one name; also while rows are read.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -50,7 +51,17 @@ def read_parquet(path: Path, max_rows: int) -> tuple[tuple[str, ...], Iterator[R
     # texts stay in their dictionary: written out, one of a megabyte in each row fills any memory
     texts = [field.name for field in schema if pa.types.is_string(field.type)]
     classes = _class_names((schema.metadata or {}).get(b"huggingface", b"{}"))
-    return names, _rows(path, texts, classes)
+    return names, _measured(_rows(path, texts, classes), _MEAN_TEXT * max_rows)
+
+
+def _measured(rows: Iterator[Row], most: int) -> Iterator[Row]:
+    """The rows, as long as their texts together fit into memory: the footer does not tell."""
+    size = 0
+    for row in rows:
+        size += sum(len(value) for value in row.cells.values() if isinstance(value, str))
+        if size > most:
+            raise UnreadableError(f"more than {most:,} characters of text")
+        yield row
 
 
 def _rows(path: Path, texts: Sequence[str], classes: Mapping[str, Sequence[str]]) -> Iterator[Row]:
