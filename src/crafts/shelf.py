@@ -52,13 +52,15 @@ def describe_model(source: str) -> list[str]:
 
 
 def example_prompts(source: str) -> tuple[str, ...]:
-    """A prompt for each class: the wording that most of its tiles share.
+    """A prompt for each class: the wording that most of its tiles share, or its name.
+
+    A class without a common wording, whose name has words that the model does not know, has none.
 
     Raises:
         ConfigError: there is no such model here, or it names no classes.
     """
     found = read_trained_on(find_model(source))
-    prompts = [share.prompt for share in found.classes().values() if share.prompt] if found else []
+    prompts = list(_prompts(found)) if found else []
     if not prompts:
         raise ConfigError(
             f"models {source}",
@@ -113,6 +115,13 @@ def find_model(source: str) -> Path:
         allowed=f"{', '.join(MODELS)}, or a folder in the layout of diffusers",
         do="Check the path.",
     )
+
+
+def _prompts(found: TrainedOn) -> Iterator[str]:
+    known = found.known_words()
+    for name, share in found.classes().items():
+        if share.prompt or not known.unknown(name):
+            yield share.prompt or name
 
 
 def _facts(folder: Path) -> Mapping[str, Any]:
