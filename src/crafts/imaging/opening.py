@@ -205,7 +205,7 @@ def _decode(image: Image.Image, data: bytes) -> Picture:
         raise RefusedImageError(f"colour mode {image.mode!r}; save it as 8-bit RGB")
     plain = is_upright_rgb(image) and not deep
     suffix = {"PNG": "png", "JPEG": "jpg"}.get(str(image.format), "")
-    rgb = _to_rgb(upright(image))
+    rgb = _to_rgb(image if orientation == 1 else upright(image))
     if deep:
         _require_full_scale(rgb)
     kept = stripped if plain and suffix else None
@@ -216,7 +216,8 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode in {"LA", "PA", "RGBA", "RGBa"} or "transparency" in image.info:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    image = image.convert("RGB")  # a copy
+    if image.mode != "RGB":
+        image = image.convert("RGB")
     image.info = {}  # Pillow writes profiles and comments of it into files that it saves
     return image
 
