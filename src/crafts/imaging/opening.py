@@ -97,7 +97,7 @@ def open_header(
         warnings.simplefilter("ignore")
         usual, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
-            image = Image.open(file, formats=formats)
+            image = Image.open(file, formats=tuple(formats))
         except Image.UnidentifiedImageError:
             raise RefusedImageError("not an image that can be read") from None
         except DAMAGE as error:
@@ -179,7 +179,7 @@ def is_deep_colour(image: Image.Image) -> bool:
         return max(bits if isinstance(bits, tuple) else (bits,)) > 8
     if image.format == "PNG":
         return ";16" in str(image.png.im_rawmode)  # type: ignore[attr-defined]
-    options = image.tile[0][3]
+    options = image.tile[0][3]  # type: ignore[attr-defined]
     return isinstance(options, tuple) and isinstance(options[-1], int) and options[-1] > 255
 
 

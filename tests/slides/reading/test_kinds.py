@@ -197,3 +197,17 @@ def test_pipes_among_slides_are_listed_and_refused(tmp_path):
             open_slide(folder / name)
     with pytest.raises(Exception, match="no usable item of 4.*no regular file"):
         run(TileConfig(size=64, num_workers=1), folder, tmp_path / "out")
+
+
+def test_real_numbers_keep_their_range_and_what_is_not_finite_is_rejected(tmp_path):
+    folder = tmp_path / "slides"
+    folder.mkdir()
+    values = np.random.default_rng(0).random((128, 128)).astype(np.float32) / 1000
+    values[70, 70] = np.nan
+    tifffile.imwrite(folder / "a.tif", values, **MPP)
+    manifest = run(TileConfig(size=64, num_workers=1), folder, tmp_path / "out")
+    assert (manifest.counts["used"], manifest.counts["rejected"]) == (3, 1)
+    assert "values that are not finite" in (tmp_path / "out" / "rejects.jsonl").read_text()
+    for path in (tmp_path / "out" / "tiles" / "a").glob("*.png"):
+        with Image.open(path) as image:
+            assert np.asarray(image).max() > 200  # a thousandth of 1 is no black
