@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -55,6 +55,7 @@ def deep(values: np.ndarray, form: str) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
 
 
+@settings(deadline=None, max_examples=40)
 @given(
     form=st.sampled_from(["png", "tif", "ppm"]),
     bits=st.sampled_from([10, 12, 14]),
@@ -94,6 +95,7 @@ def test_several_pages_are_refused(form):
         decode_picture(data)
 
 
+@settings(deadline=None, max_examples=40)
 @given(st.integers(1, 8), st.sampled_from(["JPEG", "PNG", "TIFF", "WEBP"]))
 def test_every_orientation_is_turned_upright(orientation, form):
     upright = np.zeros((16, 24, 3), np.uint8)

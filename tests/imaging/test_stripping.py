@@ -8,7 +8,7 @@ import zlib
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
@@ -56,6 +56,7 @@ SEGMENTS = [
 ]
 
 
+@settings(deadline=None, max_examples=40)
 @given(
     seed=st.integers(0, 99),
     size=st.tuples(st.integers(8, 40), st.integers(8, 40)),
@@ -86,6 +87,7 @@ def test_jpeg_keeps_its_pixels_and_nothing_else(seed, size, options, extra, behi
     assert len(found.data) <= len(encode(pixels(seed, size), "JPEG", **options))
 
 
+@settings(deadline=None, max_examples=40)
 @given(
     seed=st.integers(0, 99),
     size=st.tuples(st.integers(1, 40), st.integers(1, 40)),
@@ -146,6 +148,7 @@ def interlace(image: Image.Image) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
 
 
+@settings(deadline=None, max_examples=40)
 @given(st.integers(0, 2000), st.sampled_from(["PNG", "JPEG"]))
 def test_what_is_cut_short_is_refused(length, form):
     data = encode(pixels(3, (32, 32)), form)

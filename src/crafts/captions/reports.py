@@ -102,14 +102,17 @@ def _repeat_fault(entry: _Entry, seen: dict[str, str]) -> str:
 
 def _iter_folder(folder: Path) -> Iterator[_Entry]:
     found = False
-    for file in sorted(file for file in folder.rglob("*") if file.is_file()):
+    for file in sorted(file for file in folder.rglob("*") if not file.is_dir()):
         relative = file.relative_to(folder)
         if not any(part.startswith(".") for part in relative.parts):
-            found = True
+            found, name = True, relative.as_posix()
+            if not file.is_file():  # opening a pipe would wait without end
+                yield _Entry(name, name, fault="no regular file")
+                continue
             try:
-                yield from _iter_file(file, relative.as_posix())
+                yield from _iter_file(file, name)
             except DataError as error:  # one table of something else among a thousand reports
-                yield _Entry(relative.as_posix(), relative.as_posix(), fault=str(error))
+                yield _Entry(name, name, fault=str(error))
     if not found:
         raise DataError(
             str(folder),

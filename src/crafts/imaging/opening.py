@@ -97,7 +97,7 @@ def open_header(
         warnings.simplefilter("ignore")
         usual, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
-            image = Image.open(file, formats=formats)
+            image = Image.open(file, formats=tuple(formats))
         except Image.UnidentifiedImageError:
             raise RefusedImageError("not an image that can be read") from None
         except DAMAGE as error:
@@ -179,7 +179,7 @@ def is_deep_colour(image: Image.Image) -> bool:
         return max(bits if isinstance(bits, tuple) else (bits,)) > 8
     if image.format == "PNG":
         return ";16" in str(image.png.im_rawmode)  # type: ignore[attr-defined]
-    options = image.tile[0][3]
+    options = image.tile[0][3]  # type: ignore[attr-defined]
     return isinstance(options, tuple) and isinstance(options[-1], int) and options[-1] > 255
 
 
@@ -205,7 +205,7 @@ def _decode(image: Image.Image, data: bytes) -> Picture:
         raise RefusedImageError(f"colour mode {image.mode!r}; save it as 8-bit RGB")
     plain = is_upright_rgb(image) and not deep
     suffix = {"PNG": "png", "JPEG": "jpg"}.get(str(image.format), "")
-    rgb = _to_rgb(upright(image))
+    rgb = _to_rgb(image if orientation == 1 else upright(image))
     if deep:
         _require_full_scale(rgb)
     kept = stripped if plain and suffix else None
@@ -216,7 +216,8 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode in {"LA", "PA", "RGBA", "RGBa"} or "transparency" in image.info:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    image = image.convert("RGB")  # a copy
+    if image.mode != "RGB":
+        image = image.convert("RGB")
     image.info = {}  # Pillow writes profiles and comments of it into files that it saves
     return image
 

@@ -21,8 +21,8 @@ _PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4),
 _JPEG_KEPT = ({*range(0xC0, 0xD0)} - {0xC8}) | {0xDB, 0xDC, 0xDD}
 _ALONE = {0x01, *range(0xD0, 0xD9)}  # markers without a segment
 _SOS, _EOI, _APP0, _APP14 = 0xDA, 0xD9, 0xE0, 0xEE
-_MARKER = re.compile(rb"\xff+([^\x00\xff])")
-_SCAN_END = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])")  # 00 is stuffing, D0 to D7 restart
+_MARKER = re.compile(rb"\xff([^\x00\xff])")
+_SCAN_END = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])")  # 00 is stuffing, D0 to D7 restart
 
 
 class RefusedImageError(Exception):

@@ -321,6 +321,8 @@ def _checked(
         _RejectedTileError: with the reason.
     """
     if slide.is_fluorescence:
+        if not np.isfinite(pixels).all():
+            raise _RejectedTileError("values that are not finite")
         return colour_channels(pixels, plan["mapping"], plan["slide"]["shown"])
     if fraction is None and plan["threshold"]:
         share = float((saturation_of(pixels) > plan["threshold"]).mean())

@@ -29,7 +29,9 @@ def bright(seed: int = 0, side: int = SIDE) -> np.ndarray:
 # ---- DICOM in parts --------------------------------------------------------------------------
 
 
-def write_parts(folder: Path, pixels: np.ndarray, offsets: list[int], **tags) -> list[Path]:
+def write_parts(
+    folder: Path, pixels: np.ndarray, offsets: list[int], name: str = "p"
+) -> list[Path]:
     """One level whose frames lie in several instances; uncompressed, so that pydicom reads them."""
     pydicom = pytest.importorskip("pydicom")
     from pydicom.dataset import Dataset, FileMetaDataset
@@ -65,24 +67,20 @@ def write_parts(folder: Path, pixels: np.ndarray, offsets: list[int], **tags) ->
         measures.PixelSpacing, measures.SliceThickness = [0.0005, 0.0005], 0.001
         shared.PixelMeasuresSequence = pydicom.Sequence([measures])
         data.SharedFunctionalGroupsSequence = pydicom.Sequence([shared])
-        for name, value in tags.items():
-            setattr(data, name, value)
         data.PixelData = np.stack(frames[first:last]).tobytes()
-        paths.append(folder / f"p{len(offsets) - number}.dcm")  # names run against the order
+        paths.append(folder / f"{name}{len(offsets) - number}.dcm")  # names run against the order
         data.save_as(paths[-1], enforce_file_format=True)
     return paths
 
 
 @pytest.mark.parametrize("offsets", [[0], [0, 8], [0, 5, 6, 11]])
-@pytest.mark.parametrize("alone", [False, True])
-def test_parts_of_a_concatenation_are_one_level(tmp_path, offsets, alone):
+@pytest.mark.parametrize("beside", [False, True])
+def test_parts_of_a_concatenation_are_one_level(tmp_path, offsets, beside):
     pixels = bright()
     paths = write_parts(tmp_path / "slide", pixels, offsets)
-    if alone:  # another slide beside it
-        write_parts(tmp_path / "slide", bright(1), [0])
-    where = paths[0] if alone else tmp_path / "slide"
-    if alone and len(offsets) == 1:
-        pytest.skip("one file is the rule")
+    if beside:  # another slide in the folder, so that a file stands for the series
+        write_parts(tmp_path / "slide", bright(1), [0], name="other")
+    where = paths[0] if beside else tmp_path / "slide"
     with open_slide(where, reader="dicom") as slide:
         assert slide.sizes[0] == (SIDE, SIDE) and not slide.properties["crafts.note"]
         assert np.array_equal(slide.read(0, 0, 0, width=SIDE, height=SIDE).pixels, pixels)
@@ -199,3 +197,17 @@ def test_pipes_among_slides_are_listed_and_refused(tmp_path):
             open_slide(folder / name)
     with pytest.raises(Exception, match="no usable item of 4.*no regular file"):
         run(TileConfig(size=64, num_workers=1), folder, tmp_path / "out")
+
+
+def test_real_numbers_keep_their_range_and_what_is_not_finite_is_rejected(tmp_path):
+    folder = tmp_path / "slides"
+    folder.mkdir()
+    values = np.random.default_rng(0).random((128, 128)).astype(np.float32) / 1000
+    values[70, 70] = np.nan
+    tifffile.imwrite(folder / "a.tif", values, **MPP)
+    manifest = run(TileConfig(size=64, num_workers=1), folder, tmp_path / "out")
+    assert (manifest.counts["used"], manifest.counts["rejected"]) == (3, 1)
+    assert "values that are not finite" in (tmp_path / "out" / "rejects.jsonl").read_text()
+    for path in (tmp_path / "out" / "tiles" / "a").glob("*.png"):
+        with Image.open(path) as image:
+            assert np.asarray(image).max() > 200  # a thousandth of 1 is no black

@@ -73,7 +73,8 @@ def open_fluorescence(path: Path) -> Iterator[Reader]:
     if suffix not in (*_TIFF, ".png"):
         raise _refuse(path, f"a file that ends in {suffix or 'nothing'}", "OME-TIFF, qptiff, PNG")
     if not path.is_file() or path.stat().st_size == 0:
-        raise _refuse(path, "an empty file" if path.exists() else "not there", "an image")
+        came = "an empty file" if path.is_file() else "no regular file"
+        raise _refuse(path, came if path.exists() else "not there", "an image")
     try:
         if suffix == ".png":
             yield _Png(path)

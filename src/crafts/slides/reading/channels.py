@@ -45,7 +45,10 @@ def choose_channels(slide: Slide, wanted: tuple[int, int, int]) -> list[int]:
 def measure_range(slide: Slide) -> list[tuple[float, float]] | None:
     """Black and white point of each channel that has more than 8 bits, from the smallest level.
 
-    None where 8 bits are kept as they are.
+    None where 8 bits are kept as they are. What is not finite does not count.
+
+    Raises:
+        SlideReadError: a channel without one finite value.
     """
     width, height = slide.sizes[-1]
     side = 2048
@@ -60,8 +63,20 @@ def measure_range(slide: Slide) -> list[tuple[float, float]] | None:
     ).pixels
     if pixels.dtype == np.uint8:
         return None
-    low, high = np.percentile(pixels.reshape(-1, pixels.shape[2]), _PERCENTILES, axis=0)
-    return [(float(a), float(max(b, a + 1))) for a, b in zip(low, high, strict=True)]
+    ranges = []
+    for name, channel in zip(slide.channels, pixels.reshape(-1, pixels.shape[2]).T, strict=True):
+        values = channel[np.isfinite(channel)]
+        if not len(values):
+            raise SlideReadError(
+                str(slide.path),
+                came=f"channel {name!r} without a finite value",
+                allowed="numbers",
+                do="Save the channel again.",
+            )
+        low, high = (float(value) for value in np.percentile(values, _PERCENTILES))
+        least = 1.0 if values.dtype.kind in "ui" else 1e-6 * max(1.0, abs(low))
+        ranges.append((low, max(high, low + least)))
+    return ranges
 
 
 def colour_channels(
