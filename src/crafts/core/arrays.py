@@ -6,9 +6,15 @@ A file of a kilobyte can announce an array of terabytes, or hold one of gigabyte
 from __future__ import annotations
 
 import math
+import tokenize
 import zipfile
 from pathlib import Path
 
+# what NumPy raises for a header that is none of its own
+HEADER_ERRORS: tuple[type[Exception], ...] = (
+    *(EOFError, MemoryError, OverflowError, RecursionError, SyntaxError, TypeError, ValueError),
+    tokenize.TokenError,
+)
 LARGEST = 2**30  # bytes that any file may unpack to
 _RATIO = 20  # a larger one may unpack to so many times its own size
 _HEADERS = {(1, 0): "read_array_header_1_0", (2, 0): "read_array_header_2_0"}

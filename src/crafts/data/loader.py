@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from crafts.core.arrays import HEADER_ERRORS
 from crafts.core.artifacts import Manifest, load_manifest, sha256_bytes, verify
 from crafts.core.errors import DataError, IntegrityError
 from crafts.data.shards import INDEX, read_index
@@ -207,8 +208,8 @@ def _open_array(path: Path) -> np.ndarray:
     try:
         array = np.load(path, mmap_mode="r")
         fault = "" if array.dtype == np.float16 and array.ndim == 5 else "another type or shape"
-    except (ValueError, SyntaxError) as error:
-        fault = f"a damaged header ({str(error).splitlines()[0]})"
+    except HEADER_ERRORS as error:
+        fault = f"a damaged header ({(str(error).splitlines() or [type(error).__name__])[0]})"
     if fault:
         raise IntegrityError(
             str(path),

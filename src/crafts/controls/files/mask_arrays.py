@@ -10,6 +10,7 @@ import numpy as np
 
 from crafts.controls.files.mask_images import check_area, instance_ids, whole_numbers
 from crafts.controls.nuclei import UNKNOWN, NucleiMask, Table, label_classes
+from crafts.core.arrays import HEADER_ERRORS
 from crafts.core.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def read_npy(
     """
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, *HEADER_ERRORS) as error:
         raise _unreadable(path, error) from None
     if not isinstance(array, np.ndarray):
         raise _unreadable(path, ValueError("an archive of arrays"))

@@ -16,22 +16,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from crafts.core.arrays import check_archive, check_unpacked
+from crafts.core.arrays import HEADER_ERRORS, check_archive, check_unpacked
 from crafts.core.disk import replacing
 from crafts.core.errors import ConfigError, IntegrityError
 from crafts.core.parsing import parse_json
 from crafts.core.records import FeatureSet
 
 _NPZ_ERRORS = (
+    *HEADER_ERRORS,
     OSError,
-    ValueError,
     KeyError,
-    EOFError,
     RuntimeError,  # flags of zip that changed bytes may set: encryption, other compression
-    TypeError,
-    MemoryError,
-    OverflowError,
-    SyntaxError,  # of a header that is no Python literal
     zipfile.BadZipFile,
     zlib.error,
 )
