@@ -18,9 +18,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from crafts.imaging.opening import read_rgb
-from crafts.imaging.stripping import RefusedImageError
-
 from crafts.imaging.stains import optical_density, stain_amounts, textbook_stains
+from crafts.imaging.stripping import RefusedImageError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
