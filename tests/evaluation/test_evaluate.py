@@ -144,6 +144,15 @@ def test_stains_are_clustered_where_no_column_names_them(results):
     assert rows | left == names and not rows & left, "a row, or the reason why not"
 
 
+def test_glands_of_every_set_and_class_stand_beside_each_other(results):
+    rows = {(row.set, row.name): row for row in results.structure}
+    assert [key for key in rows if not key[1]] == [
+        ("generated", ""), ("heldout", ""), ("train", "")
+    ]  # fmt: skip
+    assert {name for of, name in rows if of == "generated" and name} == set(LABELS)
+    assert all(0 <= row.glands <= 1 and row.n >= 10 for row in rows.values())
+
+
 def test_the_diagnosis_says_that_it_was_made(results):
     found = results.diagnosed
     assert (found.done, found.generated, found.heldout) == (True, 36, 60)

@@ -188,8 +188,16 @@ def test_evaluate_judges_masks_where_there_are_some(tmp_path: Path) -> None:
     assert "Do tiles obey their masks?" in page and "Floor: generated" in page
     for row in ("generated", "real"):
         table = (tmp_path / row / "metadata.csv").read_text().splitlines()
-        plain = [",".join(np.delete(line.split(","), 2)) for line in table]
+        cells = [line.split(",") for line in table]
+        plain = [",".join(np.delete(line, 2)) for line in cells]
         (tmp_path / row / "metadata.csv").write_text("\n".join(plain) + "\n")
-    evaluate.run(load_config(evaluate.EvaluateConfig, given), None, tmp_path / "two")
-    assert json.loads((tmp_path / "two/metrics.json").read_text())["faithfulness"] is None
-    assert "obey" not in (tmp_path / "two/report.html").read_text()
+        masks = [f"{row}/{line[0]},{row}/{line[2]}" for line in cells[1:] if line[2]]
+        names = [line.removeprefix(f"{row}/images/") for line in masks]
+        (tmp_path / f"{row}.csv").write_text("\n".join(["file_name,mask", *names]) + "\n")
+    tables = {"masks": tmp_path / "generated.csv", "real_masks": tmp_path / "real.csv"}
+    evaluate.run(load_config(evaluate.EvaluateConfig, given | tables), None, tmp_path / "two")
+    again = json.loads((tmp_path / "two/metrics.json").read_text())["faithfulness"]
+    assert again["counts"]["generated"] == found["counts"]["generated"]
+    assert again["obeyed"] == found["obeyed"] and again["ceiling"] == found["ceiling"]
+    page = (tmp_path / "two/report.html").read_text()
+    assert "Generated tiles: 35 used, 0 rejected, 1 without a mask." in page

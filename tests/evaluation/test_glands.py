@@ -84,7 +84,7 @@ def test_facts_have_their_ranges() -> None:
     facts = dict(zip(FACTS, found.facts.T, strict=True))
     assert len(found.scores) == len(found.levels) == len(found.facts) >= 4
     assert (np.exp(facts["area"]) == pytest.approx(found.areas)) and (found.areas <= 0.35).all()
-    for name in ("peak", "before", "around"):
+    for name in ("peak", "before"):
         assert ((facts[name] >= 0) & (facts[name] <= 1)).all()
 
 

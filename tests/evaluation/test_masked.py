@@ -85,6 +85,8 @@ def test_scales_that_cannot_be_known_are_refused() -> None:
         bring_to_one_scale(made, [])
     with pytest.raises(DataError, match="at least 16 px"):
         bring_to_one_scale([replace(painted(0), mpp=10.0)], [replace(painted(1), mpp=0.1)])
+    with pytest.raises(DataError, match="at most 4 times"):
+        bring_to_one_scale([replace(painted(0), mpp=0.1)], [replace(painted(1), mpp=0.5)])
 
 
 def write(folder: Path, pairs: list[Pair], table: str = "", mask_size: int = 64) -> Path:

@@ -53,6 +53,7 @@ from crafts.evaluation.diagnosing.pixels import (
 from crafts.evaluation.faithfulness import Faithfulness
 from crafts.evaluation.gating.filtering import calibrate_on, filter_tiles
 from crafts.evaluation.masked import Masked, find_masked, judge_masks
+from crafts.evaluation.reporting.masks import mask_notes
 from crafts.evaluation.results import Gallery, GateYield, Results, Separated, SetFacts, SetName
 from crafts.evaluation.separation import separation_by_class
 from crafts.evaluation.statistics import UNKNOWN, compute_statistics, save_statistics
@@ -205,7 +206,8 @@ def _find_masks(
     real = Masked()
     if heldout is not None:
         real = find_masked(heldout.parts, split=heldout.split, table=config.real_masks)
-    return (made, real) if made.items or made.rejected else None
+    asked = made.items or made.rejected or config.real_masks
+    return (made, real) if asked else None
 
 
 def _judge_masks(
@@ -217,22 +219,13 @@ def _judge_masks(
     if found is None:
         return None
     if config.segmenter == "mini" and not has_shipped():
-        why = "masks are not judged, no segmenter is installed"
-        say(f"evaluate: {why}")
-        return Faithfulness(why=why)
-    say("evaluate: masks")
-    judged = judge_masks(
-        found[0],
-        open_segmenter(config.segmenter),
-        real=found[1],
-        most=config.pixel_images,
-        seed=config.seed,
-    )
-    for line in (judged.scale, judged.why):
-        if line:
-            say(f"evaluate: masks: {line}")
-    if judged.rejected:
-        say(f"evaluate: {len(judged.rejected)} masks were rejected, first {judged.rejected[0]}")
+        judged = Faithfulness(why="masks are not judged, no segmenter is installed")
+    else:
+        say("evaluate: masks")
+        segmenter, (made, real) = open_segmenter(config.segmenter), found
+        judged = judge_masks(made, segmenter, real=real, most=config.pixel_images, seed=config.seed)
+    for line in mask_notes(judged):
+        say(f"evaluate: masks: {line}")
     return judged
 
 

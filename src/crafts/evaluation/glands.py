@@ -46,8 +46,6 @@ _RING = 3  # bands of the ring
 _INNERMOST = 9  # first bands at which a ring may begin
 _ROOM = 6  # pixels that a ring must have
 _REACH = 4  # bands from the beginning of the ring that belong to its wall
-_SECTORS = 12
-_FILLED = 0.25  # share of nuclei in a sector of the ring that is no gap
 
 
 class Lumens(NamedTuple):
@@ -57,7 +55,7 @@ class Lumens(NamedTuple):
         scores: above :data:`GLAND` for those of glands.
         areas: share of the tile's area.
         levels: at which it was found; a lumen may come once at each.
-        facts: [L, 8], see :data:`FACTS`.
+        facts: [L, 7], see :data:`FACTS`.
     """
 
     scores: Array
@@ -66,13 +64,13 @@ class Lumens(NamedTuple):
     facts: Array
 
 
-FACTS = ("area", "above", "peak", "ring", "before", "contrast", "inside", "around")
+FACTS = ("area", "above", "peak", "ring", "before", "contrast", "inside")
 """Columns of ``Lumens.facts``: logarithm of the share of the tile's area; density of nuclei in the
 ring above that of the whole tile; the same itself; bands between lumen and ring; density of nuclei
 there; density of the wall above that of the lumen, over the deviation of the tile; red density of
-the lumen over that of nuclei; share of the directions in which the ring has nuclei."""
+the lumen over that of nuclei."""
 
-WEIGHTS = np.zeros(8)
+WEIGHTS = np.zeros(7)
 BIAS = 0.0
 
 
@@ -180,7 +178,7 @@ def _pale_parts(mean: Array, level: float, smoothing: float) -> NDArray[np.int64
 
 
 def _facts(labels: NDArray[np.int64], mean: Array, red: Array) -> Array:
-    """The facts [L, 8] of numbered lumens; ``red`` is 1 at the threshold of nuclei."""
+    """The facts [L, 7] of numbered lumens; ``red`` is 1 at the threshold of nuclei."""
     number, nuclei = int(labels.max()), red > 1
     distance, nearest = ndimage.distance_transform_edt(labels == 0, return_indices=True)
     own = labels[tuple(nearest)] - 1
@@ -211,7 +209,6 @@ def _facts(labels: NDArray[np.int64], mean: Array, red: Array) -> Array:
             before,
             (walls - dense[:, 0] / areas) / spread,
             blue[:, 0] / areas,
-            _around(labels, own, (band > 0) & (band <= start[own] + _REACH), nuclei),
         ],
         axis=1,
     )
@@ -219,29 +216,13 @@ def _facts(labels: NDArray[np.int64], mean: Array, red: Array) -> Array:
 
 def _rings(pixels: Array, dark: Array) -> tuple[NDArray[np.int64], Array]:
     """First band and density of nuclei of the densest ring of three bands, for each lumen."""
-
-    def windows(values: Array) -> Array:
-        return sum(values[:, k : k + _BANDS - _RING + 1] for k in range(_RING))  # type: ignore[return-value]
-
-    room = windows(pixels)
-    density = np.where(room >= _ROOM, _ratio(windows(dark), room), 0.0)[:, :_INNERMOST]
+    room, filled = (
+        np.lib.stride_tricks.sliding_window_view(values, _RING, axis=1).sum(axis=-1)
+        for values in (pixels, dark)
+    )
+    density = np.where(room >= _ROOM, _ratio(filled, room), 0.0)[:, :_INNERMOST]
     start = density.argmax(axis=1)
     return start, density[np.arange(len(start)), start]
-
-
-def _around(
-    labels: NDArray[np.int64], own: NDArray[np.int64], wall: NDArray[np.bool_], nuclei: Any
-) -> Array:
-    """Share of twelve directions from the middle of each lumen in which its wall has nuclei."""
-    number = int(labels.max())
-    middles = np.array(ndimage.center_of_mass(labels > 0, labels, range(1, number + 1)))
-    rows, columns = np.indices(labels.shape)
-    angle = np.arctan2(rows - middles[own, 0], columns - middles[own, 1]) + np.pi
-    sector = (angle / (2 * np.pi) * _SECTORS).astype(int) % _SECTORS
-    code = (own * _SECTORS + sector)[wall]
-    room = np.bincount(code, minlength=number * _SECTORS)
-    dark = np.bincount(code, nuclei[wall], minlength=number * _SECTORS)
-    return np.asarray((_ratio(dark, room) > _FILLED).reshape(number, _SECTORS).mean(axis=1))
 
 
 def _ratio(above: Any, below: Any) -> Array:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 _SAME = 1.1  # between scales that count as one, as between scanners of one nominal power
 _SMALLEST = 16  # pixels a side of a tile that nuclei can be looked for in
+_LARGEST = 4.0  # times that a tile is enlarged: beyond, there is nothing to find in it
 
 
 @dataclass(frozen=True)
@@ -140,7 +141,7 @@ def bring_to_one_scale(
 
     Raises:
         DataError: a side mixes sizes and does not name its microns per pixel, or a tile would have
-            fewer than 16 pixels a side.
+            fewer than 16 pixels a side, or more than four times as many as it has.
     """
     every = [*made, *real]
     known = all(pair.mpp for pair in every)
@@ -251,11 +252,11 @@ def _refuse_mixed(name: str, sides: Sequence[float]) -> None:
 def _resized(pair: Pair, factor: float) -> Pair:
     """A pair on other pixels; its mask loses no nucleus."""
     height, width = (max(1, round(side * factor)) for side in pair.image.shape[:2])
-    if min(height, width) < _SMALLEST:
+    if min(height, width) < _SMALLEST or factor > _LARGEST:
         raise DataError(
             f"evaluate: masks: {pair.name}",
             came=f"{width} x {height} px at the scale of the generated tiles",
-            allowed=f"at least {_SMALLEST} px a side",
+            allowed=f"at least {_SMALLEST} px a side, at most {_LARGEST:g} times what it has",
             do="Check the microns per pixel of both sides.",
         )
     if (height, width) == pair.image.shape[:2]:

@@ -182,9 +182,7 @@ class StructureRow(Config):
     """Glands and their lumens in one set or class of it (:mod:`crafts.evaluation.glands`).
 
     Attributes:
-        set: of the tiles.
-        name: class, "" for all.
-        n: tiles looked at (a seeded sample).
+        set, name, n: as in :class:`StainRow`.
         glands: share of tiles that show a gland, 0 to 1.
         lumens: mean number of lumens of glands in a tile.
         lumen_share: mean share of a tile's area that they take, 0 to 1.

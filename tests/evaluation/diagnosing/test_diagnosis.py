@@ -187,6 +187,9 @@ def test_missing_glands_come_before_the_stain_that_goes_with_them(painted):
     found = diagnose(compute_evidence(real, made, stains=stains, seed=1))
     assert [finding.cause for finding in found] == ["missing glands", "stain shift"]
     assert "fewer tiles than real ones show a gland" in found[0].text
+    blurred = with_glands(observe(painted, tiles=blur(painted.tiles[MADE], 2)), 0.0)
+    (finding,) = diagnose(compute_evidence(real, blurred, stains=stains, seed=1))
+    assert finding.cause == "blur"  # nothing is said of glands where no nuclei can be seen
     kept = with_glands(observe(painted), 0.9)
     assert diagnose(compute_evidence(real, kept, stains=stains, seed=1)) == []
 

@@ -13,13 +13,13 @@ strengths of damage, and tests them on others.
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from crafts.evaluation.diagnosing.evidence import Evidence, Measured
+from crafts.evaluation.diagnosing.wording import say_number
 
 EXAMPLES = 6
 """Tiles named with a finding."""
@@ -181,6 +181,7 @@ def diagnose(evidence: Evidence, thresholds: Thresholds = THRESHOLDS) -> list[Fi
     left out, because it mostly follows from that. The looks of single classes, and a distance that
     nothing explains, are asked for only where nothing else was found. Missing glands come first:
     stains are judged over whole tiles, and change with the lumens and nuclei that are missing.
+    They are not asked for in blurred tiles, which show no nuclei.
 
     Args:
         evidence: of :func:`crafts.evaluation.diagnosing.evidence.compute_evidence`.
@@ -192,7 +193,8 @@ def diagnose(evidence: Evidence, thresholds: Thresholds = THRESHOLDS) -> list[Fi
     if not found:
         for name in evidence.classes:
             found += _looks(evidence, name, thresholds.stricter())
-    glands = _missing_glands(evidence, thresholds)
+    blurred = any("blur" in finding.cause for finding in found)
+    glands = [] if blurred else _missing_glands(evidence, thresholds)
     found = found or ([] if glands else _distance(evidence, thresholds))
     found.sort(key=lambda finding: -finding.weight)
     return glands + [one for one in found if 2 * one.weight >= found[0].weight]
@@ -365,7 +367,7 @@ def _finding(evidence: Evidence, cause: str, scope: str, limits: Thresholds) -> 
         if name in numbers
     }
     names = sorted(times, key=lambda name: -times[name])
-    said = "; ".join(_said(name, numbers[name], getattr(limits, name, None)) for name in names)
+    said = "; ".join(say_number(name, numbers[name], getattr(limits, name, None)) for name in names)
     return Finding(
         cause=cause,
         scope=scope,
@@ -375,34 +377,3 @@ def _finding(evidence: Evidence, cause: str, scope: str, limits: Thresholds) -> 
         numbers={name: numbers[name].value for name in names},
         examples=evidence.examples(names[0], scope, EXAMPLES),
     )
-
-
-_WORDS = {
-    "sharpness": "fine detail is {ratio:.0%} of that of real tiles",
-    "blockiness": "steps across the 8-pixel grid are {ratio:.0%} of those of real tiles",
-    "eosin": "eosin is {ratio:.0%} of that of real tiles",
-    "hematoxylin": "hematoxylin is {ratio:.0%} of that of real tiles",
-    "glands": "{lost:.0%} fewer tiles than real ones show a gland",
-    "hue": "{value:+.0%} of the density lies aside of both stains",
-    "duplicates": "{value:.0%} of the tiles repeat another one",
-    "variety": "near neighbours lie {ratio:.0%} as far apart as among real tiles",
-    "coverage": "{value:.0%} of the neighbourhoods of real tiles hold a generated one",
-    "distance": "the kernel distance is {value:.3g}",
-    "agreement": "{value:.0%} fewer tiles than real ones look like their class",
-    "following": "tiles follow their prompts {times:.2f} times as closely as real ones",
-}
-
-
-def _said(name: str, found: Measured, limit: float | None) -> str:
-    """One number in words, beside its threshold and that of real halves."""
-    words = _WORDS[name].format(
-        value=found.value,
-        lost=-found.value,
-        ratio=math.exp(min(found.value, 50)),
-        times=1 + found.value,
-    )
-    value, centre, noise = (round(v, 4) + 0.0 for v in (found.value, found.centre, found.noise))
-    beside = f"{name} {value:.3g}"
-    if limit is not None:
-        beside += f", threshold {limit:.3g}"
-    return f"{words} ({beside}; real halves {centre:.3g} ± {noise:.2g})"
