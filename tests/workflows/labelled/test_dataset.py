@@ -81,7 +81,8 @@ def test_an_imagefolder_has_a_folder_a_class_and_packs_with_its_masks(sets, tmp_
     assert {path.name for path in (data / "train").iterdir() if path.is_dir()} == {
         "colon-benign", "lung",
     }  # fmt: skip
-    assert cli.run(["pack", str(data), "--output", str(tmp_path / "shards")]) == 0
+    command = ["pack", str(data), "--output", str(tmp_path / "shards")]
+    assert cli.run([*command, "--set", "columns.outside=true"]) == 0  # masks lie beside the splits
     manifest = load_manifest(tmp_path / "shards")
     assert manifest.counts["used"] == 8
     assert manifest.extra["splits"] == {"heldout": 2, "train": 4, "validation": 2}
