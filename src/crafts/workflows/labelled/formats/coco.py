@@ -49,7 +49,7 @@ def write(pictures: Sequence[Picture], folder: Path, *, licence: str) -> None:
             height, width = mask.size
             size = {"id": number, "file_name": f"{one.id}.png", "height": height, "width": width}
             label = {"label": one.label, "label_id": names.index(one.label), "text": one.text}
-            images.append(size | {"license": 1} | label | one.facts())
+            images.append(one.facts() | size | {"license": 1} | label)  # its id is the number
             for nucleus in _nuclei(mask.instances, mask.classes):
                 place = {"id": len(annotations) + 1, "image_id": number}
                 annotations.append(place | nucleus)
