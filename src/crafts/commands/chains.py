@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from crafts.commands.options import DryRun, Output, Overrides, done, said, shown
+from crafts.commands.options import DryRun, Output, Overrides, done, ready, said, shown
 
 
 def finetune(
@@ -37,6 +37,7 @@ def finetune(
     given = {"minutes": minutes, "model": model, "method": method}
     config = configure(said(given), overrides)
     if not shown(config, dry_run):
+        ready(output, tiles, model=model)
         from crafts.workflows.finetuning import finetune as chain
 
         done(chain.run(config, tiles, output), output)
@@ -66,6 +67,7 @@ def dataset(
     given = {"classes": classes, "per_class": per_class, "format": layout, "model": model}
     config = configure(said(given), overrides)
     if not shown(config, dry_run):
+        ready(output, classes, model=model)
         from crafts.workflows.labelled import dataset as chain
 
         done(chain.run(config, output), output)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from crafts.commands.options import DryRun, Output, Overrides, done, said, shown
+from crafts.commands.options import DryRun, Output, Overrides, done, ready, said, shown
 
 
 def doctor(
@@ -130,4 +130,6 @@ def experiment(
 
     config = experiments.configure(name, overrides, fast=fast, data=data)
     if not shown(config, dry_run):
+        source = None if config.data == experiments.PAINTED else Path(config.data)
+        ready(output, source, model=config.base.model)
         done(experiments.run(config, output), output)
