@@ -60,6 +60,13 @@ CASES = [
     ["generate", *RIGHT["generate"], *OUTPUT, "--set", "model=mini@99"],
     ["train", "recipe.yaml", *OUTPUT, "--set", "stage.kind=painter"],
     ["train", "recipe.yaml", *OUTPUT, "--set", "optim.lr=fast"],
+    ["train", "recipe.yaml", *OUTPUT, "--set", "optim.betas=[1]"],
+    ["train", "recipe.yaml", *OUTPUT, "--set", "num_steps=1.5"],
+    ["train", "recipe.yaml", *OUTPUT, "--set", "optim=3"],
+    ["train", "recipe.yaml", *OUTPUT, "--set", "optim.schedule=steep"],
+    ["train", "recipe.yaml", *OUTPUT, "--set", "data.folder=3"],
+    ["evaluate", *RIGHT["evaluate"], *OUTPUT, "--set", "filter=perhaps"],
+    ["evaluate", *RIGHT["evaluate"], *OUTPUT, "--set", "seed=-1"],
     ["nonsense"],
 ]
 RUN = """
@@ -72,7 +79,7 @@ for arguments in json.load(sys.stdin):
     print("--end--", file=sys.stderr, flush=True)
 """
 # pydantic's words, which say nothing to a user
-PYDANTIC = ("Input should", "value_error", "validation error", "pydantic", "type=", "union_tag")
+PYDANTIC = ("input should", "value_error", "valid", "pydantic", "type=", "union_tag", "literal")
 
 
 @pytest.fixture(scope="module")
@@ -100,14 +107,15 @@ def answers(tmp_path_factory, root):
     assert sorted(path.name for path in folder.iterdir()) == [
         "afile", "recipe.yaml", "reports.csv", "shards", "tiles",
     ]  # fmt: skip
-    return {json.dumps(case): (*found, text) for case, found, text in zip(CASES, given, said)}
+    told = zip(CASES, given, said[:-1], strict=True)
+    return {json.dumps(case): (*found, text) for case, found, text in told}
 
 
 @pytest.mark.parametrize("case", CASES, ids=" ".join)
 def test_a_mistake_loads_nothing_heavy_and_is_told_in_plain_words(answers, case):
     code, loaded, text = answers[json.dumps(case)]
     assert (code, loaded) in [(2, []), (3, [])], text
-    assert "Traceback" not in text and not [word for word in PYDANTIC if word in text]
+    assert "Traceback" not in text and not [word for word in PYDANTIC if word in text.lower()]
     last = text.strip().splitlines()[-1]
     assert last.startswith(("crafts: ", "Error: ")), text
     if "absent" in case and last.startswith("crafts: "):

@@ -23,7 +23,10 @@ def finetune(
     ] = "mini",
     method: Annotated[
         Literal["lora", "full"] | None,
-        typer.Option(help="full for small models such as mini, lora for others, by default."),
+        typer.Option(
+            help="All weights, or low-rank additions.",
+            show_default="full for small models such as mini, lora for others",
+        ),
     ] = None,
     overrides: Overrides = [],
     dry_run: DryRun = False,
@@ -47,7 +50,7 @@ def dataset(
     output: Output,
     classes: Annotated[
         Path | None,
-        typer.Option(help="csv label,prompt[,tissue]; those of the model by default."),
+        typer.Option(help="csv label,prompt[,tissue].", show_default="those of the model"),
     ] = None,
     per_class: Annotated[int, typer.Option(help="Pictures of each class.")] = 100,
     layout: Annotated[

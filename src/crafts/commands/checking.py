@@ -117,7 +117,8 @@ def experiment(
         bool, typer.Option("--fast", help="Minutes instead of hours; the numbers say nothing.")
     ] = False,
     data: Annotated[
-        str | None, typer.Option(help="Output of pack, or painted; runs/shards by default.")
+        str | None,
+        typer.Option(help="Output of pack, or painted.", show_default="runs/shards"),
     ] = None,
     overrides: Overrides = [],
     dry_run: DryRun = False,
