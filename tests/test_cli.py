@@ -135,7 +135,7 @@ def test_help_says_the_defaults_of_the_configuration(command, stage, options, ca
     defaults = {"generate": GenerateConfig, "summarise": SummariseConfig}[stage]()
     for name in options:
         rest = text.split(f" --{name.replace('_', '-')} ")[1].split(" --")[0]
-        assert f"[default: {getattr(defaults, name)}]" in rest
+        assert f"[default: ({getattr(defaults, name)})]" in rest
 
 
 @pytest.mark.parametrize("arguments", NOT_YET, ids=" ".join)

@@ -79,7 +79,7 @@ for arguments in json.load(sys.stdin):
     print("--end--", file=sys.stderr, flush=True)
 """
 # pydantic's words, which say nothing to a user
-PYDANTIC = ("input should", "value_error", "valid", "pydantic", "type=", "union_tag", "literal")
+PYDANTIC = ("input should", "value_error", "a valid", "pydantic", "type=", "union_tag", "literal")
 
 
 @pytest.fixture(scope="module")

@@ -341,11 +341,12 @@ def example_tiles(source: str, output: Path) -> Manifest:
         source: name of a model in the package, or a folder; "" is mini.
         output: folder to write, as that of :func:`generate`.
     """
+    from crafts.model.places import is_shipped
     from crafts.shelf import example_prompts, find_model
 
     name = source or "mini"
     prompts = example_prompts(name)
-    where = name if name == "mini" else str(find_model(name))
+    where = name if is_shipped(name) else str(find_model(name))
     return generate({"prompts": prompts, "num_images": 2, "model": where}, output)
 
 
