@@ -14,13 +14,13 @@ DEMO_SEED ?= 0
 
 VENV := .venv
 BIN := $(VENV)/bin
-PIP_INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check \
+PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check \
 	$(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) $(PIP_ARGS) -c constraints.txt
 
 QUIET := TRANSFORMERS_VERBOSITY=error DIFFUSERS_VERBOSITY=error HF_HUB_DISABLE_PROGRESS_BARS=1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test fmt lint types docs soak bench model-check clean
+.PHONY: help demo test fmt lint types docs soak bench model-check clean dist
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -68,6 +68,12 @@ bench: $(VENV)/dev.stamp  ## speed beside diffusers', torchmetrics' and openslid
 	@$(QUIET) $(BIN)/python bench/training.py
 	@$(QUIET) $(BIN)/python bench/evaluation.py
 	@$(QUIET) $(BIN)/python bench/tiling.py
+	@$(QUIET) $(BIN)/python bench/start.py
+	@$(QUIET) $(BIN)/python bench/loaded.py
+
+dist: $(VENV)/core.stamp  ## a wheel with code and weights into dist/
+	@rm -rf dist
+	@$(BIN)/python -m pip wheel --disable-pip-version-check --no-deps $(PIP_ARGS) -w dist .
 
 model-check: $(VENV)/core.stamp  ## fresh tiles of the shipped model against the features on record
 	@$(BIN)/python recipes/mini/model_check.py

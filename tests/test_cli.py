@@ -8,15 +8,17 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 import yaml
 from PIL import Image
 
+import crafts
 from crafts import cli
+from crafts.captions.summarise import SummariseConfig
 from crafts.core import errors
+from crafts.generation.config import GenerateConfig
 
 FLAGS = {
     "doctor": ["--json"],
@@ -81,8 +83,6 @@ NOT_YET = [
     ["study", "analyze", "--output", "o"],
     ["serve"],
 ]
-# import times vary with the load of the machine; the best of several runs does not
-HELP_SECONDS = 0.5
 
 
 @pytest.mark.parametrize("command", FLAGS)
@@ -100,21 +100,42 @@ def test_the_package_runs_as_a_module():
     assert "crafts generate" in ran.stderr
 
 
-def test_help_is_fast_and_imports_nothing_heavy():
+def test_help_imports_nothing_heavy():
+    """What it costs is measured by bench/start.py: a clock says little on a busy machine."""
     code = (
         "import sys\nfrom crafts import cli\nassert cli.run(['--help']) == 0\n"
         "heavy = {'torch', 'diffusers', 'transformers', 'numpy', 'pydantic', 'rich', 'pyarrow'}\n"
         "print('heavy:', sorted(heavy & set(sys.modules)))"
     )
-    best = 9.0
-    for _ in range(5):
-        started = time.perf_counter()
-        done = subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, check=True
-        )
-        best = min(best, time.perf_counter() - started)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "heavy: []" in done.stdout
-    assert best < HELP_SECONDS
+
+
+def test_the_version_is_said(capsys):
+    assert cli.run(["--version"]) == 0
+    assert capsys.readouterr().out == f"crafts {crafts.__version__}\n"
+
+
+def test_completion_can_be_shown(capsys, monkeypatch):
+    monkeypatch.setenv("_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION", "1")
+    assert cli.run(["--show-completion", "bash"]) == 0
+    assert "complete" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("command", "stage", "options"),
+    [
+        ("generate", "generate", ["preset", "num_images", "seed", "batch_size"]),
+        ("summarise", "summarise", ["tokens", "backend", "tokenizer"]),
+    ],
+)
+def test_help_says_the_defaults_of_the_configuration(command, stage, options, capsys):
+    assert cli.run([command, "--help"]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    defaults = {"generate": GenerateConfig, "summarise": SummariseConfig}[stage]()
+    for name in options:
+        rest = text.split(f" --{name.replace('_', '-')} ")[1].split(" --")[0]
+        assert f"[default: ({getattr(defaults, name)})]" in rest
 
 
 @pytest.mark.parametrize("arguments", NOT_YET, ids=" ".join)

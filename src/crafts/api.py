@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from crafts.core.errors import NotYetError
+from crafts.core.places import check_places
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from crafts.captions.caption import CaptionConfig
     from crafts.captions.summarise import SummariseConfig
     from crafts.core.artifacts import Manifest
+    from crafts.core.protocols import CountTokens
     from crafts.data.encode import EncodeConfig
     from crafts.data.pack import PackConfig
     from crafts.evaluation.config import EvaluateConfig
@@ -197,10 +199,10 @@ def pack(
 
     from crafts.controls.masks import load_tile_mask
     from crafts.data import pack as stage
-    from crafts.model.bundle import load_token_counter
 
     resolved = _resolved("pack", config)
-    counters = {name: load_token_counter(name, network=True) for name in resolved.tokenizers}
+    check_places(output, source, splits)
+    counters = {name: _token_counter(name) for name in resolved.tokenizers}
     read = partial(load_tile_mask, values=resolved.mask_values, table=resolved.mask_table)
     return stage.run(
         resolved,
@@ -227,13 +229,20 @@ def encode(
         output: folder to write; what is still valid in it is taken over.
         model: a whole model, of which the autoencoder is used, or an autoencoder's own folder.
     """
-    from crafts.core.runtime import pick_device
+    from crafts.core.artifacts import load_manifest
     from crafts.data import encode as stage
+    from crafts.model.places import find_codec
+
+    resolved = _resolved("encode", config)
+    load_manifest(Path(shards))
+    check_places(output)
+    folder = find_codec(model, network=True)
+
+    from crafts.core.runtime import pick_device
     from crafts.model.codec import load_codec
 
-    resolved, device = _resolved("encode", config), pick_device()
-    alone = Path(model).is_dir() and not (Path(model) / "model_index.json").exists()
-    codec = load_codec(Path(model)).to(device) if alone else load(model).bundle.codec
+    device = pick_device()
+    codec = load_codec(folder).to(device)
     return stage.run(resolved, Path(shards), Path(output), codec=codec, device=device)
 
 
@@ -252,12 +261,14 @@ def train(
         inputs: folders that replace those which the recipe names (``data``, ``init_from``).
         resume: ``auto`` goes on from the newest checkpoint, ``never`` refuses a folder with one.
     """
-    from crafts.training import train as stage
-
     resolved = _resolved("train", config)
+    check_places(output, (inputs or {}).get("data") or getattr(resolved.data, "folder", None))
     source = (inputs or {}).get("init_from") or getattr(resolved.stage, "init_from", None)
     if source:
         _fetch(source)
+
+    from crafts.training import train as stage
+
     return stage.run(resolved, inputs or {}, Path(output), resume=resume)
 
 
@@ -278,11 +289,18 @@ def generate(
         output: folder to write.
         model: one that is loaded already, instead of ``config.model``.
     """
-    from crafts.generation import generate as stage
+    from crafts.generation.control_inputs import parse_options
+    from crafts.generation.rows import require_prompts
 
     resolved = _resolved("generate", config)
+    require_prompts(resolved, resolved.manifest)
+    parse_options(resolved.control)
+    check_places(output, resolved.manifest)
     if model is None:
         _fetch(resolved.model)
+
+    from crafts.generation import generate as stage
+
     bundle = model.bundle if model else None
     gate: dict[str, Any] = {}
     if resolved.keep is not None:
@@ -323,11 +341,12 @@ def example_tiles(source: str, output: Path) -> Manifest:
         source: name of a model in the package, or a folder; "" is mini.
         output: folder to write, as that of :func:`generate`.
     """
+    from crafts.model.places import is_shipped
     from crafts.shelf import example_prompts, find_model
 
     name = source or "mini"
     prompts = example_prompts(name)
-    where = name if name == "mini" else str(find_model(name))
+    where = name if is_shipped(name) else str(find_model(name))
     return generate({"prompts": prompts, "num_images": 2, "model": where}, output)
 
 
@@ -343,10 +362,10 @@ def summarise(
 ) -> Manifest:
     """Reports into short de-identified summaries; see :func:`crafts.captions.summarise.run`."""
     from crafts.captions import summarise as stage
-    from crafts.model.bundle import load_token_counter
 
     resolved = _resolved("summarise", config)
-    counter = load_token_counter(resolved.tokenizer, network=True)
+    check_places(Path(output).parent, reports)
+    counter = _token_counter(resolved.tokenizer)
     return stage.run(resolved, Path(reports), Path(output), count_tokens=counter)
 
 
@@ -368,10 +387,10 @@ def caption(
         scores: csv, h5 or GeoJSON, or a folder with one a slide.
     """
     from crafts.captions import caption as stage
-    from crafts.model.bundle import load_token_counter
 
     resolved = _resolved("caption", config)
-    counter = load_token_counter(resolved.tokenizer, network=True)
+    check_places(output, tiles, summaries, scores)
+    counter = _token_counter(resolved.tokenizer)
     sources = stage.Sources(Path(tiles), _path(summaries), _path(scores))
     return stage.run(resolved, sources, Path(output), count_tokens=counter)
 
@@ -387,10 +406,15 @@ def evaluate(config: EvaluateConfig | Mapping[str, Any], output: Path) -> Manife
         config: the folders ``generated``, ``real`` and ``train``, the encoder and the rest.
         output: folder to write.
     """
+    from crafts.model.places import find_encoder
+
+    resolved = _resolved("evaluate", config)
+    check_places(output, resolved.generated, resolved.real, resolved.train)
+    find_encoder(resolved.encoder, network=True)
+
     from crafts.evaluation import evaluate as stage
     from crafts.model.image_encoders import open_encoder
 
-    resolved = _resolved("evaluate", config)
     encoder = open_encoder(resolved.encoder, network=True, device=resolved.device)
     return stage.run(resolved, None, Path(output), encoder=encoder)
 
@@ -405,12 +429,19 @@ def audit(config: AuditConfig | Mapping[str, Any], output: Path) -> Manifest:
     Raises:
         DataError: unusable images; or more copies than ``fail_above``, after all is written.
     """
+    from crafts.model.places import find_encoder
+
+    resolved = _resolved("audit", config)
+    check_places(output, resolved.generated, resolved.train, resolved.heldout)
+    find_encoder(resolved.encoder, network=True)
+    if resolved.model:
+        _fetch(resolved.model)
+
     from crafts.auditing import audit as stage
     from crafts.core.protocols import ExtractFeatures
     from crafts.evaluation.features import build_extractor
     from crafts.model.image_encoders import open_encoder
 
-    resolved = _resolved("audit", config)
     encoder = open_encoder(resolved.encoder, network=True, device=resolved.device)
 
     def build(split: str | None) -> ExtractFeatures:
@@ -465,10 +496,21 @@ def not_yet(where: str, what: str) -> NoReturn:
 
 def _fetch(source: str | Path) -> None:
     """Bring a hub id to this disk, where the stages look; anything else must lie there already."""
-    if str(source) != "mini" and not os.path.exists(source):
-        from crafts.model.places import resolve_model
+    from crafts.model.places import resolve_model
 
+    if not os.path.exists(source):
         resolve_model(source, network=True)
+
+
+def _token_counter(name: str) -> CountTokens:
+    """The counter of a model; one that is not there is refused before anything is loaded."""
+    from crafts.model.places import find_tokenizer
+
+    find_tokenizer(name, network=True)
+
+    from crafts.model.bundle import load_token_counter
+
+    return load_token_counter(name, network=True)
 
 
 def _resolved(stage: Stage, config: Any) -> Any:

@@ -14,11 +14,13 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
+from crafts import __version__
 from crafts.commands import chains, checking, data, models, planned
+from crafts.core import cpu
 from crafts.core.errors import (
     EXIT_INTERRUPTED,
     EXIT_OK,
@@ -54,9 +56,28 @@ app = typer.Typer(
     help="Text-to-image generation of histology tiles. For research only; not a medical device.",
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    add_completion=False,
     no_args_is_help=True,
 )
+
+
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"crafts {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_say_version, is_eager=True, help="Print the version and stop."
+        ),
+    ] = False,
+) -> None:
+    """Text-to-image generation of histology tiles. For research only; not a medical device."""
+
+
 for command in COMMANDS:
     app.command()(command)
 app.add_typer(planned.study, name="study")
@@ -78,6 +99,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     """
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
+    cpu.settle()
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
         with _terminable():

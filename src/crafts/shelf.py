@@ -9,11 +9,11 @@ from typing import Any
 from crafts.captions.trained_on import FILE, Share, TrainedOn, read_trained_on
 from crafts.core.artifacts import MANIFEST, load_manifest
 from crafts.core.errors import ConfigError, DataError
+from crafts.model.places import MINI, is_shipped, resolve_model
 from crafts.sampling.presets import PRESETS, SOLVERS, resolve_preset
 
-WEIGHTS = Path(__file__).parent / "weights"
-MODELS = ("mini",)
-"""Models of the package that make pictures of prompts."""
+MODELS = ("mini", *MINI)
+"""Models of the package that make pictures of prompts: the newest, and each version."""
 
 _INDEX = "model_index.json"
 
@@ -22,9 +22,10 @@ def describe_models() -> list[str]:
     """One line a model of the package."""
     lines = []
     for name in MODELS:
-        found = read_trained_on(WEIGHTS / name)
+        folder = resolve_model(name)
+        found = read_trained_on(folder)
         tiles = "says nothing of its training" if found is None else _size(found)
-        lines.append(f"{name}: {tiles}; licence {_facts(WEIGHTS / name).get('licence', 'unknown')}")
+        lines.append(f"{name}: {tiles}; licence {_facts(folder).get('licence', 'unknown')}")
     return [*lines, "crafts models NAME|DIR says more of one"]
 
 
@@ -104,7 +105,7 @@ def find_model(source: str) -> Path:
     Raises:
         ConfigError: there is none.
     """
-    folder = WEIGHTS / source if source in MODELS else Path(source)
+    folder = resolve_model(source) if is_shipped(source) else Path(source)
     inside = folder / "model"
     for path in (folder, inside):
         if (path / _INDEX).is_file():

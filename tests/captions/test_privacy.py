@@ -222,9 +222,9 @@ def test_scrubbing_twice_changes_nothing_more(words):
     "text", ["e\u0301" * 5000, "a\n" * 5000, "{" * 5000, "a@" * 5000, "Name: " * 2000, "<a" * 5000]
 )
 def test_hostile_text_takes_no_time(text):
-    started = time.perf_counter()
+    started = time.process_time()  # of this process alone, however busy the machine is
     scrub(text)
-    assert time.perf_counter() - started < 5
+    assert time.process_time() - started < 5
 
 
 def test_the_scrubber_knows_no_list_of_names():

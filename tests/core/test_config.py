@@ -56,7 +56,7 @@ def test_configurations_are_frozen():
     [
         ("stepz=1", r"Stage: stepz: 1; expected one of: name, steps, optim"),
         ("optim.rate=1", r"optim\.rate: 1; expected one of: lr, betas"),
-        ("steps=0", r"steps: 0; expected input should be greater than or equal to 1"),
+        ("steps=0", r"steps: 0; expected 1 or more"),
         ("steps=many", r"steps: 'many'; expected"),
         ("optim.lr=-1", r"optim\.lr: -1; expected"),
         ("steps", r"--set steps: no `=`"),

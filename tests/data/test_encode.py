@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+from crafts.core import progress
 from crafts.core.artifacts import MANIFEST, sha256_file, verify
 from crafts.core.config import load_config
 from crafts.core.errors import ConfigError, DataError, IntegrityError
@@ -16,8 +17,6 @@ from crafts.core.runtime import generator_for
 from crafts.data.encode import (
     EncodeConfig,
     kept_share,
-    make_variant,
-    prepare,
     preprocessing_key,
     run,
 )
@@ -25,6 +24,9 @@ from crafts.data.loader import LatentReader, ShardReader
 from crafts.data.pack import PackConfig
 from crafts.data.pack import run as pack
 from crafts.data.tiles.augment import dihedral
+from crafts.data.tiles.variants import make_variant, pass_size, prepare
+from crafts.model.codec import build_codec
+from crafts.model.config import TinyCodecConfig
 
 CONFIG = EncodeConfig(tile_size=16, variants=10, batch_size=4)
 
@@ -87,6 +89,49 @@ def test_the_batch_size_does_not_change_a_byte(packed, tmp_path, make_codec):
     assert len({sha256_file(tmp_path / str(size) / MANIFEST) for size in (1, 3, 16)}) == 1
 
 
+@pytest.mark.parametrize("size", [32, 64])
+def test_the_batch_size_does_not_change_a_byte_of_a_real_codec(tmp_path, size):
+    """Sums are taken in another order in a pass of another size."""
+    codec = build_codec(TinyCodecConfig(encoder_width=16, num_encoder_blocks=(1, 2, 2, 1)))
+    (tmp_path / "tiles").mkdir()
+    for index in range(3):
+        pixels = np.random.default_rng(index).integers(0, 255, (size, size, 3), np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"tiles/{index}.png")
+    pack(PackConfig(), tmp_path / "tiles", tmp_path / "shards")
+    made = set()
+    for batch in (16, 2, 1):
+        config = EncodeConfig(tile_size=size, variants=3, batch_size=batch)
+        run(config, tmp_path / "shards", tmp_path / str(batch), codec=codec)
+        names = ("mean.npy", MANIFEST)
+        made.add(tuple(sha256_file(tmp_path / str(batch) / name) for name in names))
+    assert len(made) == 1
+
+
+def test_a_pass_on_a_gpu_is_filled_up_and_its_size_is_part_of_the_key(make_codec):
+    gpu, cpu = torch.device("cuda"), torch.device("cpu")
+    config = EncodeConfig(tile_size=16, variants=5, batch_size=4)
+    assert (pass_size(config, gpu), pass_size(config, cpu)) == (4, 1)
+
+
+def test_bf16_stays_near_and_has_latents_of_its_own(packed, tmp_path):
+    codec = build_codec(TinyCodecConfig(encoder_width=16))
+    full = EncodeConfig(tile_size=16, variants=2)
+    half = full.model_copy(update={"precision": "bf16"})
+    run(full, packed, tmp_path / "out", codec=codec)
+    means = LatentReader(tmp_path / "out").moments(0)[0].astype(np.float32)
+    run(half, packed, tmp_path / "out", codec=codec)
+    moved = LatentReader(tmp_path / "out").moments(0)[0].astype(np.float32) - means
+    assert 0 < np.sqrt((moved**2).mean()) < 0.05 * max(1.0, float(np.abs(means).max()))
+
+
+def test_variants_and_progress_are_said(packed, tmp_path, make_codec, capsys, monkeypatch):
+    monkeypatch.setattr(progress, "FIRST", 0.0)
+    run(CONFIG, packed, tmp_path / "out", codec=make_codec())
+    lines = capsys.readouterr().err.splitlines()
+    assert "encode: 12 images, 10 variants of each" in lines
+    assert any(line.startswith("encode: 1/12 images  ") and "to go" in line for line in lines)
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -104,14 +149,14 @@ def test_another_preprocessing_encodes_everything_again(packed, tmp_path, make_c
     assert preprocessing_key(config) != preprocessing_key(CONFIG)
     again = make_codec()
     run(config, packed, tmp_path / "out", codec=again)
-    assert again.num_calls == 12 * -(-config.variants // 4)
+    assert again.num_calls == 12 * config.variants
 
 
 def test_another_codec_encodes_everything_again(packed, tmp_path, make_codec):
     run(CONFIG, packed, tmp_path / "out", codec=make_codec())
     other = make_codec(0.25, "other")
     run(CONFIG, packed, tmp_path / "out", codec=other)
-    assert other.num_calls == 36
+    assert other.num_calls == 120
     with pytest.raises(IntegrityError, match="latents of codec other"):
         LatentReader(tmp_path / "out", codec_fingerprint="pooling")
 
@@ -126,7 +171,7 @@ def test_only_changed_images_are_encoded_again(tiles, tmp_path, make_codec, make
     pack(PackConfig(), tiles, tmp_path / "shards")
     again = make_codec()
     run(config, tmp_path / "shards", tmp_path / "out", codec=again)
-    assert again.num_calls == 1
+    assert again.num_calls == 4  # variants of one image
     run(config, tmp_path / "shards", tmp_path / "fresh", codec=make_codec())
     assert sha256_file(tmp_path / "out" / MANIFEST) == sha256_file(tmp_path / "fresh" / MANIFEST)
     assert LatentReader(tmp_path / "out").rows[6]["text"] == "new words"
@@ -140,7 +185,7 @@ def test_damaged_latents_are_mended_by_running_again(packed, tmp_path, make_code
     (tmp_path / "out/mean.npy").write_bytes(bytes(data))
     again = make_codec()
     run(CONFIG, packed, tmp_path / "out", codec=again)
-    assert again.num_calls == 3  # ten variants of one image, four at once
+    assert again.num_calls == 10  # variants of one image
     assert sha256_file(tmp_path / "out/mean.npy") == before
     assert "made again" in capsys.readouterr().err
     verify(tmp_path / "out")

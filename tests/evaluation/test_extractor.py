@@ -10,9 +10,10 @@ import pytest
 import torch
 from PIL import Image
 
+from crafts.core import progress
 from crafts.core.artifacts import sha256_file
 from crafts.core.errors import ConfigError, DataError
-from crafts.evaluation import build_extractor, features
+from crafts.evaluation import build_extractor
 from crafts.evaluation.storage.feature_cache import FeatureCache
 from crafts.model.image_encoders import ImageEncoder
 from fixtures_encoders import tiles
@@ -225,7 +226,8 @@ def test_a_place_that_is_no_folder_is_refused(tmp_path: Path) -> None:
 
 
 def test_progress_names_speed_and_time_to_go(folder: Path, monkeypatch, capsys) -> None:
-    monkeypatch.setattr(features, "SECONDS_BETWEEN_LINES", 0.0)
+    monkeypatch.setattr(progress, "FIRST", 0.0)
+    monkeypatch.setattr(progress, "BETWEEN", 0.0)
     build_extractor(Counting().open())(folder)
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 4

@@ -7,7 +7,6 @@ import os
 import random
 import subprocess
 import sys
-import time
 from functools import partial
 from pathlib import Path
 
@@ -58,9 +57,7 @@ def tile_mutants(folder: Path, count: int, seed: int, config) -> None:
         (slides / f"mutant{number:03d}.tif").write_bytes(mutate(data, rng))
     off = {"blank": 1, "flat": 0, "pen": 1, "blur": 0, "fold": 1}
     settings = config(max_reject_fraction=1, seconds=20, size=128, gates=off)
-    start = time.monotonic()
     manifest = run(settings, slides, folder / "out")
-    assert time.monotonic() - start < 25 * (count + 1)
     counts = manifest.counts
     assert counts["slides_used"] + counts["slides_rejected"] == count + 1
     assert counts["used"] + counts["rejected"] == counts["listed"]

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from crafts.commands.options import DryRun, Output, Overrides, done, said, shown
+from crafts.commands.options import DryRun, Output, Overrides, done, ready, said, shown
 
 
 def finetune(
@@ -23,7 +23,10 @@ def finetune(
     ] = "mini",
     method: Annotated[
         Literal["lora", "full"] | None,
-        typer.Option(help="full for small models such as mini, lora for others, by default."),
+        typer.Option(
+            help="All weights, or low-rank additions.",
+            show_default="full for small models such as mini, lora for others",
+        ),
     ] = None,
     overrides: Overrides = [],
     dry_run: DryRun = False,
@@ -37,6 +40,7 @@ def finetune(
     given = {"minutes": minutes, "model": model, "method": method}
     config = configure(said(given), overrides)
     if not shown(config, dry_run):
+        ready(output, tiles, model=model)
         from crafts.workflows.finetuning import finetune as chain
 
         done(chain.run(config, tiles, output), output)
@@ -46,7 +50,7 @@ def dataset(
     output: Output,
     classes: Annotated[
         Path | None,
-        typer.Option(help="csv label,prompt[,tissue]; those of the model by default."),
+        typer.Option(help="csv label,prompt[,tissue].", show_default="those of the model"),
     ] = None,
     per_class: Annotated[int, typer.Option(help="Pictures of each class.")] = 100,
     layout: Annotated[
@@ -66,6 +70,7 @@ def dataset(
     given = {"classes": classes, "per_class": per_class, "format": layout, "model": model}
     config = configure(said(given), overrides)
     if not shown(config, dry_run):
+        ready(output, classes, model=model)
         from crafts.workflows.labelled import dataset as chain
 
         done(chain.run(config, output), output)

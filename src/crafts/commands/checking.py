@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from crafts.commands.options import DryRun, Output, Overrides, done, said, shown
+from crafts.commands.options import DryRun, Output, Overrides, done, ready, said, shown
 
 
 def doctor(
@@ -117,7 +117,8 @@ def experiment(
         bool, typer.Option("--fast", help="Minutes instead of hours; the numbers say nothing.")
     ] = False,
     data: Annotated[
-        str | None, typer.Option(help="Output of pack, or painted; runs/shards by default.")
+        str | None,
+        typer.Option(help="Output of pack, or painted.", show_default="runs/shards"),
     ] = None,
     overrides: Overrides = [],
     dry_run: DryRun = False,
@@ -130,4 +131,6 @@ def experiment(
 
     config = experiments.configure(name, overrides, fast=fast, data=data)
     if not shown(config, dry_run):
+        source = None if config.data == experiments.PAINTED else Path(config.data)
+        ready(output, source, model=config.base.model)
         done(experiments.run(config, output), output)

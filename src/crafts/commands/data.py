@@ -57,14 +57,15 @@ def summarise(
         Path, typer.Option("--output", help="File to write (jsonl).", show_default=False)
     ],
     tokens: Annotated[
-        int | None, typer.Option(help="Tokens of a summary at most; 35 by default.")
+        int | None, typer.Option(help="Tokens of a summary at most.", show_default="35")
     ] = None,
     backend: Annotated[
         Literal["extractive", "openai"] | None,
-        typer.Option(help="Who summarises; extractive (rules, offline) by default."),
+        typer.Option(help="Who summarises; extractive: rules, offline.", show_default="extractive"),
     ] = None,
     tokenizer: Annotated[
-        str | None, typer.Option(help="mini, a folder, or a hub id: whose tokens count.")
+        str | None,
+        typer.Option(help="mini, a folder, or a hub id: whose tokens count.", show_default="mini"),
     ] = None,
     overrides: Overrides = [],
     dry_run: DryRun = False,

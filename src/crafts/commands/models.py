@@ -67,9 +67,12 @@ def generate(
         str, typer.Option(help="mini, a folder, or a hub id in the diffusers layout.")
     ] = "mini",
     num_images: Annotated[
-        int | None, typer.Option(help="Images per prompt, where no column says it.")
+        int | None,
+        typer.Option(help="Images per prompt, where no column says it.", show_default="1"),
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="The same seed gives the same images.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="The same seed gives the same images.", show_default="0")
+    ] = None,
     same_noise: Annotated[
         bool | None,
         typer.Option(
@@ -81,22 +84,26 @@ def generate(
     preset: Annotated[
         Literal["fast", "balanced", "paper"] | None,
         typer.Option(
-            help=f"{describe_presets()}. A model with guidance of its own (mini: 3.5) takes that. "
-            "[default: balanced]"
+            help=f"{describe_presets()}. A model with guidance of its own (mini: 3.5) takes that.",
+            show_default="balanced",
         ),
     ] = None,
     num_steps: Annotated[
-        int | None, typer.Option(help="Sampler steps, instead of the preset's.")
+        int | None, typer.Option(help="Sampler steps.", show_default="the preset's")
     ] = None,
     guidance_scale: Annotated[
-        float | None, typer.Option(help="1.0 is off; instead of the preset's.")
+        float | None, typer.Option(help="1.0 is off.", show_default="the model's or the preset's")
     ] = None,
-    negative_prompt: Annotated[str | None, typer.Option(help="What to steer away from.")] = None,
+    negative_prompt: Annotated[
+        str | None, typer.Option(help="What to steer away from.", show_default="nothing")
+    ] = None,
     size: Annotated[
-        str | None, typer.Option(metavar="PX|WxH", help="In pixels; the model's own size.")
+        str | None,
+        typer.Option(metavar="PX|WxH", help="In pixels.", show_default="the model's own"),
     ] = None,
     batch_size: Annotated[
-        int | None, typer.Option(help="Images at once; changes speed, not images.")
+        int | None,
+        typer.Option(help="Images at once; changes speed, not images.", show_default="4"),
     ] = None,
     control: Annotated[
         list[str],

@@ -43,6 +43,19 @@ def shown(config: Config, dry_run: bool) -> bool:
     return dry_run
 
 
+def ready(output: Path, *inputs: Path | None, model: str) -> None:
+    """Refuse paths and models that are not there, before anything heavy is loaded.
+
+    Raises:
+        ConfigError: names the first that is mistyped.
+    """
+    from crafts.core.places import check_places
+    from crafts.model.places import resolve_model
+
+    check_places(output, *inputs)
+    resolve_model(model, network=True)
+
+
 def done(manifest: Manifest, output: Path) -> None:
     """Print where a result lies and what was counted; of several processes the first speaks."""
     if os.environ.get("RANK", "0") != "0":  # set by torchrun

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from crafts.core.errors import ConfigError
 from crafts.core.parsing import DEEPEST, MOST_CHARACTERS, TooLargeError, parse_yaml, shorten
+from crafts.core.wording import describe_allowed
 
 
 class Config(BaseModel):
@@ -153,10 +154,7 @@ def _allowed(kind: type[Config], fault: Mapping[str, Any]) -> str:
     if fault["type"] == "extra_forbidden":
         owner = _owner(kind, fault["loc"])
         return "one of: " + ", ".join(owner.model_fields) if owner else "a known field"
-    if fault["type"] == "missing":
-        return "a value (the field is required)"
-    message = fault["msg"]
-    return message[0].lower() + message[1:]
+    return describe_allowed(fault)
 
 
 def _owner(kind: type[BaseModel], loc: tuple[Any, ...]) -> type[BaseModel] | None:

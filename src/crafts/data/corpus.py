@@ -15,8 +15,8 @@ from PIL import Image
 from pydantic import Field
 
 from crafts.core.config import Config
+from crafts.core.progress import Progress
 from crafts.core.records import Ledger
-from crafts.core.runtime import say
 from crafts.data.cleaning.duplicates import Print, find_duplicates, make_print
 from crafts.data.cleaning.figures import (
     LINE,
@@ -29,8 +29,6 @@ from crafts.data.cleaning.wordings import Repeats, WordingConfig, split_caption,
 from crafts.data.importers import Item, Loaded, load_item
 from crafts.data.listing.items import reject_collisions
 from crafts.data.tiles.images import MAX_PIXELS, decode_rgb
-
-_SAY_EVERY = 5000
 
 
 class CleanConfig(Config):
@@ -92,9 +90,9 @@ def clean_items(
     """
     faulty: list[Item] = []
     panels: list[_Panel] = []
+    progress = Progress("clean", len(items), "figures")
     for number, item in enumerate(items, 1):
-        if number % _SAY_EVERY == 0:
-            say(f"clean: {number} of {len(items)} figures")
+        progress.report(number)
         found = load_item(item, max_pixels)
         if isinstance(found, str):
             faulty.append(replace(item, fault=found))

@@ -23,6 +23,7 @@ from crafts.core.artifacts import (
 )
 from crafts.core.config import Config
 from crafts.core.errors import ConfigError, DataError
+from crafts.core.progress import Progress
 from crafts.core.protocols import CountTokens, LoadMask
 from crafts.core.records import Ledger
 from crafts.core.runtime import say
@@ -52,7 +53,6 @@ from crafts.data.workers import map_in_workers
 
 _PANELS = ".panels"  # folder of what cleaning cut; gone before the end
 _CHUNK = 16  # items a worker takes at once
-_SAY_EVERY = 5000
 
 
 class PackConfig(Config):
@@ -311,9 +311,9 @@ def _keep_usable(
     first: dict[str, Item] = {}
     left_out = 0
     tiles = _load_all(items, config, load_mask)
+    progress = Progress("pack", len(items), "tiles")
     for number, (item, found) in enumerate(zip(items, tiles, strict=True), 1):
-        if number % _SAY_EVERY == 0:
-            say(f"pack: {number} of {len(items)} tiles")
+        progress.report(number)
         if isinstance(found, str):
             ledger.reject(item.name, found)
             continue

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -19,6 +18,7 @@ from PIL import Image
 
 from crafts.core.artifacts import sha256_bytes
 from crafts.core.errors import ConfigError, DataError
+from crafts.core.progress import Progress
 from crafts.core.protocols import ExtractFeatures
 from crafts.core.records import FeatureSet
 from crafts.core.runtime import say
@@ -33,7 +33,6 @@ Encoder = Callable[[torch.Tensor], torch.Tensor]
 """Images [B, 3, H, W] in [-1, 1] -> features [B, D]."""
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
-SECONDS_BETWEEN_LINES = 10.0
 
 
 @runtime_checkable
@@ -228,7 +227,7 @@ class _Extraction:
         self.rejected: list[tuple[str, str]] = []
         self.waiting: list[tuple[int, str, torch.Tensor]] = []
         self.num_cached = 0
-        self.progress = _Progress(len(collection))
+        self.progress = Progress("features", len(collection))
 
     def run(self) -> FeatureSet:
         for index in range(len(self.collection)):
@@ -237,7 +236,8 @@ class _Extraction:
                 self.rejected.append((self.collection.name(index), tile))
             else:
                 self._take(tile)
-            self.progress.report(index + 1, len(self.rejected), self.num_cached)
+            note = f"{self.num_cached:,} from the cache, {len(self.rejected):,} rejected"
+            self.progress.report(index + 1, note)
         self._encode()
         self._report_damage()
         features, rows = self._finite()
@@ -329,27 +329,6 @@ class _Extraction:
     def _report_damage(self) -> None:
         if self.cache and self.cache.num_damaged:
             say(f"{self.cache.path}: {self.cache.num_damaged} damaged entries were computed again")
-
-
-class _Progress:
-    """A line every ten seconds: images done, images a second, time to go."""
-
-    def __init__(self, total: int) -> None:
-        self.total = total
-        self.started = self.said = time.monotonic()
-
-    def report(self, done: int, num_rejected: int, num_cached: int) -> None:
-        now = time.monotonic()
-        if now - self.said < SECONDS_BETWEEN_LINES or done == self.total:
-            return
-        self.said = now
-        rate = done / (now - self.started)
-        minutes, seconds = divmod(round((self.total - done) / rate), 60)
-        say(
-            f"features: {done:,}/{self.total:,} images  {rate:.1f} images/s  "
-            f"{minutes} min {seconds:02d} s to go  ({num_cached:,} from the cache, "
-            f"{num_rejected:,} rejected)"
-        )
 
 
 def _resized(tile: NDArray[np.uint8], size: int | None) -> NDArray[np.uint8]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from crafts.experiments.settings import NAMES, ExperimentConfig, configure
+from crafts.experiments.settings import NAMES, PAINTED, ExperimentConfig, configure
 
-__all__ = ["NAMES", "ExperimentConfig", "configure", "run"]
+__all__ = ["NAMES", "PAINTED", "ExperimentConfig", "configure", "run"]
 
 
 def __getattr__(name: str) -> Any:

@@ -31,6 +31,7 @@ def read_rows(config: GenerateConfig, source: Path | None, ledger: Ledger) -> li
         ConfigError: neither prompts nor a manifest.
         DataError: an unusable manifest, or too many bad rows.
     """
+    require_prompts(config, source)
     raw: list[Any] = list(prompt_rows(config.prompts))
     if source is not None:
         raw += load_rows(source)
@@ -38,13 +39,6 @@ def read_rows(config: GenerateConfig, source: Path | None, ledger: Ledger) -> li
         if unknown:
             shown = ", ".join(unknown)
             say(f"generate: {source}: columns that mean nothing here go to metadata.csv: {shown}")
-    if not config.prompts and source is None:
-        raise ConfigError(
-            "generate",
-            came="no prompt",
-            allowed="--prompt TEXT or --manifest FILE",
-            do="Say what to generate.",
-        )
     shard, _, shards = (config.shard or "1/1").partition("/")
     rows = check_rows(raw, ledger, (int(shard), int(shards)), len(config.prompts))
     for reject in ledger.rejects:
@@ -53,6 +47,21 @@ def read_rows(config: GenerateConfig, source: Path | None, ledger: Ledger) -> li
     if ledger.num_listed or not raw:  # a shard beyond the last row is empty and fine
         ledger.check(config.max_reject_fraction)
     return rows
+
+
+def require_prompts(config: GenerateConfig, source: Path | None) -> None:
+    """Refuse a run that asks for nothing.
+
+    Raises:
+        ConfigError: neither prompts nor a manifest.
+    """
+    if not config.prompts and source is None:
+        raise ConfigError(
+            "generate",
+            came="no prompt",
+            allowed="--prompt TEXT or --manifest FILE",
+            do="Say what to generate.",
+        )
 
 
 def _say_overruled(config: GenerateConfig, rows: Sequence[PromptRow]) -> None:

@@ -25,11 +25,20 @@ _OBJECTIVE = "objective"  # only of a run whose losses look across steps
 
 @dataclass
 class Progress:
-    """Where a run stands: optimizer steps done and steps skipped for a non-finite gradient."""
+    """Where a run stands.
+
+    Attributes:
+        step: optimizer steps done.
+        skipped: steps skipped for a non-finite gradient.
+        skipped_in_a_row: those of them since the last good one.
+        threads: of a process on a CPU. They decide the order of sums, so a resumed run takes as
+            many; 0: not known.
+    """
 
     step: int = 0
     skipped: int = 0
     skipped_in_a_row: int = 0
+    threads: int = 0
 
 
 @dataclass

@@ -225,7 +225,8 @@ def _start(config: TrainConfig, output: Path, device: torch.device, group: Proce
     parameters = {name: p for name, p in task.network.named_parameters() if p.requires_grad}
     optimizer = build_optimizer(config.optim, parameters)
     ema = Ema(trained_state(task.network), config.ema_decay)
-    run = Run(config, output, task, task.network, optimizer, parameters, ema, Progress(), group)
+    progress = Progress(threads=torch.get_num_threads())
+    run = Run(config, output, task, task.network, optimizer, parameters, ema, progress, group)
     found = newest_checkpoint(output / "checkpoints")
     if found:
         _go_on(run, found)
@@ -256,6 +257,8 @@ def _go_on(run: Run, found: State) -> None:
     if run.task.objective:
         run.task.objective.load(found.objective, run.task.device)
     run.progress = found.progress
+    if found.progress.threads:  # another number of them adds up in another order
+        torch.set_num_threads(found.progress.threads)
     if run.processes.first:
         say(f"{run.output}: resumed after step {run.progress.step}")
 

@@ -14,6 +14,7 @@ from crafts.core.errors import ConfigError, DataError
 from crafts.core.runtime import seed_from
 from crafts.core.tables import csv_writer, read_columns
 from crafts.data.listing.tables import SPLIT_NAMES
+from crafts.model.places import is_shipped
 
 COLUMNS = {"label": ("label", "class"), "prompt": ("prompt", "text"), "tissue": ("tissue",)}
 _SHIPPED = Path(__file__).with_name("mini-classes.csv")
@@ -54,7 +55,7 @@ def load_classes(path: Path | None, model: str) -> list[Wording]:
         DataError: an unusable table.
     """
     beside = Path(model).parent / "classes.csv"
-    source = path or (_SHIPPED if model == "mini" else beside)
+    source = path or (_SHIPPED if is_shipped(model) else beside)
     if path is None and not source.is_file():
         raise ConfigError(
             "dataset: classes",
