@@ -130,16 +130,16 @@ def find_encoding(path: Path, fallback: str = "") -> str:
     Raises:
         UnicodeError: none of them; says where.
     """
-    place = 0
+    place = waiting = 0
     with path.open("rb") as handle:
         block = handle.read(_BLOCK)
         encoding = next((name for mark, name in MARKED if block.startswith(mark)), "utf-8")
         decoder = codecs.getincrementaldecoder(encoding)()
         try:
             while block:
-                waiting = len(decoder.getstate()[0])
                 decoder.decode(block)
                 place += len(block)
+                waiting = len(decoder.getstate()[0])
                 block = handle.read(_BLOCK)
             decoder.decode(b"", final=True)
         except UnicodeDecodeError as error:

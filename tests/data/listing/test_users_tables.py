@@ -115,7 +115,7 @@ def test_rows_behind_an_open_quote_reach_no_shard(tiles, tmp_path):
     rows, rejects = pack(tiles, tmp_path, max_reject_fraction=0.9)
     truth = {row[0][:3]: row for row in rows_of(8)}
     assert all((r["text"], r["patient"], r["split"]) == truth[r["key"]][1:] for r in rows)
-    assert "a quote that is not closed" in rejects["metadata.csv row 4"]
+    assert "a broken row" in rejects["metadata.csv row 4"]
     assert len(rows) + len(rejects) == 8
 
 

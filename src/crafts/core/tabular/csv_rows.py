@@ -296,7 +296,8 @@ class _Rows:
 
     def _swallowed(self, record: _Record) -> str:
         """The line within a row that begins like the row itself does; "" for none."""
-        own = _stem(record.cells[0]) if record.lines > 1 and record.cells else ""
+        first = record.cells[0] if record.lines > 1 and record.cells else ""
+        own = "" if "\n" in first or "\r" in first else _stem(first)
         for index in range(1, record.lines):
             if own and self._begins_row(self.lines.peek(index) or "", own):
                 return f"line {self.lines.number + index} is a row of its own"
