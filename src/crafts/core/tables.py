@@ -189,8 +189,8 @@ def read_columns(
     names = table.header or tuple(dict.fromkeys(name for row in rows for name in row.cells))
     found = {our: find_column(names, theirs) for our, theirs in columns.items()}
     missing = any(not name and our not in optional for our, name in found.items())
-    wanted = {_plain(name) for theirs in columns.values() for name in theirs}
-    known = [_plain(name) for name in names if _plain(name) in wanted]
+    wanted = {plain_name(name) for theirs in columns.values() for name in theirs}
+    known = [plain_name(name) for name in names if plain_name(name) in wanted]
     if missing or len(set(known)) < len(known):  # slide and Slide: which of them is meant?
         raise fault(str(path), f"columns {', '.join(filter(None, names)) or 'none'}")
     return [_columns_of(row, found, f"{path}: row {row.number}", fault) for row in rows]
@@ -214,22 +214,23 @@ def find_column(names: Iterable[str], wanted: Sequence[str]) -> str:
 
     Case and signs do not count: ``Slide ID`` is ``slide_id``.
     """
-    known = {_plain(name): name for name in reversed(list(names))}
-    return next((known[plain] for name in wanted if (plain := _plain(name)) in known), "")
+    known = {plain_name(name): name for name in reversed(list(names))}
+    return next((known[plain] for name in wanted if (plain := plain_name(name)) in known), "")
 
 
-def _plain(name: str) -> str:
+def plain_name(name: str) -> str:
     """A name of a column in letters and digits: ``Slide ID`` and ``slide_id`` are one."""
     return "".join(sign for sign in name.lower() if sign.isalnum())
 
 
 def find_metadata(folder: Path) -> list[Path]:
     """Tables of a folder that are called metadata, in any case; they list its tiles."""
-    with os.scandir(folder) as entries:
-        found = [
-            Path(entry.path) for entry in entries if entry.name.lower().startswith("metadata.")
-        ]
-    return sorted(p for p in found if p.suffix.lower() in TABLE_SUFFIXES and p.is_file())
+    try:
+        names = [name for name in os.listdir(folder) if name.lower().startswith("metadata.")]
+    except OSError:
+        return []  # who walks the folder will say so
+    found = (folder / name for name in sorted(names) if name[8:].lower() in TABLE_SUFFIXES)
+    return [path for path in found if path.is_file()]
 
 
 def same_name(text: str) -> str:

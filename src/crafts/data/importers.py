@@ -228,9 +228,10 @@ def _plain_tables(source: Path) -> list[Path]:
     """
     parts = {path for path, _ in _numbered_parts(source)}
     found = []
-    for path in sorted(path for path in source.iterdir() if path.is_file()):
+    for path in sorted(source.iterdir()):
         suffix = path.suffix.lower()
-        if path.name.startswith(".") or path in parts:
+        asked = suffix in TABLE_SUFFIXES or _FORGOTTEN.fullmatch(path.name)
+        if not asked or path.name.startswith(".") or path in parts or not path.is_file():
             continue
         if _FORGOTTEN.fullmatch(path.name):
             raise DataError(
@@ -239,7 +240,7 @@ def _plain_tables(source: Path) -> list[Path]:
                 allowed=f"metadata.csv, or one of {', '.join(TABLE_SUFFIXES)}",
                 do="Save it as metadata.csv (columns file_name, text), or move it away.",
             )
-        if suffix == ".csv" or (suffix in TABLE_SUFFIXES and names_images(path)):
+        if suffix == ".csv" or names_images(path):
             found.append(path)
     return found
 

@@ -85,9 +85,10 @@ def read_splits(path: Path) -> tuple[str, dict[str, str]]:
     Raises:
         DataError: missing file or columns, an unknown split, or one name with two splits.
     """
-    columns = {"split": ("split",), "patient": PATIENT_COLUMNS, "key": ("key",)}
-    rows = read_columns(path, columns, _bad_splits, optional=("patient", "key"))
-    column = next((name for name in ("patient", "key") if any(row[name] for _, row in rows)), "")
+    columns = {name: (name,) for name in ("split", "patient", "key")} | {"other": PATIENT_COLUMNS}
+    order = ("patient", "key", "other")
+    rows = read_columns(path, columns, _bad_splits, optional=order)
+    column = next((name for name in order if any(row[name] for _, row in rows)), "")
     if not column:
         raise _bad_splits(str(path), "no patient and no key")
     table: dict[str, str] = {}
@@ -97,10 +98,10 @@ def read_splits(path: Path) -> tuple[str, dict[str, str]]:
             raise _bad_splits(where, f"split {row['split']!r}")
         if not row[column]:
             raise _bad_splits(where, f"no {column}, while other rows have one")
-        name = clean_key(row["key"]) if column == "key" else _patient(where, row["patient"])
+        name = clean_key(row["key"]) if column == "key" else _patient(where, row[column])
         if table.setdefault(name, split) != split:
             raise _bad_splits(where, f"{column} {name!r} in two splits")
-    return column, table
+    return "key" if column == "key" else "patient", table
 
 
 def _patient(where: str, text: str) -> str:

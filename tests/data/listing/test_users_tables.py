@@ -16,6 +16,7 @@ from crafts.data.importers import list_items
 from crafts.data.listing.tables import Columns
 from crafts.data.pack import PackConfig, run
 from crafts.data.shards import read_index
+from crafts.data.splits import read_splits
 
 HEADER = ("file_name", "text", "patient", "split")
 
@@ -197,3 +198,23 @@ def test_a_name_in_the_other_form_of_an_accent_is_found(tiles, tmp_path, make_im
     (tiles / "metadata.csv").write_text("file_name,patient\n\u00e9.png,M\u00fc\nt01.png,Mu\u0308\n")
     rows, rejects = pack(tiles, tmp_path)
     assert not rejects and {row["patient"] for row in rows} == {"M\u00fc"}
+
+
+def test_columns_are_found_whatever_their_signs(tiles):
+    (tiles / "metadata.csv").write_text("File Name,TEXT,Patient-ID\nt00.png,a,P1\n")
+    (item,) = list_items(tiles)
+    assert (item.name, item.text, item.fields) == ("t00.png", "a", {"patient": "P1"})
+
+
+@pytest.mark.parametrize(
+    ("text", "column", "names"),
+    [
+        ("case_id,split\nP1,train\n", "patient", ["P1"]),
+        ("key,case,split\na.b,P1,train\n", "key", ["a_b"]),
+        ("Patient;Split\n12.0;test\n", "patient", ["12"]),
+    ],
+)
+def test_splits_name_the_patient_as_metadata_does(tmp_path, text, column, names):
+    (tmp_path / "splits.csv").write_text(text)
+    found, table = read_splits(tmp_path / "splits.csv")
+    assert (found, list(table)) == (column, names)

@@ -13,7 +13,7 @@ from crafts.core.config import Config
 from crafts.core.errors import ConfigError, CraftsError
 from crafts.core.parsing import parse_json
 from crafts.core.patients import find_patient, parse_id
-from crafts.core.tables import JSON_SUFFIXES, open_table
+from crafts.core.tables import JSON_SUFFIXES, open_table, plain_name
 from crafts.core.tabular.rows import as_text, is_missing
 
 TEXT_FIELDS = ("patient", "split", "set", "label", "organ", "power", "licence")
@@ -33,6 +33,7 @@ IMAGE_COLUMNS = ("file_name", "filename", "image", "path", "file")
 MASK_COLUMNS = ("mask",)
 TEXT_COLUMNS = ("text", "caption")
 _KNOWN = {*TEXT_FIELDS, "mpp", "captions", *IMAGE_COLUMNS, *MASK_COLUMNS, *TEXT_COLUMNS}
+_SPELT = {plain_name(name): name for name in sorted(_KNOWN)}
 _PEEKED = 8
 
 
@@ -150,21 +151,26 @@ def names_images(path: Path) -> bool:
         names = table.header or [name for row in islice(table.rows, _PEEKED) for name in row.cells]
     except CraftsError:
         return False
-    return any(name.strip().lower() in IMAGE_COLUMNS for name in names)
+    return any(_known_name(name) in IMAGE_COLUMNS for name in names)
 
 
 def tidy_names(row: Mapping[str, Any], columns: Columns) -> dict[str, Any]:
-    """The row with the names that crafts knows in lower case: ``Patient`` is ``patient``.
+    """The row with the names that crafts knows as they are: ``File Name`` is ``file_name``.
 
     A name that the user gave, and one that the row has in lower case too, are left.
     """
     given = {columns.image, columns.text, columns.key, columns.mask, *columns.rename.values()}
     tidied: dict[str, Any] = {}
     for name, value in row.items():
-        plain = name.strip().lower()
-        ours = plain in _KNOWN and name not in given and plain not in row and plain not in tidied
-        tidied[plain if ours else name] = value
+        known = _known_name(name)
+        ours = known and name not in given and known not in row and known not in tidied
+        tidied[known if ours else name] = value
     return tidied
+
+
+def _known_name(name: str) -> str:
+    plain = name.strip().lower()
+    return plain if plain in _KNOWN else _SPELT.get(plain_name(name), "")
 
 
 def require_columns(path: Path, columns: Columns, row: Mapping[str, Any]) -> None:
