@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from crafts.captions.trained_on import read_trained_on
 from crafts.captions.words import NEUTRAL, KnownWords, count_words, words_of
-from crafts.shelf import WEIGHTS
+from crafts.shelf import find_model
 
 LISTS = Path(__file__).parent / "words"
 CAPTIONS = (
@@ -34,7 +34,7 @@ def first() -> KnownWords:
 
 @pytest.fixture(scope="module")
 def shipped() -> KnownWords:
-    found = read_trained_on(WEIGHTS / "mini")
+    found = read_trained_on(find_model("mini"))
     assert found is not None
     return found.known_words()
 

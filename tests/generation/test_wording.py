@@ -121,4 +121,4 @@ def test_the_gate_of_the_package_knows_what_it_does_not_know() -> None:
 
     unknown_to = shipped_gate_words()
     assert unknown_to("Colon adenocarcinoma, H&E, high power view.") == []
-    assert unknown_to("a bicycle beside the kidney, Ziehl-Neelsen") == ["bicycle", "Ziehl-Neelsen"]
+    assert unknown_to("a bicycle in the kidney, Ziehl-Neelsen") == ["bicycle", "Ziehl-Neelsen"]
