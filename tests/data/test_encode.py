@@ -228,8 +228,13 @@ def test_other_sizes_are_rejected_unless_they_are_asked_for(sizes, tmp_path, mak
     reject = json.loads((tmp_path / "out/rejects.jsonl").read_text())
     reason = "8 x 8 px, smaller than tile_size 16 (smaller=resize enlarges it)"
     assert reject == {"item": "a", "reason": reason}
-    with pytest.raises(DataError, match="3 items rejected"):
-        run(EncodeConfig(tile_size=16), sizes, tmp_path / "strict", codec=make_codec())
+    with pytest.raises(DataError, match="1 of 3 items rejected"):
+        run(
+            EncodeConfig(tile_size=16, larger="crop"),
+            sizes,
+            tmp_path / "strict",
+            codec=make_codec(),
+        )
     settings |= {"larger": "reject", "smaller": "resize"}
     manifest = run(EncodeConfig(**settings), sizes, tmp_path / "small", codec=make_codec())
     rejects = (tmp_path / "small/rejects.jsonl").read_text().splitlines()

@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from crafts.data.pack import PackConfig
+from crafts.data.pack import run as pack
 from crafts.data.tiles.images import check_image, decode_rgb
 from crafts.imaging.stripping import RefusedImageError, strip_jpeg, strip_png
 
@@ -74,6 +76,8 @@ SEGMENTS = [
     between=st.booleans(),
 )
 def test_jpeg_keeps_its_pixels_and_nothing_else(seed, size, options, extra, behind, between):
+    if options["keep_rgb"]:  # three equal channels
+        options |= {"subsampling": 0}
     data = encode(pixels(seed, size), "JPEG", exif=exif(), comment=CANARY, **options)
     dressed = data[:2] + b"".join(extra) + data[2:-2]
     if between:  # of scans: a comment before the end
@@ -164,3 +168,23 @@ def test_converted_files_lose_what_they_said(form):
     with Image.open(io.BytesIO(found.data)) as image:
         image.load()
         assert not image.info
+
+
+def test_no_canary_reaches_a_shard(tmp_path):
+    tiles = tmp_path / "tiles"
+    tiles.mkdir()
+    info = PngInfo()
+    info.add_text("Patient", CANARY.decode())
+    info.add_itxt("XML:com.adobe.xmp", CANARY.decode())
+    jpeg = encode(pixels(0, (24, 24)), "JPEG", exif=exif(), comment=CANARY)
+    (tiles / "a.jpg").write_bytes(jpeg + CANARY)
+    png = encode(pixels(1, (24, 24)), "PNG", exif=exif(), pnginfo=info)
+    (tiles / "b.png").write_bytes(png + CANARY)
+    (tiles / "c.tif").write_bytes(encode(pixels(2, (24, 24)), "TIFF", exif=exif()))
+    for name in "abc":
+        (tiles / f"{name}.txt").write_text("tissue")
+    for form in ("keep", "auto"):
+        output = tmp_path / form
+        manifest = pack(PackConfig(image_format=form, tokenizers=()), tiles, output)
+        assert manifest.counts["used"] == 3
+        assert not [path for path in output.rglob("*") if CANARY in path.read_bytes()]

@@ -339,7 +339,8 @@ def _geojson(features: Sequence[Any]) -> Iterator[_Outline]:
 
 def _polygons(geometry: Any) -> list[Any]:
     """Polygons of a geometry; those of a collection belong to one nucleus."""
-    found, waiting = [], [geometry]
+    found: list[Any] = []
+    waiting = [geometry]
     while waiting:  # collections may lie in each other, however deep
         one = waiting.pop(0)
         if not isinstance(one, Mapping):

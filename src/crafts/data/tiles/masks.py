@@ -113,6 +113,7 @@ def read_mask(
     """
     if orientation != 1:
         _refuse_turned(path if packed is None else io.BytesIO(packed), size, orientation)
+    mask: Nuclei
     try:
         if packed is None:
             mask, own = load(path, size), False

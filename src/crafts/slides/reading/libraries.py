@@ -107,7 +107,7 @@ class _Channels:
     """Fluorescence TIFF: channels of one focal plane and one time, as OME or QPTIFF store them."""
 
     reader = "channels"
-    _order = slice(None)
+    _order: Any = slice(None)
 
     def __init__(self, path: Path) -> None:
         import tifffile
@@ -184,7 +184,9 @@ def refused_content(path: Path) -> str:
             page, series = file.pages[0], file.series[0]
             sizes = dict(zip(series.axes, series.shape, strict=True))
             samples, bits, kind = page.samplesperpixel, page.bitspersample, int(page.photometric)
-    except (ImportError, *known_faults()):  # whoever opens it next says what is missing or broken
+    except ImportError:  # whoever opens it next says what is missing, or broken
+        return ""
+    except known_faults():
         return ""
     if samples >= 3 and bits > 8:
         return f"{bits} bits a channel; save it as 8-bit RGB"
