@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from crafts.core.errors import DataError
+from crafts.core.marks import DIGITAL_SOURCE
 from crafts.generation.export import (
-    DIGITAL_SOURCE,
     Provenance,
     _plain,
     contact_sheet,

@@ -16,6 +16,7 @@ from crafts.core.errors import ConfigError, DataError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+_NPY_ERRORS: tuple[type[Exception], ...] = (OSError, *HEADER_ERRORS)
 _PANNUKE_CHANNELS = 6  # neoplastic, inflammatory, connective, dead, epithelial, background
 
 
@@ -63,7 +64,7 @@ def read_npy(
     """
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, *HEADER_ERRORS) as error:
+    except _NPY_ERRORS as error:
         raise _unreadable(path, error) from None
     if not isinstance(array, np.ndarray):
         raise _unreadable(path, ValueError("an archive of arrays"))

@@ -22,7 +22,7 @@ from crafts.core.errors import ConfigError, IntegrityError
 from crafts.core.parsing import parse_json
 from crafts.core.records import FeatureSet
 
-_NPZ_ERRORS = (
+_NPZ_ERRORS: tuple[type[Exception], ...] = (
     *HEADER_ERRORS,
     OSError,
     KeyError,
