@@ -192,7 +192,7 @@ def _facts(labels: NDArray[np.int64], mean: Array, red: Array) -> Array:
         code = (own * (_BANDS + 2) + band).ravel()
         shape = number, _BANDS + 2
         flat = np.bincount(code, np.broadcast_to(values, own.shape).ravel(), shape[0] * shape[1])
-        return flat.reshape(shape)[:, : _BANDS + 1]
+        return np.asarray(flat.reshape(shape)[:, : _BANDS + 1], dtype=np.float64)
 
     pixels, dark, dense, blue = sums(1.0), sums(nuclei), sums(mean), sums(red)
     start, peak = _rings(pixels[:, 1:], dark[:, 1:])
