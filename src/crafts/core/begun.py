@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from crafts.core.artifacts import write_bytes
+from crafts.core.artifacts import LOCK, write_bytes
 from crafts.core.config import Config, dump_config
 from crafts.core.errors import ConfigError
 
@@ -42,3 +42,8 @@ def hold_text(text: str, path: Path, came: str) -> None:
             do="Repeat its options, or choose another --output.",
         )
     write_bytes(path, data)
+
+
+def mark_of(output: Path, note: str) -> str:
+    """By which an unfinished run is known: its note, or its lock where the note came not to be."""
+    return note if (output / note).is_file() else LOCK

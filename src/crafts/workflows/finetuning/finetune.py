@@ -16,7 +16,7 @@ from typing import Any
 
 from crafts import api
 from crafts.core import artifacts
-from crafts.core.begun import hold_to
+from crafts.core.begun import hold_to, mark_of
 from crafts.core.config import load_config
 from crafts.core.errors import ConfigError
 from crafts.core.runtime import pick_device, say
@@ -87,7 +87,7 @@ def run(config: FinetuneConfig, inputs: Path, output: Path) -> artifacts.Manifes
         InterruptedRunError: a signal came in training; the same command goes on.
         RetryError: another process holds the output, or the disk is full.
     """
-    artifacts.refuse_other_run(output, "finetune")
+    artifacts.refuse_other_run(output, "finetune", begun=mark_of(output, CONFIG))
     with artifacts.lock(output):
         hold_to(config, output / CONFIG)
         if (output / artifacts.MANIFEST).is_file():

@@ -177,14 +177,21 @@ def _sentence(verdict: Word, whole: Nearness, grey: Nearness) -> str:
     words = {
         "improved": "Improved: pictures lie nearer to your held-out tiles than before",
         "worse": "Worse: pictures lie farther from your held-out tiles than before",
-        "not shown": "Not shown: so small a change may be chance",
+        "not shown": f"Not shown: {_doubt(whole)}",
         "too few": "",
     }
-    alone = {"improved": "nearer, too", "worse": "farther", "not shown": "no change shown"}
+    alone = {"improved": "nearer, too", "worse": "farther", "not shown": _doubt(grey)}
     return (
         f"{words[verdict]} (kernel distance x 100: {of(whole)}). Structure alone, without colour: "
         f"{alone.get(_verdict(grey), '')} ({of(grey)})."
     )
+
+
+def _doubt(found: Nearness) -> str:
+    """Why no change is called."""
+    if min(found.nearer, found.farther) > CHANCE:
+        return "so small a change may be chance"
+    return "a change, but a single held-out patient decides its direction"
 
 
 def _say_losses(before: NDArray[np.float64], after: NDArray[np.float64]) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from crafts import api
 from crafts.core import artifacts
-from crafts.core.begun import hold_to
+from crafts.core.begun import hold_to, mark_of
 from crafts.core.errors import DataError
 from crafts.core.runtime import say
 from crafts.workflows.labelled.card import Account, Facts, build_card
@@ -51,7 +51,7 @@ def run(config: DatasetConfig, output: Path) -> artifacts.Manifest:
         DataError: an unusable table of classes, or not one picture that can be kept.
         RetryError: another process holds the output, or the disk is full.
     """
-    artifacts.refuse_other_run(output, "dataset")
+    artifacts.refuse_other_run(output, "dataset", begun=mark_of(output, CONFIG))
     classes = load_classes(config.classes, config.model)
     with artifacts.lock(output):
         hold_to(config, output / CONFIG)
