@@ -1,6 +1,7 @@
 """What busy neighbours cost: `encode` and `generate` beside processes that take all they can get.
 
-    python bench/loaded.py [--neighbours 9] [--repeats 3] [--steps 4] [--all]
+    python bench/loaded.py [--neighbours 9] [--repeats 3] [--steps 4] [--kinds encode,generate]
+                           [--all]
 
 A process that shares its cores gets less of them, and that is fair. What is not fair is what its
 threads lose by waiting for each other. Printed is
@@ -21,18 +22,11 @@ import os
 import statistics
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 SOURCE = Path(__file__).parents[1] / "src"
-NEIGHBOUR = """
-import time
-started = time.perf_counter()
-try:
-    while True:
-        for _ in range(100_000): pass
-except KeyboardInterrupt:
-    print(time.process_time() / (time.perf_counter() - started))
-"""
+NEIGHBOUR = ["sh", "-c", "while :; do :; done"]
 WORK = """
 import json, sys, time
 from crafts.core import cpu
@@ -71,10 +65,6 @@ def measure(
 ) -> tuple[float, float, int, float]:
     """Seconds, CPU seconds and threads of the work, and the share of a core of a neighbour."""
     variables = os.environ | {"PYTHONPATH": str(SOURCE)} | variables
-    crowd = [
-        subprocess.Popen([sys.executable, "-c", NEIGHBOUR], stdout=subprocess.PIPE, text=True)
-        for _ in range(neighbours)
-    ]
     worker = subprocess.Popen(
         [sys.executable, "-W", "ignore", "-c", WORK, kind, str(steps)],
         stdin=subprocess.PIPE,
@@ -86,14 +76,16 @@ def measure(
     assert worker.stdout is not None and worker.stdin is not None
     while worker.stdout.readline() != "ready\n":
         pass
+    crowd, started = [subprocess.Popen(NEIGHBOUR) for _ in range(neighbours)], time.perf_counter()
     worker.stdin.write("go\n")
     worker.stdin.flush()
     seconds, used, threads = json.loads(worker.stdout.readline())
-    worker.wait()
-    shares = []
+    passed, shares = time.perf_counter() - started, []
     for process in crowd:
-        process.send_signal(2)
-        shares.append(float(process.communicate()[0]))
+        process.kill()
+        used_by = os.wait4(process.pid, 0)[2]
+        shares.append((used_by.ru_utime + used_by.ru_stime) / passed)
+    worker.wait()
     return seconds, used, threads, statistics.median(shares) if shares else 1.0
 
 
@@ -102,12 +94,13 @@ def main() -> None:
     parser.add_argument("--neighbours", type=int, default=9)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--steps", type=int, default=4)
+    parser.add_argument("--kinds", default="encode,generate")
     parser.add_argument("--all", action="store_true")
     arguments = parser.parse_args()
     print(
         f"{os.cpu_count()} cores, {arguments.neighbours} neighbours, load {os.getloadavg()[0]:.1f}"
     )
-    for kind in ("encode", "generate"):
+    for kind in arguments.kinds.split(","):
         alone = [
             measure(kind, arguments.steps, {"OMP_NUM_THREADS": "1"}, 0)[1]
             for _ in range(arguments.repeats)

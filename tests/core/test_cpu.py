@@ -45,8 +45,9 @@ def test_the_command_line_settles_before_torch_and_keeps_what_is_set(given):
     threads, found = json.loads(ran.stdout.splitlines()[-1])
     assert found["OMP_WAIT_POLICY"] == given.get("OMP_WAIT_POLICY", "passive")
     assert found["KMP_BLOCKTIME"] == "0"
-    assert 1 <= int(found["OMP_NUM_THREADS"]) == threads
-    assert given.get("OMP_NUM_THREADS", str(threads)) == str(threads)
+    asked = int(found["OMP_NUM_THREADS"])
+    assert asked == int(given.get("OMP_NUM_THREADS", asked)) >= 1
+    assert threads == min(asked, os.cpu_count() or 1)  # torch takes no more than there are cores
 
 
 def test_a_host_that_has_torch_keeps_its_own_threads(monkeypatch):

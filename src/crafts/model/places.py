@@ -62,7 +62,7 @@ def resolve_model(source: str | Path, *, network: bool = False) -> Path:
 
 def find_codec(source: str | Path, *, network: bool = False) -> Path:
     """As :func:`resolve_model`, and an autoencoder's own folder is one, too."""
-    return Path(source) if Path(source).is_dir() else resolve_model(source, network=network)
+    return Path(source) if os.path.isdir(source) else resolve_model(source, network=network)
 
 
 def find_tokenizer(source: str | Path, *, network: bool = False) -> Path:
@@ -87,13 +87,13 @@ def find_encoder(source: str, *, network: bool = False) -> Path:
     if source == "mini":
         return SHIPPED / "evaluation-clip"
     path = Path(source)
-    if path.is_dir() or (path.is_file() and path.suffix in _INCEPTION_SUFFIXES):
+    if os.path.isdir(path) or (os.path.isfile(path) and path.suffix in _INCEPTION_SUFFIXES):
         return path
     repository = hub_id(source)
-    if path.exists() or not repository:
+    if os.path.exists(path) or not repository:
         raise ConfigError(
             f"encoder {source!r}",
-            came="no model" if path.exists() else "no such file or folder",
+            came="no model" if os.path.exists(path) else "no such file or folder",
             allowed=_ENCODERS,
             do=f"Check the path; {HUB}owner/name asks the hub.",
         )
