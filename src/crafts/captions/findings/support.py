@@ -51,6 +51,13 @@ def find_unsupported(text: str, report: str, fields: Fields) -> tuple[str, ...]:
     return tuple(dict.fromkeys(faults))
 
 
+def names_only(text: str, fields: Fields) -> bool:
+    """Whether each diagnosis that a text names, or denies, is one of these findings."""
+    theirs = [one for name in _DIAGNOSES for one in fields.of(name)]
+    said = [one for one in extract_fields(text).findings if one.name in _DIAGNOSES]
+    return all(any(_agrees(one, other) for other in theirs) for one in said)
+
+
 def _lost_diagnosis(said: Fields, fields: Fields) -> Iterator[str]:
     wanted, found = fields.diagnosis, said.diagnosis
     if wanted is None:
