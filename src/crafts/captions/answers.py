@@ -112,7 +112,7 @@ def words_of(body: Any, sent: str) -> str:
     if isinstance(body, dict):
         inner = body.get("error", body)
         body = inner.get("message", inner.get("detail", "")) if isinstance(inner, dict) else inner
-    if not isinstance(body, str) or body.lstrip().startswith("<"):
+    if not isinstance(body, str) or body.lstrip().startswith(("<", "{")):
         return ""
     words = body.split()[:_MOST_WORDS]
     known = set(_runs(sent.split()))

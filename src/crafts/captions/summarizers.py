@@ -315,7 +315,8 @@ class ServerSummarizer:
 
     def _words(self, error: APIStatusError, request: dict[str, Any]) -> str:
         report = request["messages"][-1]["content"]
-        return words_of(error.body or error.response.text, f"{report} {self._connect().api_key}")
+        body = error.response.text if error.body is None else error.body
+        return words_of(body, f"{report} {self._connect().api_key}")
 
     def _connect(self) -> OpenAI:
         if self._client is None:

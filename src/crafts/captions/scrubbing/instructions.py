@@ -91,9 +91,9 @@ _NOUN = (
 )
 _OF_TEXT = re.compile(
     rf"\b(?:{_NOUN}|lines?|everything|anything|nothing|the (?:above|below|following|foregoing|"
-    r"preceding|previous|former|rest|remainder|latter)(?! (?!is|are|was|were|has|must|of)[a-z])|all (?:of )?(?:this|that|the above|"
-    r"other text|else)|what(?:ever)? (?:\w+ ){0,3}?(?:above|below|before|precedes|follows|here|"
-    r"so far|earlier))\b",
+    r"preceding|previous|former|rest|remainder|latter)(?! (?!is|are|was|were|has|must|of)[a-z])|"
+    r"all (?:of )?(?:this|that|the above|other text|else)|"
+    r"what(?:ever)? (?:\w+ ){0,3}?(?:above|below|before|precedes|follows|here|so far|earlier))\b",
     re.IGNORECASE,
 )
 _IS = re.compile(r"\b(?:is|are|was|were|be|being|has|have|had|contains?)\b", re.IGNORECASE)
