@@ -29,10 +29,12 @@ _MACHINE = re.compile(
       |summari[sz]e|translate|print|write|rewrite|say|tell|reveal|execute|run\ the|click|visit
       |download|upload|exfiltrate|send\ (?:this|the|all|it)|email\ (?:this|the|all|it)
       | end\ of\ (?:document|context|input|prompt)|new\ task|new\ instructions?|real\ task
-      |begin\ (?:output|system)|system\ (?:prompt|message|override|note)
+      |(?:begin|start|end)\ (?:output|system|summary|caption|prompt)
+      |system\ (?:prompt|message|override|note)
     )\b
     | (?:^|\n|[\[<|{(#*])\s*/?(?:system|user|assistant|human|tool|developer|function|inst
       |sys)\s*[\]>|:}*]
+    | (?:^|(?<=[\s(:]))@[a-z]\w*
     | <\|?/?\w[\w\ =/"'-]*\|?> | \[/?INST\] | <</?SYS>> | ```|\{\{|\}\}|\{%|\$\{
       | [{\[]\s*"[\w\ ]+"\s*: | "\w+"\s*:\s*["{\[\d] | \\[nu]\w* | &\w+;""",
     re.IGNORECASE | re.VERBOSE,

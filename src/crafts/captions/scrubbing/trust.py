@@ -13,6 +13,7 @@ finding, or behind one, is in doubt: it counts only where the report names no ot
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterable, Sequence
 
@@ -125,8 +126,10 @@ def _agree(text: str, before: Sequence[Span], after: Sequence[Span]) -> bool:
     first, second = _asserted(text, before), _asserted(text, after)
     both = [*first, *second]
     tumors = [f for f in both if f.name != "finding"]
-    if not all(_alike(a.value, b.value) or _beside(a, b) for a in tumors for b in tumors):
-        return False
+    for a, b in itertools.combinations(tumors, 2):
+        together = (a in first) == (b in first)
+        if not (_alike(a.value, b.value) or (together and _beside(a, b))):
+            return False
     if tumors and any(is_benign(f.value) for f in both):
         return False
     # a worse diagnosis behind the speech than before it was added
@@ -134,7 +137,7 @@ def _agree(text: str, before: Sequence[Span], after: Sequence[Span]) -> bool:
 
 
 def _beside(left: Finding, right: Finding) -> bool:
-    """Whether one is a carcinoma in situ, which stands beside any carcinoma."""
+    """Whether one is a carcinoma in situ, which may stand beside any carcinoma."""
     situ = "in_situ" in (left.name, right.name)
     return situ and "carcinoma" in left.value and "carcinoma" in right.value
 
