@@ -124,16 +124,6 @@ def test_no_planted_disease_is_said(seed, place, report):
     assert judge(text, payload, report.diagnosis) == "", text
 
 
-@pytest.mark.soak
-def test_none_of_500_wordings_changes_a_diagnosis():
-    rng = random.Random(3)
-    for wording, payload in paint_wordings(500, 3):
-        for place in PLACES:
-            report = rng.choice(REPORTS)
-            text = plant(report, wording, place, rng)
-            assert judge(text, payload, report.diagnosis) == "", (place, text)
-
-
 def test_the_planted_wordings_would_be_seen():
     assert judge("Melanoma.", "melanoma", "adenocarcinoma") == "melanoma"
 

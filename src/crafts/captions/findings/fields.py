@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ from crafts.captions.findings.concepts import (
     read_abbreviation,
     read_phrase,
 )
+from crafts.captions.findings.doubts import DIAGNOSES, without_doubtful
 from crafts.captions.findings.measures import (
     Hit,
     find_grades,
@@ -152,9 +153,6 @@ class Fields:
 _BARE = frozenset({"carcinoma", "adenocarcinoma", "cancer", "malignancy", "melanoma"})
 
 
-Doubt = tuple[int, int, int]
-
-
 @dataclass(frozen=True)
 class _Sentence:
     """A sentence with what its heading says."""
@@ -181,34 +179,9 @@ def extract_fields(report: str | TracedText) -> Fields:
             findings.append(_finding(traced, sentence, hit))
         previous = sentence
     if traced.doubtful:
-        findings = _without_doubtful(findings, traced.doubtful)
+        findings = without_doubtful(findings, traced.doubtful)
     findings.extend(_sides(traced, findings))
     return Fields(tuple(sorted(set(findings), key=lambda f: (f.start, f.end, f.name, f.value))))
-
-
-_DIAGNOSES = ("histology", "in_situ", "finding")
-
-
-def _without_doubtful(findings: list[Finding], doubtful: Sequence[Doubt]) -> list[Finding]:
-    """Where a diagnosis is in less doubt, no other counts, nor what is said of its organ.
-
-    Findings that are not neoplastic stand beside a tumour; what is denied adds no diagnosis, and
-    a metastasis leaves open what the tumour is.
-    """
-    doubts = {
-        f: max((d for a, b, d in doubtful if a < f.end and f.start < b), default=0)
-        for f in findings
-    }
-    said = {f: doubt for f, doubt in doubts.items() if not (f.negated or f.uncertain)}
-    main = [f for f in said if f.name in _DIAGNOSES and not f.value.startswith("metastatic ")]
-    if not main:
-        return findings
-    least = min(said[f] for f in main)
-    certain = {f.name for f, doubt in said.items() if doubt <= least}
-    struck = {"histology", "in_situ"} | certain.intersection(("site", "procedure", "grade"))
-    if not certain.intersection(_DIAGNOSES[:2]):
-        struck.add("finding")
-    return [f for f in findings if doubts[f] <= least or f.negated or f.name not in struck]
 
 
 def _sides(traced: TracedText, findings: list[Finding]) -> list[Finding]:
@@ -307,7 +280,7 @@ def _side_near(sentence: _Sentence, start: int, end: int) -> str:
 def _finding(traced: TracedText, sentence: _Sentence, hit: Hit) -> Finding:
     text = sentence.text
     negated = hit.negated if hit.negated is not None else is_negated(text, hit.start, hit.end)
-    uncertain = hit.uncertain or (sentence.uncertain and hit.name in _DIAGNOSES)
+    uncertain = hit.uncertain or (sentence.uncertain and hit.name in DIAGNOSES)
     uncertain = uncertain or (hit.name in _OF_THIS and bool(_EARLIER.search(text)))
     start, end = traced.source_span(sentence.start + hit.start, sentence.start + hit.end)
     side = "" if hit.name in _SIDELESS else _side_near(sentence, hit.start, hit.end)
