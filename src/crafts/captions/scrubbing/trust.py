@@ -137,7 +137,9 @@ def _agree(text: str, before: Sequence[Span], after: Sequence[Span]) -> bool:
 
 
 def _beside(left: Finding, right: Finding) -> bool:
-    """Whether one is a carcinoma in situ, which may stand beside any carcinoma."""
+    """Whether one is named in passing, or in situ, which may stand beside any carcinoma."""
+    if "carcinoma" in (left.value, right.value):
+        return True
     situ = "in_situ" in (left.name, right.name)
     return situ and "carcinoma" in left.value and "carcinoma" in right.value
 
