@@ -22,6 +22,8 @@ class Reply:
     hang: float = 0.0
     cut: bool = False
     body: str | None = None
+    finish: str = "stop"
+    kind: str = "application/json"
 
 
 @dataclass
@@ -59,7 +61,7 @@ def serve(answer: Callable[[int, dict[str, Any]], Reply]) -> Iterator[Served]:
                 self.send_response(reply.status)
                 for name, value in reply.headers:
                     self.send_header(name, value)
-                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Type", reply.kind)
                 self.send_header("Content-Length", str(len(data)))
                 self.end_headers()
                 self.wfile.write(data[: len(data) // 2] if reply.cut else data)
@@ -94,7 +96,7 @@ def _completion(reply: Reply, request: dict[str, Any]) -> str:
             "object": "chat.completion",
             "created": 0,
             "model": request["model"],
-            "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
+            "choices": [{"index": 0, "message": message, "finish_reason": reply.finish}],
             "usage": {"prompt_tokens": 90, "completion_tokens": 10, "total_tokens": 100},
         }
     )

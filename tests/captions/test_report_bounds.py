@@ -23,7 +23,10 @@ IDENTIFIERS = re.compile(
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("check", ["scrub_check.py", "scrub_check.py --flat", "summary_check.py"])
+@pytest.mark.parametrize(
+    "check",
+    ["scrub_check.py", "scrub_check.py --flat", "summary_check.py", "instruction_check.py"],
+)
 def test_the_bounds_hold_on_a_thousand_reports(root, check):
     """Each check prints its figures, and fails where a bound is not held."""
     name, *options = check.split()

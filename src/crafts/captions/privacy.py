@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from crafts.captions.scrubbing.cleaning import (
     ANY_GAP,
@@ -32,6 +32,7 @@ from crafts.captions.scrubbing.identifiers import (
 from crafts.captions.scrubbing.instructions import find_instructions
 from crafts.captions.scrubbing.marks import find_marks
 from crafts.captions.scrubbing.quantities import find_quantities
+from crafts.captions.scrubbing.trust import find_doubtful, find_tainted
 from crafts.captions.vocabulary import load_lexicon
 
 
@@ -53,6 +54,11 @@ class Scrubbed:
         """The text that is left."""
         return self.traced.text
 
+    @property
+    def flagged(self) -> bool:
+        """Whether the report held sentences that speak to somebody instead of telling of tissue."""
+        return "instruction" in self.removed
+
 
 def scrub(report: str | TracedText) -> Scrubbed:
     """Take everything out of a report that may identify someone or that addresses a machine.
@@ -71,7 +77,14 @@ def scrub(report: str | TracedText) -> Scrubbed:
             spans = _with_what_they_deny(traced.text, spans)
         spans = _merge(spans)
         removed.update(kind for _, _, kind in spans)
+        if find is find_instructions:
+            tainted = find_tainted(traced.text, [(start, end) for start, end, _ in spans])
+            spans = _merge([*spans, *((*span, "instruction") for span in tainted)])
         traced = traced.edit([(start, end, _gap(kind)) for start, end, kind in spans])
+    # what does not parse as a finding, while the words that tell so are still there
+    doubts = find_doubtful(traced.text, _refused(traced.text))
+    doubtful = tuple((*traced.source_span(a, b), doubt) for a, b, doubt in doubts)
+    traced = replace(traced, doubtful=doubtful)
     traced, count = _apply_allow_list(traced)
     removed["word"] += count
     traced = _close_gaps(traced)
@@ -96,7 +109,7 @@ def disallowed(text: str) -> tuple[str, ...]:
     return tuple(text[start:end] for start, end, _ in _merge(found))
 
 
-_FOREIGN = re.compile(r"[^\x20-\x7e\n]+")
+_FOREIGN = re.compile(r"[^\x20-\x7e\n]+|={3,}")
 
 
 _LABELS = re.compile(

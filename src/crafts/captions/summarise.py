@@ -72,7 +72,9 @@ def run(
     """Summarise reports.
 
     Each row has ``report_id, summary, num_tokens, backend, attempts, fields, rejected`` (why
-    answers of a server were refused) and ``prompt`` (its version; empty for the rules).
+    answers of a server were refused), ``prompt`` (its version; empty for the rules) and
+    ``flagged``: the report holds sentences that speak to a reader or a machine; they and what
+    stands beside them were left out.
 
     Args:
         config: see :class:`SummariseConfig`.
@@ -102,6 +104,7 @@ def run(
             manifest_path.unlink(missing_ok=True)
             found.ledger.write(rejects)
             found.ledger.check(config.max_reject_fraction)
+        _say_flagged(found.tally["flagged"])
         _say_fallbacks(found.fallbacks, found.ledger.num_used)
         manifest = _manifest(config, output, rejects, found, summarizer)
         write_manifest(manifest, manifest_path)
@@ -134,6 +137,7 @@ def _write_rows(
             continue
         found.ledger.use(report.report_id)
         found.tally[row["backend"]] += 1
+        found.tally["flagged"] += row["flagged"]
         if row["backend"] != config.backend:
             found.fallbacks[row["rejected"][-1]] += 1
         handle.write(json.dumps(row, ensure_ascii=False) + "\n")
@@ -153,7 +157,7 @@ def _manifest(
         stage="summarise",
         config=values | {"tokenizer": relative_to(output.parent, config.tokenizer)},
         inputs={"reports": found.digest},
-        counts=found.ledger.counts() | dict(sorted(found.tally.items())),
+        counts=found.ledger.counts() | dict(sorted((+found.tally).items())),
         files={path.name: _entry(path) for path in (output, rejects)},
         versions=tool_versions(),
         extra={"server": dict(sorted(summarizer.counts.items())), "prompt": PROMPT_VERSION},
@@ -161,6 +165,14 @@ def _manifest(
 
 
 _MANIFEST = ".manifest.json"
+
+
+def _say_flagged(number: int) -> None:
+    if number:
+        say(
+            f"summarise: {number} of the reports hold text that speaks to a reader or a machine; "
+            "its paragraphs were left out. Look at the rows with flagged: true."
+        )
 
 
 def _say_fallbacks(reasons: Counter[str], used: int) -> None:
@@ -187,6 +199,8 @@ def _row(
     scrubbed = scrub(report.text)
     fields = extract_fields(scrubbed.traced)
     summary = summarizer.summarise(scrubbed, fields)
+    if not summary.text and scrubbed.flagged:
+        return "text that speaks to a reader or a machine, and no finding certain beside it"
     if not summary.text:
         return "no finding that can be said in so few tokens"
     number = count(summary.text)
@@ -204,6 +218,7 @@ def _row(
         "fields": fields.as_row(),
         "rejected": list(summary.rejected),
         "prompt": PROMPT_VERSION if config.backend == "openai" else "",
+        "flagged": scrubbed.flagged,
     }
 
 

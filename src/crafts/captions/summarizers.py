@@ -16,10 +16,11 @@ from collections import Counter
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from pydantic import Field, field_validator
 
+from crafts.captions.answers import Answer, is_formal, read_reply, read_summary, words_of
 from crafts.captions.findings.fields import Fields
 from crafts.captions.findings.phrases import extract_summary
 from crafts.captions.findings.support import find_unsupported
@@ -31,7 +32,7 @@ from crafts.core.parsing import parse_json
 from crafts.core.protocols import CountTokens
 
 if TYPE_CHECKING:
-    from openai import OpenAI
+    from openai import APIStatusError, OpenAI
 
 PROMPT_VERSION = "1"
 """Changes with every change of the prompt; part of the key of the cache and of the output."""
@@ -61,6 +62,7 @@ _SCHEMA = {
 }
 _MOST_CHARACTERS = 24_000
 _GIVE_UP = 3
+_FOREIGN = "an answer outside of the protocol; does server.base_url end as the server's API does?"
 
 
 class ServerConfig(Config):
@@ -77,6 +79,8 @@ class ServerConfig(Config):
         seed: of the sampling, for servers that know one; None leaves it out.
         schema_mode: "json_schema" (constrained answers), "json_object", or "none" for servers that
             know neither.
+        answer_tokens: most tokens of an answer, thoughts included; None for 8 a token of the
+            summary and 200. Models that think need more.
         timeout: seconds until a request counts as lost.
         num_retries: repetitions of a request after 429, 5xx, a time-out or a cut connection.
         first_wait: seconds before the first repetition; doubled each time.
@@ -94,6 +98,7 @@ class ServerConfig(Config):
     temperature: float | None = Field(0.0, ge=0, le=2)
     seed: int | None = 0
     schema_mode: str = Field("json_schema", pattern="^(json_schema|json_object|none)$")
+    answer_tokens: int | None = Field(None, ge=50, le=1_000_000)
     timeout: float = Field(60.0, gt=0, le=3600)
     num_retries: int = Field(4, ge=0, le=20)
     first_wait: float = Field(1.0, ge=0, le=60)
@@ -172,6 +177,7 @@ class ServerSummarizer:
     counts: Counter[str] = field(default_factory=Counter)
     _client: OpenAI | None = None
     _lost: int = 0
+    _believed: bool = False
 
     def summarise(self, scrubbed: Scrubbed, fields: Fields) -> Summary:
         """The first answer that holds, else what the rules say.
@@ -182,33 +188,29 @@ class ServerSummarizer:
         rejected: list[str] = []
         # a mark of our own in the text would end the data early
         report = scrubbed.text.replace("<", " ").replace(">", " ")[:_MOST_CHARACTERS]
-        fault = ""
         try:
             while len(rejected) < self.config.num_attempts:
                 number = len(rejected) + 1
                 answer = self._answer(report, number, rejected[-1] if rejected else "")
                 text, fault = self._judge(answer, scrubbed, fields)
                 if not fault:
+                    self._lost, self._believed = 0, True
                     return Summary(text, "openai", number, tuple(rejected))
                 rejected.append(fault)
             self.counts["fallback_answers"] += 1
+            # what never has the right form costs as much as no answer
+            self._lost = self._lost + 1 if all(map(is_formal, rejected)) else 0
         except _ServerGaveUpError as reason:
             rejected.append(str(reason))
             self.counts["fallback_server"] += 1
         plain = extract_summary(scrubbed.text, fields, tokens=self.tokens, count=self.count)
         return Summary(plain, "extractive", len(rejected), tuple(rejected))
 
-    def _judge(self, answer: str, scrubbed: Scrubbed, fields: Fields) -> tuple[str, str]:
+    def _judge(self, answer: Answer, scrubbed: Scrubbed, fields: Fields) -> tuple[str, str]:
         """The text of an answer, and what is wrong with it in words that repeat none of it."""
-        try:
-            found = parse_json(_without_fence(answer))
-        except ValueError:
-            return "", "no valid JSON"
-        if not isinstance(found, dict) or set(found) != {"summary"}:
-            return "", "another schema"
-        if not isinstance(found["summary"], str) or not found["summary"].strip():
-            return "", "another schema"
-        text = " ".join(found["summary"].split())
+        text, fault = read_summary(answer)
+        if fault:
+            return "", fault
         if len(text) > 40 * self.tokens:
             return "", f"more than {self.tokens} tokens"
         if disallowed(text):
@@ -219,7 +221,7 @@ class ServerSummarizer:
         unsupported = find_unsupported(text, scrubbed.text, fields)
         return text, "; ".join(unsupported)
 
-    def _answer(self, report: str, number: int, fault: str) -> str:
+    def _answer(self, report: str, number: int, fault: str) -> Answer:
         """The raw answer of one attempt, from the cache if it was given before."""
         request = _request(self.config, self.tokens, report, fault)
         asked = {"prompt": PROMPT_VERSION, "tokens": self.tokens, "attempt": number, **request}
@@ -227,20 +229,22 @@ class ServerSummarizer:
         path = self.config.cache / key[:2] / f"{key}.json" if self.config.cache else None
         if path is not None and path.is_file():
             try:
-                answer = parse_json(path.read_text(encoding="utf-8"))["answer"]
+                held = parse_json(path.read_text(encoding="utf-8"))
+                answer = Answer(str(held["answer"]), int(held.get("limit", 0)))
                 self.counts["cached"] += 1
-                return str(answer)
-            except (ValueError, KeyError, TypeError):
+                return answer
+            except (ValueError, KeyError, TypeError, AttributeError):
                 pass  # a damaged entry is asked for again
         answer = self._ask(request)
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_bytes(path, json.dumps({"answer": answer}).encode())
+            held = {"answer": answer.text} | ({"limit": answer.limit} if answer.limit else {})
+            write_bytes(path, json.dumps(held).encode())
         return answer
 
     # ---- the server --------------------------------------------------------------------------
 
-    def _ask(self, request: dict[str, Any]) -> str:
+    def _ask(self, request: dict[str, Any]) -> Answer:
         """Send a request until it is answered, refused for good, or the patience is used up."""
         from openai import APIConnectionError, APIStatusError, OpenAIError
 
@@ -254,16 +258,14 @@ class ServerSummarizer:
                 answer = self._send(request)
             except APIStatusError as error:
                 status, reason = error.status_code, f"status {error.status_code}"
-                self._refuse_setup(status)
                 if status not in (408, 409, 425, 429) and status < 500:
-                    raise _ServerGaveUpError(reason) from None
+                    self._refused(status, self._words(error, request))
                 pause = _asked_pause(error.response.headers.get("retry-after"), wait)
             except APIConnectionError as error:  # time-outs, too
                 reason, pause = _connection_fault(error), wait
             except (OpenAIError, ValueError):  # a body that is no answer of this protocol
-                reason, pause = "an answer outside of the protocol", wait
+                reason, pause = _FOREIGN, wait
             else:
-                self._lost = 0
                 return answer
             if trial == self.config.num_retries or pause > self.config.max_wait:
                 break
@@ -273,18 +275,13 @@ class ServerSummarizer:
         self._lost += 1
         raise _ServerGaveUpError(reason)
 
-    def _send(self, request: dict[str, Any]) -> str:
+    def _send(self, request: dict[str, Any]) -> Answer:
         reply = self._connect().chat.completions.create(**request)
-        usage = getattr(reply, "usage", None)
-        spent = usage.total_tokens if usage and usage.total_tokens else None
-        try:
-            answer = reply.choices[0].message.content or ""
-        except (AttributeError, IndexError, TypeError):
-            raise ValueError("no choice in the answer") from None
-        if not isinstance(answer, str):
-            raise ValueError("no text in the answer")
+        spent = getattr(getattr(reply, "usage", None), "total_tokens", None)
+        answer = read_reply(reply, request["max_completion_tokens"])
         sent = sum(len(message["content"]) for message in request["messages"])
-        self.counts["tokens"] += spent if spent is not None else (sent + len(answer)) // 3
+        known = isinstance(spent, int) and spent > 0
+        self.counts["tokens"] += spent if known else (sent + len(answer.text)) // 3
         return answer
 
     def _check_budget(self) -> None:
@@ -293,16 +290,33 @@ class ServerSummarizer:
             if limit is not None and counts[name] >= limit:
                 raise _ServerGaveUpError(f"the budget of {name} is used up")
 
-    def _refuse_setup(self, status: int) -> None:
-        """A key or model that is refused once is refused for every report: stop the run."""
-        if status not in (401, 403, 404):
-            return
-        raise ConfigError(
-            "summarise: server",
-            came=f"status {status} for model {self.config.model!r}",
-            allowed="an address, model and key that the server accepts",
-            do=f"Check server.base_url, server.model and the key in ${self.config.key_variable}.",
-        )
+    def _refused(self, status: int, words: str) -> NoReturn:
+        """Give up a request that the server will not take.
+
+        A key or model that is refused at the first answer is refused for every report: that stops
+        the run. Later it costs the rest, which the rules write, and not what was there already.
+        """
+        said = f"status {status}" + (f": {words}" if words else "")
+        if status in (401, 403, 404):
+            if not self._believed:
+                raise ConfigError(
+                    "summarise: server",
+                    came=f"status {status} for model {self.config.model!r}"
+                    + (f" ({words})" if words else ""),
+                    allowed="an address, model and key that the server accepts",
+                    do="Check server.base_url, server.model and the key in "
+                    f"${self.config.key_variable}.",
+                )
+            self._lost = _GIVE_UP
+        self._lost += 1
+        if status in (400, 422) and self.config.schema_mode != "none":
+            said += "; try --set server.schema_mode=none"
+        raise _ServerGaveUpError(said)
+
+    def _words(self, error: APIStatusError, request: dict[str, Any]) -> str:
+        report = request["messages"][-1]["content"]
+        body = error.response.text if error.body is None else error.body
+        return words_of(body, f"{report} {self._connect().api_key}")
 
     def _connect(self) -> OpenAI:
         if self._client is None:
@@ -352,7 +366,7 @@ def _request(config: ServerConfig, tokens: int, report: str, fault: str) -> dict
             {"role": "system", "content": system},
             {"role": "user", "content": f"<report>\n{report}\n</report>"},
         ],
-        "max_completion_tokens": 8 * tokens + 200,
+        "max_completion_tokens": config.answer_tokens or 8 * tokens + 200,
     }
     if config.schema_mode == "json_schema":
         request["response_format"] = _SCHEMA
@@ -367,14 +381,6 @@ def _request(config: ServerConfig, tokens: int, report: str, fault: str) -> dict
 
 def _least(config: ServerConfig, tokens: int) -> int:
     return min(max(4, int(config.min_share * tokens)), tokens)
-
-
-def _without_fence(answer: str) -> str:
-    """Servers without schemas like to put JSON between three backticks."""
-    answer = answer.strip()
-    if answer.startswith("```") and answer.endswith("```") and "\n" in answer:
-        return answer.split("\n", 1)[1][:-3]
-    return answer
 
 
 def _asked_pause(header: str | None, otherwise: float) -> float:

@@ -18,6 +18,7 @@ from crafts.captions.findings.concepts import (
     read_abbreviation,
     read_phrase,
 )
+from crafts.captions.findings.doubts import DIAGNOSES, without_doubtful
 from crafts.captions.findings.measures import (
     Hit,
     find_grades,
@@ -177,6 +178,8 @@ def extract_fields(report: str | TracedText) -> Fields:
         for hit in _hits(sentence, previous):
             findings.append(_finding(traced, sentence, hit))
         previous = sentence
+    if traced.doubtful:
+        findings = without_doubtful(findings, traced.doubtful)
     findings.extend(_sides(traced, findings))
     return Fields(tuple(sorted(set(findings), key=lambda f: (f.start, f.end, f.name, f.value))))
 
@@ -222,7 +225,7 @@ _SECTION = re.compile(
 _UNCERTAIN = re.compile(
     r"differential diagnos|rule out|r/o\b|not (?:\w+ )?(?:excluded|ruled out)|"
     r"cannot (?:be )?exclude|\bhistory of|clinical (?:diagnosis|history|information|impression)|"
-    r"pre-?operative diagnosis|\bquery\b|\?|suspicio\w+|"
+    r"pre-?operative diagnosis|\bquery\b|\?|suspicio\w+|\bsuspect\w*|\bconsider\b|"
     r"\bpossib(?:le|ly)|\bunlikely|\bimprobable|\bdoubt(?:ful)?\b|"
     r"favou?r(?:ed|s)?\b|\bsuggest\w*|\bversus\b|\bvs\b|previous(?:ly)? (?:diagnos|biops)",
     re.IGNORECASE,
@@ -277,9 +280,7 @@ def _side_near(sentence: _Sentence, start: int, end: int) -> str:
 def _finding(traced: TracedText, sentence: _Sentence, hit: Hit) -> Finding:
     text = sentence.text
     negated = hit.negated if hit.negated is not None else is_negated(text, hit.start, hit.end)
-    uncertain = hit.uncertain or (
-        sentence.uncertain and hit.name in ("histology", "in_situ", "finding")
-    )
+    uncertain = hit.uncertain or (sentence.uncertain and hit.name in DIAGNOSES)
     uncertain = uncertain or (hit.name in _OF_THIS and bool(_EARLIER.search(text)))
     start, end = traced.source_span(sentence.start + hit.start, sentence.start + hit.end)
     side = "" if hit.name in _SIDELESS else _side_near(sentence, hit.start, hit.end)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from crafts.captions.findings.benign import is_benign
 from crafts.captions.findings.fields import Fields, Finding
+from crafts.captions.findings.support import names_only
 from crafts.captions.privacy import disallowed
 from crafts.captions.scrubbing.cleaning import iter_sentences
 from crafts.core.protocols import CountTokens
@@ -73,7 +74,9 @@ def _adds(clause: Clause, chosen: Sequence[Clause]) -> bool:
 
 def _later(text: str, fields: Fields) -> Iterator[Clause]:
     yield from _clauses(fields, negated=True)
-    yield from (Clause("sentence", sentence) for sentence in visible_sentences(text))
+    for sentence in visible_sentences(text):
+        if names_only(sentence, fields):  # a diagnosis that is in doubt is not quoted either
+            yield Clause("sentence", sentence)
     yield from _unseen(fields)
 
 

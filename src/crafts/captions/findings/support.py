@@ -12,11 +12,11 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator
 
+from crafts.captions.findings.doubts import DIAGNOSES
 from crafts.captions.findings.fields import NAMES, Fields, Finding, extract_fields
 from crafts.captions.findings.negation import is_negated
 from crafts.captions.scrubbing.cleaning import iter_sentences
 
-_DIAGNOSES = ("histology", "in_situ", "finding")
 # words that build sentences and tell of no finding
 _GLUE = frozenset(
     "a an and are as at also although be both but by composed consist contain demonstrate describe "
@@ -51,6 +51,13 @@ def find_unsupported(text: str, report: str, fields: Fields) -> tuple[str, ...]:
     return tuple(dict.fromkeys(faults))
 
 
+def names_only(text: str, fields: Fields) -> bool:
+    """Whether each diagnosis that a text names, or denies, is one of these findings."""
+    theirs = [one for name in DIAGNOSES for one in fields.of(name)]
+    said = [one for one in extract_fields(text).findings if one.name in DIAGNOSES]
+    return all(any(_agrees(one, other) for other in theirs) for one in said)
+
+
 def _lost_diagnosis(said: Fields, fields: Fields) -> Iterator[str]:
     wanted, found = fields.diagnosis, said.diagnosis
     if wanted is None:
@@ -61,7 +68,7 @@ def _lost_diagnosis(said: Fields, fields: Fields) -> Iterator[str]:
 
 def _foreign_findings(text: str, said: Fields, fields: Fields) -> Iterator[str]:
     for finding in said.findings:
-        names = _DIAGNOSES if finding.name in _DIAGNOSES else (finding.name,)
+        names = DIAGNOSES if finding.name in DIAGNOSES else (finding.name,)
         theirs = [one for name in names for one in fields.of(name)]
         counted = finding.value == "lymph node" and bool(fields.of("nodes"))
         if finding.name == "laterality" or counted:
@@ -83,7 +90,7 @@ def _agrees(finding: Finding, said: Finding) -> bool:
     if finding.laterality and said.laterality and finding.laterality != said.laterality:
         return said.laterality == "bilateral"
     less = set(finding.value.split()) <= set(said.value.split())
-    return finding.value in (said.value, "present") or (finding.name in _DIAGNOSES and less)
+    return finding.value in (said.value, "present") or (finding.name in DIAGNOSES and less)
 
 
 # ---- words and numbers -----------------------------------------------------------------------

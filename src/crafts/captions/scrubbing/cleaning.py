@@ -28,11 +28,14 @@ class TracedText:
         text: the text as it now reads.
         starts: for each character, where its origin begins in the source.
         ends: for each character, where its origin ends in the source (exclusive).
+        doubtful: spans of the source whose diagnoses are in doubt, and how much: (start, end,
+            doubt), see :mod:`crafts.captions.scrubbing.trust`.
     """
 
     text: str
     starts: tuple[int, ...]
     ends: tuple[int, ...]
+    doubtful: tuple[tuple[int, int, int], ...] = ()
 
     @classmethod
     def of(cls, source: str) -> TracedText:
@@ -83,7 +86,7 @@ class TracedText:
         text.append(self.text[position:])
         starts.extend(self.starts[position:])
         ends.extend(self.ends[position:])
-        return TracedText("".join(text), tuple(starts), tuple(ends))
+        return TracedText("".join(text), tuple(starts), tuple(ends), self.doubtful)
 
 
 def clean(source: str) -> TracedText:
@@ -107,8 +110,8 @@ is tidied; never part of a result."""
 
 ANY_GAP = f"[{GAP}-{LOST}]"
 _BREAK = re.compile(
-    r"\n|(?<=[a-z)\]%\"'\d\ue000-\ue002+-][.!?;])\s+(?=[\w\"'(<\[{#*\ue000-\ue002-])|"
-    r"(?<=[A-Z]{3}[.!?;])\s+(?=[\w\"'(<\[{#*-])"
+    r"\n|(?<=[a-z)\]%\"'\d\ue000-\ue002+-][.!?;])\s+(?=[\w\"'(<\[{#*@`\ue000-\ue002-])|"
+    r"(?<=[A-Z]{3}[.!?;])\s+(?=[\w\"'(<\[{#*@`-])"
 )
 
 
@@ -195,7 +198,7 @@ _FURNITURE = re.compile(
     ) \W*""",
     re.IGNORECASE | re.VERBOSE,
 )
-_RULE = re.compile(r"[^\w\n]*")
+_RULE = re.compile(r"[^\w\n`]*")  # a fence of backticks is kept for those who look for code
 
 
 def _drop_furniture(traced: TracedText) -> TracedText:

@@ -22,11 +22,12 @@ _MARK = re.compile(
         f"(?:{one})"
         for one in (
             r"_{2,}",
-            r"\*\*\s?\w[^*\n]{0,40}\*\*",
+            r"\*{2,}\s?\w[^*\n]{0,40}\*{2,}",
             r"\[\*\*[^\]\n]{0,60}\*\*\]",
             rf"[\[<{{(]+\s?[*_]*(?:\w+[ _-]){{0,2}}{_MARKED}"
             r"(?:[ _#:-]*\w+){0,2}[*_]*\s?[\]>})]+",
             r"\[+[_x*. -]+\]+",
+            r"[<{]\s?(?:no|not|none|without|negative|absent)\s?[>}]",
             r"(?<![a-z])x{3,}(?![a-z])",
             r"\bxx?([/-])xx?\1x{2,4}\b",
             r"\*{3,}|#{3,}|%{2,}\w*|~{3,}",
@@ -43,8 +44,12 @@ def find_marks(text: str) -> list[tuple[int, int, str]]:
     return [
         (match.start(), match.end(), "mark")
         for match in _MARK.finditer(text)
-        if not _is_emphasis(match.group())
+        if not (_is_emphasis(match.group()) or _ROLE.search(match.group()))
     ]
+
+
+# who speaks in a prompt; for those who look for instructions
+_ROLE = re.compile(r"\b(?:system|user|assistant|human|tool|developer|inst|prompt)\b", re.IGNORECASE)
 
 
 def _is_emphasis(mark: str) -> bool:

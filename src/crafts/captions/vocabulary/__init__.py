@@ -88,6 +88,23 @@ def inflect(verb: str) -> tuple[str, ...]:
 
 
 @cache
+def load_verbs() -> frozenset[str]:
+    """Words of the lexicon that are verbs in their bare form, by the forms beside them."""
+    lexicon = load_lexicon()
+    words = lexicon.terms | lexicon.common
+    return frozenset(
+        word for word in words if words.intersection(inflect(word)[2:]) and not word.endswith("ed")
+    )
+
+
+@cache
+def load_function_words() -> frozenset[str]:
+    """Words that only join others: the first part of ``common.txt``."""
+    text = (FOLDER / "common.txt").read_text(encoding="utf-8")
+    return frozenset(text.partition("# function words\n")[2].partition("\n#")[0].split())
+
+
+@cache
 def _repair_index() -> dict[str, frozenset[str]]:
     """Long terms by what is left of them when one letter is dropped."""
     index: dict[str, set[str]] = {}
