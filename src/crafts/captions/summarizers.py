@@ -280,8 +280,9 @@ class ServerSummarizer:
         spent = getattr(getattr(reply, "usage", None), "total_tokens", None)
         answer = read_reply(reply, request["max_completion_tokens"])
         sent = sum(len(message["content"]) for message in request["messages"])
-        known = isinstance(spent, int) and spent > 0
-        self.counts["tokens"] += spent if known else (sent + len(answer.text)) // 3
+        if not isinstance(spent, int) or spent <= 0:
+            spent = (sent + len(answer.text)) // 3
+        self.counts["tokens"] += spent
         return answer
 
     def _check_budget(self) -> None:

@@ -213,7 +213,8 @@ def _sift(
     listed = ~(beyond | (share <= 0)) if layout.grid else np.ones(len(x), bool)
     chosen = listed & layout.inside & ~beyond & ~few
     tiles = [
-        (int(x[i]), int(y[i]), _number(share[i]), names[i] or "") for i in np.flatnonzero(chosen)
+        (int(x[i]), int(y[i]), _number(share[i]), names[i] or "")
+        for i in np.flatnonzero(chosen).tolist()
     ]
     rejects = []
     for i in np.flatnonzero(listed & ~chosen):

@@ -203,8 +203,9 @@ def _is_strange(sentence: str, start: int, foreign: Sequence[Span]) -> bool:
     for first, last in foreign:
         word = sentence[max(first - start, 0) : max(last - start, 0)]
         # a capital behind a small letter is a name, short capitals are an abbreviation
-        named = word[:1].isupper() and re.search(r"[a-z],? $", sentence[: first - start])
-        named = named or (_SHORT.fullmatch(word) and first > start and not sentence.isupper())
+        behind_small = re.search(r"[a-z],? $", sentence[: first - start])
+        short = _SHORT.fullmatch(word) and first > start and not sentence.isupper()
+        named = (word[:1].isupper() and behind_small) or short
         adverb = word.endswith("ly") and first > start
         if word.isalpha() and len(word) > 1 and not (named or adverb):
             return True

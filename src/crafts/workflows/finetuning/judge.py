@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -199,7 +199,7 @@ def _say_losses(before: NDArray[np.float64], after: NDArray[np.float64]) -> str:
     return f"Held-out tiles are denoised better than before in {fell} of {len(after)} cases."
 
 
-def _too_few(counts: dict[str, object], images: int) -> str:
+def _too_few(counts: Mapping[str, object], images: int) -> str:
     return (
         f"Not judged: {counts['tiles']} held-out tiles of {counts['groups']} patients and {images} "
         f"pictures; at least {LEAST_TILES} tiles of {LEAST_GROUPS} patients and {LEAST_IMAGES} "
