@@ -101,9 +101,9 @@ def run(
             _write_rows(
                 handle, list_reports(inputs, found.ledger), summarizer, config, count_tokens, found
             )
-            manifest_path.unlink(missing_ok=True)
             found.ledger.write(rejects)
             found.ledger.check(config.max_reject_fraction)
+            manifest_path.unlink(missing_ok=True)
         _say_flagged(found.tally["flagged"])
         _say_fallbacks(found.fallbacks, found.ledger.num_used)
         manifest = _manifest(config, output, rejects, found, summarizer)
