@@ -85,7 +85,7 @@ def main(sets: Path, output: Path) -> None:
     (output / "images").mkdir(parents=True, exist_ok=True)
     tiles = []
     for name in USED:
-        gain = white_gain(sets, by_set[name]) if name in GREY_GLASS else 1.0
+        gain = white_gain(sets, by_set[name]) if name in GREY_GLASS and by_set[name] else 1.0
         for row in by_set[name]:
             for key, pixels, fields in tiles_of(sets, row, gain):
                 Image.fromarray(pixels).save(output / f"images/{key}.png", compress_level=1)

@@ -1,8 +1,9 @@
-"""Pairs of tile and mask cut from sets: same places, same patients, same splits."""
+"""Tiles, and pairs of tile and mask, cut from sets: whole fields, same patients, same splits."""
 
 from __future__ import annotations
 
 import csv
+import json
 import sys
 from pathlib import Path
 
@@ -73,8 +74,8 @@ def test_patients_keep_the_split_that_the_generator_gave_them(sets: Path, tmp_pa
     (tiles := tmp_path / "tiles").mkdir()
     lines = [
         "file_name,text,patient,split,set,organ,power",
-        "images/lizard128_NC-crag_1__0_0.png,one,joined,heldout,lizard128_NC,colon,high",
-        "images/monuseg_NC-TCGA-1-x1-0.png,two,TCGA-18-5592,validation,monuseg_NC,lung,high",
+        "images/lizard128_NC-crag_1__0_0-whole-0.png,one,joined,heldout,lizard128_NC,colon,high",
+        "images/monuseg_NC-TCGA-1-whole-0.png,two,TCGA-18-5592,validation,monuseg_NC,lung,high",
     ]
     (tiles / "metadata.csv").write_text("\n".join(lines) + "\n")
     collect_masks.main(sets, tmp_path / "pairs", tiles, fluorescence=False)
@@ -86,12 +87,37 @@ def test_patients_keep_the_split_that_the_generator_gave_them(sets: Path, tmp_pa
     assert all(row["split"] for row in rows.values())
 
 
-def test_the_places_are_those_of_the_generators_tiles(sets: Path) -> None:
-    image = Image.open(sets / "monuseg_NC/images/TCGA-1.png").convert("RGB")
-    mask = load_mask(sets / "monuseg_NC/instance_labels/TCGA-1.png")
-    for factor in (1, 2):
-        tiles = [pixels for pixels, _ in collect_masks.cut(image, mask, factor)]
-        assert np.array_equal(tiles, collect.cut_tiles(image, factor))
+def test_the_main_view_is_the_largest_square_field() -> None:
+    assert list(collect.views((256, 256))) == [("whole", 0, (0, 0, 256, 256))]
+    views = list(collect.views((1000, 700)))
+    assert [box for view, _, box in views if view == "whole"] == [
+        (0, 0, 700, 700),
+        (300, 0, 1000, 700),
+    ]
+    quarters = [box for view, _, box in views if view == "quarter"]
+    assert quarters[:4] == [
+        (0, 0, 350, 350), (350, 0, 700, 350), (0, 350, 350, 700), (350, 350, 700, 700),
+    ]  # fmt: skip
+    assert len({(view, number) for view, number, _ in views}) == len(views) == 10
+
+
+def test_tiles_are_collected_with_the_width_of_their_field(sets: Path, tmp_path: Path) -> None:
+    collect.main(sets, tmp_path / "tiles")
+    lines = (tmp_path / "tiles/fields.jsonl").read_text().splitlines()
+    rows = {row["file_name"]: row for row in map(json.loads, lines)}
+    whole = rows["images/monuseg_NC-TCGA-1-whole-0.png"]
+    quarter = rows["images/monuseg_NC-TCGA-1-quarter-3.png"]
+    assert (whole["scale"], quarter["scale"]) == (round(0.25 * 520 / 256, 4), 0.2539)
+    lizard = rows["images/lizard128_NC-crag_1__0_0-whole-0.png"]
+    assert lizard["scale"] == 0.25 and set(lizard["cells"]) == set(collect.CELLS.values())
+    assert Image.open(tmp_path / "tiles" / quarter["file_name"]).size == (256, 256)
+
+
+def test_what_a_model_has_seen_is_never_held_out_later() -> None:
+    tiles = [{"patient": f"p{k}", "set": "s", "class": "c"} for k in range(20)]
+    splits = collect.split_groups(tiles, {"p3": "train", "p4": "heldout", "gone": "heldout"})
+    assert (splits["p3"], splits["p4"]) == ("train", "heldout")
+    assert {splits[f"p{k}"] for k in range(5, 20)} == {"train", "validation", "heldout"}
 
 
 def test_fluorescence_is_collected_apart(sets: Path, tmp_path: Path) -> None:
