@@ -10,8 +10,16 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from crafts.core.artifacts import LOCK, MANIFEST
+
 Start = Callable[[Path], subprocess.Popen]
 """An output folder -> the running command that writes it."""
+
+
+def leave_unfinished(output: Path) -> None:
+    """Make a finished output one that a killed run has left: no manifest, and the run's mark."""
+    (output / MANIFEST).unlink()
+    (output / LOCK).touch()
 
 
 def finish_after_kills(

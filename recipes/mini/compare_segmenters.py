@@ -192,7 +192,7 @@ def make_pairs(sources: Sequence[Source], control: Path, output: Path, plan: Pla
     table = output / "table"
     rows = pair_rows(sources, output / "generated", table, few=plan.few)
     write_table(rows, TABLE, table / "metadata.csv")
-    crafts.pack({"columns": {"key": "key"}}, table, output / "pairs")
+    crafts.pack({"columns": {"key": "key", "outside": True}}, table, output / "pairs")
 
 
 def run_arms(

@@ -13,6 +13,7 @@ from crafts import cli
 from crafts.core.errors import ConfigError, DataError
 from crafts.experiments import configure, run
 from crafts.experiments.judging.measures import MEASURES
+from killed_runs import leave_unfinished
 
 SMALL = (
     "crop=4", "seeds=[0,1]", "num_steps=2", "base.num_steps=1", "batch_size=4", "num_prompts=8",
@@ -72,7 +73,7 @@ def test_arms_of_a_seed_differ_in_their_words_only(finished):
 def test_a_stopped_experiment_goes_on_and_repeats_nothing(finished, tiny_model, tmp_path):
     output = tmp_path / "again"
     shutil.copytree(finished, output)
-    (output / "manifest.json").unlink()
+    leave_unfinished(output)
     lost = output / "runs" / "no-cells" / "seed-1"
     kept = output / "runs" / "no-cells" / "seed-0" / "measures.json"
     before, expected = kept.stat().st_mtime_ns, (lost / "measures.json").read_text()
@@ -87,7 +88,7 @@ def test_a_stopped_experiment_goes_on_and_repeats_nothing(finished, tiny_model, 
 def test_a_damaged_image_of_a_finished_run_is_named(finished, tiny_model, tmp_path):
     output = tmp_path / "damaged"
     shutil.copytree(finished, output)
-    (output / "manifest.json").unlink()
+    leave_unfinished(output)
     image = min((output / "runs" / "all-fields" / "seed-0" / "images" / "images").glob("*.png"))
     image.write_bytes(image.read_bytes()[:100])
     with pytest.raises(DataError, match=f"{image.name}.*unreadable image"):

@@ -350,9 +350,10 @@ def command(model: Path, work: Path, output: Path, *more: str) -> list[str]:
 
 
 def spoken(capsys: pytest.CaptureFixture[str]) -> list[str]:
-    """Lines of the command, without the bars that libraries draw when they were imported before."""
+    """Lines of the command, without the bars of libraries and without what is said of prompts."""
     lines = capsys.readouterr().err.strip().splitlines()
-    return [line for line in lines if not line.startswith("Loading weights")]
+    others = ("Loading weights", "generate: ")
+    return [line for line in lines if not line.startswith(others)]
 
 
 @pytest.mark.parametrize(("kind", "name", "message"), BAD)

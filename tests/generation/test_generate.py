@@ -21,6 +21,7 @@ from crafts.generation.generate import GenerateConfig, generate_images, run
 from crafts.model.bundle import load_bundle
 from crafts.sampling.conditioning import Draw
 from crafts.sampling.sampler import draw_noise
+from killed_runs import leave_unfinished
 
 PROMPTS = ("colon, carcinoma", "benign glands, low power", "lung " * 90)
 
@@ -264,7 +265,7 @@ def test_finished_images_are_not_made_again(finished, tiny_model, tmp_path):
     output = tmp_path / "out"
     run(config(tiny_model), None, output)
     times = {p: p.stat().st_mtime_ns for p in output.glob("images/*.png")}
-    (output / "manifest.json").unlink()
+    leave_unfinished(output)
     (output / "images/001-0.png").unlink()
     (output / "images/002-1.png").write_bytes((output / "images/002-1.png").read_bytes()[:-30])
     run(config(tiny_model), None, output)
@@ -294,7 +295,7 @@ def test_finished_images_of_another_request_are_not_lost(
     output = tmp_path / "out"
     shutil.copytree(finished[0], output)
     if state == "begun":
-        (output / "manifest.json").unlink()
+        leave_unfinished(output)
     before = contents(output)
     with pytest.raises(ConfigError, match="out: 6 finished images, none of which this run asks"):
         run(config(tiny_model, **values), None, output, bundle=bundle)
@@ -335,7 +336,7 @@ def test_a_shard_does_not_replace_another(
     run(config(tiny_model, shard=first, **given), None, tmp_path / "out", bundle=bundle)
     whole = contents(tmp_path / "out")
     if state == "begun":
-        (tmp_path / "out/manifest.json").unlink()
+        leave_unfinished(tmp_path / "out")
     before = contents(tmp_path / "out")
     with pytest.raises(ConfigError, match=f"out: {words}") as caught:
         # before any work: there is not even a model

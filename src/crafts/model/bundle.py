@@ -100,12 +100,14 @@ def load_bundle(source: str | Path, *, network: bool = False) -> Bundle:
 
     Raises:
         ConfigError: no such model, another architecture, or pickled weights only.
-        IntegrityError: a file differs from the manifest, or ``mini`` or a checkpoint of a run has
-            lost it.
+        IntegrityError: a file differs from the manifest, or ``mini``, a checkpoint of a run or a
+            model that lists what it was trained on has lost it.
         DataError: weights that are damaged, do not fit, or are not finite.
     """
     folder = resolve_model(source, network=network)
-    ours = folder == SHIPPED / "mini" or (folder / "training").exists()
+    ours = folder == SHIPPED / "mini" or any(
+        (folder / m).exists() for m in ("training", TRAINED_ON)
+    )
     manifest = artifacts.check(folder, ours=ours)
     _check_index(folder)
     codec = load_codec(folder / "vae", verified=True)

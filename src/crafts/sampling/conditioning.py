@@ -20,21 +20,21 @@ class Draw:
         prompt: text to follow.
         seed: the row's seed; together with ``k`` and ``row`` it decides the initial noise.
         k: index of the image among those of its row, from 0.
-        row: name of the row, so that rows of one seed differ; "" leaves it to seed and ``k``.
         negative_prompt: text that takes the place of the unconditional; "" is the unconditional.
         guidance_scale: 1.0 = off.
         controls: what steers the image beside the prompt.
         conditions: kind and numbers of what else is told, see :mod:`crafts.model.conditions`.
+        row: name of the row, so that rows of one seed differ; "" leaves it to seed and ``k``.
     """
 
     prompt: str
     seed: int = 0
     k: int = 0
-    row: str = ""
     negative_prompt: str = ""
     guidance_scale: float = 1.0
     controls: tuple[ControlUse, ...] = ()
     conditions: tuple[tuple[str, tuple[float, ...]], ...] = ()
+    row: str = ""
 
     @property
     def number(self) -> tuple[int | str, ...]:
