@@ -439,8 +439,8 @@ def audit(config: AuditConfig | Mapping[str, Any], output: Path) -> Manifest:
 
     from crafts.auditing import audit as stage
     from crafts.core.protocols import ExtractFeatures
-    from crafts.evaluation.features import build_extractor
     from crafts.model.image_encoders import open_encoder
+    from crafts.sets.features import build_extractor
 
     encoder = open_encoder(resolved.encoder, network=True, device=resolved.device)
 
