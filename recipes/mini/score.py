@@ -54,7 +54,8 @@ from crafts.core.marks import save_synthetic
 from crafts.core.protocols import SegmentNuclei
 from crafts.core.runtime import say
 from crafts.evaluation import extract_features, kernel_distance, prompt_alignment
-from crafts.generation.generate import GenerateConfig, run
+from crafts.generation.generate import run
+from crafts.generation.request import GenerateConfig
 from crafts.measures.neighbors import nearest
 from crafts.measures.nuclei import count_nuclei
 from crafts.measures.rows import unit_rows
@@ -305,8 +306,8 @@ def pictures(
                 rows.append((f"{name}\n{group.name}", group.tiles[mine]))
     save_synthetic(montage(rows), output / "montage.png", "real tiles above generated ones")
     picks = np.unique(np.linspace(0, len(generated.tiles) - 1, 32).astype(int))
-    made = judges.image_features(generated.tiles[picks])
-    index = nearest(unit_rows(made), unit_rows(bank_features)).index
+    seen = judges.image_features(generated.tiles[picks])
+    index = nearest(unit_rows(seen), unit_rows(bank_features)).index
     pairs: list[tuple[str, Any]] = []
     for start in range(0, len(picks), 8):
         pairs.append(("generated", generated.tiles[picks[start : start + 8]]))
@@ -353,8 +354,8 @@ def main() -> None:
     requests = asked_for(rows, options.tiles, options.per_class)
     made = make(bundle, requests, options.output, options.preset)
     generated, bank_features = groups_of(requests, made), judges.image_features(bank)
-    made = judges.image_features(generated[0].tiles)
-    index = nearest(unit_rows(made), unit_rows(bank_features)).index
+    seen = judges.image_features(generated[0].tiles)
+    index = nearest(unit_rows(seen), unit_rows(bank_features)).index
     copier = replace(
         generated[0], name="nearest training tile of each generated", tiles=bank[index]
     )

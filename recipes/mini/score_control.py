@@ -39,7 +39,8 @@ from crafts.core.marks import save_synthetic
 from crafts.core.protocols import Nuclei, SegmentNuclei
 from crafts.core.runtime import say, seed_from
 from crafts.data.importers import Item
-from crafts.generation.generate import GenerateConfig, run
+from crafts.generation.generate import run
+from crafts.generation.request import GenerateConfig
 from crafts.measures.faithfulness import Pair, iter_pairs, list_pairs, measure_faithfulness
 from crafts.measures.nuclei import compare_masks, correlation, count_nuclei, dice, find_shift
 from crafts.model.bundle import load_bundle
