@@ -13,10 +13,10 @@ import pytest
 from crafts.controls.masks import mask_from_labels
 from crafts.controls.nuclei import NucleiMask
 from crafts.core.artifacts import load_manifest, staging, verify
-from crafts.measures.faithfulness import Pair
 from crafts.model.bundle import load_bundle
 from crafts.model.control import load_control, save_control
 from crafts.model.segmenter import SegmenterConfig
+from crafts.sets.masked import MaskedTile
 from fixtures_steering import disc_mask, random_control
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -52,7 +52,7 @@ def cases() -> list[score_control.Case]:
             disc = disc_mask(30 + 12 * nucleus, 30 + 6 * number, size=SIDE, radius=5)
             labels[disc.classes > 0] = nucleus + 1
         mask = mask_from_labels(labels)
-        pair = Pair(str(number), painted(mask), mask)
+        pair = MaskedTile(str(number), painted(mask), mask)
         found.append(score_control.Case(str(number), pair, "painted", "tissue"))
     return found
 

@@ -27,7 +27,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from crafts.auditing.copies import Found, calibrate, find_copies, judge, share_of
+from crafts.auditing.matching.copies import Found, calibrate, find_copies, judge, share_of
 from crafts.auditing.matching.library import Library
 from crafts.auditing.results import Share, Verdict
 from crafts.core.artifacts import sha256_bytes, write_bytes

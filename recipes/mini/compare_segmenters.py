@@ -46,16 +46,11 @@ from crafts.core.config import Config, dump_config, load_config
 from crafts.core.errors import ConfigError, DataError
 from crafts.core.runtime import say
 from crafts.data.importers import list_items
-from crafts.measures.faithfulness import (
-    Pair,
-    find_again,
-    iter_pairs,
-    list_pairs,
-    measure_faithfulness,
-)
+from crafts.measures.faithfulness import find_again, measure_faithfulness
 from crafts.measures.nuclei import compare_masks, dice
 from crafts.model.segmenter import Segmenter, load_segmenter, open_segmenter
 from crafts.recipe import load_recipe
+from crafts.sets.masked import MaskedTile, iter_pairs, list_pairs
 
 HERE = Path(__file__).parent
 PLAN, SCORES = "plan.yaml", "scores.json"
@@ -102,7 +97,7 @@ FAST = {
 class Test:
     """A held-out real tile with its true mask."""
 
-    pair: Pair
+    pair: MaskedTile
     set: str
     patient: str
 
@@ -328,7 +323,7 @@ def judge_pairs(output: Path, tests: Sequence[Test], plan: Plan) -> Mapping[str,
     for kind in (MASKS, INVENTED):
         mine = [item for item in items if str(item.fields["id"]).startswith(f"{kind}-")]
         chosen = mine[:: max(1, -(-len(mine) // plan.judged))]
-        opened = [pair for pair in iter_pairs(chosen) if isinstance(pair, Pair)]
+        opened = [pair for pair in iter_pairs(chosen) if isinstance(pair, MaskedTile)]
         told[kind] = measure_faithfulness(opened, segmenter, real=real).model_dump()
     write_bytes(path, json.dumps(told, indent=1).encode())
     return told

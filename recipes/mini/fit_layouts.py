@@ -22,8 +22,8 @@ from crafts.controls.inventing.layout_statistics import (
 )
 from crafts.controls.nuclei import UNKNOWN, NucleiMask
 from crafts.core.artifacts import finish, staging
-from crafts.measures.faithfulness import iter_pairs, list_pairs
 from crafts.model.places import SHIPPED
+from crafts.sets.masked import iter_pairs, list_pairs
 
 LICENCE = "crafts-mini-research-only"
 LEAST_TILES = 10

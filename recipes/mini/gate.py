@@ -14,8 +14,8 @@ import sys
 from pathlib import Path
 
 from crafts.core.artifacts import finish, load_manifest, write_bytes
-from crafts.evaluation.gating.filtering import calibrate_on
-from crafts.evaluation.gating.gate import GATE
+from crafts.evaluation.filtering import calibrate_on
+from crafts.evaluation.gate import GATE
 from crafts.model.image_encoders import SHIPPED, open_encoder
 from crafts.sets.described import describe
 from crafts.sets.features import build_extractor

@@ -41,13 +41,14 @@ from crafts.core.runtime import say, seed_from
 from crafts.data.importers import Item
 from crafts.generation.generate import run
 from crafts.generation.request import GenerateConfig
-from crafts.measures.faithfulness import Pair, iter_pairs, list_pairs, measure_faithfulness
+from crafts.measures.faithfulness import measure_faithfulness
 from crafts.measures.nuclei import compare_masks, correlation, count_nuclei, dice, find_shift
 from crafts.model.bundle import load_bundle
 from crafts.model.control import load_control
 from crafts.model.segmenter import open_segmenter
 from crafts.sampling.control import mask_map, render_map
 from crafts.sets.features import read_image
+from crafts.sets.masked import MaskedTile, iter_pairs, list_pairs
 
 MOVED = 16  # pixels
 NEAR = 4.0  # pixels; what still counts as moved with the mask
@@ -68,7 +69,7 @@ class Case:
     """A held-out tile with its mask, and what is asked for in its place."""
 
     key: str
-    pair: Pair
+    pair: MaskedTile
     group: str
     prompt: str
 
@@ -167,7 +168,7 @@ def measure_group(
 ) -> dict[str, Any]:
     """Obeyed, floors and ceiling of some tiles, with 95 % intervals over patients."""
     masks = [case.pair.mask for case in cases]
-    pairs = [Pair(c.key, images[f"steered-{c.key}"], c.pair.mask, c.patient) for c in cases]
+    pairs = [MaskedTile(c.key, images[f"steered-{c.key}"], c.pair.mask, c.patient) for c in cases]
     found = measure_faithfulness(
         pairs, segment, real=[case.pair for case in cases], classes=classes
     ).model_dump()

@@ -16,7 +16,7 @@ from crafts.generation.request import ImageRequest
 if TYPE_CHECKING:
     from PIL import Image
 
-    from crafts.auditing.audit import AuditConfig
+    from crafts.auditing.config import AuditConfig
     from crafts.auditing.membership import Target
     from crafts.captions.caption import CaptionConfig
     from crafts.captions.summarise import SummariseConfig
@@ -52,7 +52,7 @@ _CONFIGS: dict[Stage, tuple[str, str]] = {
     "train": ("crafts.training.config", "TrainConfig"),
     "generate": ("crafts.generation.request", "GenerateConfig"),
     "evaluate": ("crafts.evaluation.config", "EvaluateConfig"),
-    "audit": ("crafts.auditing.audit", "AuditConfig"),
+    "audit": ("crafts.auditing.config", "AuditConfig"),
 }
 BUILT = ("doctor", "models", *_CONFIGS)
 
@@ -286,7 +286,7 @@ def generate(
     bundle = model.bundle if model else None
     gate: dict[str, Any] = {}
     if resolved.keep is not None:
-        from crafts.evaluation.gating.gate import shipped_gate, shipped_gate_words
+        from crafts.evaluation.gate import shipped_gate, shipped_gate_words
 
         gate = {"accept": shipped_gate(device=resolved.device), "unknown_to": shipped_gate_words()}
     return stage.run(resolved, None, Path(output), bundle=bundle, **gate)

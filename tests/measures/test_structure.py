@@ -9,6 +9,7 @@ from sklearn.metrics import balanced_accuracy_score
 
 from crafts.core.errors import ConfigError, DataError
 from crafts.measures import structure
+from crafts.testing import damage
 
 SETS = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 
@@ -41,24 +42,24 @@ def test_a_flat_tile_stays_flat():
 
 def test_colour_control_keeps_colour_and_has_the_same_structure_for_every_class():
     tiles = textures()
-    drawn = structure.colour_statistics_generator(tiles, 8, seed=1)
+    drawn = damage.colour_statistics_generator(tiles, 8, seed=1)
     assert drawn.dtype == np.uint8 and drawn.shape == (8, 48, 48, 3)
     # clipping at white moves the statistics a little
     np.testing.assert_allclose(drawn.mean((0, 1, 2)), tiles.mean((0, 1, 2)), atol=4)
     want, got = (np.corrcoef(t.reshape(-1, 3), rowvar=False) for t in (tiles, drawn))
     np.testing.assert_allclose(got, want, atol=0.05)
-    other = structure.colour_statistics_generator(255 - tiles, 8, seed=1)
+    other = damage.colour_statistics_generator(255 - tiles, 8, seed=1)
     same = [
         abs(np.corrcoef(a.ravel(), b.ravel())[0, 1])
         for a, b in zip(structure.grey_match(drawn), structure.grey_match(other), strict=True)
     ]
     assert min(same) > 0.9  # one noise, two tints: nothing but clipping tells them apart
-    assert (drawn == structure.colour_statistics_generator(tiles, 8, seed=1)).all()
+    assert (drawn == damage.colour_statistics_generator(tiles, 8, seed=1)).all()
 
 
 def test_phase_scramble_keeps_mean_and_spectrum_and_loses_the_shapes():
     tiles = (textures() // 4 + 96).astype(np.uint8)  # room on both sides: no clipping
-    scrambled = structure.phase_scramble(tiles, seed=2)
+    scrambled = damage.phase_scramble(tiles, seed=2)
     np.testing.assert_allclose(scrambled.mean((1, 2)), tiles.mean((1, 2)), atol=0.5)
     before, after = (np.abs(np.fft.rfft2(t.astype(float), axes=(1, 2))) for t in (tiles, scrambled))
     strong = before > 200
@@ -79,8 +80,8 @@ def test_blur_removes_detail_as_a_direct_convolution_does():
         [convolve(tiles[0, ..., c].astype(float), kernel, mode="reflect") for c in range(3)],
         axis=-1,
     )
-    np.testing.assert_allclose(structure.blur(tiles, 2.0)[0], want, atol=1.0)
-    assert (structure.blur(tiles, 0) == tiles).all()
+    np.testing.assert_allclose(damage.blur(tiles, 2.0)[0], want, atol=1.0)
+    assert (damage.blur(tiles, 0) == tiles).all()
 
 
 def test_balanced_accuracy_matches_sklearn():
@@ -99,7 +100,7 @@ def test_refusals():
     with pytest.raises(DataError, match=r"float64 \[2, 8, 8, 3\]; expected uint8"):
         structure.grey_match(np.zeros((2, 8, 8, 3)))
     with pytest.raises(ConfigError, match="blur: sigma: -1"):
-        structure.blur(textures(1), -1)
+        damage.blur(textures(1), -1)
     with pytest.raises(DataError, match="2 labels and 1 predictions"):
         structure.balanced_accuracy([0, 1], [0])
     with pytest.raises(ConfigError, match="num_classes: 1"):
@@ -120,10 +121,10 @@ def test_controls_on_real_tiles_lose_what_they_claim():
         grey = structure.grey_match(images)
         return np.diff(grey, axis=2).var()
 
-    assert detail(structure.blur(tiles, 4.0)) < 0.2 * detail(tiles)
-    scrambled = structure.phase_scramble(tiles)
+    assert detail(damage.blur(tiles, 4.0)) < 0.2 * detail(tiles)
+    scrambled = damage.phase_scramble(tiles)
     assert detail(scrambled) == pytest.approx(detail(tiles), rel=0.35)
-    drawn = structure.colour_statistics_generator(tiles, 4)
+    drawn = damage.colour_statistics_generator(tiles, 4)
     np.testing.assert_allclose(drawn.mean((0, 1, 2)), tiles.mean((0, 1, 2)), atol=6)
 
 

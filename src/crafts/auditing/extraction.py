@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from crafts.auditing.copies import Limits, find_copies, judge, share_of
+from crafts.auditing.matching.copies import Limits, find_copies, judge, share_of
 from crafts.auditing.matching.landmarks import describe
 from crafts.auditing.matching.library import Library
 from crafts.auditing.results import Extracted, Extraction, Verdict

@@ -5,26 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from crafts.auditing.authenticity import Placed, place, ratio_limit
-from crafts.auditing.copies import Found, Limits, count_kinds, judge, share_of
+from crafts.auditing.config import AuditConfig
 from crafts.auditing.extraction import Drawn, extract, most_repeated
+from crafts.auditing.features import Features, ImageSet, Placed, place, ratio_limit
+from crafts.auditing.matching.copies import Found, Limits, count_kinds, judge, share_of
 from crafts.auditing.matching.library import Library
 from crafts.auditing.membership import Side, Target, attack_all
-from crafts.auditing.reporting.notes import compose_notes
+from crafts.auditing.page.verdict import compose_notes
 from crafts.auditing.results import Attack, Copies, Results, SetFacts, Share, Threshold, Verdict
-from crafts.auditing.sets import Features, ImageSet
 from crafts.core.errors import DataError
 from crafts.data.collection import Tile
 from crafts.measures.neighbors import nearest
 from crafts.sets.source import SetName
-
-if TYPE_CHECKING:
-    from crafts.auditing.audit import AuditConfig
 
 _MAX_LEAKS = 50
 

@@ -18,7 +18,7 @@ from crafts.core.errors import ConfigError
 from crafts.core.protocols import BuildExtractor, ExtractFeatures
 from crafts.core.records import Ledger
 from crafts.core.runtime import say
-from crafts.evaluation.comparing.comparison import (
+from crafts.evaluation.compare import (
     LEAST,
     Compared,
     Plan,
@@ -27,18 +27,8 @@ from crafts.evaluation.comparing.comparison import (
     generations_of,
     missing_classes,
 )
-from crafts.evaluation.comparing.following import alignment_rows
-from crafts.evaluation.comparing.gallery import build_gallery
-from crafts.evaluation.comparing.marks import find_marks
-from crafts.evaluation.comparing.opening import (
-    Opened,
-    open_sets,
-    open_sources,
-    statistics_facts,
-)
-from crafts.evaluation.comparing.reference import NOT_COMPARED, compare_with_statistics
 from crafts.evaluation.config import EvaluateConfig
-from crafts.evaluation.diagnosing.pixels import (
+from crafts.evaluation.diagnosis.looks import (
     find_causes,
     find_stains,
     look,
@@ -46,16 +36,26 @@ from crafts.evaluation.diagnosing.pixels import (
     stain_report,
     structure_report,
 )
-from crafts.evaluation.gating.filtering import calibrate_on, filter_tiles
-from crafts.evaluation.masked import Masked, find_masked, judge_masks
-from crafts.evaluation.reporting.masks import mask_notes
+from crafts.evaluation.filtering import calibrate_on, filter_tiles
+from crafts.evaluation.following import alignment_rows
+from crafts.evaluation.opening import (
+    Opened,
+    open_sets,
+    open_sources,
+    statistics_facts,
+)
+from crafts.evaluation.page.gallery import build_gallery
+from crafts.evaluation.page.marks import find_marks
+from crafts.evaluation.page.tables import mask_notes
+from crafts.evaluation.reference import NOT_COMPARED, compare_with_statistics
 from crafts.evaluation.results import Gallery, GateYield, Results, Separated, SetFacts
-from crafts.measures.faithfulness import Faithfulness
+from crafts.measures.faithfulness import Faithfulness, judge_masks
 from crafts.measures.separation import separation_by_class
 from crafts.measures.statistics import UNKNOWN, compute_statistics, save_statistics
 from crafts.sets.described import Described, Sets, prompt_source
 from crafts.sets.draws import Sides, find_generations, share_out
 from crafts.sets.files import write_features
+from crafts.sets.masked import Masked, find_masked
 from crafts.sets.source import SetName, Source, set_fingerprint
 from crafts.sets.splits import Rows, halve
 
@@ -330,7 +330,7 @@ def _facts(name: SetName, side: Described, source: Source) -> SetFacts:
 
 
 def _write(folder: Path, opened: Opened, results: Results, gallery: Gallery) -> None:
-    from crafts.evaluation.reporting.report import write_report
+    from crafts.evaluation.page.report import write_report
 
     for name, side in opened.named():
         for suffix in ("npz", "h5"):

@@ -284,7 +284,7 @@ class Results(ResultFile):
         structure: glands in every set, then in its classes.
         stain_clusters: of the held-out tiles, where no column names their stain.
         faithfulness: whether images obey the masks beside them; None where they have none.
-        diagnosis: findings, the heaviest first (:mod:`crafts.evaluation.diagnosing.diagnosis`).
+        diagnosis: findings, the heaviest first (:mod:`crafts.evaluation.diagnosis.causes`).
     """
 
     version: Literal[1] = 1

@@ -17,9 +17,14 @@ import torch
 from crafts.core import artifacts
 from crafts.core.begun import hold_to
 from crafts.core.runtime import say
-from crafts.experiments.arms.cost import StepCost, step_costs
 from crafts.experiments.arms.starts import build_base, with_text
-from crafts.experiments.arms.training import make_images, run_leg, train_second_text
+from crafts.experiments.arms.training import (
+    StepCost,
+    make_images,
+    run_leg,
+    step_costs,
+    train_second_text,
+)
 from crafts.experiments.catalogue import Arm, Experiment, Leg, load_experiment
 from crafts.experiments.corpus.tiles import (
     Tiles,

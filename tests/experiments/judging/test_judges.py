@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from crafts.experiments.corpus.tiles import centre, open_tiles
-from crafts.experiments.judging.copies import CopySearch
-from crafts.experiments.judging.structure import GreyClassifier, to_grey
+from crafts.experiments.judging.judges import CopySearch, GreyClassifier, to_grey
 from crafts.experiments.settings import configure
 
 

@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from crafts.core import artifacts
 from crafts.core.marks import save_synthetic
-from crafts.experiments.arms.cost import StepCost
+from crafts.experiments.arms.training import StepCost
 from crafts.experiments.catalogue import Experiment
 from crafts.experiments.corpus.tiles import Tiles
 from crafts.experiments.judging.measures import MEASURES, Measures
