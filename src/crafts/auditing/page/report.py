@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from crafts.auditing import results as found
+from crafts.auditing.page import tables
 from crafts.auditing.page.verdict import ATTACKS, compose_stats, compose_verdict
-from crafts.auditing.reporting import tables
 from crafts.core.artifacts import write_bytes
 from crafts.core.page import (
     INK,

@@ -19,6 +19,7 @@ from crafts.core.page import (
 )
 from crafts.evaluation import results as found
 from crafts.evaluation.diagnosis.causes import CAUSES
+from crafts.evaluation.page import tables
 from crafts.evaluation.page.pictures import (
     PER_ROW,
     OpenTile,
@@ -29,7 +30,6 @@ from crafts.evaluation.page.pictures import (
 )
 from crafts.evaluation.page.tables import faithfulness_table, mask_notes, structure_table
 from crafts.evaluation.page.verdict import compose_stats, compose_verdict, is_alarm
-from crafts.evaluation.reporting import tables
 
 _STRIPS = (
     "frechet_distance kernel_distance precision_k5 recall_k5 coverage_k5 vendi prompt_alignment"
