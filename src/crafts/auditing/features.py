@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from crafts.auditing.results import SetFacts, Threshold
+from crafts.auditing.results import Threshold
 from crafts.core.errors import DataError
 from crafts.core.protocols import BuildExtractor
 from crafts.core.records import FeatureSet
 from crafts.data.collection import Collection
 from crafts.measures.neighbors import Nearest, nearest
 from crafts.measures.rows import check_features, unit_rows
-from crafts.sets.source import SetName
+from crafts.sets.source import SetFacts, SetName
 from crafts.sets.splits import choose_split
 
 _TINY = 1e-6

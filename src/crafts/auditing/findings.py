@@ -16,11 +16,11 @@ from crafts.auditing.matching.copies import Found, Limits, count_kinds, judge, s
 from crafts.auditing.matching.library import Library
 from crafts.auditing.membership import Side, Target, attack_all
 from crafts.auditing.page.verdict import compose_notes
-from crafts.auditing.results import Attack, Copies, Results, SetFacts, Share, Threshold, Verdict
+from crafts.auditing.results import Attack, Copies, Results, Share, Threshold, Verdict
 from crafts.core.errors import DataError
 from crafts.data.collection import Tile
 from crafts.measures.neighbors import nearest
-from crafts.sets.source import SetName
+from crafts.sets.source import SetFacts, SetName
 
 _MAX_LEAKS = 50
 

@@ -48,7 +48,7 @@ from crafts.evaluation.page.gallery import build_gallery
 from crafts.evaluation.page.marks import find_marks
 from crafts.evaluation.page.tables import mask_notes
 from crafts.evaluation.reference import NOT_COMPARED, compare_with_statistics
-from crafts.evaluation.results import Gallery, GateYield, Results, Separated, SetFacts
+from crafts.evaluation.results import ComparedSet, Gallery, GateYield, Results, Separated
 from crafts.measures.faithfulness import Faithfulness, judge_masks
 from crafts.measures.separation import separation_by_class
 from crafts.measures.statistics import UNKNOWN, compute_statistics, save_statistics
@@ -313,9 +313,9 @@ def _separation(
     return found
 
 
-def _facts(name: SetName, side: Described, source: Source) -> SetFacts:
+def _facts(name: SetName, side: Described, source: Source) -> ComparedSet:
     used, rejected = len(side), len(side.set.rejected)
-    return SetFacts(
+    return ComparedSet(
         name=name,
         folder=source.path.resolve().name,
         fingerprint=set_fingerprint(side.set),

@@ -68,7 +68,7 @@ def build(**changes):
         matching="class",
         encoder={"name": "mini", "licence": "Apache-2.0"},
         sets=[
-            found.SetFacts(
+            found.ComparedSet(
                 name=name, folder=name, fingerprint="ab" * 32, listed=9, used=9, rejected=0
             )
             for name in ("generated", "heldout")

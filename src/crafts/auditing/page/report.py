@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,25 +14,9 @@ from crafts.auditing import results as found
 from crafts.auditing.page import tables
 from crafts.auditing.page.verdict import ATTACKS, compose_stats, compose_verdict
 from crafts.core.artifacts import write_bytes
-from crafts.core.page import (
-    INK,
-    Level,
-    Pair,
-    Picture,
-    Strip,
-    build_strip,
-    chart,
-    data_uri,
-    fact_text,
-    number,
-    render_page,
-)
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-OpenTile = Callable[[str, str], NDArray[np.uint8] | None]
-"""Set (generated, train, heldout, extracted) and name -> pixels uint8 [H, W, 3], or None."""
+from crafts.core.page import Level, Pair, number, render_page
+from crafts.report.facts import OpenTile, filled_sections, known_facts, set_fact
+from crafts.report.figures import EDGE, Strip, build_strip, draw_histogram, tile_picture
 
 MAX_PAIRS = 48
 """Pairs shown of each verdict; the others stand in ``copies.csv``."""
@@ -40,9 +24,7 @@ MAX_PAIRS = 48
 LEAST_PAIRS = 12
 """Pairs that a page shows in any case: where fewer were found, the nearest of the others follow."""
 
-_EDGE = 224
 _WHOLE = 0.97  # a part this large, or that near to every edge, is the whole tile
-_TITLES = {"generated": "Generated tiles", "train": "Training tiles", "heldout": "Held-out tiles"}
 _SECTIONS = (
     ("notes", "Before you read"),
     ("copies", "Copies"),
@@ -122,11 +104,8 @@ def report_values(
         "num_leaks": results.copies.heldout.count if results.copies.heldout else 0,
         "facts": build_facts(results),
     }
-    return {**values, "sections": [entry for entry in _SECTIONS if _is_there(entry[0], values)]}
-
-
-def _is_there(section: str, values: Mapping[str, Any]) -> bool:
-    return section in ("copies", "reading") or bool(values[section])
+    always = ("copies", "reading")
+    return {**values, "sections": filled_sections(_SECTIONS, values, always=always)}
 
 
 def _subject(results: found.Results) -> str:
@@ -155,15 +134,11 @@ def copy_pairs(verdicts: Sequence[found.Verdict], side: str, open_tile: OpenTile
             facts.append(f"{number(one.overlap, percent=True)} of the tile")
         reason = "; ".join(part for part in (one.how, *facts) if part)
         level: Level = "warn" if side == "heldout" else "bad"
-        picture = Picture(
-            data_uri(left, edge=_EDGE, synthetic=side != "heldout"),
-            f"{what} tile {one.name}",
-            what,
-            one.name,
-        )
+        alt = f"{what} tile {one.name}"
+        picture = tile_picture(left, alt, what, one.name, synthetic=side != "heldout")
         source = frame_source(left, right, one)
         alt = f"training tile {one.source}; {one.how or 'the same structure'}"
-        match = Picture(data_uri(source, edge=_EDGE), alt, "training", one.source)
+        match = tile_picture(source, alt, "training", one.source)
         pairs.append(Pair(picture, match, one.kind or "copy", reason, level))
     return pairs
 
@@ -179,13 +154,13 @@ def frame_source(
         verdict: its ``matrix`` and ``shift`` place one in the other.
     """
     image = Image.fromarray(source).convert("RGB")
-    image.thumbnail((_EDGE, _EDGE), Image.Resampling.LANCZOS)
+    image.thumbnail((EDGE, EDGE), Image.Resampling.LANCZOS)
     half = np.array(tile.shape[:2]) / (2 * min(tile.shape[:2]))
     corners = np.array([(-1, -1), (-1, 1), (1, 1), (1, -1)]) * half
     placed = corners @ np.array(verdict.matrix).reshape(2, 2).T + np.array(verdict.shift)
     size = np.array([image.height, image.width])
     inside = np.clip(placed * min(image.size) + size / 2, 1, size - 2)
-    if (np.minimum(inside, size - inside) < _EDGE * (1 - _WHOLE)).all():
+    if (np.minimum(inside, size - inside) < EDGE * (1 - _WHOLE)).all():
         return image
     points = [(float(column), float(row)) for row, column in inside]
     pen = ImageDraw.Draw(image)
@@ -223,19 +198,10 @@ def near_pairs(verdicts: Sequence[found.Verdict], open_tile: OpenTile) -> list[P
         if one.correlation is not None and not marked:
             # of the training tile that is most alike in structure, which may be another one
             reason += f"; highest correlation of structure {one.correlation:.2f}"
+        made = f"generated tile {one.name}"
         pictures = (
-            Picture(
-                data_uri(left, edge=_EDGE, synthetic=True),
-                f"generated tile {one.name}",
-                "generated",
-                one.name,
-            ),
-            Picture(
-                data_uri(right, edge=_EDGE),
-                f"training tile {one.neighbour}",
-                "training",
-                one.neighbour,
-            ),
+            tile_picture(left, made, "generated", one.name, synthetic=True),
+            tile_picture(right, f"training tile {one.neighbour}", "training", one.neighbour),
         )
         pairs.append(Pair(*pictures, one.verdict, reason, "warn" if marked else "plain"))
     return pairs
@@ -263,47 +229,8 @@ def calibration(
         if name == "correlation" and part.whole_threshold:
             caption += f" (edge on edge: above {number(part.whole_threshold.value)})"
         if sets:
-            charts.append(
-                (
-                    caption,
-                    draw_histogram(sets, title, threshold.value, name=name),
-                )
-            )
+            charts.append((caption, draw_histogram(sets, title, threshold.value, name=name)))
     return charts
-
-
-def draw_histogram(
-    sets: Mapping[str, Sequence[float]], title: str, threshold: float, *, name: str
-) -> str:
-    """Shares of tiles by value, one outline a set, the threshold as a dashed line.
-
-    Args:
-        sets: role ("real", "generated") -> values.
-        title: of the axis.
-        threshold: where tiles are marked.
-        name: differs between the charts of a page.
-    """
-    everything = np.concatenate([np.asarray(values) for values in sets.values()])
-    low, high = min(everything.min(), threshold), max(everything.max(), threshold)
-    edges = np.linspace(low, high + (1e-6 if high == low else 0.0), 41)
-
-    def draw(figure: Figure) -> None:
-        axes = figure.subplots()
-        for role, values in sets.items():
-            heights = np.histogram(values, edges)[0] * 100 / len(values)
-            real = role == "real"
-            axes.stairs(heights, edges, color=INK[role], fill=real, alpha=0.3 if real else 1.0)
-        axes.axvline(threshold, color=INK["bad"], linestyle=(0, (4, 3)), linewidth=1.3)
-        # single tiles at the far end are what the chart is about; a linear axis would hide them
-        axes.set_yscale("symlog", linthresh=1.0)
-        axes.set_yticks([0, 1, 10, 100], ["0", "1", "10", "100"])
-        axes.set(xlabel=title, ylabel="tiles, %", ylim=(0, 120))
-        axes.minorticks_off()
-
-    named = {"real": "held-out", "generated": "generated"}
-    counts = ", ".join(f"{len(values):,} {named[role]} tiles" for role, values in sets.items())
-    alt = f"Histogram of {title.lower()} for {counts}; threshold at {number(threshold)}."
-    return chart(draw, alt=alt, width=440, height=270, name=name)
 
 
 def membership_strips(results: found.Results) -> list[Strip]:
@@ -323,14 +250,8 @@ def membership_strips(results: found.Results) -> list[Strip]:
 
 def build_facts(results: found.Results) -> list[tuple[str, str]]:
     """What somebody needs to repeat the numbers."""
-    facts = []
-    for name, known in (("Encoder", results.encoder), ("Model", results.model)):
-        facts += [(f"{name}: {k.replace('_', ' ')}", fact_text(v)) for k, v in known.items()]
-    for item in results.sets:
-        parts = [f"{item.used:,} used, {item.rejected:,} rejected of {item.listed:,} listed"]
-        parts += [f"{item.groups:,} patients"] if item.groups else []
-        parts += [f"split “{item.split}”"] if item.split else []
-        facts.append((_TITLES[item.name], "; ".join([*parts, f"folder {item.folder}"])))
+    facts = known_facts("Encoder", results.encoder) + known_facts("Model", results.model)
+    facts += [set_fact(item, "patients") for item in results.sets]
     allowed = results.fail_above
     limit = "any" if allowed is None else number(allowed, percent=True)
     facts += [("Share of copies allowed", limit), ("Seed", str(results.seed))]

@@ -9,6 +9,7 @@ from crafts.auditing import results as found
 from crafts.auditing.features import Features
 from crafts.auditing.results import Results
 from crafts.core.page import Level, Stat, Verdict, number
+from crafts.report.facts import Sentence, judge_sentences
 from crafts.sets.source import SetName
 
 EXPOSED = 0.7
@@ -24,8 +25,6 @@ ATTACKS = {
     "blind": "without the model (control)",
 }
 
-Sentence = tuple[Level, str]
-
 
 def compose_verdict(results: found.Results) -> Verdict:
     """The first thing a reader sees.
@@ -40,9 +39,7 @@ def compose_verdict(results: found.Results) -> Verdict:
         *_extraction(results),
         *_authenticity(results),
     ]
-    levels = {level for level, _ in sentences}
-    level: Level = "bad" if "bad" in levels else "warn" if "warn" in levels else "good"
-    return Verdict(level, _headline(results.copies.copies), tuple(text for _, text in sentences))
+    return judge_sentences(_headline(results.copies.copies), sentences)
 
 
 def compose_stats(results: found.Results) -> list[Stat]:

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
-from crafts.core.page import CLASS_ROLES, INK, Pair, Picture, chart, data_uri, number
+from crafts.core.page import CLASS_ROLES, INK, Pair, Picture, chart, number
 from crafts.evaluation import results as found
-from crafts.sets.source import SetName
+from crafts.report.facts import OpenTile
+from crafts.report.figures import tile_picture
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-OpenTile = Callable[[SetName, str], NDArray[np.uint8] | None]
-"""Set and name of a tile -> its pixels uint8 [H, W, 3]; None where it cannot be opened."""
 
 MAX_PICTURES = 216
 """Tiles in all montages together; with many classes each shows fewer."""
@@ -63,7 +60,7 @@ def _real_pictures(
 ) -> tuple[Picture, ...]:
     opened = (open_tile("heldout", name) for name in pick.real[:count])
     alt = f"Real tile, {pick.name}" if pick.name else "Real tile"
-    return tuple(Picture(data_uri(px, edge=edge), alt) for px in opened if px is not None)
+    return tuple(tile_picture(px, alt, edge=edge) for px in opened if px is not None)
 
 
 def _pick_pictures(
@@ -75,9 +72,8 @@ def _pick_pictures(
         if pixels is not None:
             score = number(pick.alignment, unit="%") if pick.alignment is not None else ""
             alt = f"Generated tile for: {pick.text or 'no prompt'}"
-            pictures.append(
-                Picture(data_uri(pixels, edge=edge, synthetic=True), alt, score, pick.text)
-            )
+            picture = tile_picture(pixels, alt, score, pick.text, edge=edge, synthetic=True)
+            pictures.append(picture)
     return tuple(pictures)
 
 
@@ -89,19 +85,9 @@ def build_pairs(nearest: Sequence[found.Pair], open_tile: OpenTile) -> list[Pair
         if left is None or right is None:
             continue
         prompt = f"Prompt: {pair.text}" if pair.text else ""
-        pairs.append(
-            Pair(
-                Picture(
-                    data_uri(left, edge=224, synthetic=True),
-                    "Generated tile",
-                    "generated",
-                    pair.generated,
-                ),
-                Picture(data_uri(right, edge=224), "Training tile", "training", pair.train),
-                f"cosine {pair.cosine:.3f}",
-                prompt,
-            )
-        )
+        made = tile_picture(left, "Generated tile", "generated", pair.generated, synthetic=True)
+        seen = tile_picture(right, "Training tile", "training", pair.train)
+        pairs.append(Pair(made, seen, f"cosine {pair.cosine:.3f}", prompt))
     return pairs
 
 

@@ -8,21 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from crafts.core.artifacts import write_bytes
-from crafts.core.page import (
-    Picture,
-    Strip,
-    build_strip,
-    data_uri,
-    fact_text,
-    number,
-    render_page,
-)
+from crafts.core.page import Picture, number, render_page
 from crafts.evaluation import results as found
 from crafts.evaluation.diagnosis.causes import CAUSES
 from crafts.evaluation.page import tables
 from crafts.evaluation.page.pictures import (
     PER_ROW,
-    OpenTile,
     build_montages,
     build_pairs,
     draw_map,
@@ -30,6 +21,8 @@ from crafts.evaluation.page.pictures import (
 )
 from crafts.evaluation.page.tables import faithfulness_table, mask_notes, structure_table
 from crafts.evaluation.page.verdict import compose_stats, compose_verdict, is_alarm
+from crafts.report.facts import OpenTile, filled_sections, known_facts, set_fact
+from crafts.report.figures import Strip, build_strip, tile_picture
 
 _STRIPS = (
     "frechet_distance kernel_distance precision_k5 recall_k5 coverage_k5 vendi prompt_alignment"
@@ -42,7 +35,6 @@ LEGEND = (
     ("real", "floor: real tiles of other patients"),
 )
 
-_TITLES = {"generated": "Generated tiles", "heldout": "Held-out tiles", "train": "Training tiles"}
 _SECTIONS = (
     ("marks", "Before you read"),
     ("comparison", "Comparison"),
@@ -58,6 +50,13 @@ _SECTIONS = (
     ("facts", "Facts"),
     ("reading", "How to read this page"),
 )
+
+_NEEDS = {
+    "classes": ("classes", "separated", "slices", "left_out"),
+    "diagnosis": ("diagnosed", "structure"),
+    "nearest": ("pairs",),
+    "masks": ("masks", "mask_notes"),
+}
 
 
 @dataclass(frozen=True)
@@ -135,18 +134,8 @@ def report_values(
         "repetition": results.repetition,
         "lead": tables.LABELS[results.lead][0],
     }
-    return {**values, "sections": [entry for entry in _SECTIONS if _is_there(entry[0], values)]}
-
-
-def _is_there(section: str, values: Mapping[str, Any]) -> bool:
-    needs = {
-        "classes": ("classes", "separated", "slices", "left_out"),
-        "diagnosis": ("diagnosed", "structure"),
-        "nearest": ("pairs",),
-        "masks": ("masks", "mask_notes"),
-    }
-    always = section in ("comparison", "facts", "reading")
-    return always or any(values[name] for name in needs.get(section, (section,)))
+    always = ("comparison", "facts", "reading")
+    return {**values, "sections": filled_sections(_SECTIONS, values, always=always, needs=_NEEDS)}
 
 
 def _subject(results: found.Results) -> str:
@@ -205,7 +194,7 @@ def _finding(item: Mapping[str, Any], open_tile: OpenTile) -> Finding:
         pixels = open_tile("generated", name)
         if pixels is not None:
             alt = f"Generated tile, example of: {item['title']}"
-            pictures.append(Picture(data_uri(pixels, edge=176, synthetic=True), alt, note=name))
+            pictures.append(tile_picture(pixels, alt, note=name, edge=176, synthetic=True))
     return Finding(str(item["title"]), str(item.get("text", "")), is_alarm(item), tuple(pictures))
 
 
@@ -233,11 +222,11 @@ def _settings(settings: Mapping[str, Any]) -> str:
 
 def build_facts(results: found.Results) -> list[tuple[str, str]]:
     """What somebody needs to repeat the numbers."""
-    facts = [(f"Encoder: {k.replace('_', ' ')}", fact_text(v)) for k, v in results.encoder.items()]
-    facts += [(_TITLES[item.name], _set_fact(item)) for item in results.sets]
+    facts = known_facts("Encoder", results.encoder)
     facts += [
-        (f"Statistics: {k.replace('_', ' ')}", fact_text(v)) for k, v in results.statistics.items()
+        set_fact(item, "groups", f"fingerprint {item.fingerprint[:16]}") for item in results.sets
     ]
+    facts += known_facts("Statistics", results.statistics)
     facts += [
         ("Prompts", _prompt_fact(results.prompts)),
         ("Texts cut by the encoder", _truncated(results)),
@@ -250,16 +239,6 @@ def build_facts(results: found.Results) -> list[tuple[str, str]]:
         ("Seed", str(results.seed)),
     ]
     return [(name, value) for name, value in facts if value]
-
-
-def _set_fact(item: found.SetFacts) -> str:
-    parts = [f"{item.used:,} used, {item.rejected:,} rejected of {item.listed:,} listed"]
-    if item.groups:
-        parts.append(f"{item.groups:,} groups")
-    if item.split:
-        parts.append(f"split “{item.split}”")
-    parts += [f"folder {item.folder}", f"fingerprint {item.fingerprint[:16]}"]
-    return "; ".join(parts)
 
 
 def _repetitions(results: found.Results) -> str:

@@ -7,8 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from crafts.core.page import MISSING, Cell, Column, Row, Table, number
 from crafts.evaluation import results as found
 from crafts.measures.faithfulness import Faithfulness, MaskCounts
-from crafts.measures.nuclei import Scores
-from crafts.sets.source import SetName
+from crafts.report.tables import ROLES, TITLES, build_table, measured_cell, share_cell
 
 LABELS: Mapping[str, tuple[str, str]] = {
     "frechet_distance": ("Fréchet distance", "lower is closer"),
@@ -32,26 +31,17 @@ _DISTANCES = "frechet_distance frechet_normalised frechet_infinity kernel_distan
 _NEIGHBOURS = "precision_k5 recall_k5 density_k5 coverage_k5".split()
 _VARIETY = "vendi vendi_reference image_alignment".split()
 _KINDS = {"heldout": "generated", "train": "training", "floor": "real", "nearest": "baseline"}
+_MASK_COLUMNS = (
+    ("n", "Tiles", "N"),
+    ("dice", "Dice", "0 to 1"),
+    ("count_correlation", "Number of nuclei", "correlation"),
+    ("count_ratio", "Found / asked for", "nuclei"),
+    ("f1", "Nuclei matched", "F1"),
+    ("aji", "AJI", "0 to 1"),
+    ("panoptic_quality", "Panoptic quality", "0 to 1"),
+)
+_SHOWN = 8  # reasons of rejected masks on the page; the others stand in metrics.json
 _ORDER = ("heldout", "train", "floor", "nearest", "heldout_train")
-_SETS: Mapping[SetName, str] = {
-    "generated": "Generated",
-    "heldout": "Held-out",
-    "train": "Training",
-}
-
-
-def measured_cell(measured: found.Measured | None, *, note: str = "") -> Cell:
-    """A number with its spread below it, or a dash with the reason."""
-    if measured is None or measured.value is None:
-        return Cell(MISSING, measured.why if measured else "")
-    spread = f"± {number(measured.spread)}" if is_spread(measured) else ""
-    return Cell(number(measured.value), "\n".join(part for part in (spread, note) if part))
-
-
-def is_spread(measured: found.Measured) -> bool:
-    """Whether a spread is known and no mere rounding, as where every draw takes the same tiles."""
-    spread, value = measured.spread, measured.value or 0.0
-    return spread is not None and spread > 1e-9 * abs(value)
 
 
 def rows_of(results: found.Results, scope: str = "all", name: str = "") -> dict[str, found.Row]:
@@ -109,7 +99,7 @@ def _column(name: str) -> Column:
 def _comparison_rows(rows: Mapping[str, found.Row], names: Sequence[str]) -> tuple[Row, ...]:
     return tuple(
         Row(
-            row.title[:1].upper() + row.title[1:],
+            _upper(row.title),
             tuple(_with_k3(row, name) for name in names),
             note=f"N = {row.n:,}" + (f", {row.groups:,} groups" if row.groups else ""),
             kind=_KINDS.get(key, "real"),
@@ -126,25 +116,11 @@ def _with_k3(row: found.Row, name: str) -> Cell:
 
 def alignment_table(results: found.Results) -> Table | None:
     """How well tiles follow their prompts, beside the same tiles with shuffled prompts."""
-    rows = alignment_of(results)
-    if not rows:
-        return None
-    kinds = {"generated": "generated", "heldout": "real", "nearest": "baseline"}
-    return Table(
+    kinds = {"generated": "generated", "nearest": "baseline"}
+    return build_table(
         "Do tiles show what their prompts say?",
-        (Column("Tiles", "N"), _column("prompt_alignment"), _column("class_agreement")),
-        tuple(
-            Row(
-                row.title[:1].upper() + row.title[1:],
-                (
-                    Cell(number(row.n)),
-                    measured_cell(row.prompt_alignment),
-                    measured_cell(row.class_agreement),
-                ),
-                kind=kinds.get(key, "real"),
-            )
-            for key, row in rows.items()
-        ),
+        [(_upper(row.title), row) for row in alignment_of(results).values()],
+        kind=lambda row: kinds.get(row.key, "real"),
     )
 
 
@@ -157,7 +133,7 @@ def separation_table(results: found.Results) -> Table | None:
         "Are classes told apart? (silhouette)",
         tuple(Column({"tsne": "On the t-SNE map"}.get(s, f"On the {s}"), "%") for s in spaces),
         tuple(
-            Row(_SETS[name], tuple(_separated_cell(values.get(space)) for space in spaces))
+            Row(TITLES[name], tuple(_separated_cell(values.get(space)) for space in spaces))
             for name, values in results.separation.items()
         ),
         corner="Tiles",
@@ -181,7 +157,7 @@ def separation_class_table(results: found.Results) -> Table | None:
         return None
     return Table(
         "How well is each class told apart? (silhouette on the embedding)",
-        tuple(Column(_SETS[name], "%") for name in sides),
+        tuple(Column(TITLES[name], "%") for name in sides),
         tuple(
             Row(label, tuple(Cell(number(one.get(label))) for one in sides.values()))
             for label in classes
@@ -295,37 +271,22 @@ def generation_table(results: found.Results) -> Table | None:
 
 def stain_tables(results: found.Results) -> list[Table]:
     """Densities of the two stains in each set, then in each class of the sets."""
-    columns = (
-        Column("Tiles", "looked at"),
-        Column("Haematoxylin", "mean density ± between tiles"),
-        Column("Eosin", "mean density ± between tiles"),
-        Column("Outside", "share beyond what held-out tiles show"),
+    whole = build_table(
+        "Optical density of the stains",
+        [(TITLES[row.set], row) for row in results.stains if not row.name],
+        kind=lambda row: ROLES[row.set],
     )
-    rows = tuple(_stain_row(row) for row in results.stains if not row.name)
-    whole = Table("Optical density of the stains", columns, rows)
     classes = _stain_class_table([row for row in results.stains if row.name])
     clusters = _cluster_table(results.stain_clusters)
     return [table for table in (whole, clusters, classes) if table and table.rows]
 
 
-def _stain_row(row: found.StainRow) -> Row:
-    expected = row.outside_expected
-    note = "" if expected is None else f"expected {number(expected, percent=True)}"
-    cells = (
-        Cell(number(row.n)),
-        Cell(number(row.haematoxylin), f"± {number(row.haematoxylin_sd)}"),
-        Cell(number(row.eosin), f"± {number(row.eosin_sd)}"),
-        Cell(number(row.outside, percent=True), note),
-    )
-    return Row(_SETS[row.set], cells, kind=_SET_KINDS[row.set])
-
-
 def _cluster_table(clusters: Sequence[found.StainCluster]) -> Table:
     """Where the tiles of each set lie among the looks of held-out ones."""
-    sets = [name for name in _SETS if any(name in one.shares for one in clusters)]
+    sets = [name for name in TITLES if any(name in one.shares for one in clusters)]
     return Table(
         "Stain clusters of the held-out tiles",
-        tuple(Column(_SETS[name], "share of the tiles") for name in sets),
+        tuple(Column(TITLES[name], "share of the tiles") for name in sets),
         tuple(
             Row(one.name, tuple(Cell(number(one.shares.get(n), percent=True)) for n in sets))
             for one in clusters
@@ -336,10 +297,10 @@ def _cluster_table(clusters: Sequence[found.StainCluster]) -> Table:
 
 def _stain_class_table(rows: Sequence[found.StainRow]) -> Table | None:
     """Sets beside each other, a row a class."""
-    sets = [name for name in _SETS if any(row.set == name for row in rows)]
+    sets = [name for name in TITLES if any(row.set == name for row in rows)]
     by_key: dict[tuple[str, str], found.StainRow] = {(row.name, row.set): row for row in rows}
     columns = tuple(
-        Column(stain, _SETS[name].lower()) for stain in ("Haematoxylin", "Eosin") for name in sets
+        Column(stain, TITLES[name].lower()) for stain in ("Haematoxylin", "Eosin") for name in sets
     )
     return Table(
         "Optical density of the stains by class",
@@ -375,7 +336,7 @@ def gate_tables(results: found.Results) -> list[Table]:
     yields = [
         Row(
             name or "without class",
-            (Cell(number(listed)), Cell(number(kept)), _share(kept, listed)),
+            (Cell(number(listed)), Cell(number(kept)), share_cell(kept, listed)),
         )
         for name, listed, kept in rows
     ]
@@ -391,29 +352,11 @@ def gate_tables(results: found.Results) -> list[Table]:
         "Why tiles were refused",
         (Column("Tiles"), Column("Share of listed")),
         tuple(
-            Row(name, (Cell(number(count)), _share(count, gate.listed)))
+            Row(name, (Cell(number(count)), share_cell(count, gate.listed)))
             for name, count in gate.reasons.items()
         ),
     )
     return [passed, refused]
-
-
-def _share(count: int, of: int) -> Cell:
-    return Cell(number(count / of if of else None, percent=True))
-
-
-_COLUMNS = (
-    ("n", "Tiles", "N"),
-    ("dice", "Dice", "0 to 1"),
-    ("count_correlation", "Number of nuclei", "correlation"),
-    ("count_ratio", "Found / asked for", "nuclei"),
-    ("f1", "Nuclei matched", "F1"),
-    ("aji", "AJI", "0 to 1"),
-    ("panoptic_quality", "Panoptic quality", "0 to 1"),
-)
-
-
-_SHOWN = 8  # reasons of rejected masks on the page; the others stand in metrics.json
 
 
 def mask_notes(result: Faithfulness | None) -> list[str]:
@@ -444,57 +387,28 @@ def faithfulness_table(result: Faithfulness | None) -> Table | None:
         ("Ceiling: real tiles, against their masks", result.ceiling, "real"),
         ("Floor: generated, against masks of others", result.floor, "muted"),
     )
-    return Table(
-        "Do tiles obey their masks?",
-        (
-            *(Column(title, unit) for _, title, unit in _COLUMNS),
-            Column("From floor to ceiling", "Dice, 1 is as good as real"),
-        ),
-        tuple(
-            Row(title, (*_cells(scores), _last(result, kind)), kind=kind)
-            for title, scores, kind in sides
-            if scores is not None
-        ),
-    )
-
-
-def _cells(scores: Scores) -> list[Cell]:
-    values = [getattr(scores, name) for name, _, _ in _COLUMNS]
-    return [Cell(MISSING if value is None else number(value)) for value in values]
-
-
-def _last(result: Faithfulness, kind: str) -> Cell:
-    known = kind == "generated" and result.normalised is not None
-    return Cell(number(result.normalised) if known else MISSING)
-
-
-_SET_KINDS = {"generated": "generated", "heldout": "real", "train": "training"}
+    columns = [Column(title, unit) for _, title, unit in _MASK_COLUMNS]
+    rows = []
+    for title, scores, kind in sides:
+        if scores is not None:
+            last = result.normalised if kind == "generated" else None
+            values = [*(getattr(scores, name) for name, _, _ in _MASK_COLUMNS), last]
+            rows.append(Row(title, tuple(Cell(number(value)) for value in values), kind=kind))
+    last_column = Column("From floor to ceiling", "Dice, 1 is as good as real")
+    return Table("Do tiles obey their masks?", (*columns, last_column), tuple(rows))
 
 
 def structure_table(results: found.Results) -> Table | None:
     """Glands and lumens of every set, sets of a class beside each other; None without tiles."""
-    if not results.structure:
-        return None
-    labels = sorted({row.name for row in results.structure})
-    rows = [row for label in labels for row in results.structure if row.name == label]
-    return Table(
+    return build_table(
         "Glands: lumens with a ring of nuclei",
-        (
-            Column("Tiles", "looked at"),
-            Column("With a gland", "share of the tiles"),
-            Column("Lumens", "a tile"),
-            Column("Area of lumens", "share of a tile"),
-        ),
-        tuple(_row(row) for row in rows),
+        [
+            (TITLES[row.set] + (f": {row.name}" if row.name else ""), row)
+            for row in sorted(results.structure, key=lambda row: row.name)
+        ],
+        kind=lambda row: ROLES[row.set],
     )
 
 
-def _row(row: found.StructureRow) -> Row:
-    title = _SETS[row.set] + (f": {row.name}" if row.name else "")
-    cells = (
-        Cell(number(row.n)),
-        Cell(number(row.glands, percent=True)),
-        Cell(number(row.lumens)),
-        Cell(number(row.lumen_share, percent=True)),
-    )
-    return Row(title, cells, kind=_SET_KINDS[row.set])
+def _upper(text: str) -> str:
+    return text[:1].upper() + text[1:]

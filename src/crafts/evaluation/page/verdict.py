@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 
-from crafts.core.page import Level, Stat, Verdict, number
+from crafts.core.page import Stat, Verdict, number
 from crafts.evaluation import results as found
-from crafts.evaluation.page.tables import LABELS, alignment_of, is_spread, rows_of
+from crafts.evaluation.page.tables import LABELS, alignment_of, rows_of
 from crafts.measures.intervals import (
     LEAST_GROUPS,
     Power,
@@ -15,6 +15,8 @@ from crafts.measures.intervals import (
     power_of_interval,
     widen_for_few,
 )
+from crafts.report.facts import Sentence, judge_sentences
+from crafts.report.tables import is_spread
 
 _SHARE_LOST = 0.5  # of the floor's recall or precision; below it a sentence takes care
 
@@ -33,10 +35,7 @@ def compose_verdict(results: found.Results) -> Verdict:
     alarms = [str(item["title"]) for item in results.diagnosis if is_alarm(item)]
     if alarms:
         sentences.insert(0, ("bad", f"The diagnosis names a cause: {'; '.join(alarms)}."))
-    levels = {"warn" if warnings else "good", *(level for level, _ in sentences)}
-    level: Level = "bad" if "bad" in levels else "warn" if "warn" in levels else "good"
-    reasons = tuple(text for _, text in sentences)
-    return Verdict(level, _headline(results), reasons, warnings)
+    return judge_sentences(_headline(results), sentences, warnings)
 
 
 def is_alarm(finding: Mapping[str, object]) -> bool:
@@ -163,9 +162,6 @@ def _apart(got: found.Measured, floor: found.Measured) -> bool:
     if got.value is None or floor.value is None:
         return False
     return got.value - floor.value > (got.spread or 0.0) + (floor.spread or 0.0)
-
-
-Sentence = tuple[Level, str]
 
 
 def _distance(results: found.Results) -> Iterator[Sentence]:
