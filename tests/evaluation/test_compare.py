@@ -9,7 +9,7 @@ import pytest
 
 from crafts.core.errors import DataError
 from crafts.evaluation.compare import (
-    Plan,
+    Repetitions,
     compare,
     compare_scopes,
     compute_measures,
@@ -34,7 +34,7 @@ def build(generated, heldout, train=None, *, repetitions=3, matched=True, most=5
     halves = [halve(held.groups, held.classes, k) for k in range(repetitions)]
     rows = np.arange(len(made))
     sides = Sides([rows] * repetitions, halves, np.arange(len(seen)) if seen else None)
-    return Sets(made, held, seen, index), Plan(sides, matched, "halvings", most, seed=0)
+    return Sets(made, held, seen, index), Repetitions(sides, matched, "halvings", most, seed=0)
 
 
 def test_three_rows_and_the_baseline_with_one_number_of_images(make_set):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from crafts.core.errors import DataError
-from crafts.evaluation.compare import Plan, compute_measures
+from crafts.evaluation.compare import Repetitions, compute_measures
 from crafts.evaluation.reference import compare_with_statistics, measures_against
 from crafts.measures.distances import frechet_distance, frechet_infinity
 from crafts.measures.neighbors import nearest
@@ -24,7 +24,7 @@ def real(make_set):
 
 
 def _plan(rows, train=None, *, kind="none", most=500):
-    return Plan(Sides(rows, [], train), False, kind, most, seed=0)
+    return Repetitions(Sides(rows, [], train), False, kind, most, seed=0)
 
 
 def _sets(make_set, number=80, train=None):

@@ -22,7 +22,7 @@ from crafts.auditing.matching.copies import Found, Limits, calibrate, find_copie
 from crafts.auditing.matching.library import Library
 from crafts.auditing.membership import Target
 from crafts.auditing.page.report import write_report
-from crafts.auditing.results import Results, Threshold, Verdict
+from crafts.auditing.results import Results, Threshold, TileVerdict
 from crafts.core.artifacts import Manifest, finish, staging, write_bytes
 from crafts.core.errors import DataError
 from crafts.core.marks import save_synthetic
@@ -191,11 +191,11 @@ def _write(folder: Path, sets: Mapping[SetName, ImageSet], findings: Findings) -
     )
 
 
-def _table(verdicts: Sequence[Verdict]) -> str:
+def _table(verdicts: Sequence[TileVerdict]) -> str:
     """``copies.csv``: a row a generated tile, numbers with six figures, empty where unknown."""
     buffer = io.StringIO(newline="")
     writer = csv_writer(buffer)
-    writer.writerow(Verdict.model_fields)
+    writer.writerow(TileVerdict.model_fields)
     for verdict in verdicts:
         writer.writerow(_cell(value) for value in verdict.model_dump().values())
     return buffer.getvalue()

@@ -1,6 +1,6 @@
 """What ``audit`` found: ``audit.json`` is a :class:`Results`, ``copies.csv`` holds a row a tile.
 
-A row is a :class:`Verdict`.
+A row is a :class:`TileVerdict`.
 The classes are the schema. ``version`` rises when a field changes its meaning or goes. NaN and
 infinity are never written: a number that could not be had is ``null``.
 
@@ -41,7 +41,7 @@ _SOURCES = (
 )
 
 
-class Verdict(Config):
+class TileVerdict(Config):
     """What was found for one image.
 
     Attributes:
@@ -134,7 +134,7 @@ class Copies(Config):
     whole_threshold: Threshold | None = None
     ratio_threshold: Threshold | None = None
     heldout: Share | None = None
-    leaks: list[Verdict] = []
+    leaks: list[TileVerdict] = []
 
 
 class Attack(Config):
@@ -208,7 +208,7 @@ class Extraction(Config):
 
     copies: Share
     captions: list[Extracted]
-    verdicts: list[Verdict] = []
+    verdicts: list[TileVerdict] = []
 
 
 class Results(ResultFile):

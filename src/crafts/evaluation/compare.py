@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from crafts.core.errors import DataError
 from crafts.core.runtime import seed_from
-from crafts.evaluation.results import Generation, Measured, Row
+from crafts.evaluation.results import Comparison, Generation, Measured
 from crafts.measures.distances import (
     cmmd,
     frechet_distance,
@@ -47,7 +47,7 @@ TITLES: Mapping[RowKey, str] = {
 
 
 @dataclass(frozen=True)
-class Plan:
+class Repetitions:
     """What is drawn how often.
 
     Attributes:
@@ -85,13 +85,13 @@ class Compared:
         each: for each repetition, the measures of the row ``heldout``.
     """
 
-    rows: list[Row]
+    rows: list[Comparison]
     n: int
     numbers: Mapping[str, int]
     each: list[dict[str, Measured]]
 
 
-def compare(sets: Sets, plan: Plan, *, scope: str = "all", name: str = "") -> Compared:
+def compare(sets: Sets, plan: Repetitions, *, scope: str = "all", name: str = "") -> Compared:
     """All rows of one scope.
 
     Args:
@@ -123,7 +123,7 @@ def compare(sets: Sets, plan: Plan, *, scope: str = "all", name: str = "") -> Co
         if scope == "all":
             plan.say(f"draw {repetition + 1} of {plan.repetitions}, {total} images on each side")
     rows = [
-        Row(
+        Comparison(
             key=key,
             title=TITLES[key],
             scope=scope,
@@ -137,9 +137,9 @@ def compare(sets: Sets, plan: Plan, *, scope: str = "all", name: str = "") -> Co
     return Compared(rows, total, numbers, found["heldout"])
 
 
-def compare_scopes(sets: Sets, plan: Plan) -> tuple[list[Row], dict[str, str]]:
+def compare_scopes(sets: Sets, plan: Repetitions) -> tuple[list[Comparison], dict[str, str]]:
     """Rows for each class and each value of a slice, and why some of them have none."""
-    rows: list[Row] = []
+    rows: list[Comparison] = []
     left: dict[str, str] = {}
     named = sets.named()
     plan.say("classes and slices")
@@ -162,7 +162,7 @@ def compare_scopes(sets: Sets, plan: Plan) -> tuple[list[Row], dict[str, str]]:
     return rows, left
 
 
-def missing_classes(sets: Sets, plan: Plan, numbers: Mapping[str, int]) -> dict[str, str]:
+def missing_classes(sets: Sets, plan: Repetitions, numbers: Mapping[str, int]) -> dict[str, str]:
     """Classes of generated tiles that stand in no row over all, with the reason."""
     found: dict[str, str] = {}
     if not plan.matched:
@@ -177,7 +177,7 @@ def missing_classes(sets: Sets, plan: Plan, numbers: Mapping[str, int]) -> dict[
     return found
 
 
-def generations_of(plan: Plan, found: Compared) -> list[Generation]:
+def generations_of(plan: Repetitions, found: Compared) -> list[Generation]:
     """The measures of every generation; none where repetitions are no generations."""
     if plan.kind != "generations":
         return []
@@ -188,7 +188,7 @@ def generations_of(plan: Plan, found: Compared) -> list[Generation]:
 
 
 def _pairs(sets: Sets, drawn: Draw) -> dict[RowKey, tuple[Features, Features]]:
-    """Row -> (reference, compared)."""
+    """Comparison -> (reference, compared)."""
     generated = sets.generated.set.features[drawn.generated]
     held, reference = sets.heldout.set.features, sets.heldout.set.features[drawn.reference]
     found: dict[RowKey, tuple[Features, Features]] = {
@@ -203,7 +203,9 @@ def _pairs(sets: Sets, drawn: Draw) -> dict[RowKey, tuple[Features, Features]]:
     return found
 
 
-def _too_few_images(sets: Sets, plan: Plan, numbers: Mapping[str, int], name: str) -> DataError:
+def _too_few_images(
+    sets: Sets, plan: Repetitions, numbers: Mapping[str, int], name: str
+) -> DataError:
     """The refusal, with what every class lacks."""
     missing = missing_classes(sets, plan, numbers).items()
     short = "; ".join(f"{key or 'without class'}: {why}" for key, why in missing)
@@ -217,7 +219,7 @@ def _too_few_images(sets: Sets, plan: Plan, numbers: Mapping[str, int], name: st
     )
 
 
-def _narrowed(plan: Plan, masks: Mapping[SetName, NDArray[np.bool_]]) -> Sides:
+def _narrowed(plan: Repetitions, masks: Mapping[SetName, NDArray[np.bool_]]) -> Sides:
     return plan.sides.narrowed(masks["generated"], masks["heldout"], masks.get("train"))
 
 

@@ -21,7 +21,7 @@ from crafts.core.runtime import say
 from crafts.evaluation.compare import (
     LEAST,
     Compared,
-    Plan,
+    Repetitions,
     compare,
     compare_scopes,
     generations_of,
@@ -230,7 +230,7 @@ def _judge_masks(
 
 
 def _settings(
-    config: EvaluateConfig, opened: Opened, plan: Plan, overall: Compared
+    config: EvaluateConfig, opened: Opened, plan: Repetitions, overall: Compared
 ) -> dict[str, Any]:
     """The fields of the results that say what was compared."""
     sets = opened.sets
@@ -266,7 +266,7 @@ def _filter(config: EvaluateConfig, opened: Opened, folder: Path) -> GateYield:
     return filter_tiles(sets, opened.sources, opened.cosine, folder, reference=reference)
 
 
-def _plan(config: EvaluateConfig, opened: Opened) -> Plan:
+def _plan(config: EvaluateConfig, opened: Opened) -> Repetitions:
     sets = opened.sets
     generations = find_generations(sets.generated.set.rows)
     named = "generation" in sets.generated.set.rows[0]  # folders: somebody meant them as such
@@ -276,7 +276,7 @@ def _plan(config: EvaluateConfig, opened: Opened) -> Plan:
     halves = [halve(held.groups, held.classes, config.seed + k) for k in range(number)]
     made = [rows for _, rows in shares] or [every] * max(number, 1)
     known = float((sets.generated.classes != "").mean())
-    return Plan(
+    return Repetitions(
         sides=Sides(made, halves, None if sets.train is None else np.arange(len(sets.train))),
         matched=opened.statistics is None and known >= _KNOWN_CLASSES,
         kind="generations" if shares else "halvings" if halves else "none",

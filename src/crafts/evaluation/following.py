@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -15,7 +15,7 @@ from crafts.evaluation.results import AlignmentRow, Measured
 from crafts.measures.intervals import LEAST_GROUPS, group_interval
 from crafts.measures.rows import unit_rows
 from crafts.sets.described import Described, Sets, even
-from crafts.sets.splits import Names, Rows
+from crafts.sets.splits import Names, Rows, pick
 
 AlignmentKey = Literal["generated", "shuffled", "heldout", "nearest"]
 TITLES: dict[AlignmentKey, str] = {
@@ -48,18 +48,6 @@ class Followers:
     groups: Names
     partners: Rows
     same_caption: NDArray[np.bool_]
-
-    def part(self, rows: NDArray[np.bool_] | Rows) -> Followers:
-        """Rows of a mask [N], or by number."""
-        return Followers(
-            self.images[rows],
-            None if self.texts is None else self.texts[rows],
-            self.wordings[rows],
-            self.classes[rows],
-            self.groups[rows],
-            self.partners[rows],
-            self.same_caption[rows],
-        )
 
 
 @dataclass(frozen=True)
@@ -103,7 +91,7 @@ def alignment_rows(sets: Sets, *, seed: int) -> list[AlignmentRow]:
     names = sorted(set(sets.generated.classes.tolist()) - {""})
     for name in names:
         for key, one in followers.items():
-            part = one.part(one.classes == name)
+            part = pick(one, one.classes == name)
             if len(part.images) >= LEAST:
                 row = _row(key, part, images, classes, seed=seed)
                 rows.append(row.model_copy(update={"scope": "class", "name": name}))
@@ -147,11 +135,8 @@ def _followers(sets: Sets, seed: int) -> dict[AlignmentKey, Followers]:
     made = Followers(images, texts, *own)
     found: dict[AlignmentKey, Followers] = {"generated": made}
     if texts is not None and len(np.unique(made.wordings)) > 1:
-        other = made.part(shuffle_texts(made.wordings, seed))
-        found["shuffled"] = Followers(
-            images, other.texts, other.wordings, other.classes, made.groups, other.partners,
-            other.same_caption,
-        )  # fmt: skip
+        other = pick(made, shuffle_texts(made.wordings, seed))
+        found["shuffled"] = replace(other, images=images, groups=made.groups)
     if len(heldout):
         held = None if held_texts is None else unit_rows(held_texts)
         found["heldout"] = Followers(

@@ -18,12 +18,12 @@ from crafts.evaluation.compare import (
     TITLES,
     Compared,
     Features,
-    Plan,
+    Repetitions,
     RowKey,
     compute_measures,
     summarise,
 )
-from crafts.evaluation.results import Measured, Row
+from crafts.evaluation.results import Comparison, Measured
 from crafts.measures.distances import (
     frechet_from_moments,
     frechet_infinity,
@@ -45,7 +45,9 @@ NOT_COMPARED = {
 _SAME_EITHER_WAY = ("frechet_distance", "kernel_distance", "cmmd")
 
 
-def compare_with_statistics(sets: Sets, statistics: ReferenceStatistics, plan: Plan) -> Compared:
+def compare_with_statistics(
+    sets: Sets, statistics: ReferenceStatistics, plan: Repetitions
+) -> Compared:
     """Rows over all, with equal numbers on the side that is compared.
 
     Args:
@@ -74,7 +76,7 @@ def compare_with_statistics(sets: Sets, statistics: ReferenceStatistics, plan: P
             found.setdefault(key, []).append(measures)
         plan.say(f"draw {repetition + 1} of {plan.repetitions}, {number} images on each side")
     made = [
-        Row(key=key, title=_title(key), n=number, measures=summarise(each, plan.kind))
+        Comparison(key=key, title=_title(key), n=number, measures=summarise(each, plan.kind))
         for key, each in found.items()
     ]
     return Compared(made, number, {"": number}, found["heldout"])

@@ -80,7 +80,7 @@ class ComparedSet(SetFacts):
     truncated: Number = None
 
 
-class Row(Config):
+class Comparison(Config):
     """One comparison of two sets of equal size.
 
     Attributes:
@@ -300,7 +300,7 @@ class Results(ResultFile):
     sets: list[ComparedSet]
     prompts: PromptSource
     marks: list[Mark] = []
-    rows: list[Row]
+    rows: list[Comparison]
     alignment: list[AlignmentRow] = []
     separation: dict[SetName, dict[str, Separated]] = {}
     generations: list[Generation] = []
@@ -344,7 +344,7 @@ class ClassPicks(Config):
     real: list[str] = []
 
 
-class Pair(Config):
+class NearestPair(Config):
     """A generated tile and the training tile nearest to it."""
 
     generated: str
@@ -375,6 +375,6 @@ class Gallery(ResultFile):
 
     version: Literal[1] = 1
     picks: list[ClassPicks] = []
-    nearest: list[Pair] = []
+    nearest: list[NearestPair] = []
     points: list[Point] = []
     map_settings: dict[str, Any] = {}

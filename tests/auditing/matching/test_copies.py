@@ -26,7 +26,7 @@ from crafts.auditing.matching.copies import (
 )
 from crafts.auditing.matching.library import Library, Seen
 from crafts.auditing.matching.search import Match
-from crafts.auditing.results import Verdict
+from crafts.auditing.results import TileVerdict
 from crafts.core.artifacts import sha256_bytes
 from crafts.data.collection import Tile
 from crafts.data.tiles.augment import stain_jitter
@@ -205,10 +205,10 @@ def test_the_interval_is_that_of_clopper_and_pearson():
 
 def test_kinds_are_counted():
     verdicts = [
-        Verdict(name="a", verdict="copy", kind="part"),
-        Verdict(name="b", verdict="copy", kind="turned"),
-        Verdict(name="c", verdict="copy", kind="part"),
-        Verdict(name="d", verdict="clear"),
+        TileVerdict(name="a", verdict="copy", kind="part"),
+        TileVerdict(name="b", verdict="copy", kind="turned"),
+        TileVerdict(name="c", verdict="copy", kind="part"),
+        TileVerdict(name="d", verdict="clear"),
     ]
     assert count_kinds(verdicts) == {"part": 2, "turned": 1}
 

@@ -76,7 +76,7 @@ def attack(name, low, high):
 
 def full():
     """An audit in which every section has something to say, all names hostile."""
-    copied = found.Verdict(
+    copied = found.TileVerdict(
         name=HOSTILE,
         verdict="copy",
         kind="part",
@@ -87,8 +87,10 @@ def full():
         shift=(0.0, 0.5),
         text=HOSTILE,
     )
-    near = found.Verdict(name=HOSTILE, verdict="near", neighbour=HOSTILE, ratio=0.4, distance=0.1)
-    clear = found.Verdict(name="c", verdict="clear", correlation=0.1, ratio=1.0)
+    near = found.TileVerdict(
+        name=HOSTILE, verdict="near", neighbour=HOSTILE, ratio=0.4, distance=0.1
+    )
+    clear = found.TileVerdict(name="c", verdict="clear", correlation=0.1, ratio=1.0)
     results = build(
         copies=copies(
             copies=share(3, 100, 0.006, 0.085),
@@ -141,7 +143,7 @@ def test_the_full_page_is_whole_and_escaped(tmp_path):
 
 
 def clear(name, **facts):
-    return found.Verdict(name=name, verdict="clear", neighbour=f"{name}-source", **facts)
+    return found.TileVerdict(name=name, verdict="clear", neighbour=f"{name}-source", **facts)
 
 
 def test_an_audit_without_findings_shows_the_nearest_pairs(tmp_path):
@@ -164,7 +166,7 @@ def test_an_audit_without_findings_shows_the_nearest_pairs(tmp_path):
 def test_findings_push_the_nearest_of_the_rest_aside():
     rest = [clear(f"t{i}", distance=0.5) for i in range(9)]
     assert nearest(rest, 3) == rest[:3] and nearest(rest, -2) == []
-    rejected = found.Verdict(name="r", verdict="rejected", reason="broken")
+    rejected = found.TileVerdict(name="r", verdict="rejected", reason="broken")
     assert nearest([rejected, *rest], 1) == rest[:1]
 
 
@@ -180,7 +182,7 @@ def test_empty_sections_vanish_and_pictures_are_left_out_without_tiles(tmp_path)
 
 def test_many_pairs_stay_a_small_page(tmp_path):
     names = [f"{i:03d}" for i in range(200)]
-    verdicts = [found.Verdict(name=n, verdict="copy", source=n, correlation=0.9) for n in names]
+    verdicts = [found.TileVerdict(name=n, verdict="copy", source=n, correlation=0.9) for n in names]
     noise = np.random.default_rng(0).integers(0, 256, (256, 256, 3), dtype=np.uint8)
     tile = paint_tile(seed=0, index=0).image
     write_report(
@@ -261,7 +263,7 @@ def frame_of(verdict, tile=(64, 64), source=(128, 128)):
 
 def test_the_frame_lies_around_the_part_that_was_copied():
     def placed(matrix, shift):
-        return found.Verdict(name="a", verdict="copy", matrix=matrix, shift=shift)
+        return found.TileVerdict(name="a", verdict="copy", matrix=matrix, shift=shift)
 
     whole = placed((0.0, -1.0, 1.0, 0.0), (0.0, 0.0))  # turned as a whole: nothing to frame
     assert frame_of(whole) is None

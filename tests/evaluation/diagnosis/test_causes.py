@@ -8,7 +8,7 @@ import pytest
 from crafts.core.errors import DataError
 from crafts.data.painter import LABELS, TILES_PER_PATIENT, paint_tile
 from crafts.evaluation.diagnosis.causes import CAUSES, Thresholds, diagnose, hidden_causes
-from crafts.evaluation.diagnosis.evidence import Evidence, Measured, compute_evidence
+from crafts.evaluation.diagnosis.evidence import Contrast, Evidence, compute_evidence
 from crafts.evaluation.diagnosis.sides import Observed
 from crafts.imaging.stains import stain_vectors
 from crafts.measures.appearance import appearance
@@ -105,7 +105,7 @@ def test_names_what_was_done_to_the_pixels(painted, cause, damage):
 def test_strong_compression_is_not_called_blur_and_a_blurred_codec_not_compression(painted):
     assert causes(painted, tiles=compress(painted.tiles[MADE], 8)) == [("compression", "")]
     evidence = judge(painted, tiles=blur(painted.tiles[MADE], 2.0))
-    faint = {**evidence.overall, "blockiness": Measured(0.06)}
+    faint = {**evidence.overall, "blockiness": Contrast(0.06)}
     found = diagnose(dataclasses.replace(evidence, overall=faint))
     assert [finding.cause for finding in found] == ["blur"]
 
@@ -211,7 +211,7 @@ def test_causes_that_few_patients_hide_are_named(painted):
     assert evidence.halves == 20
     noisy = {name: dataclasses.replace(one, noise=0.0) for name, one in evidence.overall.items()}
     assert hidden_causes(dataclasses.replace(evidence, overall=noisy)) == []
-    noisy["sharpness"] = Measured(0.0, 0.0, 0.3)
+    noisy["sharpness"] = Contrast(0.0, 0.0, 0.3)
     assert hidden_causes(dataclasses.replace(evidence, overall=noisy)) == [
         "blur (sharpness 0.82 in place of 0.45)"
     ]
@@ -267,7 +267,7 @@ def invent(**numbers):
     """Evidence over all with these numbers and hardly any noise."""
     overall = {"sharpness": 0.0, "blockiness": 0.0, "eosin": 0.0, "hematoxylin": 0.0, "hue": 0.0}
     overall |= {"distance": 0.0, "following": 0.0} | numbers
-    measured = {name: Measured(value, 0.0, 0.01) for name, value in overall.items()}
+    measured = {name: Contrast(value, 0.0, 0.01) for name, value in overall.items()}
     return Evidence(measured, {}, {}, {}, 20, 20, np.full(20, ""))
 
 

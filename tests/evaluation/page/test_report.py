@@ -29,7 +29,7 @@ def rows(scope="all", name="", **kernel):
     """The three rows with their baseline; ``kernel`` replaces kernel distances by key."""
     distances = {"heldout": 0.3, "floor": 0.1, "nearest": 0.2, "train": 0.25, **kernel}
     return [
-        found.Row(
+        found.Comparison(
             key=key,
             title=f"{key} row",
             scope=scope,
@@ -128,7 +128,7 @@ def full():
         picks=[
             found.ClassPicks(name=HOSTILE, best=[pick], median=[pick], worst=[pick], real=["r"])
         ],
-        nearest=[found.Pair(generated="a", train="t", cosine=0.99, text=HOSTILE)],
+        nearest=[found.NearestPair(generated="a", train="t", cosine=0.99, text=HOSTILE)],
         points=[
             found.Point(set=name, name="a", label=HOSTILE, x=x, y=0.0)
             for x, name in enumerate(("generated", "heldout"))
@@ -341,7 +341,9 @@ def test_small_slices_show_a_distance_that_they_have():
         "frechet_distance": found.Measured(why="too few"),
         "kernel_distance": measured(0.4),
     }
-    row = found.Row(key="heldout", title="x", scope="organ", name="lung", n=10, measures=measures)
+    row = found.Comparison(
+        key="heldout", title="x", scope="organ", name="lung", n=10, measures=measures
+    )
     (table,) = slice_tables(build(lead="frechet_distance", rows=[*rows(), row]))
     labels = [column.label for column in table.columns]
     assert labels == ["Tiles", "Kernel distance"]  # columns without any value are left out

@@ -11,7 +11,7 @@ import numpy as np
 from crafts.auditing.matching.landmarks import SCALES, SIDE
 from crafts.auditing.matching.library import Library, OpenTile, Seen, is_plain, iter_blocks, look
 from crafts.auditing.matching.search import Match, search
-from crafts.auditing.results import Kind, Share, Threshold, Verdict
+from crafts.auditing.results import Kind, Share, Threshold, TileVerdict
 from crafts.core.runtime import say
 
 PART, WHOLE = (0.55, 0.7), (0.4, 0.7)
@@ -174,7 +174,7 @@ def judge(
     limits: Limits,
     sources: Callable[[int], str],
     text: str = "",
-) -> Verdict:
+) -> TileVerdict:
     """The verdict on one tile, without the features of an encoder.
 
     Args:
@@ -185,7 +185,7 @@ def judge(
         text: prompt or caption.
     """
     if found.seen.fault:
-        return Verdict(name=name, verdict="rejected", reason=found.seen.fault, text=text)
+        return TileVerdict(name=name, verdict="rejected", reason=found.seen.fault, text=text)
     match = found.match
     facts = {
         "name": name,
@@ -198,13 +198,13 @@ def judge(
         "text": text,
     }
     if found.seen.blank or (found.plain and not found.exact):  # white equals white
-        return Verdict(verdict="plain", **facts)
+        return TileVerdict(verdict="plain", **facts)
     if found.exact:
-        return Verdict(verdict="copy", kind=found.exact, how="unchanged", **facts)
+        return TileVerdict(verdict="copy", kind=found.exact, how="unchanged", **facts)
     if match.correlation <= limits.of(match):
-        return Verdict(verdict="clear", **facts)
+        return TileVerdict(verdict="clear", **facts)
     kind, how = name_transformation(match, recoloured=found.recoloured)
-    return Verdict(verdict="copy", kind=kind, how=how, **facts)
+    return TileVerdict(verdict="copy", kind=kind, how=how, **facts)
 
 
 def name_transformation(match: Match, *, recoloured: bool) -> tuple[Kind, str]:
@@ -253,7 +253,7 @@ def share_of(count: int, of: int) -> Share:
     return Share(count=count, of=of, share=count / of, low=interval.low, high=interval.high)
 
 
-def count_kinds(verdicts: Sequence[Verdict]) -> Mapping[str, int]:
+def count_kinds(verdicts: Sequence[TileVerdict]) -> Mapping[str, int]:
     """Kind of copy -> tiles, the most frequent first."""
     kinds = [verdict.kind for verdict in verdicts if verdict.verdict == "copy"]
     return {kind: kinds.count(kind) for kind in sorted(set(kinds), key=lambda k: -kinds.count(k))}

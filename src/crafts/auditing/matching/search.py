@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from crafts.auditing.matching.landmarks import (
     SCALES,
-    Described,
     Map,
+    TileStructure,
     align,
     coarse_map,
     turn_matrix,
@@ -79,7 +79,7 @@ class Index:
         centres: [C, 49] middles of the cells; see :func:`build_cells`.
     """
 
-    def __init__(self, tiles: Sequence[Described], centres: NDArray[np.float32]) -> None:
+    def __init__(self, tiles: Sequence[TileStructure], centres: NDArray[np.float32]) -> None:
         self.maps, self.centres = [tile.map for tile in tiles], centres
         self.coarse = np.stack([coarse_map(tile.map).ravel() for tile in tiles])
         parts = [tile.landmarks for tile in tiles]
@@ -143,7 +143,7 @@ def _highest(likeness: NDArray[np.float32]) -> NDArray[np.bool_]:
     return alike
 
 
-def build_cells(tiles: Sequence[Described]) -> NDArray[np.float32]:
+def build_cells(tiles: Sequence[TileStructure]) -> NDArray[np.float32]:
     """Middles of the cells of an :class:`Index`, by k-means on some of the landmarks."""
     from sklearn.cluster import MiniBatchKMeans
 
@@ -156,7 +156,7 @@ def build_cells(tiles: Sequence[Described]) -> NDArray[np.float32]:
     return np.asarray(means.cluster_centers_, dtype=np.float32)
 
 
-def search(index: Index, suspects: Sequence[Described]) -> list[Match]:
+def search(index: Index, suspects: Sequence[TileStructure]) -> list[Match]:
     """The best match of each suspect among the tiles of an index; a bounded memory at a time."""
     return [
         match
@@ -165,7 +165,7 @@ def search(index: Index, suspects: Sequence[Described]) -> list[Match]:
     ]
 
 
-def _search_some(index: Index, suspects: Sequence[Described]) -> list[Match]:
+def _search_some(index: Index, suspects: Sequence[TileStructure]) -> list[Match]:
     parts = [tile.landmarks for tile in suspects]
     owner = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
     query, landmark = index.like(np.concatenate([part.descriptors for part in parts]))
@@ -200,7 +200,7 @@ def _search_some(index: Index, suspects: Sequence[Described]) -> list[Match]:
     ]
 
 
-def _whole(index: Index, suspects: Sequence[Described]) -> NDArray[np.int64]:
+def _whole(index: Index, suspects: Sequence[TileStructure]) -> NDArray[np.int64]:
     """Tile and turn [N, _WHOLES, 2] that are most like each suspect as a whole."""
     turned = np.stack([turn for one in suspects for turn in _turns(coarse_map(one.map))])
     likeness = (turned.reshape(len(turned), -1) @ index.coarse.T).reshape(len(suspects), -1)
@@ -216,7 +216,7 @@ def _turns(values: Map) -> list[Map]:
     return [*flipped, *(one.T for one in flipped)]
 
 
-def _laid_over(index: Index, suspect: Described, whole: NDArray[np.int64]) -> Match:
+def _laid_over(index: Index, suspect: TileStructure, whole: NDArray[np.int64]) -> Match:
     """The best of the placements edge on edge."""
     best, shift = Match(), np.zeros(2)
     for tile, turn in whole.tolist():
@@ -229,7 +229,7 @@ def _laid_over(index: Index, suspect: Described, whole: NDArray[np.int64]) -> Ma
 
 
 def _best(
-    index: Index, suspect: Described, keys: NDArray[np.int64], places: NDArray[np.float64]
+    index: Index, suspect: TileStructure, keys: NDArray[np.int64], places: NDArray[np.float64]
 ) -> Match:
     """Try the placements on which most landmarks agree.
 

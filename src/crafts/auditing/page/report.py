@@ -43,8 +43,8 @@ def write_report(
     results: found.Results,
     path: Path,
     *,
-    verdicts: Sequence[found.Verdict] = (),
-    heldout: Sequence[found.Verdict] = (),
+    verdicts: Sequence[found.TileVerdict] = (),
+    heldout: Sequence[found.TileVerdict] = (),
     open_tile: OpenTile | None = None,
 ) -> None:
     """Write one self-contained HTML file.
@@ -65,9 +65,9 @@ def write_report(
 
 def report_values(
     results: found.Results,
-    verdicts: Sequence[found.Verdict],
+    verdicts: Sequence[found.TileVerdict],
     *,
-    heldout: Sequence[found.Verdict],
+    heldout: Sequence[found.TileVerdict],
     open_tile: OpenTile | None,
 ) -> dict[str, Any]:
     """All that the template names; what there is nothing to say of is empty."""
@@ -121,7 +121,7 @@ def _subject(results: found.Results) -> str:
     return "; ".join(parts) + "."
 
 
-def copy_pairs(verdicts: Sequence[found.Verdict], side: str, open_tile: OpenTile) -> list[Pair]:
+def copy_pairs(verdicts: Sequence[found.TileVerdict], side: str, open_tile: OpenTile) -> list[Pair]:
     """Tiles beside the training tile that their structure comes from, the part framed."""
     pairs = []
     what = {"generated": "generated", "extracted": "drawn", "heldout": "held-out"}[side]
@@ -144,7 +144,7 @@ def copy_pairs(verdicts: Sequence[found.Verdict], side: str, open_tile: OpenTile
 
 
 def frame_source(
-    tile: NDArray[np.uint8], source: NDArray[np.uint8], verdict: found.Verdict
+    tile: NDArray[np.uint8], source: NDArray[np.uint8], verdict: found.TileVerdict
 ) -> Image.Image:
     """The training tile with a frame around the part that the tile shows.
 
@@ -170,7 +170,7 @@ def frame_source(
     return image
 
 
-def nearest(verdicts: Sequence[found.Verdict], number: int) -> list[found.Verdict]:
+def nearest(verdicts: Sequence[found.TileVerdict], number: int) -> list[found.TileVerdict]:
     """The unmarked tiles that lie nearest to a training tile, the nearest first.
 
     By the ratio where all have one, else by the distance; they show what passed just so.
@@ -178,14 +178,14 @@ def nearest(verdicts: Sequence[found.Verdict], number: int) -> list[found.Verdic
     rest = [one for one in verdicts if one.verdict in ("clear", "plain") and one.neighbour]
     by_ratio = all(one.ratio is not None for one in rest)
 
-    def rank(one: found.Verdict) -> tuple[float, str]:
+    def rank(one: found.TileVerdict) -> tuple[float, str]:
         value = one.ratio if by_ratio else one.distance
         return (np.inf if value is None else value), one.name
 
     return sorted(rest, key=rank)[: max(number, 0)]
 
 
-def near_pairs(verdicts: Sequence[found.Verdict], open_tile: OpenTile) -> list[Pair]:
+def near_pairs(verdicts: Sequence[found.TileVerdict], open_tile: OpenTile) -> list[Pair]:
     """Tiles beside their nearest training tile in the features."""
     pairs = []
     for one in verdicts:
@@ -209,8 +209,8 @@ def near_pairs(verdicts: Sequence[found.Verdict], open_tile: OpenTile) -> list[P
 
 def calibration(
     results: found.Results,
-    verdicts: Sequence[found.Verdict],
-    heldout: Sequence[found.Verdict],
+    verdicts: Sequence[found.TileVerdict],
+    heldout: Sequence[found.TileVerdict],
 ) -> list[tuple[str, str]]:
     """Charts with a caption each: where generated and real tiles lie, and the threshold."""
     part = results.copies

@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from crafts.evaluation.diagnosis.evidence import Evidence, Measured
+from crafts.evaluation.diagnosis.evidence import Contrast, Evidence
 
 EXAMPLES = 6
 """Tiles named with a finding."""
@@ -78,7 +78,7 @@ THRESHOLDS = Thresholds()
 
 
 @dataclass(frozen=True)
-class Finding:
+class Cause:
     """One cause with its evidence.
 
     Attributes:
@@ -173,7 +173,7 @@ CAUSES: dict[str, tuple[str, str]] = {
 """Cause -> its name for people, and what to do."""
 
 
-def diagnose(evidence: Evidence, thresholds: Thresholds = THRESHOLDS) -> list[Finding]:
+def diagnose(evidence: Evidence, thresholds: Thresholds = THRESHOLDS) -> list[Cause]:
     """Name the causes, the heaviest first; empty for a set without a fault.
 
     Wrong classes and poor alignment count only where they outweigh repetition and looks: washed
@@ -218,7 +218,7 @@ def hidden_causes(evidence: Evidence, thresholds: Thresholds = THRESHOLDS) -> li
     return found
 
 
-def _missing_glands(evidence: Evidence, limits: Thresholds) -> list[Finding]:
+def _missing_glands(evidence: Evidence, limits: Thresholds) -> list[Cause]:
     """Glands that are missing in all, or else in single classes."""
     if _passed(evidence.overall, "glands", limits):
         return [_finding(evidence, "missing glands", "", limits)]
@@ -230,7 +230,7 @@ def _missing_glands(evidence: Evidence, limits: Thresholds) -> list[Finding]:
     ]
 
 
-def _looks(evidence: Evidence, scope: str, limits: Thresholds) -> list[Finding]:
+def _looks(evidence: Evidence, scope: str, limits: Thresholds) -> list[Cause]:
     """Compression, blur and stains; at most one cause of detail and one of colour."""
     numbers = evidence.classes[scope] if scope else evidence.overall
     causes = [cause for cause in (_detail(numbers, limits), _colour(numbers, limits)) if cause]
@@ -239,7 +239,7 @@ def _looks(evidence: Evidence, scope: str, limits: Thresholds) -> list[Finding]:
     return [_finding(evidence, cause, scope, limits) for cause in causes]
 
 
-def _detail(numbers: Mapping[str, Measured], limits: Thresholds) -> str:
+def _detail(numbers: Mapping[str, Contrast], limits: Thresholds) -> str:
     """Blur or compression, whichever lies further beyond its threshold.
 
     Strong compression takes detail too, and the cells of a decoder show in a blurred set.
@@ -249,7 +249,7 @@ def _detail(numbers: Mapping[str, Measured], limits: Thresholds) -> str:
     return max(passed, key=lambda cause: _times(numbers, found[cause], limits), default="")
 
 
-def _colour(numbers: Mapping[str, Measured], limits: Thresholds) -> str:
+def _colour(numbers: Mapping[str, Contrast], limits: Thresholds) -> str:
     """Washed eosin where eosin goes and nothing else changes as much; else a stain shift."""
     shifted = [
         name
@@ -280,7 +280,7 @@ _SYMPTOMS: dict[str, tuple[str, ...]] = {
 }
 
 
-def _repetition(evidence: Evidence, limits: Thresholds) -> list[Finding]:
+def _repetition(evidence: Evidence, limits: Thresholds) -> list[Cause]:
     """Repeated tiles, or else little variety."""
     for name, cause in (("duplicates", "duplicates"), ("variety", "collapse")):
         if _passed(evidence.overall, name, limits):
@@ -288,7 +288,7 @@ def _repetition(evidence: Evidence, limits: Thresholds) -> list[Finding]:
     return []
 
 
-def _prompts(evidence: Evidence, limits: Thresholds) -> list[Finding]:
+def _prompts(evidence: Evidence, limits: Thresholds) -> list[Cause]:
     """Wrong class where classes show others, poor alignment where tiles ignore their prompts."""
     drops = {
         name: numbers["agreement"].value
@@ -318,14 +318,14 @@ def _others_are_fine(
     return statistics.median(drops[name] for name in others) < limits.spread * max(drops.values())
 
 
-def _distance(evidence: Evidence, limits: Thresholds) -> list[Finding]:
+def _distance(evidence: Evidence, limits: Thresholds) -> list[Cause]:
     if _passed(evidence.overall, "distance", limits):
         return [_finding(evidence, "unexplained", "", limits)]
     return []
 
 
 def _passed(
-    numbers: Mapping[str, Measured], name: str, limits: Thresholds, *, turned: bool = False
+    numbers: Mapping[str, Contrast], name: str, limits: Thresholds, *, turned: bool = False
 ) -> bool:
     """Whether a number lies beyond its threshold and beyond what real halves show.
 
@@ -339,7 +339,7 @@ def _passed(
     return sign * found.value > abs(limit) and away > limits.noise * found.noise
 
 
-def _times(numbers: Mapping[str, Measured], name: str, limits: Thresholds) -> float:
+def _times(numbers: Mapping[str, Contrast], name: str, limits: Thresholds) -> float:
     """How many times its threshold a number is."""
     return abs(numbers[name].value / float(getattr(limits, name)))
 
@@ -350,7 +350,7 @@ def _concentration(evidence: Evidence, name: str) -> float:
     return max(evidence.shown[name].values()) / lost if lost > 0 else 0.0
 
 
-def _wrong_class(evidence: Evidence, name: str, limits: Thresholds) -> Finding:
+def _wrong_class(evidence: Evidence, name: str, limits: Thresholds) -> Cause:
     shown = evidence.shown[name]
     other = max(shown, key=lambda key: shown[key])
     finding = _finding(evidence, "wrong class", name, limits)
@@ -358,7 +358,7 @@ def _wrong_class(evidence: Evidence, name: str, limits: Thresholds) -> Finding:
     return replace(finding, text=said + finding.text)
 
 
-def _finding(evidence: Evidence, cause: str, scope: str, limits: Thresholds) -> Finding:
+def _finding(evidence: Evidence, cause: str, scope: str, limits: Thresholds) -> Cause:
     title, advice = CAUSES[cause]
     numbers = evidence.classes[scope] if scope else evidence.overall
     times = {
@@ -368,7 +368,7 @@ def _finding(evidence: Evidence, cause: str, scope: str, limits: Thresholds) -> 
     }
     names = sorted(times, key=lambda name: -times[name])
     said = "; ".join(say_number(name, numbers[name], getattr(limits, name, None)) for name in names)
-    return Finding(
+    return Cause(
         cause=cause,
         scope=scope,
         title=f"{title} ({scope})" if scope else title,
@@ -395,7 +395,7 @@ _WORDS = {
 }
 
 
-def say_number(name: str, found: Measured, limit: float | None) -> str:
+def say_number(name: str, found: Contrast, limit: float | None) -> str:
     """One number in words, beside its threshold and that of real halves."""
     words = _WORDS[name].format(
         value=found.value,

@@ -22,7 +22,7 @@ from crafts.evaluation.diagnosis.sides import (
     complete,
     mean_appearance,
     pull_of_own_text,
-    rank_telling,
+    rank_examples,
     scores_without_own,
     shares,
 )
@@ -32,7 +32,7 @@ from crafts.measures.glands import GLAND
 from crafts.measures.intervals import widen_for_few
 from crafts.measures.neighbors import prdc
 from crafts.measures.rows import Array
-from crafts.sets.splits import Names, Rows, halve
+from crafts.sets.splits import Names, Rows, halve, pick
 
 LEAST_GROUPS = {"agreement": 5, "following": 5}
 """Real groups of a class below which its number is left out: a few patients differ too much."""
@@ -44,7 +44,7 @@ _SAME = 0.05  # of the distance between real neighbours: the same picture, perha
 
 
 @dataclass(frozen=True)
-class Measured:
+class Contrast:
     """One number of the generated tiles beside the same number of real halves.
 
     Attributes:
@@ -68,17 +68,17 @@ class Evidence:
         classes: class -> name -> number, of classes with
             :data:`~crafts.evaluation.diagnosis.sides.LEAST` tiles on both sides.
         shown: class asked for -> class shown instead -> share of its tiles above that of real ones.
-        telling: name -> rows of the generated tiles, the most telling first.
+        by_number: name -> rows of the generated tiles, the most telling first.
         num_real: tiles.
         num_generated: tiles.
         labels: class asked for of each generated tile [N], "" where unknown.
         halves: pairs of real halves that were measured; 0: no number has anything beside it.
     """
 
-    overall: Mapping[str, Measured]
-    classes: Mapping[str, Mapping[str, Measured]]
+    overall: Mapping[str, Contrast]
+    classes: Mapping[str, Mapping[str, Contrast]]
     shown: Mapping[str, Mapping[str, float]]
-    telling: Mapping[str, Rows]
+    by_number: Mapping[str, Rows]
     num_real: int
     num_generated: int
     labels: Names
@@ -97,7 +97,7 @@ class Evidence:
 
     def examples(self, name: str, scope: str, num: int) -> tuple[int, ...]:
         """Rows of the generated tiles that show a number best, of one class unless it is ""."""
-        rows = self.telling.get(name, np.empty(0, np.int64))
+        rows = self.by_number.get(name, np.empty(0, np.int64))
         return tuple(int(row) for row in rows if scope in ("", self.labels[row]))[:num]
 
 
@@ -137,7 +137,7 @@ def compute_evidence(
     overall, classes, shown = _numbers(held, made, stains, seed)
     found: list[tuple[dict[str, float], _Classes]] = []
     for number in range(halvings):
-        one, two = (held.at(rows) for rows in halve(held.groups, held.labels, seed + number))
+        one, two = (pick(held, rows) for rows in halve(held.groups, held.labels, seed + number))
         if min(len(one.rows), len(two.rows)) > 2 * _NEIGHBOURS:
             found += [
                 _numbers(first, second, stains, seed, halves=True)[:2]
@@ -156,7 +156,7 @@ def compute_evidence(
             for name, values in classes.items()
         },
         shown=shown,
-        telling=rank_telling(held, made, stains),
+        by_number=rank_examples(held, made, stains),
         num_real=len(real),
         num_generated=len(generated),
         labels=made.labels,
@@ -329,7 +329,7 @@ def _freedom(groups: Names, classes: int) -> int:
 
 def _beside(
     values: dict[str, float], halves: list[dict[str, float]], freedom: int
-) -> dict[str, Measured]:
+) -> dict[str, Contrast]:
     wider = widen_for_few(freedom, 3)  # three deviations of few groups mean less than of many
     found = {}
     for name, value in values.items():
@@ -337,5 +337,5 @@ def _beside(
             continue
         known = [half[name] for half in halves if np.isfinite(half.get(name, np.nan))]
         centre, noise = (np.mean(known), np.std(known) / np.sqrt(2)) if known else (0.0, 0.0)
-        found[name] = Measured(value, float(centre), wider * float(noise))
+        found[name] = Contrast(value, float(centre), wider * float(noise))
     return found

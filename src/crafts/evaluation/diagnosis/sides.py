@@ -65,17 +65,6 @@ class Side:
     glands: Array | None
     texts: Array | None
 
-    def at(self, picked: Rows) -> Side:
-        """Some of the rows."""
-        return Side(
-            self.rows[picked],
-            self.labels[picked],
-            self.groups[picked],
-            None if self.appearance is None else self.appearance[picked],
-            None if self.glands is None else self.glands[picked],
-            None if self.texts is None else self.texts[picked],
-        )
-
 
 def complete(side: Observed, name: str) -> Side:
     """Checked, with labels and groups filled in.
@@ -211,7 +200,7 @@ def _directions(means: Array) -> Array:
     return np.asarray(centred / np.linalg.norm(centred, axis=1, keepdims=True).clip(min=1e-12))
 
 
-def rank_telling(real: Side, generated: Side, stains: Array) -> dict[str, Rows]:
+def rank_examples(real: Side, generated: Side, stains: Array) -> dict[str, Rows]:
     """Order the generated rows by how well they show each number.
 
     Args:

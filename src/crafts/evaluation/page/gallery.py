@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crafts.core.runtime import seed_from
-from crafts.evaluation.results import ClassPicks, Gallery, Pair, Pick, Point
+from crafts.evaluation.results import ClassPicks, Gallery, NearestPair, Pick, Point
 from crafts.measures.rows import unit_rows
 from crafts.measures.separation import stratified_rows, tsne_map
 from crafts.sets.described import Described, Sets
@@ -102,12 +102,12 @@ def _as_picks(
     ]
 
 
-def _pairs(sets: Sets, cosine: NDArray[np.float32]) -> list[Pair]:
+def _pairs(sets: Sets, cosine: NDArray[np.float32]) -> list[NearestPair]:
     if sets.train is None:
         return []
     texts = sets.generated.texts
     return [
-        Pair(
+        NearestPair(
             generated=str(sets.generated.set.rows[row]["name"]),
             train=str(sets.train.set.rows[sets.nearest[row]]["name"]),
             cosine=float(cosine[row]),

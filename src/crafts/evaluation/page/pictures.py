@@ -77,7 +77,7 @@ def _pick_pictures(
     return tuple(pictures)
 
 
-def build_pairs(nearest: Sequence[found.Pair], open_tile: OpenTile) -> list[Pair]:
+def build_pairs(nearest: Sequence[found.NearestPair], open_tile: OpenTile) -> list[Pair]:
     """Generated tiles beside the training tile nearest to each, nearest pairs first."""
     pairs = []
     for pair in nearest[:_NUM_PAIRS]:

@@ -60,7 +60,7 @@ _NEEDS = {
 
 
 @dataclass(frozen=True)
-class Finding:
+class ShownCause:
     """One finding of the diagnosis, with example tiles."""
 
     title: str
@@ -188,14 +188,16 @@ def _strip_values(results: found.Results, name: str) -> dict[str, tuple[str, flo
     }
 
 
-def _finding(item: Mapping[str, Any], open_tile: OpenTile) -> Finding:
+def _finding(item: Mapping[str, Any], open_tile: OpenTile) -> ShownCause:
     pictures = []
     for name in item.get("examples", ())[:PER_ROW]:
         pixels = open_tile("generated", name)
         if pixels is not None:
             alt = f"Generated tile, example of: {item['title']}"
             pictures.append(tile_picture(pixels, alt, note=name, edge=176, synthetic=True))
-    return Finding(str(item["title"]), str(item.get("text", "")), is_alarm(item), tuple(pictures))
+    return ShownCause(
+        str(item["title"]), str(item.get("text", "")), is_alarm(item), tuple(pictures)
+    )
 
 
 def describe_diagnosis(results: found.Results) -> str:

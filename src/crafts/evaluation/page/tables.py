@@ -44,7 +44,9 @@ _SHOWN = 8  # reasons of rejected masks on the page; the others stand in metrics
 _ORDER = ("heldout", "train", "floor", "nearest", "heldout_train")
 
 
-def rows_of(results: found.Results, scope: str = "all", name: str = "") -> dict[str, found.Row]:
+def rows_of(
+    results: found.Results, scope: str = "all", name: str = ""
+) -> dict[str, found.Comparison]:
     """Comparisons of one scope by their key, in the order of the tables."""
     rows = {row.key: row for row in results.rows if (row.scope, row.name) == (scope, name)}
     return {key: rows[key] for key in _ORDER if key in rows}
@@ -96,7 +98,7 @@ def _column(name: str) -> Column:
     return Column(label_of(name), LABELS.get(name, ("", ""))[1])
 
 
-def _comparison_rows(rows: Mapping[str, found.Row], names: Sequence[str]) -> tuple[Row, ...]:
+def _comparison_rows(rows: Mapping[str, found.Comparison], names: Sequence[str]) -> tuple[Row, ...]:
     return tuple(
         Row(
             _upper(row.title),
@@ -108,7 +110,7 @@ def _comparison_rows(rows: Mapping[str, found.Row], names: Sequence[str]) -> tup
     )
 
 
-def _with_k3(row: found.Row, name: str) -> Cell:
+def _with_k3(row: found.Comparison, name: str) -> Cell:
     other = row.measures.get(name.replace("k5", "k3")) if name.endswith("k5") else None
     note = f"k = 3: {number(other.value)}" if other and other.value is not None else ""
     return measured_cell(row.measures.get(name), note=note)
@@ -207,7 +209,7 @@ def _scope_table(results: found.Results, scope: str, caption: str, corner: str) 
     )
 
 
-def _distance_with_values(rows: Iterable[found.Row], lead: str) -> str:
+def _distance_with_values(rows: Iterable[found.Comparison], lead: str) -> str:
     """The leading distance, or another where slices are too small for it."""
     had = {
         name

@@ -153,7 +153,7 @@ def _count_groups(results: found.Results) -> int:
     return named or (2 * row.groups if row else 0)
 
 
-def _value(rows: Mapping[str, found.Row], key: str, name: str) -> found.Measured | None:
+def _value(rows: Mapping[str, found.Comparison], key: str, name: str) -> found.Measured | None:
     return rows[key].measures.get(name) if key in rows else None
 
 
