@@ -8,17 +8,22 @@ A table names the fields it shows only where it leaves some out.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from crafts.core.config import Config
 from crafts.core.page import MISSING, Cell, Column, Level, Row, Table, number
+from crafts.sets.source import SetName
 
-ROLES = {"generated": "generated", "heldout": "real", "train": "training"}
+ROLES: Mapping[SetName, str] = {"generated": "generated", "heldout": "real", "train": "training"}
 """Name of a set -> role of its colour."""
 
-TITLES = {"generated": "Generated", "heldout": "Held-out", "train": "Training"}
+TITLES: Mapping[SetName, str] = {
+    "generated": "Generated",
+    "heldout": "Held-out",
+    "train": "Training",
+}
 """Name of a set -> its name for people; "tiles" follows."""
 
 
@@ -69,9 +74,20 @@ class Head:
 class Measurement(Protocol):
     """A number that knows its spread, or why it is missing."""
 
-    value: float | None
-    spread: float | None
-    why: str
+    @property
+    def value(self) -> float | None:
+        """The number; None where it could not be had."""
+        ...
+
+    @property
+    def spread(self) -> float | None:
+        """How far it varies; None where that is not known."""
+        ...
+
+    @property
+    def why(self) -> str:
+        """Reason of a missing value."""
+        ...
 
 
 R = TypeVar("R", bound=Config)
