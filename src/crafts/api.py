@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from crafts.evaluation.config import EvaluateConfig
     from crafts.generation.config import GenerateConfig
     from crafts.model.bundle import Bundle
-    from crafts.slides.options import TileConfig
+    from crafts.slides.config import TileConfig
     from crafts.training.config import TrainConfig
 
 Stage = Literal[
@@ -41,7 +41,7 @@ Stage = Literal[
 ]
 # module and name of each stage's configuration class, imported when it is asked for
 _CONFIGS: dict[Stage, tuple[str, str]] = {
-    "tile": ("crafts.slides.options", "TileConfig"),
+    "tile": ("crafts.slides.config", "TileConfig"),
     "summarise": ("crafts.captions.summarise", "SummariseConfig"),
     "caption": ("crafts.captions.caption", "CaptionConfig"),
     "pack": ("crafts.data.pack", "PackConfig"),

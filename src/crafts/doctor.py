@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import crafts
-from crafts.core.errors import EXIT_DATA, EXIT_OK, EXIT_USAGE, CraftsError
+from crafts.core.errors import EXIT_DATA, EXIT_OK, EXIT_USAGE, CraftsError, first_line
 
 WEIGHTS = Path(__file__).parent / "weights"
 SHIPPED = (
@@ -195,7 +195,7 @@ def _compute() -> dict[str, Any] | str:
     try:
         import torch
     except Exception as error:  # a broken build may raise anything
-        return f"cannot be imported ({(str(error).splitlines() or [repr(error)])[0][:100]})"
+        return f"cannot be imported ({first_line(error)[:100]})"
     gpus = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
     return {
         "cores": os.cpu_count(),

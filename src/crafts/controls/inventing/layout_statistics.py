@@ -14,7 +14,7 @@ from pydantic import Field
 from crafts.controls.inventing.clustering import Cluster, fit_cluster
 from crafts.controls.nuclei import CLASSES, NucleiMask, separate
 from crafts.core.config import Config, validate
-from crafts.core.errors import ConfigError, DataError
+from crafts.core.errors import ConfigError, DataError, first_line
 from crafts.core.parsing import parse_json
 
 if TYPE_CHECKING:
@@ -239,7 +239,7 @@ def load_statistics(path: Path | str) -> dict[str, LayoutStatistics]:
     except (OSError, ValueError) as error:
         raise DataError(
             str(path),
-            came=f"unreadable ({(str(error).splitlines() or [''])[0]})",
+            came=f"unreadable ({first_line(error)})",
             allowed="a file of save_statistics",
             do="Check the path.",
         ) from None

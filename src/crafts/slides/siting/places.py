@@ -12,12 +12,12 @@ import numpy as np
 
 from crafts.core.errors import ConfigError, DataError
 from crafts.core.tables import read_columns
+from crafts.slides.config import TileConfig
 from crafts.slides.grid import View, choose_view, plan_grid
-from crafts.slides.options import TileConfig
-from crafts.slides.placing.coordinates import read_coordinates
 from crafts.slides.reading.naming import group_rows
 from crafts.slides.reading.resolution import SlideReadError
 from crafts.slides.reading.sources import Source
+from crafts.slides.siting.coordinates import read_coordinates
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

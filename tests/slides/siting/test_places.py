@@ -11,10 +11,10 @@ import pytest
 from PIL import Image
 
 from crafts.core.errors import ConfigError, DataError
-from crafts.slides.placing.coordinates import read_coordinates
-from crafts.slides.placing.places import Places, lay_out, load_places, require_places
 from crafts.slides.reading.resolution import SlideReadError
 from crafts.slides.reading.sources import Source
+from crafts.slides.siting.coordinates import read_coordinates
+from crafts.slides.siting.places import Places, lay_out, load_places, require_places
 from crafts.slides.tile import run
 
 

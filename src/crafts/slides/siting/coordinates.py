@@ -15,7 +15,7 @@ import numpy as np
 
 from crafts.core.arrays import check_unpacked
 from crafts.core.disk import replacing
-from crafts.core.errors import DataError
+from crafts.core.errors import DataError, first_line
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -124,7 +124,7 @@ def read_coordinates(path: Path) -> Coordinates:
             coords = np.asarray(file["coords"])
             attributes = {name: _plain(value) for name, value in file["coords"].attrs.items()}
     except (OSError, KeyError, RuntimeError, ValueError, TypeError, AttributeError) as error:
-        reason = (str(error).splitlines() or ["damaged"])[0]
+        reason = first_line(error)
         raise _bad(path, reason if path.exists() else "no such file") from None
     layout: Literal["trident", "clam"]
     if "patch_size_level0" in attributes:

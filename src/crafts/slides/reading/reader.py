@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from crafts.core.errors import ConfigError
+from crafts.core.errors import ConfigError, first_line
 from crafts.slides.reading.backend import Backend, NotThisKindError, Region, known_faults
 from crafts.slides.reading.dicom import dicom_header
 from crafts.slides.reading.libraries import OPENERS, refused_content
@@ -175,7 +175,7 @@ def _open_first(path: Path, names: Sequence[str]) -> Backend:
             extra = "dicom" if error.name == "pydicom" else "slides"
             reasons.append(f"{name}: {error.name} is not installed (pip install crafts[{extra}])")
         except known_faults() as error:
-            reasons.append(f"{name}: {_first_line(error)}")
+            reasons.append(f"{name}: {first_line(error)}")
     raise _unreadable(str(path), "; ".join(reasons))
 
 
@@ -193,11 +193,7 @@ def _check_sizes(path: Path, sizes: Sequence[tuple[int, int]]) -> None:
 def _unreadable(where: str, error: BaseException | str) -> SlideReadError:
     return SlideReadError(
         where,
-        came=error if isinstance(error, str) else f"unreadable ({_first_line(error)})",
+        came=error if isinstance(error, str) else f"unreadable ({first_line(error)})",
         allowed="a slide that OpenSlide, tiffslide, tifffile, pydicom or Pillow reads",
         do="Copy it again or leave it out.",
     )
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [""])[0] or type(error).__name__

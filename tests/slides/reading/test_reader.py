@@ -8,8 +8,8 @@ import tifffile
 from PIL import Image
 
 from crafts.core.errors import ConfigError, DataError
-from crafts.slides.reader import MAX_SIDE, open_slide
 from crafts.slides.reading.libraries import OPENERS
+from crafts.slides.reading.reader import MAX_SIDE, open_slide
 from crafts.slides.reading.resolution import SlideReadError
 from painted_slide import paint_slide
 

@@ -13,9 +13,9 @@ from PIL import Image
 from scipy import ndimage
 
 from crafts.core.errors import DataError
-from crafts.slides.placing.regions import (
+from crafts.slides.config import RegionConfig
+from crafts.slides.siting.regions import (
     Region,
-    RegionConfig,
     find_region_file,
     load_mask,
     load_regions,

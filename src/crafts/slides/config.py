@@ -1,4 +1,4 @@
-"""Configuration of ``crafts tile``."""
+"""Configuration of ``crafts tile``, and of what it does to each tile."""
 
 from __future__ import annotations
 
@@ -9,10 +9,6 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationInfo, field_validator
 
 from crafts.core.config import Config
-from crafts.slides.placing.regions import RegionConfig
-from crafts.slides.quality import GateConfig
-from crafts.slides.stain import StainConfig
-from crafts.slides.tissue import TissueConfig
 
 FIRST_CHANNELS = (0, 1, 2)
 _Channel = Annotated[int, Field(ge=-1)]
@@ -22,6 +18,82 @@ _INCIDENTAL = {
 }  # fmt: skip
 # files, which are known by their content
 _FILES = {"mpp_csv", "patients", "coordinates"}
+
+
+class TissueConfig(Config):
+    """How tissue is found.
+
+    Attributes:
+        method: "otsu" finds the threshold on each slide, within 0.05 to 0.12; "fixed" uses
+            ``threshold``; "none" takes every tile of
+            the grid without looking.
+        threshold: saturation in [0, 1] above which a pixel is tissue; the default is CLAM's 8/255.
+        mpp: microns per pixel of the mask.
+        close: radius in microns of the gaps that are closed.
+        min_area: smallest piece of tissue in square microns; never more than a twentieth of the
+            whole.
+        max_hole: largest hole in tissue that counts as tissue, in square microns.
+        min_fraction: smallest share of tissue in a tile, in [0, 1]; tiles below are rejected.
+    """
+
+    method: Literal["otsu", "fixed", "none"] = "otsu"
+    threshold: float = Field(8 / 255, gt=0, lt=1)
+    mpp: float = Field(8.0, gt=0, le=64)
+    close: float = Field(32.0, ge=0, le=1000)
+    min_area: float = Field(20_000.0, ge=0)
+    max_hole: float = Field(60_000.0, ge=0)
+    min_fraction: float = Field(0.1, ge=0, le=1)
+
+
+class GateConfig(Config):
+    """Limits above (or below) which a tile is refused; the defaults are for H&E.
+
+    Attributes:
+        blank: share of white or of black pixels above which a tile is blank; 1 turns it off.
+        flat: largest standard deviation of a channel, in grey levels, below which a tile has no
+            content; 0 turns it off.
+        pen: share of green or blue ink (greener than red by 25 grey levels) above which a tile is
+            refused, or of navy ink, which is as dark a blue as nuclei are but fills whole areas;
+            red ink has twice this limit, since blood is red too. 1 turns all off.
+        blur: variance of the Laplacian over stained pixels, in grey levels squared, below which a
+            tile is out of focus; 0 turns it off. It depends on mpp: coarser tiles look sharper.
+        fold: share of pixels whose saturation exceeds their brightness by 0.3 (Bautista and Yagi,
+            2009) above which a tile is a fold; 1 turns it off.
+    """
+
+    blank: float = Field(0.98, ge=0, le=1)
+    flat: float = Field(3.0, ge=0)
+    pen: float = Field(0.05, ge=0, le=1)
+    blur: float = Field(5.0, ge=0)
+    fold: float = Field(0.4, ge=0, le=1)
+
+
+class StainConfig(Config):
+    """Stain normalisation.
+
+    Attributes:
+        method: "none" leaves tiles as they are; "macenko" or "reinhard".
+        sample_tiles: tiles of a slide, evenly spread, that the fit sees.
+    """
+
+    method: Literal["none", "macenko", "reinhard"] = "none"
+    sample_tiles: int = Field(16, ge=1, le=256)
+
+
+class RegionConfig(Config):
+    """Which part of slides is tiled.
+
+    Attributes:
+        folder: with ``<slide>.geojson``, ``.geojson.gz`` or ``.png`` (not 0 is inside, stretched
+            over the slide); a slide without a file is rejected. None tiles all tissue.
+        classes: names of classifications that count, with the classes derived from them; empty
+            takes all.
+        min_fraction: smallest share of a tile that lies inside, in (0, 1].
+    """
+
+    folder: Path | None = None
+    classes: tuple[str, ...] = ()
+    min_fraction: float = Field(0.5, gt=0, le=1)
 
 
 class TileConfig(Config):

@@ -8,7 +8,7 @@ import pytest
 
 from crafts.core.errors import DataError
 from crafts.slides.grid import choose_view
-from crafts.slides.placing.coordinates import (
+from crafts.slides.siting.coordinates import (
     clam_attributes,
     read_coordinates,
     trident_attributes,

@@ -15,13 +15,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
-from pydantic import Field
 
 from crafts.core.artifacts import write_bytes
-from crafts.core.config import Config
-from crafts.core.errors import DataError
+from crafts.core.errors import DataError, first_line
 from crafts.core.parsing import parse_json
-from crafts.imaging.opening import DAMAGE, first_line, is_deep_colour, open_header, upright
+from crafts.imaging.opening import DAMAGE, is_deep_colour, open_header, upright
 from crafts.imaging.outlines import (
     Feature,
     Polygon,
@@ -32,6 +30,7 @@ from crafts.imaging.outlines import (
 )
 from crafts.imaging.shapes import LOSSLESS, marked_shape
 from crafts.imaging.stripping import RefusedImageError
+from crafts.slides.config import RegionConfig
 from crafts.slides.tissue import TissueMap
 
 if TYPE_CHECKING:
@@ -41,22 +40,6 @@ SUFFIXES = (".geojson", ".geojson.gz", ".json", ".png")
 _MAX_MASK = 8192  # px a side of the raster
 _MAX_PIXELS = 170_000_000  # of a mask image, which is decoded as a whole
 _COLOUR = (0, 128, 96)
-
-
-class RegionConfig(Config):
-    """Which part of slides is tiled.
-
-    Attributes:
-        folder: with ``<slide>.geojson``, ``.geojson.gz`` or ``.png`` (not 0 is inside, stretched
-            over the slide); a slide without a file is rejected. None tiles all tissue.
-        classes: names of classifications that count, with the classes derived from them; empty
-            takes all.
-        min_fraction: smallest share of a tile that lies inside, in (0, 1].
-    """
-
-    folder: Path | None = None
-    classes: tuple[str, ...] = ()
-    min_fraction: float = Field(0.5, gt=0, le=1)
 
 
 @dataclass(frozen=True)
