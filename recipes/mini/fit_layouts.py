@@ -15,7 +15,7 @@ import argparse
 from collections import defaultdict
 from pathlib import Path
 
-from crafts.controls.inventing.layout_statistics import (
+from crafts.controls.layouts import (
     LayoutStatistics,
     fit_layouts,
     save_statistics,
@@ -37,7 +37,7 @@ license_link: ../LICENSE.md
 # Layouts of nuclei
 
 Numbers, sizes, shapes, classes and places of nuclei, for `--control nuclei=sample:TISSUE` and
-`crafts.controls.layouts.sample_layout`. Fitted by `recipes/mini/fit_layouts.py` to masks of
+`sample_layout`. Fitted by `recipes/mini/fit_layouts.py` to masks of
 training patients of Lizard and MoNuSeg (NC). Lengths are pixels of tiles of 256 px. Classes are
 known in the colon only. Research use only.
 

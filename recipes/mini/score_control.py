@@ -31,9 +31,9 @@ from empty_pairs import MOST_GLASS, find_window
 from montage import montage
 from numpy.typing import NDArray
 
-from crafts.controls.inventing.layout_edits import shift
 from crafts.controls.masks import save_mask
 from crafts.controls.nuclei import NucleiMask
+from crafts.controls.synthesis.edit import shift
 from crafts.core.artifacts import write_bytes
 from crafts.core.marks import save_synthetic
 from crafts.core.protocols import Nuclei, SegmentNuclei

@@ -5,15 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from crafts.controls.inventing.layout_edits import (
+from crafts.controls.layouts import measure_nuclei
+from crafts.controls.nuclei import CLASSES, NucleiMask
+from crafts.controls.synthesis.edit import (
     change_density,
     larger_nuclei,
     more_lymphocytes,
     remove,
     shift,
 )
-from crafts.controls.inventing.layout_statistics import measure_nuclei
-from crafts.controls.nuclei import CLASSES, NucleiMask
 from crafts.core.errors import ConfigError
 from fixtures_controls import random_mask
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from crafts.controls.inventing.layout_statistics import NucleiTable, measure_nuclei
-from crafts.controls.layouts import draw_outline
+from crafts.controls.layouts import NucleiTable, measure_nuclei
 from crafts.controls.nuclei import CLASSES, NucleiMask, separate
+from crafts.controls.synthesis.invent import draw_outline
 from crafts.core.errors import ConfigError
 
 if TYPE_CHECKING:

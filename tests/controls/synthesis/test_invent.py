@@ -8,9 +8,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from crafts.controls.inventing import layout_statistics
-from crafts.controls.inventing.clustering import Cluster, fit_cluster, ripley_k, thomas_k
-from crafts.controls.inventing.layout_statistics import (
+from crafts.controls import layouts
+from crafts.controls.clustering import Cluster, fit_cluster, ripley_k, thomas_k
+from crafts.controls.layouts import (
     LEVELS,
     ClassStatistics,
     LayoutStatistics,
@@ -20,8 +20,8 @@ from crafts.controls.inventing.layout_statistics import (
     nearest_distances,
     save_statistics,
 )
-from crafts.controls.layouts import draw_outline, sample_layout
 from crafts.controls.nuclei import CLASSES, NucleiMask
+from crafts.controls.synthesis.invent import draw_outline, sample_layout
 from crafts.core.errors import ConfigError, DataError
 from fixtures_controls import random_mask
 
@@ -252,6 +252,6 @@ def test_layouts_of_a_real_tissue_have_its_statistics(real):
 
 
 def test_an_installation_without_statistics_says_so(tmp_path, monkeypatch):
-    monkeypatch.setattr(layout_statistics, "__file__", str(tmp_path / "crafts/a/b/module.py"))
+    monkeypatch.setattr(layouts, "__file__", str(tmp_path / "crafts/a/b/module.py"))
     with pytest.raises(ConfigError, match="layouts: no statistics in this installation; expected"):
-        layout_statistics.shipped_layouts()
+        layouts.shipped_layouts()
