@@ -18,8 +18,8 @@ from captions.painted_reports import (
 )
 from captions.painted_truth import find_leaks, lost_words
 from crafts.captions import privacy
+from crafts.captions.cleaning import TracedText
 from crafts.captions.privacy import disallowed, scrub
-from crafts.captions.scrubbing.cleaning import TracedText
 
 NUMBER = 120
 

@@ -19,7 +19,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from crafts.captions.matching import Reports
-from crafts.captions.scores import KINDS, Box, Grammar, ScoreTable, say_scores
+from crafts.captions.scoring.scores import KINDS, Box, Grammar, ScoreTable, say_scores
 from crafts.captions.summarise import load_summaries
 from crafts.core.artifacts import (
     MANIFEST,

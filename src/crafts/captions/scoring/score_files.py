@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from crafts.captions.scores import KINDS, Outline, Patches, ScoreTable
+from crafts.captions.scoring.scores import KINDS, Outline, Patches, ScoreTable
 from crafts.core.arrays import check_unpacked
 from crafts.core.errors import ConfigError, DataError, first_line
 from crafts.core.parsing import parse_json

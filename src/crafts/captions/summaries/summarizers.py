@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from pydantic import Field, field_validator
 
-from crafts.captions.answers import Answer, is_formal, read_reply, read_summary, words_of
 from crafts.captions.findings.fields import Fields
-from crafts.captions.findings.phrases import extract_summary
 from crafts.captions.findings.support import find_unsupported
 from crafts.captions.privacy import Scrubbed, disallowed
+from crafts.captions.summaries.answers import Answer, is_formal, read_reply, read_summary, words_of
+from crafts.captions.summaries.extractive import extract_summary
 from crafts.core.artifacts import sha256_bytes, write_bytes
 from crafts.core.config import Config
 from crafts.core.errors import ConfigError
@@ -144,7 +144,7 @@ class Summarizer(Protocol):
 
 @dataclass
 class ExtractiveSummarizer:
-    """The rules alone; see :mod:`crafts.captions.findings.phrases`."""
+    """The rules alone; see :mod:`crafts.captions.summaries.extractive`."""
 
     tokens: int
     count: CountTokens

@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from captions.painted_reports import paint_reports
 from captions.painted_truth import COMPARED, compare
-from crafts.captions.findings.fields import NAMES, extract_fields
+from crafts.captions.findings.extract import extract_fields
+from crafts.captions.findings.fields import NAMES
 from crafts.captions.findings.negation import is_negated
 from crafts.captions.privacy import scrub
 from crafts.captions.reports import iter_reports

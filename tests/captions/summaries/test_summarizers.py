@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from captions.chat_server import Reply, Served, say, serve
-from crafts.captions.findings.fields import extract_fields
+from crafts.captions.findings.extract import extract_fields
 from crafts.captions.privacy import disallowed, scrub
-from crafts.captions.summarizers import ServerConfig, ServerSummarizer, Summary
+from crafts.captions.summaries.summarizers import ServerConfig, ServerSummarizer, Summary
 from crafts.core.config import load_config
 from crafts.core.errors import ConfigError
 
@@ -281,7 +281,7 @@ def test_a_server_in_trouble_is_asked_again(status: int):
 
 def test_retry_after_is_obeyed(monkeypatch: pytest.MonkeyPatch):
     waits: list[float] = []
-    monkeypatch.setattr("crafts.captions.summarizers.time.sleep", waits.append)
+    monkeypatch.setattr("crafts.captions.summaries.summarizers.time.sleep", waits.append)
     with serve(first(Reply(status=429, headers=(("Retry-After", "7"),)))) as served:
         config = ServerConfig(base_url=served.url, first_wait=0.5, max_wait=9)
         scrubbed = scrub(REPORT)

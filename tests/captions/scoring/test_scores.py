@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crafts.captions.scores import Box, Outline, Patches, cover, level_of, say_scores
 from crafts.captions.scoring.estimates import estimate_scores, separate_dyes
 from crafts.captions.scoring.score_files import kind_of, load_scores
+from crafts.captions.scoring.scores import Box, Outline, Patches, cover, level_of, say_scores
 from crafts.core.errors import ConfigError, DataError
 
 SQUARE = [[0, 0], [256, 0], [256, 256], [0, 256], [0, 0]]

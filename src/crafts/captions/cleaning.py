@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from crafts.captions.scrubbing.markup import ENTITY, SIGNS, find_unticked, unescape
+from crafts.captions.markup import ENTITY, SIGNS, find_unticked, unescape
 from crafts.captions.vocabulary import load_lexicon, repair_word
 
 Replacement = str | Callable[[re.Match[str]], str | None]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crafts.captions.scrubbing.cleaning import GAP, TracedText, clean, iter_sentences, normalise
+from crafts.captions.cleaning import GAP, TracedText, clean, iter_sentences, normalise
 from crafts.captions.vocabulary import inflect, load_lexicon, repair_word
 
 

@@ -12,11 +12,11 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from crafts.captions.cleaning import iter_sentences
 from crafts.captions.findings.benign import is_benign
 from crafts.captions.findings.fields import Fields, Finding
 from crafts.captions.findings.support import names_only
 from crafts.captions.privacy import disallowed
-from crafts.captions.scrubbing.cleaning import iter_sentences
 from crafts.core.protocols import CountTokens
 
 MIN_TOKENS = 12
