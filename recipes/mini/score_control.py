@@ -38,7 +38,7 @@ from crafts.core.artifacts import write_bytes
 from crafts.core.marks import save_synthetic
 from crafts.core.protocols import Nuclei, SegmentNuclei
 from crafts.core.runtime import say, seed_from
-from crafts.data.importers import Item
+from crafts.data.listing.items import Item
 from crafts.evaluation.faithfulness import Pair, iter_pairs, list_pairs, measure_faithfulness
 from crafts.evaluation.features import read_image
 from crafts.evaluation.nuclei import compare_masks, correlation, count_nuclei, dice, find_shift

@@ -20,8 +20,7 @@ if TYPE_CHECKING:
     from crafts.captions.summarise import SummariseConfig
     from crafts.core.artifacts import Manifest
     from crafts.core.protocols import CountTokens
-    from crafts.data.encode import EncodeConfig
-    from crafts.data.pack import PackConfig
+    from crafts.data.config import EncodeConfig, PackConfig
     from crafts.evaluation.config import EvaluateConfig
     from crafts.generation.config import GenerateConfig
     from crafts.model.bundle import Bundle
@@ -44,8 +43,8 @@ _CONFIGS: dict[Stage, tuple[str, str]] = {
     "tile": ("crafts.slides.config", "TileConfig"),
     "summarise": ("crafts.captions.summarise", "SummariseConfig"),
     "caption": ("crafts.captions.caption", "CaptionConfig"),
-    "pack": ("crafts.data.pack", "PackConfig"),
-    "encode": ("crafts.data.encode", "EncodeConfig"),
+    "pack": ("crafts.data.config", "PackConfig"),
+    "encode": ("crafts.data.config", "EncodeConfig"),
     "train": ("crafts.training.config", "TrainConfig"),
     "generate": ("crafts.generation.config", "GenerateConfig"),
     "evaluate": ("crafts.evaluation.config", "EvaluateConfig"),

@@ -488,7 +488,7 @@ def test_the_real_slides_become_tiles_and_shards(wsi, tmp_path):
     import openslide
     import tifffile
 
-    from crafts.data.pack import PackConfig
+    from crafts.data.config import PackConfig
     from crafts.data.pack import run as pack
 
     (tmp_path / "mpp.csv").write_text(

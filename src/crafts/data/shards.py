@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 from crafts.core.artifacts import sha256_bytes
 from crafts.core.errors import IntegrityError, first_line
 from crafts.core.tabular.rows import as_text, is_missing
-from crafts.data.importers import Loaded
+from crafts.data.listing.loading import Loaded
 from crafts.data.listing.tables import TEXT_FIELDS, parse_mpp
 from crafts.data.tiles.masks import MASK_SUFFIX
 

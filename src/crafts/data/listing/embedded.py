@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from crafts.core.errors import first_line
-from crafts.data.listing.tables import IMAGE_COLUMNS, Columns, pick_name
+from crafts.data.config import Columns
+from crafts.data.listing.tables import IMAGE_COLUMNS, pick_name
 
 
 def image_column(row: Mapping[str, Any], columns: Columns) -> str:

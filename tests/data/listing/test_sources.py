@@ -17,7 +17,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from crafts.core.errors import ConfigError, DataError
-from crafts.data.importers import Columns, clean_key, list_items, load_item
+from crafts.data.config import Columns
+from crafts.data.listing.items import clean_key
+from crafts.data.listing.loading import load_item
+from crafts.data.listing.sources import list_items
 from crafts.data.listing.tables import parse_fields, parse_mpp
 from crafts.data.tiles.images import MAX_PIXELS, RefusedImageError, check_image, decode_rgb
 

@@ -1,34 +1,32 @@
 """Tiles with text from the layouts people have: class folders, captions beside them, tables, tars.
 
-Listing is cheap and happens first (names, text, fields); loading decodes one tile and is a pure
-function of its item, so that it can run in any number of worker processes.
+Listing is cheap and happens first (names, text, fields); :mod:`crafts.data.listing.loading` opens
+the images.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from crafts.core.artifacts import MANIFEST, load_manifest
 from crafts.core.errors import ConfigError, DataError
-from crafts.core.protocols import LoadedNuclei, LoadMask
-from crafts.core.records import Sample
 from crafts.core.tables import TABLE_SUFFIXES, find_metadata, open_table
 from crafts.core.tabular.csv_rows import FEWER_CELLS
 from crafts.core.tabular.rows import as_text, is_missing
 from crafts.core.walk import place_within, stays_within
-from crafts.data.listing.embedded import image_column, is_embedded, path_in, read_embedded
+from crafts.data.config import Columns
+from crafts.data.listing.embedded import image_column, is_embedded, path_in
 from crafts.data.listing.folders import list_folders
 from crafts.data.listing.items import Item, clean_key, reject_collisions
 from crafts.data.listing.tables import (
     MASK_COLUMNS,
     SPLIT_NAMES,
     TEXT_COLUMNS,
-    Columns,
     names_images,
     parse_row,
     pick,
@@ -37,40 +35,12 @@ from crafts.data.listing.tables import (
     tidy_names,
 )
 from crafts.data.listing.tars import list_tars
-from crafts.data.tiles.images import (
-    MAX_PIXELS,
-    RefusedImageError,
-    check_header,
-    check_image,
-    stays_jpeg,
-)
-from crafts.data.tiles.masks import read_mask
-from crafts.imaging.opening import require_regular
 
 _FORGOTTEN = re.compile(
     r"(metadata|captions?|labels?|tiles|annotations)\.(xlsx?|xlsm|ods|json)", re.IGNORECASE
 )
 OUTSIDE = "no path of {} within the folder of the table (columns.outside=true allows it)"
 _NUMBERED = "*-?????-of-?????*.parquet"  # as `datasets` writes the parts of a split
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """A tile that decodes.
-
-    Attributes:
-        sample: with its image.
-        width: in pixels.
-        height: in pixels.
-        mask: its nuclei as shards hold them; empty for none.
-        left_out: outlines of its mask that could not be used, with the reasons.
-    """
-
-    sample: Sample
-    width: int
-    height: int
-    mask: bytes = b""
-    left_out: tuple[str, ...] = ()
 
 
 def list_items(source: Path, columns: Columns | None = None) -> list[Item]:
@@ -106,79 +76,6 @@ def list_items(source: Path, columns: Columns | None = None) -> list[Item]:
             do="Check the path and the layout.",
         )
     return reject_collisions(items)
-
-
-def load_item(
-    item: Item,
-    max_pixels: int = MAX_PIXELS,
-    *,
-    as_png: bool = False,
-    load_mask: LoadMask | None = None,
-) -> Loaded | str:
-    """Open, check and decode one tile; its mask, too, where something to load it with is given.
-
-    Returns:
-        The sample with its size, or the reason for rejecting it.
-    """
-    if item.fault:
-        return item.fault
-    left_out: list[str] = []
-    try:
-        data = _read_image(item, max_pixels)
-        image = check_image(data, max_pixels, as_png=as_png)
-        mask = b""
-        if item.mask and load_mask is not None:
-            packed = _read(item.mask, item.mask_offset, item.mask_size) if item.mask_size else None
-            size, path = (image.height, image.width), Path(item.mask)
-            turned = image.orientation
-            noting = partial(_load_noting, load_mask, left_out)
-            mask = read_mask(path, packed, load=noting, size=size, orientation=turned)
-    except RefusedImageError as refused:
-        return str(refused)
-    except FileNotFoundError:
-        return "no such file"
-    except OSError as error:
-        return f"unreadable ({error.strerror or error})"
-    except ValueError as error:  # a name with a NUL or a lone surrogate in it
-        return f"no name of a file ({error})"
-    sample = Sample(item.key, image.data, image.suffix, item.text, dict(item.fields))
-    return Loaded(sample, image.width, image.height, mask, tuple(left_out))
-
-
-def _load_noting(
-    load: LoadMask, left_out: list[str], path: Path, size: tuple[int, int]
-) -> LoadedNuclei:
-    """The mask, while what it leaves out is noted."""
-    mask = load(path, size)
-    left_out.extend(mask.rejected)
-    return mask
-
-
-def all_stay_jpeg(items: Iterable[Item]) -> bool:
-    """Whether every readable image of a source can be kept as JPEG; stops at the first other."""
-    return all(item.fault or _stays_jpeg(item) for item in items)
-
-
-def _stays_jpeg(item: Item) -> bool:
-    try:
-        return stays_jpeg(_read_image(item, MAX_PIXELS))
-    except (OSError, ValueError, RefusedImageError):
-        return True  # rejected later, with its reason
-
-
-def _read_image(item: Item, max_pixels: int) -> bytes:
-    if item.column:
-        return read_embedded(Path(item.path), item.column, item.offset)
-    if item.offset < 0:  # whatever lies in a folder: an archive or a slide is not read whole
-        check_header(Path(item.path), max_pixels)
-    return _read(item.path, item.offset, item.size)
-
-
-def _read(path: str, offset: int, size: int) -> bytes:
-    require_regular(Path(path))
-    with Path(path).open("rb") as handle:
-        handle.seek(max(offset, 0))
-        return handle.read(size if offset >= 0 else -1)
 
 
 def _detect(source: Path, columns: Columns) -> Iterator[Item]:
