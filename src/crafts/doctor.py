@@ -11,8 +11,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import crafts
 from crafts.core.errors import EXIT_DATA, EXIT_OK, EXIT_USAGE, CraftsError, first_line
+from crafts.core.version import __version__
 
 WEIGHTS = Path(__file__).parent / "weights"
 SHIPPED = (
@@ -98,7 +98,7 @@ def compute_report(folder: Path | None = None) -> dict[str, Any]:
     installed = all(entry["fault"] is None for entry in packages.values())
     return {
         "ok": installed and all(entry["fault"] is None for entry in weights),
-        "crafts": crafts.__version__,
+        "crafts": __version__,
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
         "packages": packages,
