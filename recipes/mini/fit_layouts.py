@@ -23,7 +23,7 @@ from crafts.controls.layouts import (
 from crafts.controls.nuclei import UNKNOWN, NucleiMask
 from crafts.core.artifacts import finish, staging
 from crafts.evaluation.faithfulness import iter_pairs, list_pairs
-from crafts.model.places import SHIPPED
+from crafts.model.files.places import SHIPPED
 
 LICENCE = "crafts-mini-research-only"
 LEAST_TILES = 10

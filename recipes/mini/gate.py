@@ -20,7 +20,7 @@ from crafts.evaluation.comparing.sources import open_source
 from crafts.evaluation.features import build_extractor
 from crafts.evaluation.gating.filtering import calibrate_on
 from crafts.evaluation.gating.gate import GATE
-from crafts.model.image_encoders import SHIPPED, open_encoder
+from crafts.model.vision.image_encoders import SHIPPED, open_encoder
 
 MOST = 100_000
 

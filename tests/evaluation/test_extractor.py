@@ -15,7 +15,7 @@ from crafts.core.artifacts import sha256_file
 from crafts.core.errors import ConfigError, DataError
 from crafts.evaluation import build_extractor
 from crafts.evaluation.storage.feature_cache import FeatureCache
-from crafts.model.image_encoders import ImageEncoder
+from crafts.model.vision.image_encoders import ImageEncoder
 from fixtures_encoders import tiles
 
 TEXTS = ["colon", "lung", "colon", "long long text", "lung"]

@@ -50,7 +50,7 @@ def ready(output: Path, *inputs: Path | None, model: str) -> None:
         ConfigError: names the first that is mistyped.
     """
     from crafts.core.places import check_places
-    from crafts.model.places import resolve_model
+    from crafts.model.files.places import resolve_model
 
     check_places(output, *inputs)
     resolve_model(model, network=True)

@@ -27,7 +27,7 @@ from crafts.data.collection import Collection, Tile
 from crafts.evaluation.storage.feature_cache import FeatureCache
 from crafts.imaging.opening import read_rgb
 from crafts.imaging.stripping import RefusedImageError
-from crafts.model.image_encoders import ImageEncoder, open_encoder
+from crafts.model.vision.image_encoders import ImageEncoder, open_encoder
 
 Encoder = Callable[[torch.Tensor], torch.Tensor]
 """Images [B, 3, H, W] in [-1, 1] -> features [B, D]."""
@@ -174,8 +174,9 @@ def build_extractor(
     features, names and fields. An image that cannot be used is counted with its reason.
 
     Args:
-        source: an encoder that is open, or what :func:`crafts.model.image_encoders.open_encoder`
-            takes: "mini", a folder, a hub id, or a weights file of the FID Inception.
+        source: an encoder that is open, or what
+            :func:`crafts.model.vision.image_encoders.open_encoder` takes: "mini", a folder, a
+            hub id, or a weights file of the FID Inception.
         cache: folder that keeps features between runs, by encoder and hash of the image file.
         batch_size: images encoded together.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.

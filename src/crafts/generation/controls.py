@@ -31,7 +31,7 @@ from crafts.generation.manifest import PromptRow
 from crafts.model.bundle import Bundle
 from crafts.model.config import KINDS
 from crafts.model.control import Control, check_control, load_control, trained_beside
-from crafts.model.places import SHIPPED
+from crafts.model.files.places import SHIPPED
 from crafts.sampling.control import Controls, ControlUse, mask_map
 
 if TYPE_CHECKING:

@@ -27,7 +27,7 @@ from crafts.experiments.judging.copies import CopySearch
 from crafts.experiments.judging.structure import GreyClassifier, to_grey
 from crafts.experiments.settings import ExperimentConfig
 from crafts.model.bundle import load_bundle
-from crafts.model.image_encoders import ImageEncoder, open_encoder
+from crafts.model.vision.image_encoders import ImageEncoder, open_encoder
 from crafts.sampling.losses import compute_losses
 
 Pixels = NDArray[np.uint8]

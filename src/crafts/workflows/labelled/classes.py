@@ -14,7 +14,7 @@ from crafts.core.errors import ConfigError, DataError
 from crafts.core.runtime import seed_from
 from crafts.core.tables import csv_writer, read_columns
 from crafts.data.listing.tables import SPLIT_NAMES
-from crafts.model.places import is_shipped
+from crafts.model.files.places import is_shipped
 
 COLUMNS = {"label": ("label", "class"), "prompt": ("prompt", "text"), "tissue": ("tissue",)}
 _SHIPPED = Path(__file__).with_name("mini-classes.csv")

@@ -16,8 +16,8 @@ from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPi
 
 from crafts.core.errors import ConfigError, DataError
 from crafts.model.encoders import load_dual_encoder
-from crafts.model.image_encoders import SHIPPED, open_encoder
 from crafts.model.text import load_tokenizer
+from crafts.model.vision.image_encoders import SHIPPED, open_encoder
 from fixtures_encoders import SIDE, tiles, write_clip, write_dinov2, write_vit
 
 SIZES = [(SIDE, SIDE), (50, 70), (64, 40)]

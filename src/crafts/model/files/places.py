@@ -8,9 +8,9 @@ from pathlib import Path
 from crafts.captions.trained_on import FILE as TRAINED_ON
 from crafts.core.artifacts import refuse_lost
 from crafts.core.errors import ConfigError, DataError
-from crafts.model.hub import HUB, fetch_snapshot, hub_id
+from crafts.model.files.hub import HUB, fetch_snapshot, hub_id
 
-SHIPPED = Path(__file__).parents[1] / "weights"
+SHIPPED = Path(__file__).parents[2] / "weights"
 MINI = {"mini@1": "mini"}
 """Shipped versions, the newest last, and their folders. A version keeps its folder for ever: the
 hash of its manifest stands in every image that was made with it, and decides its noise."""
@@ -36,7 +36,7 @@ def resolve_model(source: str | Path, *, network: bool = False) -> Path:
 
     Args:
         source: ``mini`` (the newest shipped weights), ``mini@1`` (those of version 1), a folder,
-            or a hub id (``owner/name``; see :func:`crafts.model.hub.hub_id`).
+            or a hub id (``owner/name``; see :func:`crafts.model.files.hub.hub_id`).
         network: a hub id may be downloaded.
 
     Raises:
@@ -77,7 +77,7 @@ def find_encoder(source: str, *, network: bool = False) -> Path:
     """The folder, or the file, that an image encoder's name means.
 
     Args:
-        source: as :func:`crafts.model.image_encoders.open_encoder` takes it.
+        source: as :func:`crafts.model.vision.image_encoders.open_encoder` takes it.
         network: a hub id may be downloaded.
 
     Raises:

@@ -19,7 +19,7 @@ from crafts.model.encoders import (
     load_dual_encoder,
     save_dual_encoder,
 )
-from crafts.model.guards import check_config, check_finite, check_size, count_stored
+from crafts.model.files.guards import check_config, check_finite, check_size, count_stored
 from crafts.model.schedule import Schedule
 from crafts.model.segmenter import (
     SegmenterConfig,

@@ -17,16 +17,16 @@ import torch
 from safetensors.torch import load_file
 
 from crafts.core.errors import ConfigError, RetryError
-from crafts.model import folders
 from crafts.model.bundle import load_bundle
-from crafts.model.folders import save_tensors
-from crafts.model.hub import fetch_snapshot, hub_id
+from crafts.model.files import folders
+from crafts.model.files.folders import save_tensors
+from crafts.model.files.hub import fetch_snapshot, hub_id
 
 LIMITED = """
 import resource, signal, sys
 from pathlib import Path
 import safetensors, torch
-from crafts.model.folders import save_tensors
+from crafts.model.files.folders import save_tensors
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 try:

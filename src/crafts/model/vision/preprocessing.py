@@ -20,7 +20,7 @@ from torch import Tensor
 
 from crafts.core.errors import ConfigError
 from crafts.core.parsing import shorten
-from crafts.model.folders import read_json
+from crafts.model.files.folders import read_json
 
 # image processors with exactly these steps, and whether a plain number as `size` means the
 # shorter side (else it means both)

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from crafts.core.errors import ConfigError, DataError
-from crafts.model.inception import FIDInception, load_inception, prepare_image
+from crafts.model.vision.inception import FIDInception, load_inception, prepare_image
 from reference import inception as reference
 
 # parameters of the published network without its head: 21,768,352 trained ones in Keras, which

@@ -19,13 +19,13 @@ from crafts.core.errors import ConfigError
 from crafts.core.runtime import pick_device
 from crafts.model.config import UNKNOWN
 from crafts.model.encoders import DualEncoder, load_dual_encoder
-from crafts.model.folders import has_only_bin, load_with_report, read_json, read_licence
-from crafts.model.guards import check_config
-from crafts.model.hub import hub_id
-from crafts.model.inception import INPUT_SIZE, WIDTH, load_inception, prepare_image
-from crafts.model.places import find_encoder
-from crafts.model.preprocessing import Preprocessing, read_preprocessing
+from crafts.model.files.folders import has_only_bin, load_with_report, read_json, read_licence
+from crafts.model.files.guards import check_config
+from crafts.model.files.hub import hub_id
+from crafts.model.files.places import find_encoder
 from crafts.model.text import TextConditioner, load_tokenizer
+from crafts.model.vision.inception import INPUT_SIZE, WIDTH, load_inception, prepare_image
+from crafts.model.vision.preprocessing import Preprocessing, read_preprocessing
 
 SHIPPED = find_encoder("mini")
 _READ = ("config.json", "vocab.json", "merges.txt", "tokenizer.json")

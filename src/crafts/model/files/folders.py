@@ -18,7 +18,7 @@ from crafts.core.disk import retry_when_full
 from crafts.core.errors import ConfigError, DataError
 from crafts.core.parsing import parse_json, parse_yaml
 from crafts.model.config import UNKNOWN
-from crafts.model.guards import check_config, check_finite, check_index, check_size
+from crafts.model.files.guards import check_config, check_finite, check_index, check_size
 
 _ORIGINS = ("_name_or_path", "name_or_path")
 # first parts of paths in our pages and commands; a model named so is a path that was mistyped
@@ -152,7 +152,8 @@ def load_with_report(
 ) -> tuple[Any, list[str]]:
     """Open a folder as :func:`load_module`, also where an optional part was never stored.
 
-    Its settings and size are checked first, its weights afterwards; see :mod:`crafts.model.guards`.
+    Its settings and size are checked first, its weights afterwards; see
+    :mod:`crafts.model.files.guards`.
 
     Args:
         folder: holds ``config.json`` and weights.

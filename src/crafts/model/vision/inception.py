@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from crafts.core.errors import ConfigError, DataError
-from crafts.model.guards import check_finite
+from crafts.model.files.guards import check_finite
 
 INPUT_SIZE = 299
 WIDTH = 2048

@@ -13,7 +13,7 @@ from transformers.models.convnext.image_processing_pil_convnext import ConvNextI
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
 from crafts.core.errors import ConfigError
-from crafts.model.preprocessing import read_preprocessing
+from crafts.model.vision.preprocessing import read_preprocessing
 from fixtures_encoders import tiles
 
 CROP = {"height": 32, "width": 32}
