@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from crafts.core.errors import NotYetError
-from crafts.core.places import check_places
+from crafts.core.paths import check_places
 
 if TYPE_CHECKING:
     from PIL import Image

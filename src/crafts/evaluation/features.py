@@ -18,11 +18,11 @@ from PIL import Image
 
 from crafts.core.artifacts import sha256_bytes
 from crafts.core.errors import ConfigError, DataError
+from crafts.core.paths import walk_files
 from crafts.core.progress import Progress
 from crafts.core.protocols import ExtractFeatures
 from crafts.core.records import FeatureSet
 from crafts.core.runtime import say
-from crafts.core.walk import walk_files
 from crafts.data.collection import Collection, Tile
 from crafts.evaluation.storage.feature_cache import FeatureCache
 from crafts.imaging.opening import read_rgb

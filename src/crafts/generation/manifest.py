@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from crafts.core.errors import DataError
-from crafts.core.names import storage_fault, storage_key
+from crafts.core.paths import storage_fault, storage_key
 from crafts.core.records import Ledger
 from crafts.core.tables import JSON_SUFFIXES, TABLE_SUFFIXES, open_table
 from crafts.core.tabular.rows import Row

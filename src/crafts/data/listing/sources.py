@@ -15,10 +15,10 @@ from typing import Any
 
 from crafts.core.artifacts import MANIFEST, load_manifest
 from crafts.core.errors import ConfigError, DataError
+from crafts.core.paths import place_within, stays_within
 from crafts.core.tables import TABLE_SUFFIXES, find_metadata, open_table
 from crafts.core.tabular.csv_rows import FEWER_CELLS
 from crafts.core.tabular.rows import as_text, is_missing
-from crafts.core.walk import place_within, stays_within
 from crafts.data.config import Columns
 from crafts.data.listing.embedded import image_column, is_embedded, path_in
 from crafts.data.listing.folders import list_folders

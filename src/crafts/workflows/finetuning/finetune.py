@@ -16,7 +16,7 @@ from typing import Any
 
 from crafts import api
 from crafts.core import artifacts
-from crafts.core.begun import hold_to, mark_of
+from crafts.core.artifacts import hold_to, mark_of
 from crafts.core.config import load_config
 from crafts.core.errors import ConfigError
 from crafts.core.runtime import pick_device, say

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from crafts.core.begun import hold_text
+from crafts.core.artifacts import hold_text
 from crafts.core.errors import ConfigError, DataError
 from crafts.core.runtime import seed_from
 from crafts.core.tables import csv_writer, read_columns
