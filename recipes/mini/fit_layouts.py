@@ -37,9 +37,9 @@ license_link: ../LICENSE.md
 # Layouts of nuclei
 
 Numbers, sizes, shapes, classes and places of nuclei, for `--control nuclei=sample:TISSUE` and
-`sample_layout`. Fitted by `recipes/mini/fit_layouts.py` to masks of
-training patients of Lizard and MoNuSeg (NC). Lengths are pixels of tiles of 256 px. Classes are
-known in the colon only. Research use only.
+`crafts.controls.synthesis.invent.sample_layout`. Fitted by `recipes/mini/fit_layouts.py` to masks
+of training patients of Lizard and MoNuSeg (NC). Lengths are pixels of tiles of 256 px. Classes
+are known in the colon only. Research use only.
 
 | tissue | magnification | tiles | nuclei | per Mpx | classes |
 |---|---|---|---|---|---|
