@@ -22,7 +22,7 @@ from crafts.controls.layouts import (
 )
 from crafts.controls.nuclei import UNKNOWN, NucleiMask
 from crafts.core.artifacts import finish, staging
-from crafts.evaluation.faithfulness import iter_pairs, list_pairs
+from crafts.measures.faithfulness import iter_pairs, list_pairs
 from crafts.model.files.places import SHIPPED
 
 LICENCE = "crafts-mini-research-only"

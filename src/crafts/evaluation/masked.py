@@ -19,7 +19,7 @@ from crafts.controls.maps import resize_mask
 from crafts.core.errors import ConfigError, DataError
 from crafts.data.listing.items import Item
 from crafts.data.listing.sources import list_items
-from crafts.evaluation.faithfulness import (
+from crafts.measures.faithfulness import (
     Faithfulness,
     MaskCounts,
     Pair,
