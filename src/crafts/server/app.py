@@ -11,8 +11,8 @@ from fastapi import FastAPI
 from fastapi.responses import FileResponse
 from starlette.staticfiles import StaticFiles
 
-from crafts import __version__
 from crafts.core.locks import lock
+from crafts.core.version import __version__
 from crafts.server import errors
 from crafts.server.access import load_tokens
 from crafts.server.config import ServeConfig, refuse_open_door

@@ -32,7 +32,7 @@ class Control(Config):
     kind: Literal["nuclei", "fluorescence"] = "nuclei"
     upload: Id | None = Field(None, description="An image that was uploaded.")
     sample: str | None = Field(
-        None, pattern=r"^[a-z][a-z0-9_-]{0,39}$", description="Tissue whose nuclei are invented anew."
+        None, pattern=r"^[a-z][a-z0-9_-]{0,39}$", description="Tissue whose nuclei are invented."
     )
     weight: float = Field(1.0, ge=0, le=4, description="0 is off.")
     start: float = Field(0.0, ge=0, le=1, description="Share of the steps where it begins to act.")

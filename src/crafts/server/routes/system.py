@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
 from pydantic import BaseModel, Field
 
-from crafts import __version__
+from crafts.core.version import __version__
 from crafts.server.door import COOKIE
 from crafts.server.errors import answer
 from crafts.server.studio import Studio
