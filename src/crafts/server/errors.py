@@ -9,9 +9,9 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from crafts.core.config import describe_allowed
 from crafts.core.errors import CraftsError, RetryError
 from crafts.core.parsing import shorten
-from crafts.core.wording import describe_allowed
 
 
 class MissingError(CraftsError):

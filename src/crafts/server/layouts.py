@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-from crafts.controls.inventing.layout_statistics import (
+from crafts.controls.layouts import (
     LayoutStatistics,
     load_statistics,
     shipped_layouts,
 )
-from crafts.controls.layouts import sample_layout
 from crafts.controls.maps import fit_mask
 from crafts.controls.masks import load_mask, save_mask
 from crafts.controls.nuclei import CLASSES, NucleiMask, separate
+from crafts.controls.synthesis.invent import sample_layout
 from crafts.core.errors import DataError
 from crafts.imaging.opening import open_header
 from crafts.imaging.stripping import RefusedImageError

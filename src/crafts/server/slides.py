@@ -16,7 +16,7 @@ from crafts.core.errors import CraftsError
 from crafts.server.config import ServeConfig
 from crafts.server.errors import MissingError
 from crafts.server.folders import SHARED, walk
-from crafts.slides.reader import Slide, open_slide
+from crafts.slides.reading.reader import Slide, open_slide
 
 EDGE = 254
 """Edge of a square in pixels; with an overlap of 1 it becomes 256."""

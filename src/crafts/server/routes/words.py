@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 from crafts.captions.trained_on import TrainedOn, read_trained_on
 from crafts.captions.words import KnownWords
 from crafts.model.bundle import load_token_counter
-from crafts.model.places import resolve_model
+from crafts.model.files.places import resolve_model
 from crafts.server.routes.system import studio_of
 from crafts.shelf import example_prompts
 
