@@ -8,15 +8,12 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
-from scipy.ndimage import gaussian_filter
 
 import crafts
 from crafts.core.config import load_config
@@ -29,13 +26,10 @@ from crafts.recipe import load_recipe, read_header
 from crafts.training.tasks.conditioning import CaptionEncoder
 from crafts.training.tasks.denoiser import DenoiserStage
 from crafts.training.train import TrainConfig
+from crafts.workflows.scorecards import codec as scorecard
 from fixtures_papers import SIDE, write_clip, write_f4_vae, write_sd15, write_tiles
 
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "recipes" / "mini"))
-
-import score_codec  # noqa: E402
-
 RECIPES = sorted((ROOT / "recipes").rglob("*.yaml"))
 SMALL = ("num_steps=2", "global_batch_size=4", "micro_batch_size=2", "device=cpu")
 LENGTHS = (20, 35, 50, 154)
@@ -222,27 +216,13 @@ def test_an_autoencoder_of_f4_takes_two_steps(work: Path, tmp_path: Path) -> Non
     codec = load_codec(tmp_path / "run" / "model")
     assert (codec.factor, codec.channels, codec.deterministic) == (4, 3, False)
     for model in (tmp_path / "run" / "model", work / "sd15"):  # alone, or in a whole model
-        table, _ = score_codec.score(load_codec(model), work / "tiles", 2, split="validation")
+        table, _ = scorecard.score(load_codec(model), work / "tiles", 2, split="validation")
         assert [(row["set"], row["tiles"]) for row in table] == [("noise", 2), MEAN]
     with pytest.raises(ConfigError, match="no row of split 'heldout'; expected train, validation"):
-        score_codec.read_split(work / "tiles", "heldout")
+        scorecard.read_split(work / "tiles", "heldout")
 
 
 def changed(before: torch.nn.Module, after: torch.nn.Module) -> set[str]:
     """Names of the weights that differ; float16 storage is no difference."""
     pairs = zip(before.state_dict().items(), after.state_dict().values(), strict=True)
     return {name for (name, a), b in pairs if not torch.equal(a.half(), b.half())}
-
-
-def test_a_checkerboard_in_place_of_detail_is_told_by_its_ratio() -> None:
-    random = np.random.default_rng(0)
-    tiles = random.integers(60, 190, (2, 64, 64, 3), dtype=np.uint8)
-    soft = np.stack([gaussian_filter(tile.astype(float), (1, 1, 0)) for tile in tiles])
-    board = 8.0 * (-1) ** np.add.outer(np.arange(64), np.arange(64))[..., None]
-    gamed = np.clip(np.rint(soft + board), 0, 255).astype(np.uint8)
-    assert score_codec.checkerboard_ratio(tiles, tiles) == pytest.approx(1)
-    ratio, told = (
-        measure(np.rint(soft).astype(np.uint8), gamed)
-        for measure in (score_codec.laplacian_ratio, score_codec.checkerboard_ratio)
-    )
-    assert told > 2 * ratio > 2

@@ -39,12 +39,11 @@ _MOST_TILES = 100_000  # that set thresholds
 
 def release_model(
     denoiser: Path,
-    output: Path,
-    *,
     card: Path,
     codec: Path | None = None,
     tiles: Path | None = None,
-) -> None:
+    output: Path = SHIPPED / "mini",
+) -> str:
     """Write a text-to-image model.
 
     Args:

@@ -92,7 +92,7 @@ def score_model(
     groups = [
         Group(name, np.stack([made[kind][row["id"]] for row in asked[kind]]), shown)
         for kind, name in (("generated", GENERATED), ("unseen", "generated, unseen wording"))
-        if (shown := [row["label"] for row in asked[kind]])
+        if (shown := [row["shows"] for row in asked[kind]])
     ]
     real = Group(REAL, read_tiles(tiles, held), [row["class"] for row in held])
     through = replace(real, name="real, through the codec")
@@ -134,7 +134,8 @@ def class_rows(
             if texts := [text for text in texts if says_power(text)] or texts:
                 key, seed = name.replace(" ", "-"), seed_from(kind, name, index)
                 prompt = texts[index % len(texts)]
-                yield {"id": f"{key}-{index:03d}", "prompt": prompt, "seed": seed, "label": name}
+                known = {"label": row["label"], "shows": name}
+                yield {"id": f"{key}-{index:03d}", "prompt": prompt, "seed": seed, **known}
 
 
 def _shuffled(group: Group) -> Group:
