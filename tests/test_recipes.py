@@ -45,6 +45,21 @@ def test_a_recipe_loads_and_says_how_to_run_it(path: Path) -> None:
     assert re.search(r"\bCost\b", header) and re.search(r"\b(Expected|[Ss]core)\b", header)
 
 
+def test_the_whole_build_names_recipes_options_and_commands_that_exist() -> None:
+    text = (ROOT / "recipes/mini/build.sh").read_text().replace("\\\n", " ")
+    text = text.replace("$HERE", "recipes/mini")
+    trained = re.findall(r"crafts train (\S+) (.*)", text)
+    assert len(trained) >= 10
+    for path, options in trained:
+        assert load_recipe(ROOT / path, re.findall(r"--set (\S+=[\w./-]+)(?:\s|$)", options))
+    for path in re.findall(r"recipes/mini/[\w-]+\.(?:py|md|yaml)", text):
+        assert (ROOT / path).is_file(), path
+    for variable, package in (("SCORE", "scorecards"), ("RELEASE", "releasing")):
+        known = (ROOT / f"src/crafts/workflows/{package}/__main__.py").read_text()
+        for name in re.findall(rf"\${variable} (\w+)", text):
+            assert f" {name}=f" in known, name
+
+
 def test_the_permissive_recipes_name_no_restricted_set() -> None:
     restricted = {"prostate_gleason_NC", "lizard128_NC", "monuseg_NC", "monusac_NC", "pannuke_NC"}
     unclear = {"lc25000", "breakhis400", "mopadi_tiles", "ebhi_polyp"}

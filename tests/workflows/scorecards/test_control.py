@@ -98,7 +98,7 @@ def test_a_correlation_has_its_floors_and_its_ceiling() -> None:
 
 
 def test_a_scorecard_of_a_tiny_controlnet_is_whole(tmp_path: Path) -> None:
-    model = write_model(tmp_path / "model", size=64)
+    model = write_tiny_model(tmp_path / "model", size=96)
     pairs = write_pairs(tmp_path / "pairs", 6)
     network = write_control(model, tmp_path / "control")
     options = {"model": str(model), "preset": "fast", "per_set": 3}
@@ -121,7 +121,7 @@ def write_pairs(folder: Path, number: int) -> Path:
     (folder / "masks").mkdir()
     lines = ["file_name,mask,text,patient,split,set"]
     for index in range(number):
-        tile = paint_tile(seed=0, index=index, size=64, classes=("glands", "lymphocytes"))
+        tile = paint_tile(seed=0, index=index, size=96, classes=("glands", "lymphocytes"))
         Image.fromarray(tile.image).save(folder / f"images/{index}.png")
         save_mask(folder / f"masks/{index}.png", mask_from_labels(tile.instances.astype(np.int32)))
         lines.append(f"images/{index}.png,masks/{index}.png,x,p{index},heldout,painted")
