@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from crafts.controls.masks import mask_from_labels
-from crafts.evaluation.faithfulness import Pair
+from crafts.measures.faithfulness import Pair
 from crafts.workflows.scorecards import nuclei
 from fixtures_scorecards import CLASSES, SIDE, painted, segment
 from fixtures_steering import disc_mask

@@ -18,7 +18,7 @@ from PIL import Image
 from crafts.controls.maps import resize_mask
 from crafts.core.errors import ConfigError, DataError
 from crafts.data.importers import Item, list_items
-from crafts.evaluation.faithfulness import (
+from crafts.measures.faithfulness import (
     Faithfulness,
     MaskCounts,
     Pair,

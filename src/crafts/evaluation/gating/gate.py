@@ -21,10 +21,10 @@ from crafts.core.config import Config, validate
 from crafts.core.errors import ConfigError, DataError
 from crafts.core.parsing import parse_json
 from crafts.core.protocols import Accept, UnknownTo
-from crafts.evaluation.comparing.comparison import unit
-from crafts.evaluation.comparing.draws import Names, halve
 from crafts.evaluation.config import GateTails
 from crafts.evaluation.gating.artefacts import ARTEFACTS, SIDES, measure_artefacts
+from crafts.measures.rows import unit_rows
+from crafts.sets.splits import Names, halve
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -191,10 +191,10 @@ def build_gate(
 
     def accept(image: Image.Image, prompt: str) -> bool:
         pixels = np.asarray(image.convert("RGB"))
-        row = unit(encoder.images([pixels]).numpy())
+        row = unit_rows(encoder.images([pixels]).numpy())
         if prompt not in known:
             texts = encoder.texts([prompt])
-            known[prompt] = None if texts is None else unit(texts[0].numpy())
+            known[prompt] = None if texts is None else unit_rows(texts[0].numpy())
         text = known[prompt]
         tile = Candidates(
             images=row,

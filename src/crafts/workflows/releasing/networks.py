@@ -16,10 +16,6 @@ from typing import Any
 from crafts.captions.trained_on import TrainedOn, collect, write_trained_on
 from crafts.core.artifacts import finish, load_manifest, sha256_file, staging, write_bytes
 from crafts.core.errors import ConfigError
-from crafts.data.collection import AUTO
-from crafts.evaluation.comparing.slices import describe
-from crafts.evaluation.comparing.sources import open_source
-from crafts.evaluation.features import build_extractor
 from crafts.evaluation.gating.filtering import calibrate_on
 from crafts.evaluation.gating.gate import GATE
 from crafts.model.bundle import load_bundle, save_bundle
@@ -29,6 +25,10 @@ from crafts.model.denoiser import count_parameters
 from crafts.model.encoders import load_dual_encoder, save_dual_encoder
 from crafts.model.image_encoders import open_encoder
 from crafts.model.places import SHIPPED
+from crafts.sets.described import describe
+from crafts.sets.features import build_extractor
+from crafts.sets.source import open_source
+from crafts.sets.splits import AUTO
 from crafts.workflows.releasing.licence import LICENCE, header
 from crafts.workflows.scorecards.control import compose, verdict
 

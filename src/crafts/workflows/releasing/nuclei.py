@@ -15,8 +15,8 @@ from crafts.controls.nuclei import UNKNOWN, NucleiMask, find_edges, separate
 from crafts.core.artifacts import finish, load_manifest, staging
 from crafts.core.errors import ConfigError
 from crafts.core.markdown import table
-from crafts.evaluation.faithfulness import Pair, iter_pairs, list_pairs
-from crafts.evaluation.nuclei import compare_masks
+from crafts.measures.faithfulness import Pair, iter_pairs, list_pairs
+from crafts.measures.nuclei import compare_masks
 from crafts.model.places import SHIPPED
 from crafts.model.segmenter import Segmenter, load_segmenter, save_segmenter
 from crafts.workflows.releasing.licence import LICENCE, header

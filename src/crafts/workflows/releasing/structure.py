@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from crafts.core.artifacts import finish, write_bytes
 from crafts.core.markdown import table
 from crafts.core.runtime import generator_for, say
-from crafts.evaluation.structure import balanced_accuracy
+from crafts.measures.structure import balanced_accuracy
 from crafts.model.structure_judge import (
     CLASSES,
     TASKS,

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from crafts.evaluation.features import read_image
 from crafts.model.structure_judge import CLASSES, ORGANS
+from crafts.sets.features import read_image
 
 Row = Mapping[str, str]
 _COMPONENTS = {"colon fat", "colon lymphoid", "colon mucus", "colon muscle", "colon stroma"}

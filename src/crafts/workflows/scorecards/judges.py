@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 
 from crafts.evaluation import extract_features
-from crafts.evaluation.alignment import unit_rows
-from crafts.evaluation.structure import balanced_accuracy, chance_corrected
+from crafts.measures.rows import unit_rows
+from crafts.measures.structure import balanced_accuracy, chance_corrected
 from crafts.model.encoders import DualEncoder, load_dual_encoder
 from crafts.model.places import find_encoder
 from crafts.model.structure_judge import CLASSES, TASKS, WEIGHTS, classify, load_structure_judge

@@ -19,8 +19,8 @@ from crafts import api
 from crafts.core.artifacts import write_bytes
 from crafts.core.markdown import table
 from crafts.core.runtime import say, seed_from
-from crafts.evaluation.nuclei import count_nuclei
-from crafts.evaluation.structure import blur, colour_statistics_generator, phase_scramble
+from crafts.measures.nuclei import count_nuclei
+from crafts.measures.structure import blur, colour_statistics_generator, phase_scramble
 from crafts.model.bundle import load_bundle
 from crafts.model.segmenter import open_segmenter
 from crafts.model.structure_judge import CLASSES, TASKS

@@ -23,10 +23,10 @@ from crafts.core.marks import save_synthetic
 from crafts.core.protocols import SegmentNuclei
 from crafts.core.runtime import say, seed_from
 from crafts.data.importers import Item
-from crafts.evaluation.faithfulness import Pair, iter_pairs, list_pairs, measure_faithfulness
-from crafts.evaluation.intervals import LEAST_GROUPS, group_interval
-from crafts.evaluation.nuclei import compare_masks, count_nuclei, find_shift
 from crafts.imaging.montage import montage
+from crafts.measures.faithfulness import Pair, iter_pairs, list_pairs, measure_faithfulness
+from crafts.measures.intervals import LEAST_GROUPS, group_interval
+from crafts.measures.nuclei import compare_masks, count_nuclei, find_shift
 from crafts.model.bundle import load_bundle
 from crafts.model.segmenter import open_segmenter
 from crafts.sampling.control import mask_map, render_map

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from crafts.captions.prompts import TileFields, compose
 from crafts.core.artifacts import Manifest, write_bytes
 from crafts.core.runtime import seed_from
-from crafts.evaluation.features import read_image
 from crafts.generation.config import GenerateConfig
 from crafts.generation.generate import run
 from crafts.model.bundle import Bundle
+from crafts.sets.features import read_image
 
 
 def lymphocyte_rows(num: int) -> Iterator[dict[str, Any]]:
