@@ -83,7 +83,7 @@ def score_model(
     asked["lymphocytes"] = list(lymphocyte_rows(per_class))
     options = {"preset": preset, "batch_size": 4}
     made = {
-        kind: make_images(rows, output / kind, bundle, options)[0]
+        kind: make_images(rows, output / kind, model, options)[0]
         for kind, rows in asked.items()
         if rows
     }

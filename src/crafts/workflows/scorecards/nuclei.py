@@ -120,10 +120,13 @@ def make_steered(
     options: Mapping[str, Any],
 ) -> tuple[dict[str, Pixels], dict[str, Any]]:
     """Images by the id of their row, and what made them."""
-    bundle = load_bundle(options["model"])
     values = {"preset": options["preset"], "controls": dict(controls)}
-    images, made = make_images(rows, output / "generated", bundle, values)
-    facts = {"model": bundle.fingerprint, "preset": options["preset"], **made.counts}
+    images, made = make_images(rows, output / "generated", options["model"], values)
+    facts = {
+        "model": load_bundle(options["model"]).fingerprint,
+        "preset": options["preset"],
+        **made.counts,
+    }
     return images, facts | {"weight": options["weight"]}
 
 

@@ -12,12 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from crafts import api
 from crafts.captions.prompts import TileFields, compose
 from crafts.core.artifacts import Manifest, write_bytes
 from crafts.core.runtime import seed_from
-from crafts.generation.config import GenerateConfig
-from crafts.generation.generate import run
-from crafts.model.bundle import Bundle
 from crafts.sets.features import read_image
 
 
@@ -34,14 +32,14 @@ def lymphocyte_rows(num: int) -> Iterator[dict[str, Any]]:
 
 
 def make_images(
-    rows: Sequence[Mapping[str, Any]], output: Path, bundle: Bundle, options: Mapping[str, Any]
+    rows: Sequence[Mapping[str, Any]], output: Path, model: str, options: Mapping[str, Any]
 ) -> tuple[dict[str, NDArray[np.uint8]], Manifest]:
     """Make the images of a manifest that are not there yet; a stopped run goes on.
 
     Args:
         rows: of the manifest, all with the same columns.
         output: of ``crafts generate``; the manifest stands beside it.
-        bundle: the model.
+        model: as ``crafts generate`` takes it.
         options: of ``crafts generate``.
 
     Returns:
@@ -54,7 +52,7 @@ def make_images(
     output.parent.mkdir(parents=True, exist_ok=True)
     path = output.with_name(f"{output.name}-requests.csv")
     write_bytes(path, buffer.getvalue().encode())
-    values = {"manifest": path, "same_noise": True, **options}
-    made = run(GenerateConfig.model_validate(values), None, output, bundle=bundle)
+    values = {"manifest": path, "model": model, "same_noise": True, **options}
+    made = api.generate(values, output)
     files = [Path(entry["file"]) for entry in made.extra["images"]]
     return {path.stem.removesuffix("-0"): read_image(output / path) for path in files}, made
