@@ -31,8 +31,8 @@ from crafts.core.errors import CraftsError, IntegrityError
 from crafts.evaluation import kernel_distance
 from crafts.generation.generate import generate_images
 from crafts.model.bundle import Bundle, load_bundle
-from crafts.model.places import SHIPPED
-from crafts.model.structure_judge import WEIGHTS
+from crafts.model.files.places import SHIPPED
+from crafts.model.vision.structure_judge import WEIGHTS
 from crafts.workflows.scorecards.classes import caption_of, read_rows, read_tiles, spread_rows
 from crafts.workflows.scorecards.judges import Judges
 

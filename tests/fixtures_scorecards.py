@@ -14,8 +14,8 @@ from crafts.model.bundle import load_bundle
 from crafts.model.config import ResNetVision
 from crafts.model.encoders import DualEncoderConfig, build_dual_encoder, save_dual_encoder
 from crafts.model.segmenter import SegmenterConfig
-from crafts.model.structure_judge import build_structure_judge, save_structure_judge
 from crafts.model.text import TextConfig
+from crafts.model.vision.structure_judge import build_structure_judge, save_structure_judge
 from crafts.testing import write_tiny_model
 
 CLASSES = SegmenterConfig().classes

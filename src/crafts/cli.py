@@ -18,7 +18,6 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from crafts import __version__
 from crafts.commands import chains, checking, data, models, planned
 from crafts.commands.options import complete
 from crafts.core import cpu
@@ -30,6 +29,7 @@ from crafts.core.errors import (
     DataError,
     RetryError,
 )
+from crafts.core.version import __version__
 
 # in the order of --help
 COMMANDS = (

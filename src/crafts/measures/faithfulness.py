@@ -23,7 +23,9 @@ from crafts.core.config import Config
 from crafts.core.errors import DataError
 from crafts.core.protocols import Nuclei, SegmentNuclei
 from crafts.core.runtime import seed_from
-from crafts.data.importers import Item, list_items, load_item
+from crafts.data.listing.items import Item
+from crafts.data.listing.loading import load_item
+from crafts.data.listing.sources import list_items
 from crafts.data.tiles.images import decode_rgb
 from crafts.data.tiles.masks import decode_mask
 from crafts.measures.intervals import LEAST_GROUPS, group_interval

@@ -17,8 +17,8 @@ from crafts.evaluation.gating.gate import GATE, load_reference
 from crafts.model.bundle import load_bundle
 from crafts.model.codec import load_codec, save_codec
 from crafts.model.control import load_control, save_control
-from crafts.model.image_encoders import open_encoder
-from crafts.model.places import SHIPPED
+from crafts.model.files.places import SHIPPED
+from crafts.model.vision.image_encoders import open_encoder
 from crafts.workflows.releasing import networks
 from crafts.workflows.releasing.licence import LICENCE
 from fixtures_steering import random_control, write_control

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from crafts.controls.inventing.layout_statistics import load_statistics
+from crafts.controls.layouts import load_statistics
 from crafts.controls.masks import save_mask
 from crafts.controls.nuclei import NucleiMask
 from crafts.core.artifacts import finish, verify

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from crafts.core.artifacts import verify
-from crafts.model.structure_judge import (
+from crafts.model.vision.structure_judge import (
     CLASSES,
     build_structure_judge,
     classify,

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from crafts.model.structure_judge import CLASSES
+from crafts.model.vision.structure_judge import CLASSES
 from crafts.workflows.scorecards import model
 from crafts.workflows.scorecards.classes import caption_of, class_of, read_rows, spread_rows
 from crafts.workflows.scorecards.judges import judge_structure

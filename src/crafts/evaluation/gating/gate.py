@@ -29,7 +29,7 @@ from crafts.sets.splits import Names, halve
 if TYPE_CHECKING:
     from PIL import Image
 
-    from crafts.model.image_encoders import ImageEncoder
+    from crafts.model.vision.image_encoders import ImageEncoder
 
 Features = NDArray[np.float32]
 
@@ -234,7 +234,7 @@ def shipped_gate(*, device: str = "auto") -> Accept:
         ConfigError: no thresholds there, or thresholds of another encoder.
         IntegrityError: a file is damaged.
     """
-    from crafts.model.image_encoders import SHIPPED, open_encoder
+    from crafts.model.vision.image_encoders import SHIPPED, open_encoder
 
     encoder = open_encoder("mini", device=device)
     return build_gate(load_reference(SHIPPED / GATE), encoder)
@@ -245,7 +245,7 @@ def shipped_gate_words() -> UnknownTo:
 
     To it such a word is like none of its classes: whatever it says of the picture is chance.
     """
-    from crafts.model.image_encoders import SHIPPED
+    from crafts.model.vision.image_encoders import SHIPPED
 
     found = read_trained_on(SHIPPED)
     known = found.known_words() if found else None

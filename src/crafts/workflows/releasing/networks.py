@@ -23,8 +23,8 @@ from crafts.model.codec import load_codec, weights_file
 from crafts.model.control import Control, load_control, save_control, strengthen
 from crafts.model.denoiser import count_parameters
 from crafts.model.encoders import load_dual_encoder, save_dual_encoder
-from crafts.model.image_encoders import open_encoder
-from crafts.model.places import SHIPPED
+from crafts.model.files.places import SHIPPED
+from crafts.model.vision.image_encoders import open_encoder
 from crafts.sets.described import describe
 from crafts.sets.features import build_extractor
 from crafts.sets.source import open_source

@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from crafts.controls.inventing.layout_statistics import fit_layouts, save_statistics
+from crafts.controls.layouts import fit_layouts, save_statistics
 from crafts.controls.nuclei import UNKNOWN, NucleiMask, find_edges, separate
 from crafts.core.artifacts import finish, load_manifest, staging
 from crafts.core.errors import ConfigError
 from crafts.core.markdown import table
 from crafts.measures.faithfulness import Pair, iter_pairs, list_pairs
 from crafts.measures.nuclei import compare_masks
-from crafts.model.places import SHIPPED
+from crafts.model.files.places import SHIPPED
 from crafts.model.segmenter import Segmenter, load_segmenter, save_segmenter
 from crafts.workflows.releasing.licence import LICENCE, header
 
@@ -28,9 +28,9 @@ GREEN = np.array([0, 255, 0], np.uint8)
 _LAYOUTS = """# Layouts of nuclei
 
 Numbers, sizes, shapes, classes and places of nuclei, for `--control nuclei=sample:TISSUE` and
-`crafts.controls.layouts.sample_layout`. Fitted by `python -m crafts.workflows.releasing layouts` to
-masks of training patients of Lizard and MoNuSeg (NC). Lengths are pixels of tiles of 256 px.
-Classes are known in the colon only. Research use only.
+`crafts.controls.synthesis.invent.sample_layout`. Fitted by `python -m crafts.workflows.releasing
+layouts` to masks of training patients of Lizard and MoNuSeg (NC). Lengths are pixels of tiles of
+256 px. Classes are known in the colon only. Research use only.
 
 """
 

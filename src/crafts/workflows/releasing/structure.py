@@ -22,7 +22,7 @@ from crafts.core.artifacts import finish, write_bytes
 from crafts.core.markdown import table
 from crafts.core.runtime import generator_for, say
 from crafts.measures.structure import balanced_accuracy
-from crafts.model.structure_judge import (
+from crafts.model.vision.structure_judge import (
     CLASSES,
     TASKS,
     WEIGHTS,

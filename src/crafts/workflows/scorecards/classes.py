@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from crafts.model.structure_judge import CLASSES, ORGANS
+from crafts.model.vision.structure_judge import CLASSES, ORGANS
 from crafts.sets.features import read_image
 
 Row = Mapping[str, str]

@@ -15,8 +15,14 @@ from crafts.evaluation import extract_features
 from crafts.measures.rows import unit_rows
 from crafts.measures.structure import balanced_accuracy, chance_corrected
 from crafts.model.encoders import DualEncoder, load_dual_encoder
-from crafts.model.places import find_encoder
-from crafts.model.structure_judge import CLASSES, TASKS, WEIGHTS, classify, load_structure_judge
+from crafts.model.files.places import find_encoder
+from crafts.model.vision.structure_judge import (
+    CLASSES,
+    TASKS,
+    WEIGHTS,
+    classify,
+    load_structure_judge,
+)
 
 if TYPE_CHECKING:
     from transformers import ResNetForImageClassification
@@ -67,7 +73,7 @@ def judge_structure(
     """Per task: balanced and chance-corrected accuracy among its classes, and the recall of each.
 
     Args:
-        scores: log-probabilities [N, K] of :func:`crafts.model.structure_judge.classify`.
+        scores: log-probabilities [N, K] of :func:`crafts.model.vision.structure_judge.classify`.
         classes: what each image shows or was asked to show.
 
     Returns:

@@ -23,7 +23,7 @@ from crafts.measures.nuclei import count_nuclei
 from crafts.measures.structure import blur, colour_statistics_generator, phase_scramble
 from crafts.model.bundle import load_bundle
 from crafts.model.segmenter import open_segmenter
-from crafts.model.structure_judge import CLASSES, TASKS
+from crafts.model.vision.structure_judge import CLASSES, TASKS
 from crafts.workflows.scorecards.classes import (
     Row,
     caption_of,

@@ -16,13 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from crafts.controls.inventing.layout_edits import shift
 from crafts.controls.masks import save_mask
 from crafts.controls.nuclei import NucleiMask
+from crafts.controls.synthesis.edit import shift
 from crafts.core.marks import save_synthetic
 from crafts.core.protocols import SegmentNuclei
 from crafts.core.runtime import say, seed_from
-from crafts.data.importers import Item
+from crafts.data.listing.items import Item
 from crafts.imaging.montage import montage
 from crafts.measures.faithfulness import Pair, iter_pairs, list_pairs, measure_faithfulness
 from crafts.measures.intervals import LEAST_GROUPS, group_interval
