@@ -1,7 +1,7 @@
 """Guard the shipped weights: 64 fresh tiles against committed features and thresholds.
 
-    python recipes/mini/model_check.py [MODEL]                   exit 3 when the tiles are worse
-    python recipes/mini/model_check.py MODEL --make TILES        write the reference anew
+    python bench/model_check.py [MODEL]                   exit 3 when the tiles are worse
+    python bench/model_check.py MODEL --make TILES        write the reference anew
 
 The reference (``src/crafts/weights/check/``) holds features of real held-out tiles, 64 prompts,
 and the thresholds: what the weights measured with other seeds when it was made, and a margin.
@@ -23,19 +23,20 @@ if __name__ == "__main__":
     settle()  # before torch is loaded: spinning threads cost minutes on a busy machine
 
 import numpy as np
-from classifier import classify, judge, read_rows, read_tiles
-from comparisons import caption_of, spread_rows
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
-from score import WEIGHTS, Judges
 
 from crafts.core.artifacts import finish, staging, verify, write_bytes
 from crafts.core.errors import CraftsError, IntegrityError
 from crafts.evaluation import kernel_distance
 from crafts.generation.generate import generate_images
 from crafts.model.bundle import Bundle, load_bundle
+from crafts.model.files.places import SHIPPED
+from crafts.model.vision.structure_judge import WEIGHTS
+from crafts.workflows.scorecards.classes import caption_of, read_rows, read_tiles, spread_rows
+from crafts.workflows.scorecards.judges import Judges
 
-CHECK = WEIGHTS / "check"
+CHECK = SHIPPED / "check"
 NUM, REFERENCE_PER_CLASS = 64, 24
 DISTANCE_MARGIN, STRUCTURE_MARGIN = 1.5, 0.2
 
@@ -55,7 +56,7 @@ def measure(
 ) -> dict[str, float]:
     """Kernel distance (× 1000) to the reference; mean chance-corrected structure over tasks."""
     distance, _ = kernel_distance(reference, judges.image_features(tiles), num_subsets=50)
-    tasks = judge(classify(judges.classifier, tiles), classes)
+    tasks = judges.structure(tiles, classes)
     return {
         "kernel_distance": 1000 * distance,
         "structure": float(np.mean([task["corrected"] for task in tasks.values()])),
@@ -138,11 +139,12 @@ def main() -> int:
     parser.add_argument("model", nargs="?", default="mini")
     parser.add_argument("--make", type=Path, metavar="TILES")
     parser.add_argument("--reference", type=Path, default=CHECK)
-    Judges.add_options(parser)
+    parser.add_argument("--encoder", default="mini")
+    parser.add_argument("--classifier", type=Path, default=WEIGHTS)
     options = parser.parse_args()
     try:
         bundle = load_bundle(options.model)
-        judges = Judges.load(options)
+        judges = Judges.load(options.encoder, options.classifier)
         if options.make:
             found = make(judges, bundle, options.make, options.reference)
         else:
