@@ -20,9 +20,10 @@ from crafts.core.runtime import say
 from crafts.evaluation import extract_features
 from crafts.imaging.stains import stain_vectors
 from crafts.measures.appearance import appearance
+from crafts.measures.structure import blur
 from crafts.model.encoders import DualEncoder, load_dual_encoder
 from crafts.sets.features import read_image
-from crafts.testing.damage import blur, compress, shift_stain, variations, wash_eosin
+from crafts.testing.damage import compress, shift_stain, variations, wash_eosin
 
 ENCODER = Path(__file__).resolve().parents[2] / "src" / "crafts" / "weights" / "evaluation-clip"
 BLUR = (0.6, 1.0, 1.5, 2.0, 3.0)  # pixels

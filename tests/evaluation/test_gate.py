@@ -23,7 +23,7 @@ from crafts.evaluation.gate import (
     shipped_gate,
 )
 from crafts.measures.appearance import measure_artefacts, stain_densities
-from crafts.model.image_encoders import SHIPPED, open_encoder
+from crafts.model.vision.image_encoders import SHIPPED, open_encoder
 
 SIZE = 64
 TAILS = GateTails(alignment=0.05, disagreement=0.05, artefact=0.01, copy_cosine=0.01)

@@ -6,7 +6,8 @@ import pytest
 from crafts.core.errors import DataError
 from crafts.data.painter import paint_tile
 from crafts.measures.appearance import COLUMNS, appearance
-from crafts.testing.damage import blur, compress
+from crafts.measures.structure import blur
+from crafts.testing.damage import compress
 
 
 @pytest.fixture(scope="module")

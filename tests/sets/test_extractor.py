@@ -14,7 +14,7 @@ from crafts.core import progress
 from crafts.core.artifacts import sha256_file
 from crafts.core.errors import ConfigError, DataError
 from crafts.evaluation import build_extractor
-from crafts.model.image_encoders import ImageEncoder
+from crafts.model.vision.image_encoders import ImageEncoder
 from crafts.sets.cache import FeatureCache
 from fixtures_encoders import tiles
 

@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 from crafts.core.artifacts import MANIFEST, load_manifest, sha256_bytes
 from crafts.core.errors import ConfigError
 from crafts.core.patients import patient_in
-from crafts.data.importers import Item, list_items, load_item
-from crafts.data.listing.tables import Columns
+from crafts.data.config import Columns
+from crafts.data.listing.items import Item
+from crafts.data.listing.loading import load_item
+from crafts.data.listing.sources import list_items
 from crafts.data.loader import ShardReader
 from crafts.data.tiles.images import MAX_PIXELS, decode_rgb
 
@@ -44,8 +46,8 @@ class Collection:
     """Images by number: a folder of tiles in any layout that ``pack`` reads, or packed shards.
 
     Args:
-        source: folder, table or tar as :func:`crafts.data.importers.list_items` knows them, the
-            output of ``generate``, or the output of ``pack``.
+        source: folder, table or tar as :func:`~crafts.data.listing.sources.list_items` knows them,
+            the output of ``generate``, or the output of ``pack``.
         split: keep rows of this split only; rows that name no split are then left out.
         columns: names of columns in tables.
 

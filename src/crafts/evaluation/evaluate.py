@@ -60,7 +60,7 @@ from crafts.sets.source import SetName, Source, set_fingerprint
 from crafts.sets.splits import Rows, halve
 
 if TYPE_CHECKING:
-    from crafts.model.image_encoders import ImageEncoder
+    from crafts.model.vision.image_encoders import ImageEncoder
 
 _KNOWN_CLASSES = 0.9
 """Share of generated tiles whose class must be known for the class mix to be matched."""
@@ -126,7 +126,7 @@ def run(
 
 
 def _open_encoder(config: EvaluateConfig) -> ImageEncoder:
-    from crafts.model.image_encoders import open_encoder
+    from crafts.model.vision.image_encoders import open_encoder
 
     return open_encoder(config.encoder, device=config.device)
 

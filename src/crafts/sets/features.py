@@ -18,15 +18,15 @@ from PIL import Image
 
 from crafts.core.artifacts import sha256_bytes
 from crafts.core.errors import ConfigError, DataError
+from crafts.core.paths import walk_files
 from crafts.core.progress import Progress
 from crafts.core.protocols import ExtractFeatures
 from crafts.core.records import FeatureSet
 from crafts.core.runtime import say
-from crafts.core.walk import walk_files
 from crafts.data.collection import Collection, Tile
 from crafts.imaging.opening import read_rgb
 from crafts.imaging.stripping import RefusedImageError
-from crafts.model.image_encoders import ImageEncoder, open_encoder
+from crafts.model.vision.image_encoders import ImageEncoder, open_encoder
 from crafts.sets.cache import FeatureCache
 
 Encoder = Callable[[torch.Tensor], torch.Tensor]
@@ -174,8 +174,9 @@ def build_extractor(
     features, names and fields. An image that cannot be used is counted with its reason.
 
     Args:
-        source: an encoder that is open, or what :func:`crafts.model.image_encoders.open_encoder`
-            takes: "mini", a folder, a hub id, or a weights file of the FID Inception.
+        source: an encoder that is open, or what
+            :func:`crafts.model.vision.image_encoders.open_encoder` takes: "mini", a folder, a
+            hub id, or a weights file of the FID Inception.
         cache: folder that keeps features between runs, by encoder and hash of the image file.
         batch_size: images encoded together.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.

@@ -20,7 +20,9 @@ from crafts.controls.maps import fit_mask, resize_mask
 from crafts.controls.masks import load_tile_mask
 from crafts.controls.nuclei import NucleiMask
 from crafts.core.errors import ConfigError, DataError
-from crafts.data.importers import Item, list_items, load_item
+from crafts.data.listing.items import Item
+from crafts.data.listing.loading import load_item
+from crafts.data.listing.sources import list_items
 from crafts.data.tiles.images import decode_rgb
 from crafts.data.tiles.masks import decode_mask
 

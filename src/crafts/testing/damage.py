@@ -1,8 +1,7 @@
 """Known damages to real tiles: what a measure or a diagnosis must see, at known strengths.
 
 Damages of pixels take and give uint8 [N, H, W, 3]; damages of sets say which tile lies at which
-place, and labels and texts stay where they are. Three are controls of
-structure: they keep colour only, the amplitude spectrum only, or coarse shapes only.
+place, and labels and texts stay where they are. Blur is :func:`crafts.measures.structure.blur`.
 """
 
 from __future__ import annotations
@@ -14,11 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from scipy.ndimage import gaussian_filter
 
 from crafts.core.errors import ConfigError, DataError
+from crafts.imaging.grey import Images, check_images
 from crafts.imaging.stains import optical_density, stain_amounts
-from crafts.measures.structure import Images, check_images
 
 Indices = NDArray[np.int64]
 
@@ -212,86 +210,6 @@ def shuffle_prompts(num: int, share: float, *, seed: int = 0) -> Indices:
     return tiles
 
 
-def colour_statistics_generator(
-    images: Images, num: int, *, grain: float = 4.0, seed: int = 0
-) -> Images:
-    """A generator that has learned a class's colours and nothing else.
-
-    Smooth Gaussian noise with the mean and covariance of the pixels of ``images``; its spatial
-    correlation is the same for every class, so no structure of the class is in it.
-
-    Args:
-        images: tiles of one class, uint8 [N, H, W, 3].
-        num: tiles to draw.
-        grain: standard deviation in pixels of the smoothing, for all classes alike.
-        seed: of the noise.
-
-    Returns:
-        uint8 [num, H, W, 3].
-
-    Raises:
-        DataError: no uint8 [N, H, W, 3].
-    """
-    tiles = check_images(images)
-    pixels = tiles.reshape(-1, 3).astype(np.float64)
-    values, vectors = np.linalg.eigh(np.cov(pixels, rowvar=False))
-    root = vectors * np.sqrt(np.clip(values, 0, None))
-    rng = np.random.default_rng(seed)
-    drawn = np.empty((num, *tiles.shape[1:]), dtype=np.uint8)
-    for index in range(num):
-        noise = gaussian_filter(
-            rng.standard_normal(tiles.shape[1:]), (grain, grain, 0), mode="wrap"
-        )
-        noise = (noise - noise.mean(axis=(0, 1))) / noise.std(axis=(0, 1))
-        drawn[index] = _to_bytes(noise @ root.T + pixels.mean(axis=0))
-    return drawn
-
-
-def phase_scramble(images: Images, *, seed: int = 0) -> Images:
-    """Keep each tile's amplitude spectrum and draw its phases anew, the same in all channels.
-
-    Args:
-        images: uint8 [N, H, W, 3].
-        seed: of the phases.
-
-    Returns:
-        uint8 [N, H, W, 3] with the mean colour and the spectrum of the tiles, without their shapes.
-
-    Raises:
-        DataError: no uint8 [N, H, W, 3].
-    """
-    tiles = check_images(images)
-    height, width = tiles.shape[1:3]
-    rng = np.random.default_rng(seed)
-    out = np.empty_like(tiles)
-    for index, tile in enumerate(tiles):
-        phase = np.angle(np.fft.rfft2(rng.standard_normal((height, width))))
-        phase[0, 0] = 0.0  # the mean colour keeps its sign
-        spectrum = np.fft.rfft2(tile, axes=(0, 1)) * np.exp(1j * phase)[..., None]
-        out[index] = _to_bytes(np.fft.irfft2(spectrum, s=(height, width), axes=(0, 1)))
-    return out
-
-
-def blur(images: Images, sigma: float) -> Images:
-    """Gaussian blur, ``sigma`` in pixels; uint8 [N, H, W, 3] in and out.
-
-    Raises:
-        DataError: no uint8 [N, H, W, 3].
-        ConfigError: ``sigma`` is negative.
-    """
-    if sigma < 0:
-        raise ConfigError(
-            "blur: sigma",
-            came=f"{sigma:g}",
-            allowed="0 or more pixels",
-            do="Pass a positive width.",
-        )
-    smooth = gaussian_filter(
-        check_images(images).astype(np.float32), (0, sigma, sigma, 0), mode="reflect"
-    )
-    return _to_bytes(smooth)
-
-
 def _developed(density: NDArray[Any]) -> NDArray[np.uint8]:
     """Pixels of an optical density; the inverse of :func:`optical_density`."""
     return np.asarray(np.clip(np.rint(256 * 10.0**-density - 1), 0, 255), dtype=np.uint8)
@@ -302,7 +220,3 @@ def _check_share(where: str, share: float) -> None:
         raise ConfigError(
             f"{where}: share", came=f"{share:g}", allowed="0 to 1", do="Pass a share of the whole."
         )
-
-
-def _to_bytes(values: NDArray[Any]) -> Images:
-    return np.asarray(np.clip(np.rint(values), 0, 255), dtype=np.uint8)

@@ -12,8 +12,8 @@ from crafts.evaluation.diagnosis.evidence import Contrast, Evidence, compute_evi
 from crafts.evaluation.diagnosis.sides import Observed
 from crafts.imaging.stains import stain_vectors
 from crafts.measures.appearance import appearance
+from crafts.measures.structure import blur
 from crafts.testing.damage import (
-    blur,
     compress,
     duplicate,
     shift_stain,

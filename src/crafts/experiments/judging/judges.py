@@ -13,7 +13,8 @@ from crafts.core.artifacts import sha256_bytes
 from crafts.core.runtime import seed_from
 from crafts.data.collection import Tile
 from crafts.experiments.corpus.tiles import Tiles
-from crafts.measures.structure import balanced_accuracy, grey_match
+from crafts.imaging.grey import grey_match
+from crafts.measures.structure import balanced_accuracy
 
 _GREY = (170.0, 45.0)  # mean and deviation of grey tiles; nothing of the class is in them
 _PENALTY = 100.0  # of the weights: few tiles a class, more features than that

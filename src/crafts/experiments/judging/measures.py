@@ -25,7 +25,7 @@ from crafts.measures.rows import unit_rows
 from crafts.measures.separation import separation
 from crafts.measures.structure import balanced_accuracy
 from crafts.model.bundle import load_bundle
-from crafts.model.image_encoders import ImageEncoder, open_encoder
+from crafts.model.vision.image_encoders import ImageEncoder, open_encoder
 from crafts.sampling.losses import compute_losses
 from crafts.sets.features import read_image
 

@@ -14,7 +14,7 @@ from crafts.core.runtime import say
 from crafts.experiments.judging.judges import to_grey
 from crafts.measures.change import Change, kernel_change, kernel_floor
 from crafts.model.bundle import Bundle
-from crafts.model.image_encoders import ImageEncoder, open_encoder
+from crafts.model.vision.image_encoders import ImageEncoder, open_encoder
 from crafts.sampling.losses import compute_losses
 from crafts.sets.features import read_image
 from crafts.workflows.finetuning.tiles import REAL, Tiles
