@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from crafts.auditing.features import Features, authentic, neighbour_ratio, place, ratio_limit
+from crafts.auditing.features import Features, authentic, neighbor_ratio, place, ratio_limit
 from crafts.measures.neighbors import nearest
 from crafts.measures.rows import unit_rows
 
@@ -54,7 +54,7 @@ def test_held_out_tiles_have_no_neighbour_of_their_own_patient():
 def test_ratio_is_one_distance_over_the_other():
     queries = units(5, 9)
     first, second = nearest(queries, units(8, 10)), nearest(queries, units(8, 11))
-    assert np.allclose(neighbour_ratio(first, second), first.distance / second.distance)
+    assert np.allclose(neighbor_ratio(first, second), first.distance / second.distance)
 
 
 def test_the_limit_is_the_lowest_thousandth():

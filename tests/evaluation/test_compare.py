@@ -14,8 +14,8 @@ from crafts.evaluation.compare import (
     compare_scopes,
     compute_measures,
     generations_of,
+    mean_and_spread,
     missing_classes,
-    summarise,
 )
 from crafts.evaluation.results import Measured
 from crafts.measures.neighbors import nearest
@@ -115,7 +115,7 @@ def test_too_few_images_are_refused(make_set):
 def test_means_and_spreads_are_those_of_numpy_and_a_missing_value_stays_missing():
     each = [{"x": Measured(value=value), "y": Measured(value=1.0)} for value in (1.0, 2.0, 4.0)]
     each[1] = {**each[1], "y": Measured(why="too few")}
-    found = summarise(each, "generations")
+    found = mean_and_spread(each, "generations")
     assert found["x"].value == pytest.approx(7 / 3)
     assert found["x"].spread == pytest.approx(np.std([1, 2, 4], ddof=1))
     assert (found["y"].value, found["y"].why) == (None, "too few")

@@ -20,7 +20,7 @@ from crafts.core.config import load_config
 from crafts.core.errors import DataError
 from crafts.data.painter import paint_tile
 from crafts.evaluation import evaluate
-from crafts.measures.faithfulness import hematoxylin_correlation, measure_faithfulness, normalise
+from crafts.measures.faithfulness import hematoxylin_correlation, measure_faithfulness, normalize
 from crafts.measures.nuclei import Scores
 from crafts.model.segmenter import SegmenterConfig, build_segmenter, save_segmenter
 from crafts.sets.masked import MaskedTile, iter_pairs, list_pairs
@@ -68,8 +68,8 @@ def test_nuclei_elsewhere_lie_near_the_floor(pairs: list[MaskedTile]) -> None:
     again = measure_faithfulness(pairs, Oracle(pairs, shift=20), real=pairs)
     assert again == moved  # one seed, one result
     ideal = measure_faithfulness(pairs, Oracle(pairs)).obeyed
-    low = normalise(moved.obeyed, moved.floor, ideal)
-    high = normalise(half.obeyed, half.floor, ideal)
+    low = normalize(moved.obeyed, moved.floor, ideal)
+    high = normalize(half.obeyed, half.floor, ideal)
     assert low is not None and high is not None and low < 0.35 < 0.6 < high < 1
 
 
@@ -105,7 +105,7 @@ def test_without_real_tiles_there_is_no_ceiling(pairs: list[MaskedTile]) -> None
     one = measure_faithfulness(pairs[:1], Oracle(pairs))
     assert one.floor is None and one.spread is None
     level = Scores(n=1, dice=0.5)
-    assert normalise(level, level, level) is None
+    assert normalize(level, level, level) is None
 
 
 def test_hematoxylin_follows_the_map(pairs: list[MaskedTile]) -> None:

@@ -17,19 +17,19 @@ SETS = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 
 def test_colour_control_keeps_colour_and_has_the_same_structure_for_every_class():
     tiles = textures()
-    drawn = structure.colour_statistics_generator(tiles, 8, seed=1)
+    drawn = structure.color_statistics_generator(tiles, 8, seed=1)
     assert drawn.dtype == np.uint8 and drawn.shape == (8, 48, 48, 3)
     # clipping at white moves the statistics a little
     np.testing.assert_allclose(drawn.mean((0, 1, 2)), tiles.mean((0, 1, 2)), atol=4)
     want, got = (np.corrcoef(t.reshape(-1, 3), rowvar=False) for t in (tiles, drawn))
     np.testing.assert_allclose(got, want, atol=0.05)
-    other = structure.colour_statistics_generator(255 - tiles, 8, seed=1)
+    other = structure.color_statistics_generator(255 - tiles, 8, seed=1)
     same = [
         abs(np.corrcoef(a.ravel(), b.ravel())[0, 1])
         for a, b in zip(grey_match(drawn), grey_match(other), strict=True)
     ]
     assert min(same) > 0.9  # one noise, two tints: nothing but clipping tells them apart
-    assert (drawn == structure.colour_statistics_generator(tiles, 8, seed=1)).all()
+    assert (drawn == structure.color_statistics_generator(tiles, 8, seed=1)).all()
 
 
 def test_phase_scramble_keeps_mean_and_spectrum_and_loses_the_shapes():
@@ -99,5 +99,5 @@ def test_controls_on_real_tiles_lose_what_they_claim():
     assert detail(structure.blur(tiles, 4.0)) < 0.2 * detail(tiles)
     scrambled = structure.phase_scramble(tiles)
     assert detail(scrambled) == pytest.approx(detail(tiles), rel=0.35)
-    drawn = structure.colour_statistics_generator(tiles, 4)
+    drawn = structure.color_statistics_generator(tiles, 4)
     np.testing.assert_allclose(drawn.mean((0, 1, 2)), tiles.mean((0, 1, 2)), atol=6)

@@ -148,7 +148,7 @@ def authentic(to_train: Nearest, within_train: Nearest) -> NDArray[np.bool_]:
     return to_train.distance > within_train.distance[to_train.index]
 
 
-def neighbour_ratio(to_train: Nearest, to_heldout: Nearest) -> Array:
+def neighbor_ratio(to_train: Nearest, to_heldout: Nearest) -> Array:
     """Distance to the nearest training tile over that to the nearest held-out tile [N].
 
     Small where a tile is much nearer to what the model saw than to what it did not; NaN where a
@@ -166,7 +166,7 @@ class Placed:
     Attributes:
         neighbours: nearest training tile of each row of the set's features.
         authentic: see :func:`authentic`, bool [N].
-        ratio: see :func:`neighbour_ratio`, float64 [N]; None without held-out tiles.
+        ratio: see :func:`neighbor_ratio`, float64 [N]; None without held-out tiles.
     """
 
     neighbours: Nearest
@@ -198,9 +198,9 @@ def place(
         Placed(
             to_train,
             authentic(to_train, within),
-            neighbour_ratio(to_train, nearest(generated.units, heldout.units)),
+            neighbor_ratio(to_train, nearest(generated.units, heldout.units)),
         ),
-        Placed(of_heldout, authentic(of_heldout, within), neighbour_ratio(of_heldout, among)),
+        Placed(of_heldout, authentic(of_heldout, within), neighbor_ratio(of_heldout, among)),
     )
 
 

@@ -130,7 +130,7 @@ def compare(sets: Sets, plan: Repetitions, *, scope: str = "all", name: str = ""
             name=name,
             n=total,
             groups=round(float(np.mean(groups))) if sets.heldout.named_groups else 0,
-            measures=summarise(each, plan.kind),
+            measures=mean_and_spread(each, plan.kind),
         )
         for key, each in found.items()
     ]
@@ -237,16 +237,12 @@ def _too_few(sides: Sides) -> str:
     )
 
 
-NEIGHBOURS = (3, 5)
+NEIGHBORS = (3, 5)
 """The k of precision, recall, density and coverage."""
 
 BY_FEATURES = (
     *("kernel_distance", "cmmd"),
-    *(
-        f"{name}_k{k}"
-        for k in NEIGHBOURS
-        for name in ("precision", "recall", "density", "coverage")
-    ),
+    *(f"{name}_k{k}" for k in NEIGHBORS for name in ("precision", "recall", "density", "coverage")),
     *("vendi", "vendi_reference"),
 )
 """Measures that need the features of single tiles."""
@@ -271,13 +267,13 @@ def compute_measures(
         **_frechet(first, second, seed),
         "kernel_distance": Measured(value=distance),
         "cmmd": Measured(value=cmmd(Real(first), Generated(second))),
-        **_neighbours(first, second),
+        **_neighbors(first, second),
         "vendi": Measured(value=vendi_score(second)),
         "vendi_reference": Measured(value=vendi_score(first)),
     }
 
 
-def summarise(
+def mean_and_spread(
     repetitions: Sequence[dict[str, Measured]],
     kind: Literal["generations", "halvings", "none"],
 ) -> dict[str, Measured]:
@@ -319,8 +315,8 @@ def _frechet(first: Array, second: Array, seed: int) -> dict[str, Measured]:
     return found
 
 
-def _neighbours(first: Array, second: Array) -> dict[str, Measured]:
-    by_k = prdc_at(Real(first), Generated(second), ks=NEIGHBOURS)
+def _neighbors(first: Array, second: Array) -> dict[str, Measured]:
+    by_k = prdc_at(Real(first), Generated(second), ks=NEIGHBORS)
     return {
         f"{name}_k{k}": Measured(value=value)
         for k, values in by_k.items()

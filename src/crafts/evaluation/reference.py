@@ -21,7 +21,7 @@ from crafts.evaluation.compare import (
     Repetitions,
     RowKey,
     compute_measures,
-    summarise,
+    mean_and_spread,
 )
 from crafts.evaluation.results import Comparison, Measured
 from crafts.measures.distances import (
@@ -76,7 +76,7 @@ def compare_with_statistics(
             found.setdefault(key, []).append(measures)
         plan.say(f"draw {repetition + 1} of {plan.repetitions}, {number} images on each side")
     made = [
-        Comparison(key=key, title=_title(key), n=number, measures=summarise(each, plan.kind))
+        Comparison(key=key, title=_title(key), n=number, measures=mean_and_spread(each, plan.kind))
         for key, each in found.items()
     ]
     return Compared(made, number, {"": number}, found["heldout"])

@@ -108,7 +108,7 @@ def measure_faithfulness(
         obeyed=obeyed,
         floor=floor,
         ceiling=ceiling,
-        normalised=normalise(obeyed, floor, ceiling),
+        normalised=normalize(obeyed, floor, ceiling),
         spread=_spread(pairs, found, seed),
     )
 
@@ -161,7 +161,7 @@ def find_again(pairs: Sequence[MaskedTile], segment: SegmentNuclei) -> list[Nucl
     return [segment(pair.image) for pair in pairs]
 
 
-def normalise(obeyed: Scores, floor: Scores | None, ceiling: Scores | None) -> float | None:
+def normalize(obeyed: Scores, floor: Scores | None, ceiling: Scores | None) -> float | None:
     """Dice on a scale from the floor, 0, to the ceiling, 1; None where one of them is not known."""
     values = [scores.dice if scores else None for scores in (obeyed, floor, ceiling)]
     if any(value is None for value in values):

@@ -18,7 +18,7 @@ from crafts.core.errors import ConfigError, DataError
 from crafts.imaging.grey import Images, check_images
 
 
-def colour_statistics_generator(
+def color_statistics_generator(
     images: Images, num: int, *, grain: float = 4.0, seed: int = 0
 ) -> Images:
     """A generator that has learned a class's colours and nothing else.

@@ -27,7 +27,7 @@ from crafts.auditing.matching.landmarks import (
 _CELLS, _PROBES = 512, 2  # of the index: cells, and cells that a query looks into
 _SAMPLE = 20_000
 _PAIRS = 10_000_000  # likenesses held at once
-_NEIGHBOURS = 3
+_NEIGHBORS = 3
 _LIKE = 0.9  # cosine of two descriptors of one spot
 _STEPS = 25  # cosines that are equal when rounded down to so many steps hardly differ
 _BIN = 8.0  # pixels of a map: landmarks that place a tile so near to each other agree
@@ -118,7 +118,7 @@ class Index:
         order = np.lexsort((self.owner[landmark], -np.floor(likeness * _STEPS), query))
         query, landmark = query[order].astype(np.int64), landmark[order]
         rank = np.arange(len(query)) - np.searchsorted(query, query)
-        return query[rank < _NEIGHBOURS], landmark[rank < _NEIGHBOURS]
+        return query[rank < _NEIGHBORS], landmark[rank < _NEIGHBORS]
 
 
 def _probes(centres: NDArray[np.float32]) -> int:
@@ -132,11 +132,11 @@ def _highest(likeness: NDArray[np.float32]) -> NDArray[np.bool_]:
     training tiles that hardly differ, instead of scattering over all of them.
     """
     alike = likeness > _LIKE
-    many = np.nonzero(alike.sum(axis=1) > _NEIGHBOURS)[0]
+    many = np.nonzero(alike.sum(axis=1) > _NEIGHBORS)[0]
     if len(many):
         places = np.arange(likeness.shape[1]) / likeness.shape[1]
         score = np.floor(likeness[many] * _STEPS) - 0.9 * places
-        best = np.argpartition(-score, _NEIGHBOURS - 1, axis=1)[:, :_NEIGHBOURS]
+        best = np.argpartition(-score, _NEIGHBORS - 1, axis=1)[:, :_NEIGHBORS]
         kept = np.zeros((len(many), likeness.shape[1]), dtype=bool)
         np.put_along_axis(kept, best, True, axis=1)
         alike[many] &= kept

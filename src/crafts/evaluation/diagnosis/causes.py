@@ -233,7 +233,7 @@ def _missing_glands(evidence: Evidence, limits: Thresholds) -> list[Cause]:
 def _looks(evidence: Evidence, scope: str, limits: Thresholds) -> list[Cause]:
     """Compression, blur and stains; at most one cause of detail and one of colour."""
     numbers = evidence.classes[scope] if scope else evidence.overall
-    causes = [cause for cause in (_detail(numbers, limits), _colour(numbers, limits)) if cause]
+    causes = [cause for cause in (_detail(numbers, limits), _color(numbers, limits)) if cause]
     if causes == ["blur", "washed eosin"]:
         causes = ["washed eosin and blur"]
     return [_finding(evidence, cause, scope, limits) for cause in causes]
@@ -249,7 +249,7 @@ def _detail(numbers: Mapping[str, Contrast], limits: Thresholds) -> str:
     return max(passed, key=lambda cause: _times(numbers, found[cause], limits), default="")
 
 
-def _colour(numbers: Mapping[str, Contrast], limits: Thresholds) -> str:
+def _color(numbers: Mapping[str, Contrast], limits: Thresholds) -> str:
     """Washed eosin where eosin goes and nothing else changes as much; else a stain shift."""
     shifted = [
         name

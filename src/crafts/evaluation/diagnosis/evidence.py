@@ -39,7 +39,7 @@ LEAST_GROUPS = {"agreement": 5, "following": 5}
 
 _LOOKS_GROUPS = 10  # for all others
 
-_NEIGHBOURS = 5
+_NEIGHBORS = 5
 _SAME = 0.05  # of the distance between real neighbours: the same picture, perhaps saved again
 
 
@@ -138,7 +138,7 @@ def compute_evidence(
     found: list[tuple[dict[str, float], _Classes]] = []
     for number in range(halvings):
         one, two = (pick(held, rows) for rows in halve(held.groups, held.labels, seed + number))
-        if min(len(one.rows), len(two.rows)) > 2 * _NEIGHBOURS:
+        if min(len(one.rows), len(two.rows)) > 2 * _NEIGHBORS:
             found += [
                 _numbers(first, second, stains, seed, halves=True)[:2]
                 for first, second in ((one, two), (two, one))
@@ -273,9 +273,9 @@ def _sets(
     varieties = [_variety(one[a], two[b], seed) for a, b in pairs] or [_variety(one, two, seed)]
     scale = np.sqrt(one.shape[1])  # so that the kernel has no scale of its own
     return {
-        "duplicates": float((_nearest(two) < _SAME * _neighbourhood(one, real.groups)).mean()),
+        "duplicates": float((_nearest(two) < _SAME * _neighborhood(one, real.groups)).mean()),
         "variety": float(np.mean(varieties)),
-        "coverage": prdc(first, second, k=_NEIGHBOURS)["coverage"],
+        "coverage": prdc(first, second, k=_NEIGHBORS)["coverage"],
         "distance": kernel_distance(
             scale * one, scale * two, num_subsets=1, subset_size=len(first), seed=seed
         )[0],
@@ -305,7 +305,7 @@ def _nearest(rows: Array, k: int = 1) -> Array:
     return np.sqrt((2 - 2 * np.partition(cosine, -k, axis=1)[:, -k]).clip(min=0))
 
 
-def _neighbourhood(rows: Array, groups: Names) -> float:
+def _neighborhood(rows: Array, groups: Names) -> float:
     """Median distance of a unit row to the nearest of another group; 0 within one group."""
     cosine = np.where(groups[:, None] == groups[None], -np.inf, rows @ rows.T)
     best = cosine.max(axis=1)

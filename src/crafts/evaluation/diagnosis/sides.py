@@ -20,7 +20,7 @@ from crafts.sets.splits import Names, Rows
 
 LEAST = 8
 """Tiles of a class on each side below which the class is left out."""
-_NEIGHBOURS = 5
+_NEIGHBORS = 5
 
 
 @dataclass(frozen=True)
@@ -214,7 +214,7 @@ def rank_examples(real: Side, generated: Side, stains: Array) -> dict[str, Rows]
     one, two = real.rows, generated.rows
     cosine = two @ two.T
     np.fill_diagonal(cosine, -1)
-    close = np.sort(cosine, axis=1)[:, -_NEIGHBOURS:]
+    close = np.sort(cosine, axis=1)[:, -_NEIGHBORS:]
     scores = {
         "duplicates": -close[:, -1],
         "variety": -close.mean(axis=1),

@@ -28,7 +28,7 @@ LABELS: Mapping[str, tuple[str, str]] = {
 """Measure -> label and unit or direction, in the order of the tables."""
 
 _DISTANCES = "frechet_distance frechet_normalised frechet_infinity kernel_distance cmmd".split()
-_NEIGHBOURS = "precision_k5 recall_k5 density_k5 coverage_k5".split()
+_NEIGHBORS = "precision_k5 recall_k5 density_k5 coverage_k5".split()
 _VARIETY = "vendi vendi_reference image_alignment".split()
 _KINDS = {"heldout": "generated", "train": "training", "floor": "real", "nearest": "baseline"}
 _MASK_COLUMNS = (
@@ -63,10 +63,10 @@ def comparison_tables(results: found.Results) -> list[Table]:
     """Generated and real tiles compared: distances, neighbourhoods, variety, and what is left."""
     rows = rows_of(results)
     seen = {name for row in rows.values() for name in row.measures}
-    known = {*LABELS, *(name.replace("k5", "k3") for name in _NEIGHBOURS)}
+    known = {*LABELS, *(name.replace("k5", "k3") for name in _NEIGHBORS)}
     groups = [
         ("How far the sets lie apart", _DISTANCES),
-        ("Whose neighbours are whose (k = 5)", _NEIGHBOURS),
+        ("Whose neighbours are whose (k = 5)", _NEIGHBORS),
         ("Variety, and likeness to paired real tiles", _VARIETY),
         ("Further measures", sorted(seen - known)),
     ]

@@ -30,7 +30,7 @@ def compose_verdict(results: found.Results) -> Verdict:
     fitness for a purpose; the page says what they are.
     """
     sentences = [*_distance(results), *_alignment(results), *_baseline(results)]
-    sentences += [*_neighbours(results), *_training(results), *_diagnosis(results)]
+    sentences += [*_neighbors(results), *_training(results), *_diagnosis(results)]
     warnings = tuple(mark.text for mark in results.marks if mark.loud)
     alarms = [str(item["title"]) for item in results.diagnosis if is_alarm(item)]
     if alarms:
@@ -267,7 +267,7 @@ def _baseline(results: found.Results) -> Iterator[Sentence]:
     )
 
 
-def _neighbours(results: found.Results) -> Iterator[Sentence]:
+def _neighbors(results: found.Results) -> Iterator[Sentence]:
     rows = rows_of(results)
     told = {
         "precision_k5": "generated tiles lie among real ones",
