@@ -104,11 +104,11 @@ def _verdict(findings: Findings) -> Verdict:
     elif primary.excluded:
         line = f"Shown: {figure} differs from chance by more than the margin of {plan.margin:g}"
     elif not found.low <= plan.null <= found.high:
-        line = f"{figure.capitalize()} differs from chance; whether by more than the margin is open"
+        line = f"{_first(figure)} differs from chance; whether by more than the margin is open"
     else:
         line = "Undecided: neither a difference nor its absence was shown"
     reasons = [
-        f"{figure.capitalize()} {told(found)}; {number(1 - 2 * plan.alpha, percent=True)} interval"
+        f"{_first(figure)} {told(found)}; {100 * (1 - 2 * plan.alpha):g} % interval"
         f" for equivalence {primary.low:.3f} to {primary.high:.3f}; p = {primary.p:.3f}"
     ]
     if findings.rating is not None:
@@ -117,6 +117,10 @@ def _verdict(findings: Findings) -> Verdict:
         left = findings.without_flagged
         reasons.append(f"{left.name}: {told(left.estimate)}")
     return Verdict("plain", line, tuple(reasons), tuple(_warnings(findings)))
+
+
+def _first(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _warnings(findings: Findings) -> list[str]:
@@ -142,7 +146,7 @@ def _warnings(findings: Findings) -> list[str]:
 
 def _stats(findings: Findings) -> list[Stat]:
     found = findings.primary.estimate
-    stats = [_stat(ENDPOINTS[findings.plan.endpoint].capitalize(), found)]
+    stats = [_stat(_first(ENDPOINTS[findings.plan.endpoint]), found)]
     stats += [_stat(one.name.partition(" (")[0], one.estimate) for one in findings.realness[2:]]
     stats += [_stat("Rating, synthetic less real", one.estimate) for one in findings.ratings[2:]]
     return stats
@@ -171,7 +175,7 @@ def _plan(findings: Findings, study: Study) -> list[tuple[str, str]]:
 
 def _primary_rows(findings: Findings) -> list[Figure]:
     plan = findings.plan
-    name = ENDPOINTS[plan.endpoint].capitalize()
+    name = _first(ENDPOINTS[plan.endpoint])
     first = Figure(name, findings.primary.estimate, "U-statistic over readers and items", plan.null)
     more = [findings.without_flagged] if findings.without_flagged else []
     return [first, *findings.checks, *more]

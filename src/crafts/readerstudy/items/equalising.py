@@ -68,7 +68,7 @@ def cut_middle(pixels: Pixels, size: int) -> Pixels | None:
     height, width = pixels.shape[:2]
     if min(height, width) < size:
         return None
-    top, left = (height - size) // 2, (width - size) // 2
+    top, left = ((side - size) // 2 // 8 * 8 for side in (height, width))  # on the grid of JPEG
     return pixels[top : top + size, left : left + size]
 
 
