@@ -75,11 +75,10 @@ FLAGS = {
     "study power": ["--half-width", "--margin", "--output"],
     "study simulate": ["--output"],
     "study analyze": ["--readings", "--output"],
-    "serve": ["--host", "--port"],
+    "serve": ["--host", "--port", "--model", "--data", "--token-file", "--set", "--dry-run"],
 }
 NOT_YET = [
     ["benchmark", "retrieval", "--output", "o"],
-    ["serve"],
 ]
 
 

@@ -8,7 +8,6 @@ import math
 
 import numpy as np
 import pytest
-from page_checks import Page
 
 from crafts.core.artifacts import staging
 from crafts.core.errors import DataError
@@ -25,6 +24,7 @@ from crafts.readerstudy.readings import (
     write_readings,
 )
 from crafts.readerstudy.statistics import ustatistics
+from page_checks import Page
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from crafts.core.artifacts import Manifest, finish, sha256_bytes, staging
 from crafts.core.records import Ledger
 from crafts.core.runtime import say, seed_from
-from crafts.data.collection import refuse_same_images
 from crafts.readerstudy.config import PrepareConfig
 from crafts.readerstudy.items.drawing import Drawn, draw_pairs
 from crafts.readerstudy.items.equalising import (
@@ -42,6 +41,7 @@ from crafts.readerstudy.protocol import (
     write_key,
 )
 from crafts.readerstudy.statistics.estimates import Estimate
+from crafts.sets.splits import refuse_same_images
 
 STAGE = "study-prepare"
 
