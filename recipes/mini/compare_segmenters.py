@@ -45,7 +45,7 @@ from crafts.core.artifacts import MANIFEST, lock, sha256_file, write_bytes
 from crafts.core.config import Config, dump_config, load_config
 from crafts.core.errors import ConfigError, DataError
 from crafts.core.runtime import say
-from crafts.data.listing.sources import list_items
+from crafts.data.listing.tilesets import list_items
 from crafts.measures.faithfulness import (
     Pair,
     find_again,

@@ -38,7 +38,7 @@ from crafts.core.artifacts import write_bytes
 from crafts.core.marks import save_synthetic
 from crafts.core.protocols import Nuclei, SegmentNuclei
 from crafts.core.runtime import say, seed_from
-from crafts.data.listing.items import Item
+from crafts.data.listing.items import ListedTile
 from crafts.generation.generate import run
 from crafts.generation.request import GenerateConfig
 from crafts.measures.faithfulness import Pair, iter_pairs, list_pairs, measure_faithfulness
@@ -80,7 +80,7 @@ class Case:
 
 def pick_cases(pairs: Path, per_set: int) -> list[Case]:
     """Held-out tiles, evenly spread over each set."""
-    by_set: dict[str, list[Item]] = defaultdict(list)
+    by_set: dict[str, list[ListedTile]] = defaultdict(list)
     for item in list_pairs(pairs, "heldout"):
         by_set[str(item.fields["set"])].append(item)
     cases = []

@@ -36,7 +36,7 @@ from crafts.core.paths import place_within
 from crafts.core.protocols import CountTokens
 from crafts.core.records import Ledger
 from crafts.core.runtime import say
-from crafts.core.tables import Table, csv_row_writer, find_metadata, open_table
+from crafts.core.tables import TableReader, csv_row_writer, find_metadata, open_table
 from crafts.core.tabular.rows import as_text, is_missing
 
 Kind = Literal["tumor", "til", "stroma", "fat", "necrosis"]
@@ -197,7 +197,7 @@ def _write_tiles(work: _Work, source: Path, folder: Path, ledger: Ledger) -> Non
     if not listed.header:  # every row of JSON names its own columns
         rows = list(listed.rows)
         names = dict.fromkeys(name for row in rows for name in row.cells)
-        listed = Table(work.listing, tuple(names), iter(rows))
+        listed = TableReader(work.listing, tuple(names), iter(rows))
     with (folder / METADATA).open("w", encoding="utf-8", newline="") as table:
         header = _header(listed)
         scores = [f"score_{kind}" for kind in work.kinds]
@@ -216,7 +216,7 @@ def _write_tiles(work: _Work, source: Path, folder: Path, ledger: Ledger) -> Non
                 say(f"caption: {number} tiles")
 
 
-def _header(listed: Table) -> list[str]:
+def _header(listed: TableReader) -> list[str]:
     names = listed.header
     if "file_name" not in names:
         raise DataError(
@@ -229,7 +229,7 @@ def _header(listed: Table) -> list[str]:
     return [name for name in names if name and name not in ("file_name", "text", "captions")]
 
 
-def _rows(listed: Table, source: Path, ledger: Ledger) -> Iterator[dict[str, str]]:
+def _rows(listed: TableReader, source: Path, ledger: Ledger) -> Iterator[dict[str, str]]:
     """Rows of the listing; those that are broken or name no usable file are rejected here."""
     seen: set[str] = set()
     for found in listed.rows:

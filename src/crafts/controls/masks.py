@@ -17,7 +17,7 @@ from crafts.controls.files.mask_images import (
     whole_numbers,
 )
 from crafts.controls.files.mask_polygons import Frame, read_json_mask
-from crafts.controls.nuclei import CLASSES, UNKNOWN, NucleiMask, Table, resolve_table
+from crafts.controls.nuclei import CLASSES, UNKNOWN, ClassTable, NucleiMask, resolve_table
 from crafts.core.errors import ConfigError, DataError
 from crafts.core.parsing import parse_json
 
@@ -34,7 +34,7 @@ def load_mask(
     path: Path | str,
     *,
     values: Values | None = None,
-    table: Table | None = None,
+    table: ClassTable | None = None,
     mpp: float | None = None,
     frame: Frame | None = None,
     index: int | None = None,
@@ -91,7 +91,7 @@ def load_tile_mask(
     size: tuple[int, int],
     *,
     values: Values | None = None,
-    table: Table | None = None,
+    table: ClassTable | None = None,
 ) -> NucleiMask:
     """Load the nuclei of a tile, beside masks of other formats.
 

@@ -35,7 +35,7 @@ _EIGHT = np.ones((3, 3), bool)  # pixels that meet at a corner belong together
 NECK = 0.65  # of 0.5 to 0.85 the best on masks whose nuclei are known (docs/control.md)
 _SMOOTH = 1.0  # pixels; wrinkles of the edge make no bodies
 
-Table = str | Mapping[str, str]
+ClassTable = str | Mapping[str, str]
 """Name of a table of ``TABLES``, or labels -> classes."""
 
 
@@ -103,7 +103,7 @@ class NucleiMask:
         return int(np.count_nonzero(np.unique(self.instances)))
 
 
-def resolve_table(table: Table) -> dict[str, int]:
+def resolve_table(table: ClassTable) -> dict[str, int]:
     """Labels of a source in lower case -> class numbers.
 
     Raises:
@@ -128,7 +128,9 @@ def resolve_table(table: Table) -> dict[str, int]:
     return {str(label).lower(): CLASSES.index(name) for label, name in labels.items()}
 
 
-def label_classes(labels: NDArray[np.integer], table: Table, *, where: str) -> NDArray[np.uint8]:
+def label_classes(
+    labels: NDArray[np.integer], table: ClassTable, *, where: str
+) -> NDArray[np.uint8]:
     """Class numbers for the numbers of a source.
 
     Args:

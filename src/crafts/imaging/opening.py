@@ -46,7 +46,7 @@ _limit = threading.Lock()
 
 
 @dataclass(frozen=True)
-class Picture:
+class DecodedPicture:
     """A decoded image file.
 
     Attributes:
@@ -114,7 +114,7 @@ def open_header(
     return image
 
 
-def decode_picture(data: bytes, max_pixels: int = MAX_PIXELS) -> Picture:
+def decode_picture(data: bytes, max_pixels: int = MAX_PIXELS) -> DecodedPicture:
     """Decode a file to its last pixel and bring it to upright 8-bit RGB.
 
     Grey and palette images are converted, transparent ones put on white. Colour of 16 bits a
@@ -190,7 +190,7 @@ def is_upright_rgb(image: Image.Image) -> bool:
     return plain and orientation_of(image) == 1
 
 
-def _decode(image: Image.Image, data: bytes) -> Picture:
+def _decode(image: Image.Image, data: bytes) -> DecodedPicture:
     if (num_frames := getattr(image, "n_frames", 1)) > 1:
         raise RefusedImageError(f"several frames ({num_frames}) in one file")
     deep = is_deep_colour(image)
@@ -205,7 +205,7 @@ def _decode(image: Image.Image, data: bytes) -> Picture:
     if deep:
         _require_full_scale(rgb)
     kept = stripped if plain and suffix else None
-    return Picture(rgb, kept, suffix if kept is not None else "png", orientation)
+    return DecodedPicture(rgb, kept, suffix if kept is not None else "png", orientation)
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

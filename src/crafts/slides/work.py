@@ -43,7 +43,7 @@ Tile = tuple[int, int, float | None, str]
 
 
 @dataclass(frozen=True)
-class Job:
+class SlideJob:
     """A slide to be tiled.
 
     Attributes:
@@ -63,7 +63,7 @@ class Job:
     places: Places | None = None
 
 
-def plan_slide(job: Job) -> None:
+def plan_slide(job: SlideJob) -> None:
     """Find the tiles of a slide; writes ``plan.json``, which holds ``fault`` where it has none."""
     try:
         plan = _plan(job)
@@ -72,7 +72,7 @@ def plan_slide(job: Job) -> None:
     _write_json(job.folder / PLAN, plan)
 
 
-def cut_block(job: Job, start: int, stop: int) -> None:
+def cut_block(job: SlideJob, start: int, stop: int) -> None:
     """Cut some of the planned tiles; writes images and ``block-<start>.json``."""
     plan = json.loads((job.folder / PLAN).read_bytes())
     method = job.config.stain.method
@@ -155,11 +155,11 @@ def _resize(
     return np.rint(np.stack(channels, -1)).astype(pixels.dtype)
 
 
-def _open(job: Job) -> Slide:
+def _open(job: SlideJob) -> Slide:
     return open_slide(job.path, mpp=job.mpp, reader=job.config.reader)
 
 
-def _plan(job: Job) -> dict[str, Any]:
+def _plan(job: SlideJob) -> dict[str, Any]:
     config = job.config
     with _open(job) as slide:
         _refuse_turned(slide, config, job.places)
@@ -203,7 +203,7 @@ def _refuse_turned(slide: Slide, config: TileConfig, places: Places | None) -> N
 
 
 def _sift(
-    job: Job, names: Sequence[str | None], layout: Layout, tissue: TissueMap | None
+    job: SlideJob, names: Sequence[str | None], layout: Layout, tissue: TissueMap | None
 ) -> tuple[list[Tile], list[tuple[int, int, str]]]:
     """Tiles to cut, and the others that are listed: with tissue on a grid, all that are named."""
     x, y, limit = layout.x, layout.y, job.config.tissue.min_fraction
@@ -256,7 +256,7 @@ def _facts(slide: Slide, layout: Layout, tissue: TissueMap | None) -> dict[str, 
     }
 
 
-def _regions(job: Job, slide: Slide, layout: Layout) -> tuple[list[str | None], list[str]]:
+def _regions(job: SlideJob, slide: Slide, layout: Layout) -> tuple[list[str | None], list[str]]:
     """For each tile the class of the area that covers most of it, and what was left out.
 
     Outside of all areas it is None.
@@ -338,7 +338,7 @@ def _save(
     pixels: NDArray[np.uint8],
     tile: Tile,
     view: View,
-    job: Job,
+    job: SlideJob,
 ) -> dict[str, Any]:
     x, y, fraction, region = tile
     name = f"x{x:07d}-y{y:07d}.{job.config.image_format}"

@@ -13,7 +13,7 @@ from PIL import Image
 from crafts.slides.reading.formats import colour_order
 from crafts.slides.reading.reader import open_slide
 from crafts.slides.reading.resolution import SlideReadError
-from crafts.slides.reading.sources import list_sources
+from crafts.slides.reading.slide_files import list_sources
 from crafts.slides.tile import TileConfig, run
 
 MPP = {"resolution": (20_000, 20_000), "resolutionunit": "CENTIMETER"}  # 0.5 microns per pixel

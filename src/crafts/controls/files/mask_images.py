@@ -12,8 +12,8 @@ from PIL import Image
 
 from crafts.controls.nuclei import (
     UNKNOWN,
+    ClassTable,
     NucleiMask,
-    Table,
     connected_nuclei,
     label_classes,
     resolve_table,
@@ -37,7 +37,7 @@ _NEAR, _SHARE_GREY = 16, 0.6  # blurred edges stay below 0.6 of the marked pixel
 
 
 def read_image_mask(
-    path: Path, *, values: Values | None, table: Table | None, mpp: float | None
+    path: Path, *, values: Values | None, table: ClassTable | None, mpp: float | None
 ) -> NucleiMask:
     """Read a mask from an image file.
 
@@ -238,7 +238,7 @@ def _foreground(pixels: NDArray[np.integer], path: Path, mpp: float | None) -> N
 
 
 def _classes(
-    pixels: NDArray[np.integer], lossy: bool, table: Table, path: Path
+    pixels: NDArray[np.integer], lossy: bool, table: ClassTable, path: Path
 ) -> NDArray[np.uint8]:
     if lossy:
         raise _lossy(path)

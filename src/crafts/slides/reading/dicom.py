@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from crafts.imaging.opening import require_regular
-from crafts.slides.reading.backend import Region, known_faults
+from crafts.slides.reading.backend import RegionPixels, known_faults
 from crafts.slides.reading.formats import (
     Frame,
     dicom_spacing,
@@ -51,7 +51,7 @@ class Dicom:
         self.properties["crafts.note"] = "; ".join(notes)
         self._places = [find_frames(parts, by_columns=by_columns) for parts in self._levels]
 
-    def read(self, x: int, y: int, level: int, width: int, height: int) -> Region:
+    def read(self, x: int, y: int, level: int, width: int, height: int) -> RegionPixels:
         """A rectangle; x and y in pixels of level 0, width and height in those of ``level``."""
         (full, _), (small, _) = self.sizes[0], self.sizes[level]
         left, top = round(x * small / full), round(y * small / full)
@@ -66,7 +66,7 @@ class Dicom:
                 frame = self._frame(level, frame_at)[y0 - row : y1 - row, x0 - column : x1 - column]
                 pixels[y0 - top : y1 - top, x0 - left : x1 - left] = frame
                 seen[y0 - top : y1 - top, x0 - left : x1 - left] = True
-        return Region(pixels, 1.0 - float(seen.mean()))
+        return RegionPixels(pixels, 1.0 - float(seen.mean()))
 
     def _runs_down(self) -> bool:
         """Whether a frame continues at the bottom of the one before it rather than at its right."""

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from crafts.imaging.opening import is_deep_colour, open_header, orientation_of, upright
-from crafts.slides.reading.backend import NotThisKindError, Region, known_faults
+from crafts.slides.reading.backend import NotThisKindError, RegionPixels, known_faults
 from crafts.slides.reading.dicom import Dicom, any_file
 from crafts.slides.reading.formats import channel_count, colour_order, describe_channels, ome_sizes
 
@@ -34,7 +34,7 @@ class _OpenSlide:
         self.properties = dict(self._slide.properties)
         self.properties |= ome_sizes(self.properties.get("tiff.ImageDescription", ""))
 
-    def read(self, x: int, y: int, level: int, width: int, height: int) -> Region:
+    def read(self, x: int, y: int, level: int, width: int, height: int) -> RegionPixels:
         return _from_rgba(self._slide.read_region((x, y), level, (width, height)))
 
     def close(self) -> None:
@@ -58,11 +58,11 @@ class _TiffSlide:
         }
         self.properties |= ome_sizes(self._slide.ts_tifffile.ome_metadata or "")
 
-    def read(self, x: int, y: int, level: int, width: int, height: int) -> Region:
+    def read(self, x: int, y: int, level: int, width: int, height: int) -> RegionPixels:
         found = self._slide.read_region((x, y), level, (width, height), as_array=True)
         if found.shape != (height, width, 3) or found.dtype != np.uint8:
             raise ValueError(f"pixels of shape {found.shape} and type {found.dtype}")
-        return Region(found)
+        return RegionPixels(found)
 
     def close(self) -> None:
         self._slide.close()
@@ -93,11 +93,11 @@ class _Plain:
             self.properties["tiff.YResolution"] = str(float(down))
             self.properties["tiff.ResolutionUnit"] = "inch"
 
-    def read(self, x: int, y: int, level: int, width: int, height: int) -> Region:
+    def read(self, x: int, y: int, level: int, width: int, height: int) -> RegionPixels:
         if width < 0 or height < 0:
             raise ValueError(f"a region of {width} x {height} px")
         found = self._pixels[y : y + height, x : x + width]
-        return Region(found) if found.shape[2] == 3 else _from_rgba(Image.fromarray(found))
+        return RegionPixels(found) if found.shape[2] == 3 else _from_rgba(Image.fromarray(found))
 
     def close(self) -> None:
         """Nothing is open: the picture was decoded as a whole."""
@@ -132,7 +132,7 @@ class _Channels:
             self._take_colours(series.dtype)
             on_fault.pop_all()  # whole: it stays open
 
-    def read(self, x: int, y: int, level: int, width: int, height: int) -> Region:
+    def read(self, x: int, y: int, level: int, width: int, height: int) -> RegionPixels:
         (full, _), (small, _) = self.sizes[0], self.sizes[level]
         left, top = round(x * small / full), round(y * small / full)
         spans = {"Y": slice(top, top + height), "X": slice(left, left + width), "C": slice(None)}
@@ -141,7 +141,7 @@ class _Channels:
         if "C" not in kept:
             found, kept = found[None], ["C", *kept]
         pixels = found.transpose([kept.index(axis) for axis in "YXC"])[..., self._order]
-        return Region(np.ascontiguousarray(pixels))
+        return RegionPixels(np.ascontiguousarray(pixels))
 
     def _take_colours(self, kind: np.dtype[Any]) -> None:
         """Bright red, green and blue in 8 bits are a picture in light, channel by channel."""
@@ -234,14 +234,16 @@ def _require_whole(file: Any, path: Path) -> None:
             raise ValueError("pixels are missing; the file was cut short")
 
 
-def _from_rgba(image: Image.Image) -> Region:
+def _from_rgba(image: Image.Image) -> RegionPixels:
     """Colours without their opacity, which is partial at the seams of some levels."""
     pixels = np.asarray(image.convert("RGB"))
     alpha = image.getchannel("A")
     unscanned = np.asarray(alpha) == 0
     if not unscanned.any():
-        return Region(pixels)
-    return Region(np.where(unscanned[..., None], np.uint8(255), pixels), float(unscanned.mean()))
+        return RegionPixels(pixels)
+    return RegionPixels(
+        np.where(unscanned[..., None], np.uint8(255), pixels), float(unscanned.mean())
+    )
 
 
 OPENERS: dict[str, Any] = {

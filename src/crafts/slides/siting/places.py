@@ -16,7 +16,7 @@ from crafts.slides.config import TileConfig
 from crafts.slides.grid import View, choose_view, plan_grid
 from crafts.slides.reading.naming import group_rows
 from crafts.slides.reading.resolution import SlideReadError
-from crafts.slides.reading.sources import Source
+from crafts.slides.reading.slide_files import SlideFile
 from crafts.slides.siting.coordinates import read_coordinates
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class Places:
     extent: float | None
 
 
-FindPlaces = Callable[[Source], Places | None]
+FindPlaces = Callable[[SlideFile], Places | None]
 """Slide -> what is asked for on it; None where nothing is."""
 
 
@@ -67,7 +67,7 @@ class Layout:
     grid: tuple[int, int] | None
 
 
-def load_places(given: Path, sources: Sequence[Source]) -> FindPlaces:
+def load_places(given: Path, sources: Sequence[SlideFile]) -> FindPlaces:
     """What is asked for, by slide.
 
     Args:
@@ -102,11 +102,11 @@ def _require_h5(folder: Path) -> None:
     )
 
 
-def _stems(source: Source) -> set[str]:
+def _stems(source: SlideFile) -> set[str]:
     return {source.path.stem, source.path.name}
 
 
-def _find_file(folder: Path, source: Source, files: Mapping[str, int]) -> Places | None:
+def _find_file(folder: Path, source: SlideFile, files: Mapping[str, int]) -> Places | None:
     """The file of a slide: by the name that we give it, else by that of its own file."""
     stems = dict.fromkeys((source.name, source.path.stem, source.path.name))
     paths = ((stem, folder / f"{stem}{end}.h5") for stem in stems for end in ("_patches", ""))
@@ -205,7 +205,7 @@ def _refuse_endless(columns: int, rows: int) -> None:
         )
 
 
-def require_places(find: FindPlaces | None, source: Source, given: Path | None) -> Places | None:
+def require_places(find: FindPlaces | None, source: SlideFile, given: Path | None) -> Places | None:
     """What is asked for on a slide; None where nothing is asked for of any.
 
     Raises:
