@@ -272,10 +272,10 @@ def _caption(work: _Work, row: Mapping[str, str], image: Path) -> dict[str, Any]
     if missing and config.missing_scores == "reject":
         wanting = f"no score of {', '.join(missing)}"
         return f"{wanting}; set kinds to those of the file, or missing_scores=omit"
-    said = say_scores(scores, kinds=work.kinds, levels=config.levels, grammar=config.grammar)
-    caption = join_caption(said, text, tokens=config.tokens, count=work.count)
+    worded = say_scores(scores, kinds=work.kinds, levels=config.levels, grammar=config.grammar)
+    caption = join_caption(worded, text, tokens=config.tokens, count=work.count)
     if not caption:
-        return f"no caption within {config.tokens} tokens" if said or text else "nothing to say"
+        return f"no caption within {config.tokens} tokens" if worded or text else "nothing to say"
     columns: dict[str, Any] = {f"score_{kind}": scores.get(kind, "") for kind in work.kinds}
     columns["report_id"] = report_id or row.get("report_id", "")
     return columns | {"text": caption, "caption_tokens": work.count(caption)}
@@ -285,12 +285,12 @@ _SENTENCE = re.compile(r"(?<=[a-z\d%)+]\.)\s+(?=[A-Z\d])")
 
 
 def join_caption(
-    said: Sequence[str], summary: str, *, tokens: int | None, count: CountTokens
+    worded: Sequence[str], summary: str, *, tokens: int | None, count: CountTokens
 ) -> str:
     """Scores and summary in one text within a budget.
 
     Args:
-        said: scores in words.
+        worded: scores in words.
         summary: text behind them; loses sentences from its end first.
         tokens: budget; None for none.
         count: tokens of a text.
@@ -298,7 +298,7 @@ def join_caption(
     Returns:
         The caption; "" where not even the first sentence of the summary fits alone.
     """
-    scores, sentences = list(said), _SENTENCE.split(summary.strip()) if summary.strip() else []
+    scores, sentences = list(worded), _SENTENCE.split(summary.strip()) if summary.strip() else []
     least = 1 if sentences else 0
     while scores or sentences:
         text = " ".join([*scores, *sentences]).removesuffix(";")

@@ -189,9 +189,9 @@ def read_columns(
     table = open_table(path, fault)
     rows = list(table.rows)
     names = table.header or tuple(dict.fromkeys(name for row in rows for name in row.cells))
-    found = {our: find_column(names, theirs) for our, theirs in columns.items()}
+    found = {our: find_column(names, aliases) for our, aliases in columns.items()}
     missing = any(not name and our not in optional for our, name in found.items())
-    wanted = {plain_name(name) for theirs in columns.values() for name in theirs}
+    wanted = {plain_name(name) for aliases in columns.values() for name in aliases}
     known = [plain_name(name) for name in names if plain_name(name) in wanted]
     if missing or len(set(known)) < len(known):  # slide and Slide: which of them is meant?
         raise fault(str(path), f"columns {', '.join(filter(None, names)) or 'none'}")

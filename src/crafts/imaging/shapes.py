@@ -37,10 +37,10 @@ def marked_shape(image: Image.Image) -> NDArray[np.bool_]:
         found["opacity"] = np.asarray(image.convert("RGBA").getchannel("A")) > 0
         if not found["opacity"].any():  # nothing is to be seen
             del found["colour"]
-    telling = {name: shape for name, shape in found.items() if shape.any() and not shape.all()}
-    if not telling and "opacity" in found and found["opacity"].all():
+    distinct = {name: shape for name, shape in found.items() if shape.any() and not shape.all()}
+    if not distinct and "opacity" in found and found["opacity"].all():
         del found["opacity"]
-    return _agreed(telling or found)
+    return _agreed(distinct or found)
 
 
 def _agreed(shapes: dict[str, NDArray[np.bool_]]) -> NDArray[np.bool_]:

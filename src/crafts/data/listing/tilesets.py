@@ -259,8 +259,8 @@ def _fill(
         pick_name(row, columns.mask, MASK_COLUMNS),
         *(name for name, value in row.items() if is_embedded(value)),
     }
-    ours = {theirs: our for our, theirs in columns.rename.items()}
-    ours |= {our: f"source_{our}" for our in columns.rename if our not in ours}  # overruled
+    ours = {column: field for field, column in columns.rename.items()}
+    ours |= {field: f"source_{field}" for field in columns.rename if field not in ours}  # overruled
     raw = {ours.get(name, name): value for name, value in row.items() if name not in taken}
     if split:
         raw.setdefault("split", split)
