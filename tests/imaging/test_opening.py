@@ -90,7 +90,7 @@ def test_modes_that_would_be_guesses_are_refused(image, form, reason):
 
 @pytest.mark.parametrize("form", ["TIFF", "GIF", "PNG", "WEBP"])
 def test_several_pages_are_refused(form):
-    pages = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
+    pages = [Image.new("RGB", (8, 8), color) for color in ("red", "blue")]
     data = as_file(pages[0], form, save_all=True, append_images=pages[1:])
     with pytest.raises(RefusedImageError, match=r"several frames \(2\)"):
         decode_picture(data)

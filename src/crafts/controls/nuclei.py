@@ -160,8 +160,8 @@ def connected_nuclei(classes: NDArray[np.uint8]) -> NDArray[np.int32]:
 
     parts = np.zeros(classes.shape, np.int32)
     for number in np.unique(classes[classes > 0]):
-        labelled, count = ndimage.label(classes == number, _EIGHT)
-        parts[labelled > 0] = labelled[labelled > 0] + parts.max()
+        labeled, count = ndimage.label(classes == number, _EIGHT)
+        parts[labeled > 0] = labeled[labeled > 0] + parts.max()
     return parts
 
 
@@ -212,11 +212,11 @@ def edge_distance(instances: NDArray[np.int32]) -> NDArray[np.float32]:
 def find_edges(instances: NDArray[np.int32]) -> NDArray[np.bool_]:
     """Pixels of a nucleus [H, W] with something else above, below, left or right of them."""
     padded = np.pad(instances, 1, mode="edge")
-    centre = padded[1:-1, 1:-1]
+    center = padded[1:-1, 1:-1]
     sides = (padded[:-2, 1:-1], padded[2:, 1:-1], padded[1:-1, :-2], padded[1:-1, 2:])
     edges = np.zeros(instances.shape, bool)
     for side in sides:
-        edges |= side != centre
+        edges |= side != center
     return edges & (instances > 0)
 
 

@@ -168,7 +168,7 @@ def upright(image: Image.Image) -> Image.Image:
     return image if image.format == "TIFF" else ImageOps.exif_transpose(image)  # loaded upright
 
 
-def is_deep_colour(image: Image.Image) -> bool:
+def is_deep_color(image: Image.Image) -> bool:
     """Whether colours have more than 8 bits, of which Pillow keeps the upper ones; before loading.
 
     Grey of more than 8 bits has a mode of its own.
@@ -193,7 +193,7 @@ def is_upright_rgb(image: Image.Image) -> bool:
 def _decode(image: Image.Image, data: bytes) -> DecodedPicture:
     if (num_frames := getattr(image, "n_frames", 1)) > 1:
         raise RefusedImageError(f"several frames ({num_frames}) in one file")
-    deep = is_deep_colour(image)
+    deep = is_deep_color(image)
     stripped = {"PNG": strip_png, "JPEG": strip_jpeg}.get(str(image.format), bytes)(data)
     orientation = orientation_of(image)
     image.load()

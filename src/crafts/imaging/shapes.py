@@ -31,8 +31,8 @@ def marked_shape(image: Image.Image) -> NDArray[np.bool_]:
     if image.mode in ("P", "PA"):
         found["palette index"] = np.asarray(image.getchannel(0)) > 0
     plain = image.mode in ("1", "L", "I", "F") or image.mode.startswith("I;")
-    colours = np.asarray(image if plain else image.convert("RGBA"))
-    found["colour"] = colours > 0 if plain else colours[..., :3].any(axis=-1)
+    colors = np.asarray(image if plain else image.convert("RGBA"))
+    found["colour"] = colors > 0 if plain else colors[..., :3].any(axis=-1)
     if image.has_transparency_data:
         found["opacity"] = np.asarray(image.convert("RGBA").getchannel("A")) > 0
         if not found["opacity"].any():  # nothing is to be seen

@@ -62,7 +62,7 @@ class SegmenterNetwork(nn.Module):
         self.up_blocks = nn.ModuleList(_Block(width) for width in widths[:-1])
         outputs = 2 + len(config.classes)
         self.head = nn.Sequential(
-            _normalise(widths[0]), nn.SiLU(), nn.Conv2d(widths[0], 4 * outputs, 3, padding=1)
+            _normalize(widths[0]), nn.SiLU(), nn.Conv2d(widths[0], 4 * outputs, 3, padding=1)
         )
 
     def forward(self, images: Tensor) -> Prediction:
@@ -89,10 +89,10 @@ class _Block(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.layers = nn.Sequential(
-            _normalise(width),
+            _normalize(width),
             nn.SiLU(),
             nn.Conv2d(width, width, 3, padding=1),
-            _normalise(width),
+            _normalize(width),
             nn.SiLU(),
             nn.Conv2d(width, width, 3, padding=1),
         )
@@ -101,7 +101,7 @@ class _Block(nn.Module):
         return hidden + self.layers(hidden)
 
 
-def _normalise(width: int) -> nn.Module:
+def _normalize(width: int) -> nn.Module:
     # statistics of a batch would make a sample depend on its company
     return nn.GroupNorm(width // NORM_GROUP, width)
 

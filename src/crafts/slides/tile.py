@@ -237,10 +237,10 @@ def run(config: TileConfig, inputs: Path, output: Path) -> Manifest:
 
 def _say_outcome(manifest: Manifest, output: Path) -> None:
     counts, own = manifest.counts, sum(manifest.extra["stain_refused"].values())
-    colours = f" ({own} in their own colours)" if own else ""
+    colors = f" ({own} in their own colours)" if own else ""
     say(
         f"tile: {counts['slides_used']} slides used, {counts['slides_rejected']} rejected; "
-        f"{counts['used']} tiles used{colours}, {counts['rejected']} rejected; "
+        f"{counts['used']} tiles used{colors}, {counts['rejected']} rejected; "
         f"reasons in {output / 'rejects.jsonl'}"
     )
 

@@ -23,12 +23,12 @@ from crafts.core.errors import DataError
 from crafts.slides.config import TileConfig
 from crafts.slides.grid import TooCoarseError, View, crop_of
 from crafts.slides.quality import find_fault, has_filler
-from crafts.slides.reading.channels import choose_channels, colour_channels, measure_range
+from crafts.slides.reading.channels import choose_channels, color_channels, measure_range
 from crafts.slides.reading.reader import Slide, open_slide
 from crafts.slides.reading.resolution import SlideReadError
 from crafts.slides.siting.places import Layout, Places, lay_out
 from crafts.slides.siting.regions import find_region_file, map_regions
-from crafts.slides.stain import StainFit, StainRefusedError, fit_stain, normalise_stain
+from crafts.slides.stain import StainFit, StainRefusedError, fit_stain, normalize_stain
 from crafts.slides.tissue import TissueMap, map_tissue, saturation_of
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def cut_block(job: SlideJob, start: int, stop: int) -> None:
             refused = plan["stain_refused"]
             if fit is not None:
                 try:
-                    picture = normalise_stain(picture, fit)
+                    picture = normalize_stain(picture, fit)
                 except StainRefusedError as refusal:
                     refused = str(refusal)
             row = _save(picture, (x, y, fraction, region), view, job)
@@ -324,7 +324,7 @@ def _checked(
     if slide.is_fluorescence:
         if not np.isfinite(pixels).all():
             raise _RejectedTileError("values that are not finite")
-        return colour_channels(pixels, plan["mapping"], plan["slide"]["shown"])
+        return color_channels(pixels, plan["mapping"], plan["slide"]["shown"])
     if fraction is None and plan["threshold"]:
         share = float((saturation_of(pixels) > plan["threshold"]).mean())
         if share < config.tissue.min_fraction:

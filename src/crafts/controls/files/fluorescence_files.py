@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 MAX_PIXELS = 64_000_000
 _TIFF = (".tif", ".tiff", ".qptiff")
-_COLOURS = ("red", "green", "blue")
+_COLORS = ("red", "green", "blue")
 _MICRONS = {"µm": 1.0, "μm": 1.0, "um": 1.0, "nm": 1e-3, "mm": 1e3, "cm": 1e4, "m": 1e6, "": 1.0}
 _TIFF_UNITS = {2: 25_400.0, 3: 10_000.0}  # inch and centimetre in microns
 _PLAUSIBLE = (0.05, 20.0)  # microns per pixel
@@ -95,7 +95,7 @@ class _Png:
         if len(header) < 26 or header[:8] != b"\x89PNG\r\n\x1a\n":
             raise _refuse(path, "no PNG header", "a PNG")
         width, height = struct.unpack(">II", header[16:24])
-        bits, colours = header[24], header[25]
+        bits, colors = header[24], header[25]
         if width * height > MAX_PIXELS:
             raise _refuse(
                 path,
@@ -103,10 +103,10 @@ class _Png:
                 f"at most {MAX_PIXELS // 10**6} Mpx: a PNG can only be read whole",
                 do="Save it as a tiled OME-TIFF, or cut it.",
             )
-        if colours not in (0, 2) or (colours == 2 and bits != 8) or bits < 8:
+        if colors not in (0, 2) or (colors == 2 and bits != 8) or bits < 8:
             raise _refuse(
                 path,
-                f"a PNG with {bits} bits of colour type {colours}",
+                f"a PNG with {bits} bits of colour type {colors}",
                 "8- or 16-bit grey, or 8-bit RGB",
                 do="Save each channel as 16-bit grey, or all as OME-TIFF.",
             )
@@ -114,10 +114,10 @@ class _Png:
         self.sizes: tuple[tuple[int, int], ...] = ((int(height), int(width)),)
         self.mpp: float | None = None
         self.names: tuple[str, ...] = ("grey",)
-        if colours == 2:  # grey is often stored as colour
+        if colors == 2:  # grey is often stored as colour
             pixels = self._load()
             equal = bool((pixels == pixels[:1]).all())
-            self._pixels, self.names = (pixels[:1], ("grey",)) if equal else (pixels, _COLOURS)
+            self._pixels, self.names = (pixels[:1], ("grey",)) if equal else (pixels, _COLORS)
 
     def read(self, channels: Sequence[int], region: Region, level: int) -> NDArray[Any]:
         left, top, width, height = region
@@ -144,7 +144,7 @@ class _Tiff:
         _refuse_cut_short(series, path)
         self._channel_axis = next((axis for axis in "CS" if axis in sizes), "")
         count = int(sizes.get(self._channel_axis, 1))
-        self.names = _names(file, count, colour=self._channel_axis == "S")
+        self.names = _names(file, count, color=self._channel_axis == "S")
         self.sizes = tuple(
             (int(at.shape[at.axes.index("Y")]), int(at.shape[at.axes.index("X")]))
             for at in series.levels
@@ -178,10 +178,10 @@ class _Tiff:
         return np.stack(planes)
 
 
-def _names(file: Any, count: int, *, colour: bool) -> tuple[str, ...]:
+def _names(file: Any, count: int, *, color: bool) -> tuple[str, ...]:
     """From OME, from QPTIFF (one XML a page), from ImageJ; numbered where none says any."""
-    if colour and count == 3:
-        return _COLOURS
+    if color and count == 3:
+        return _COLORS
     names = re.findall(r'<Channel\b[^>]*\bName="([^"]*)"', file.ome_metadata or "")
     if not names:
         pages = [file.pages[index] for index in range(min(count, len(file.pages)))]

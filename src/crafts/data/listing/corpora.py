@@ -327,10 +327,10 @@ def _read_tcga(source: Path, label: _Label, columns: Columns | None) -> Iterator
         pair = _Pair(item.name, (item.name,), item.text, fields, item.fault)
         if item.offset >= 0 and not pair.fault:
             pair = replace(pair, fault="inside a tar or table; save it as a file first")
-        yield pair if pair.fault else _labelled(pair, label)
+        yield pair if pair.fault else _labeled(pair, label)
 
 
-def _labelled(pair: _Pair, label: _Label) -> _Pair:
+def _labeled(pair: _Pair, label: _Label) -> _Pair:
     asked = (str(pair.fields.get(name, "")) for name in ("slide", "patient"))
     patient = next(filter(None, map(patient_of, (*asked, pair.name))), "")
     if not patient:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-_COLOURS = {"r", "g", "b", "red", "green", "blue"}
+_COLORS = {"r", "g", "b", "red", "green", "blue"}
 
 Frame = tuple[int, int]
 """Number of a part of a level, and of a frame in it, both from 0."""
@@ -27,11 +27,11 @@ class Part(NamedTuple):
     first: int
 
 
-def colour_order(names: Sequence[str]) -> list[int] | None:
+def color_order(names: Sequence[str]) -> list[int] | None:
     """Places of red, green and blue among the names of three channels; None for other names."""
     short = [name.strip().lower()[:1] for name in names]
-    full = all(name.strip().lower() in _COLOURS for name in names)
-    return [short.index(colour) for colour in "rgb"] if full and set(short) == set("rgb") else None
+    full = all(name.strip().lower() in _COLORS for name in names)
+    return [short.index(color) for color in "rgb"] if full and set(short) == set("rgb") else None
 
 
 def describe_channels(file: Any, count: int) -> tuple[dict[str, str], list[str]]:

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from crafts.imaging.opening import is_deep_colour, open_header, orientation_of, upright
+from crafts.imaging.opening import is_deep_color, open_header, orientation_of, upright
 from crafts.slides.reading.backend import NotThisKindError, RegionPixels, known_faults
 from crafts.slides.reading.dicom import Dicom, any_file
-from crafts.slides.reading.formats import channel_count, colour_order, describe_channels, ome_sizes
+from crafts.slides.reading.formats import channel_count, color_order, describe_channels, ome_sizes
 
 MAX_PLAIN_PIXELS = 170_000_000  # a plain image is decoded as a whole
 _INKS = {5: "inks (CMYK)", 8: "CIELab", 9: "ICCLab"}  # by TIFF's photometric interpretation
@@ -129,7 +129,7 @@ class _Channels:
             ]
             self.sizes = [(level.sizes["width"], level.sizes["height"]) for level in series.levels]
             self.properties, self.channels = describe_channels(self._file, count)
-            self._take_colours(series.dtype)
+            self._take_colors(series.dtype)
             on_fault.pop_all()  # whole: it stays open
 
     def read(self, x: int, y: int, level: int, width: int, height: int) -> RegionPixels:
@@ -143,11 +143,11 @@ class _Channels:
         pixels = found.transpose([kept.index(axis) for axis in "YXC"])[..., self._order]
         return RegionPixels(np.ascontiguousarray(pixels))
 
-    def _take_colours(self, kind: np.dtype[Any]) -> None:
+    def _take_colors(self, kind: np.dtype[Any]) -> None:
         """Bright red, green and blue in 8 bits are a picture in light, channel by channel."""
         if len(self.channels) != 3 or kind != np.uint8 or not self._is_bright():
             return
-        if order := colour_order(self.channels):
+        if order := color_order(self.channels):
             self._order, self.channels = order, ["red", "green", "blue"]
             self.properties["crafts.colour"] = "planes"
         else:
@@ -204,7 +204,7 @@ def require_eight_bits(image: Image.Image) -> None:
     """
     if image.mode.startswith(("I", "F")):  # Pillow would cut them to 8 bits
         raise ValueError("grey of more than 8 bits; save it as TIFF")
-    if is_deep_colour(image):
+    if is_deep_color(image):
         raise ValueError("16 bits a channel; save it as 8-bit RGB")
     if image.mode in ("CMYK", "LAB"):
         raise ValueError(f"colour mode {image.mode!r}; save it as 8-bit RGB")
