@@ -6,9 +6,9 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from crafts.controls.clustering import Cluster, fit_cluster
@@ -17,10 +17,7 @@ from crafts.core.config import Config, validate
 from crafts.core.errors import ConfigError, DataError, first_line
 from crafts.core.parsing import parse_json
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Floats = NDArray[np.float64]
+Floats = NDArray[np.float64]
 
 LEVELS = tuple(np.linspace(0, 1, 21).round(2).tolist())
 """Shares of nuclei at which quantiles of area and elongation are kept."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from crafts.controls.files.mask_arrays import read_mat, read_npy
 from crafts.controls.files.mask_images import (
@@ -20,9 +20,6 @@ from crafts.controls.files.mask_polygons import Frame, read_json_mask
 from crafts.controls.nuclei import CLASSES, UNKNOWN, ClassTable, NucleiMask, resolve_table
 from crafts.core.errors import ConfigError, DataError
 from crafts.core.parsing import parse_json
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 _IMAGES = (".png", ".tif", ".tiff", ".bmp", ".gif", ".jpg", ".jpeg")
 _OUTLINES = (".json", ".geojson")

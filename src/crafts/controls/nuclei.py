@@ -6,14 +6,12 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from crafts.core.errors import ConfigError, DataError
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 _FILE = json.loads(Path(__file__).with_name("classes.json").read_text(encoding="utf-8"))
 

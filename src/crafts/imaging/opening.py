@@ -11,16 +11,14 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from crafts.core.errors import first_line
 from crafts.imaging.stripping import RefusedImageError, strip_jpeg, strip_png
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP", "GIF", "PPM")
 MAX_PIXELS = 64_000_000

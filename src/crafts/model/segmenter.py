@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -19,9 +20,6 @@ from crafts.model.config import NORM_GROUP, SegmenterConfig
 from crafts.model.files.folders import check_safetensors, read_json, save_tensors, write_json
 from crafts.model.files.guards import check_config, check_finite, check_size
 from crafts.model.files.places import SHIPPED
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 _WEIGHTS = "model.safetensors"
 _SHIPPED = SHIPPED / "segmenter"

@@ -6,18 +6,14 @@ refuses less than 1 % of tiles without fault. No gate replaces a look at what it
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
 from crafts.slides.config import GateConfig
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Floats = NDArray[np.float32]
+Floats = NDArray[np.float32]
 
 _WHITE, _BLACK = 220, 30  # grey levels
 _STAINED = 20  # a pixel counts for the sharpness above a saturation of one twentieth

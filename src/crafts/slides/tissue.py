@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
@@ -21,8 +22,6 @@ from crafts.slides.config import TissueConfig
 from crafts.slides.reading.resolution import SlideReadError
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from crafts.slides.reading.reader import Slide
 
 _CHUNK = 256  # pixels of the mask a side that are read at once

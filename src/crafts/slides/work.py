@@ -13,9 +13,10 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from crafts.core.artifacts import sha256_bytes, write_bytes
@@ -30,9 +31,6 @@ from crafts.slides.siting.places import Layout, Places, lay_out
 from crafts.slides.siting.regions import find_region_file, map_regions
 from crafts.slides.stain import StainFit, StainRefusedError, fit_stain, normalize_stain
 from crafts.slides.tissue import TissueMap, map_tissue, saturation_of
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 PLAN, UNREADABLE = "plan.json", "unreadable region"
 # zlib's run-length strategy: on tissue as small as the default, in a third of the time

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from crafts.controls.files.mask_images import check_area, instance_ids, whole_numbers
 from crafts.controls.nuclei import UNKNOWN, ClassTable, NucleiMask, label_classes
 from crafts.core.arrays import HEADER_ERRORS
 from crafts.core.errors import ConfigError, DataError, first_line
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 _NPY_ERRORS: tuple[type[Exception], ...] = (OSError, *HEADER_ERRORS)
 _PANNUKE_CHANNELS = 6  # neoplastic, inflammatory, connective, dead, epithelial, background

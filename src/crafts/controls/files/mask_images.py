@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from crafts.controls.nuclei import (
@@ -22,9 +23,6 @@ from crafts.core.errors import ConfigError, DataError, first_line
 from crafts.imaging.opening import DAMAGE, is_deep_color, open_header, upright
 from crafts.imaging.shapes import marked_shape
 from crafts.imaging.stripping import RefusedImageError
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 Values = Literal["instances", "classes", "foreground"]
 """What the numbers of a mask mean: a nucleus each, a class each, or nucleus and not."""

@@ -6,9 +6,10 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from crafts.controls.files.mask_images import MAX_PIXELS
@@ -17,10 +18,7 @@ from crafts.core.errors import ConfigError, DataError, first_line
 from crafts.core.parsing import parse_json
 from crafts.imaging.outlines import Feature, class_lineage, crosses_itself, read_features
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Points = NDArray[np.float64]
+Points = NDArray[np.float64]
 
 Frame = tuple[int, int, int, int]
 """Left, top, width and height of the field in the pixels of the file's coordinates."""

@@ -6,17 +6,15 @@ Every edit is a pure function of mask, amount and seed. Nuclei never overlap.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from crafts.controls.layouts import NucleiTable, measure_nuclei
 from crafts.controls.nuclei import CLASSES, NucleiMask, separate
 from crafts.controls.synthesis.invent import draw_outline
 from crafts.core.errors import ConfigError
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 T = TypeVar("T", bound=np.generic)
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from crafts.controls.layouts import (
     LEVELS,
@@ -17,10 +17,7 @@ from crafts.controls.layouts import (
 from crafts.controls.nuclei import CLASSES, NucleiMask
 from crafts.core.errors import ConfigError
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Floats = NDArray[np.float64]
+Floats = NDArray[np.float64]
 
 _MAX_SIDE = 4096
 _CANDIDATES, _TRIES, _ROUNDS = 24, 6, 4  # places looked at for a nucleus; of them tried; how often

@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from crafts.slides.config import FIRST_CHANNELS
 from crafts.slides.reading.resolution import SlideReadError
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from crafts.slides.reading.reader import Slide
 
 _PERCENTILES = 0.1, 99.9  # of a channel of more than 8 bits

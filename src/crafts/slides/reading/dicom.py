@@ -5,9 +5,10 @@ from __future__ import annotations
 import warnings
 from collections import OrderedDict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from crafts.imaging.opening import require_regular
 from crafts.slides.reading.backend import RegionPixels, known_faults
@@ -19,9 +20,6 @@ from crafts.slides.reading.formats import (
     join_parts,
     states_frame_order,
 )
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 _SEAMS = 64  # pairs of frames that are compared where their order is not stated
 _FRAMES = 64  # decoded frames that are kept

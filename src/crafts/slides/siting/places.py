@@ -6,9 +6,10 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from crafts.core.errors import ConfigError, DataError
 from crafts.core.tables import read_columns
@@ -18,9 +19,6 @@ from crafts.slides.reading.naming import group_rows
 from crafts.slides.reading.resolution import SlideReadError
 from crafts.slides.reading.slide_files import SlideFile
 from crafts.slides.siting.coordinates import read_coordinates
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 _COLUMNS = {
     "slide": ("slide", "wsi", "slide_id"), "x": ("x",), "y": ("y",), "extent": ("extent", "size"),

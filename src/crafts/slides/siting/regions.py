@@ -11,9 +11,9 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from crafts.core.artifacts import write_bytes
@@ -32,9 +32,6 @@ from crafts.imaging.shapes import LOSSLESS, marked_shape
 from crafts.imaging.stripping import RefusedImageError
 from crafts.slides.config import RegionConfig
 from crafts.slides.tissue import TissueMap
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 SUFFIXES = (".geojson", ".geojson.gz", ".json", ".png")
 _MAX_MASK = 8192  # px a side of the raster
