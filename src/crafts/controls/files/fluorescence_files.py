@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 import struct
 import warnings
@@ -16,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from crafts.core.errors import ConfigError, DataError, first_line
+from crafts.imaging.tiffs import channel_names, numbered, quiet_tifffile, require_whole
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -83,8 +83,8 @@ def open_fluorescence(path: Path) -> Iterator[Reader]:
         with tifffile.TiffFile(path) as file:
             yield _Tiff(file, path)
     except _DAMAGE as error:
-        reason = first_line(error)
-        raise _refuse(path, f"unreadable ({reason})", "an undamaged image") from None
+        came = f"unreadable ({first_line(error)})"
+        raise _refuse(path, came, "an undamaged image") from None
 
 
 class _Png:
@@ -141,7 +141,7 @@ class _Tiff:
         self._path, self._axes = path, str(series.axes)
         sizes = dict(zip(series.axes, series.shape, strict=True))
         _refuse_planes(sizes, path)
-        _refuse_cut_short(series, path)
+        require_whole(series, path, sparse=True)
         self._channel_axis = next((axis for axis in "CS" if axis in sizes), "")
         count = int(sizes.get(self._channel_axis, 1))
         self.names = _names(file, count, color=self._channel_axis == "S")
@@ -179,18 +179,11 @@ class _Tiff:
 
 
 def _names(file: Any, count: int, *, color: bool) -> tuple[str, ...]:
-    """From OME, from QPTIFF (one XML a page), from ImageJ; numbered where none says any."""
+    """From OME, from QPTIFF, from ImageJ; numbered where none says any."""
     if color and count == 3:
         return _COLORS
-    names = re.findall(r'<Channel\b[^>]*\bName="([^"]*)"', file.ome_metadata or "")
-    if not names:
-        pages = [file.pages[index] for index in range(min(count, len(file.pages)))]
-        texts = [getattr(page, "description", "") for page in pages]
-        found = [re.search(r"<Name>([^<]*)</Name>", text) for text in texts]
-        names = [match.group(1) for match in found if match]
-    if not names:
-        names = [str(label) for label in (file.imagej_metadata or {}).get("Labels") or ()]
-    return tuple(names) if len(names) == count else tuple(f"channel {i}" for i in range(count))
+    labels = (file.imagej_metadata or {}).get("Labels") or ()
+    return tuple(numbered(channel_names(file, count) or [str(label) for label in labels], count))
 
 
 def _mpp(file: Any) -> float | None:
@@ -223,15 +216,6 @@ def _refuse_planes(sizes: dict[str, int], path: Path) -> None:
         )
 
 
-def _refuse_cut_short(series: Any, path: Path) -> None:
-    """Tifffile shows what is missing as black."""
-    length = path.stat().st_size
-    for page in (page for level in series.levels for page in level.pages):
-        ends = np.add(page.dataoffsets, page.databytecounts)
-        if len(ends) == 0 or int(ends.max()) > length:
-            raise _refuse(path, "pixels are missing; the file was cut short", "a whole file")
-
-
 def _import_tifffile(path: Path) -> Any:
     try:
         import tifffile
@@ -243,7 +227,7 @@ def _import_tifffile(path: Path) -> Any:
             allowed="TIFF with the packages of the extra `slides`",
             do='Run pip install "crafts[slides]".',
         ) from None
-    logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # it logs what it raises
+    quiet_tifffile()
     return tifffile
 
 

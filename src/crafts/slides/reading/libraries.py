@@ -5,7 +5,6 @@ Nothing outside of ``reader.py`` opens one of these. They raise whatever their l
 
 from __future__ import annotations
 
-import logging
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from crafts.imaging.opening import is_deep_color, open_header, orientation_of, upright
+from crafts.imaging.tiffs import quiet_tifffile, require_whole
 from crafts.slides.reading.backend import NotThisKindError, RegionPixels, known_faults
 from crafts.slides.reading.dicom import Dicom, any_file
 from crafts.slides.reading.formats import channel_count, color_order, describe_channels, ome_sizes
@@ -47,9 +47,9 @@ class _TiffSlide:
     def __init__(self, path: Path) -> None:
         import tiffslide
 
-        _quiet_tifffile()
+        quiet_tifffile()
         self._slide = tiffslide.TiffSlide(path)
-        _require_whole(self._slide.ts_tifffile, path)
+        require_whole(self._slide.ts_tifffile.series[0], path)
         self.sizes = self._slide.level_dimensions
         self.properties = {
             name.replace("tiffslide.", "openslide."): str(value)
@@ -112,7 +112,7 @@ class _Channels:
     def __init__(self, path: Path) -> None:
         import tifffile
 
-        _quiet_tifffile()
+        quiet_tifffile()
         self._file = tifffile.TiffFile(path)
         with ExitStack() as on_fault:
             on_fault.callback(self._file.close)
@@ -120,7 +120,7 @@ class _Channels:
             self._axes = series.axes
             if not (count := channel_count(series)):
                 raise NotThisKindError
-            _require_whole(self._file, path)
+            require_whole(series, path)
             import zarr  # late: it is slow to import, and most TIFF slides are in colour
 
             self._levels: list[Any] = [
@@ -179,7 +179,7 @@ def refused_content(path: Path) -> str:
     try:
         import tifffile
 
-        _quiet_tifffile()
+        quiet_tifffile()
         with tifffile.TiffFile(path) as file:
             page, series = file.pages[0], file.series[0]
             sizes = dict(zip(series.axes, series.shape, strict=True))
@@ -218,20 +218,6 @@ def _refuse_more_planes(image: Image.Image) -> None:
         if image.width >= size[0] and image.height >= size[1]:
             raise ValueError(f"several pictures of {size[0]} x {size[1]} px; save one of them")
     image.seek(0)
-
-
-def _quiet_tifffile() -> None:
-    """It logs every fault besides raising it."""
-    logging.getLogger("tifffile").setLevel(logging.CRITICAL)
-
-
-def _require_whole(file: Any, path: Path) -> None:
-    """Refuse a TIFF that was cut short: tifffile shows what is missing as black."""
-    size = path.stat().st_size
-    for page in (page for level in file.series[0].levels for page in level.pages):
-        ends = np.add(page.dataoffsets, page.databytecounts)
-        if len(ends) == 0 or ends.max() > size or min(page.databytecounts) == 0:
-            raise ValueError("pixels are missing; the file was cut short")
 
 
 def _from_rgba(image: Image.Image) -> RegionPixels:
