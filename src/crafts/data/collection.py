@@ -97,6 +97,21 @@ class Collection:
             return [group_of(self._shards.rows[where]) for where in self._order]
         return [group_of(self._items[where].fields) for where in self._order]
 
+    def row(self, index: int) -> Mapping[str, Any]:
+        """What is known of an image before it is opened: its fields and its ``text``."""
+        where = self._order[index]
+        if self._shards:
+            return self._shards.rows[where]
+        return {**self._items[where].fields, "text": self._items[where].text}
+
+    def encoded(self, index: int) -> bytes | str:
+        """One image file without its metadata, or the reason why it cannot be used."""
+        where = self._order[index]
+        if self._shards:
+            return self._shards.image_bytes(where)
+        found = load_item(self._items[where], MAX_PIXELS)
+        return found if isinstance(found, str) else found.sample.image
+
     def load(self, index: int) -> Tile | str:
         """Open one image: the tile, or the reason in words why it cannot be used."""
         where = self._order[index]
