@@ -26,7 +26,7 @@ from crafts.model.codec import TinyCodecConfig, build_codec, load_codec
 from crafts.model.control import check_control, load_control
 from crafts.model.encoders import load_text_conditioner
 from crafts.recipe import load_recipe, read_header
-from crafts.training.tasks.conditioning import CaptionEncoder
+from crafts.training.tasks.captions import CaptionEncoder
 from crafts.training.tasks.denoiser import DenoiserStage
 from crafts.training.train import TrainConfig
 from fixtures_papers import SIDE, write_clip, write_f4_vae, write_sd15, write_tiles

@@ -256,7 +256,7 @@ def train(
 
 def estimate(config: TrainConfig | Mapping[str, Any] | Path) -> list[str]:
     """What a recipe will cost, in lines; see ``describe_cost`` of the training package."""
-    from crafts.training.running.estimate import describe_cost
+    from crafts.training.session.estimate import describe_cost
 
     return describe_cost(_resolved("train", config))
 

@@ -32,6 +32,7 @@ from crafts.data.loader import ShardReader  # noqa: E402
 from crafts.data.painter import paint_tile  # noqa: E402
 from crafts.recipe import load_recipe  # noqa: E402
 from crafts.testing import write_tiny_model  # noqa: E402
+from crafts.training.loader import make_batch  # noqa: E402
 from crafts.training.tasks.segmenter import SegmenterTask  # noqa: E402
 from fixtures_controls import random_mask  # noqa: E402
 from fixtures_steering import write_control  # noqa: E402
@@ -238,7 +239,7 @@ def test_real_and_synthetic_arms_see_the_same_crops(output: Path) -> None:
             device=torch.device("cpu"),
             dtype=torch.float32,
         )
-        batches.append(task.batch(range(12)))
+        batches.append(make_batch(task, range(12)))
     names = [[key.split("-")[1] for key in batch["keys"]] for batch in batches]
     assert names[0] == names[1] and len(set(names[0])) > 2
     assert torch.equal(batches[0]["classes"], batches[1]["classes"])

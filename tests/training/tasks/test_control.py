@@ -34,7 +34,8 @@ from crafts.sampling.control import MAP_CHANNELS, BoundControl, mask_map
 from crafts.sampling.presets import Preset
 from crafts.sampling.sampler import build_scheduler, network_denoiser, sample
 from crafts.testing import FakeCodec
-from crafts.training import passes, train
+from crafts.training import loop, train
+from crafts.training.loader import make_batch
 from crafts.training.tasks.control import ControlTask, SteeredNetwork
 from fixtures_model import TINY_DENOISER
 from fixtures_steering import disc_mask, write_control
@@ -76,13 +77,13 @@ def test_only_the_controlnet_has_a_gradient_and_moves(
         for parameter in part.parameters()
     ]
     before = [parameter.clone() for parameter in frozen]
-    passes.accumulate(run, 0)
+    loop.accumulate(run, loop.made_now(run, 0))
     assert all(parameter.grad is None for parameter in frozen)
     assert all(parameter.grad is not None for parameter in run.task.control.module.parameters())
     assert set(run.parameters) == {
         f"control.{name}" for name, _ in run.task.control.module.named_parameters()
     }
-    train._train(run, [])
+    loop.train(run, [])
     assert all(torch.equal(a, b) for a, b in zip(before, frozen, strict=True))
 
 
@@ -90,7 +91,7 @@ def test_before_training_the_loss_is_that_of_the_denoiser_alone(
     recipe: dict[str, Any], tmp_path: Path
 ) -> None:
     task = task_of(recipe, tmp_path / "run")
-    batch = task.batch(range(4))
+    batch = make_batch(task, range(4))
     batch.pop("keys")
     steered = task.network.per_sample(batch)
     assert torch.equal(steered, task.network.per_sample(batch, steered=False))
@@ -234,12 +235,12 @@ def test_captions_of_many_lengths_give_what_each_gives_alone(
         row["captions"] = ["glands " * 90]
     for parameter in task.control.module.parameters():
         torch.nn.init.normal_(parameter, std=0.1)
-    batch = task.batch(range(6))
+    batch = make_batch(task, range(6))
     batch.pop("keys")
     assert len(set(batch["mask"].sum(1).tolist())) == 2
     together = task.network.per_sample(batch)
     for place in range(6):
-        alone = task.batch([place])
+        alone = make_batch(task, [place])
         alone.pop("keys")
         assert torch.allclose(task.network.per_sample(alone)[0], together[place], rtol=1e-4)
 

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from crafts.core.errors import ConfigError
-from crafts.data.tiles.augment import dihedral
 from crafts.losses.denoising import denoising_loss
 from crafts.model.bundle import Bundle
 from crafts.model.schedule import Schedule
 from crafts.training.order import choice, normal
-from crafts.training.sources import place, to_tensor
+from crafts.training.sources import to_range
 
 
 def freeze(bundle: Bundle, device: torch.device, dtype: torch.dtype) -> None:
@@ -25,30 +23,31 @@ def freeze(bundle: Bundle, device: torch.device, dtype: torch.dtype) -> None:
 
 
 @torch.no_grad()
-def encode_image(
-    bundle: Bundle,
-    image: np.ndarray,
-    *,
-    symmetry: int,
-    device: torch.device,
-    dtype: torch.dtype,
-) -> tuple[Tensor, Tensor | None]:
-    """Latents of one image in one of its eight symmetries, in the codec's full precision.
+def encode_images(
+    bundle: Bundle, images: Sequence[Tensor] | Tensor, *, device: torch.device, dtype: torch.dtype
+) -> list[tuple[Tensor, Tensor | None]]:
+    """Latents of images in the codec's full precision; those of one size are encoded together.
 
     Args:
         bundle: whose codec encodes.
-        image: uint8 [H, W, 3].
-        symmetry: 0 to 7, see :func:`crafts.data.tiles.augment.dihedral`.
+        images: B of uint8 [3, H, W].
         device: where the codec lies.
         dtype: of the codec.
 
     Returns:
-        Mean and deviation [C, h, w] on the CPU; no deviation where it is zero.
+        B of mean and deviation [C, h, w] on the device; no deviation of a codec that gives none.
     """
-    pixels = dihedral(to_tensor(image), symmetry)[None].to(device, dtype)
-    with torch.autocast(device.type, enabled=False):
-        mean, std = bundle.codec.encode(pixels)
-    return mean[0].cpu(), std[0].cpu() if bool((std > 0).any()) else None
+    found: dict[int, tuple[Tensor, Tensor | None]] = {}
+    alike: dict[torch.Size, list[int]] = {}
+    for number, image in enumerate(images):
+        alike.setdefault(image.shape, []).append(number)
+    for numbers in alike.values():
+        pixels = torch.stack([images[number] for number in numbers]).to(device)
+        with torch.autocast(device.type, enabled=False):
+            mean, std = bundle.codec.encode(to_range(pixels).to(dtype))
+        spreads = [None] * len(mean) if bundle.codec.deterministic else list(std)
+        found |= dict(zip(numbers, zip(mean, spreads, strict=True), strict=True))
+    return [found[number] for number in range(len(images))]
 
 
 def check_last_timestep(schedule: Schedule, gamma: float | None) -> None:
@@ -76,42 +75,33 @@ def check_last_timestep(schedule: Schedule, gamma: float | None) -> None:
         )
 
 
-def draw_latents(mean: Tensor, std: Tensor | None, *, seed: int, position: int) -> Tensor:
-    """Latents [C, h, w] drawn for global sample ``position``."""
-    if std is None:
-        return mean
-    return mean + std * normal(seed, "latent", position, mean.shape)
-
-
-def noise_batch(
-    x0: Tensor,
-    positions: Sequence[int],
-    *,
-    seed: int,
-    num_timesteps: int,
-    device: torch.device,
-    dtype: torch.dtype,
-) -> dict[str, Tensor]:
-    """Clean latents with the noise and the timestep of each global sample.
+def crop_latents(
+    mean: Tensor,
+    std: Tensor | None = None,
+    draw: Tensor | None = None,
+    box: tuple[int, int, int] | None = None,
+) -> Tensor:
+    """Latents [C, h, w] of a sample: drawn, then cropped.
 
     Args:
-        x0: clean latents [B, C, h, w].
-        positions: B global sample indices, which decide the draws.
-        seed: of the run.
-        num_timesteps: of the schedule.
-        device: of the batch.
-        dtype: of its latents.
-
-    Returns:
-        ``x0`` and ``noise`` [B, C, h, w], ``t`` [B].
+        mean: [C, H, W].
+        std: deviation [C, H, W]; None: 0.
+        draw: standard normal [C, H, W]; None: the mean is taken.
+        box: top, left and edge of the crop in cells; None: the whole.
     """
-    noise = torch.stack([normal(seed, "noise", g, x0.shape[1:]) for g in positions])
-    t = torch.tensor([choice(seed, "timestep", g, num_timesteps) for g in positions])
-    return {
-        "x0": place(x0, device, dtype),
-        "noise": place(noise, device, dtype),
-        "t": t.to(device),
-    }
+    latents = mean if std is None or draw is None else mean + std * draw.to(mean.device)
+    if box is None:
+        return latents
+    top, left, edge = box
+    return latents[:, top : top + edge, left : left + edge]
+
+
+def draw_noise(
+    position: int, shape: Sequence[int], *, seed: int, num_timesteps: int
+) -> dict[str, Tensor]:
+    """Noise [C, h, w] and timestep [] of a global sample, which decides them with the seed."""
+    t = torch.tensor(choice(seed, "timestep", position, num_timesteps))
+    return {"noise": normal(seed, "noise", position, shape), "t": t}
 
 
 def denoising_errors(

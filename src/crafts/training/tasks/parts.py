@@ -16,10 +16,10 @@ from crafts.model.control import Control
 from crafts.model.denoiser import build_denoiser
 from crafts.model.encoders import load_text_conditioner
 from crafts.model.schedule import Schedule, build_schedule
-from crafts.training.guiding.categories import build_categories
-from crafts.training.guiding.objective import Batches, Objective, ObjectiveOptions
+from crafts.training.objective.categories import build_categories
+from crafts.training.objective.objective import Batches, Objective, ObjectiveOptions
 from crafts.training.sources import Row
-from crafts.training.tasks.conditioning import CaptionEncoder
+from crafts.training.tasks.captions import CaptionEncoder
 
 if TYPE_CHECKING:
     from crafts.training.tasks.config import ControlStage, DenoiserStage

@@ -17,8 +17,8 @@ from crafts.model.segmenter import build_segmenter, load_segmenter
 from crafts.model.text import load_tokenizer
 from crafts.sampling.control import MAP_CHANNELS
 from crafts.training.config import LatentData, PaintedData, TrainConfig
-from crafts.training.guiding.strength import STEERED
-from crafts.training.running.speed import measure_peak
+from crafts.training.objective.strength import STEERED
+from crafts.training.session.speed import measure_peak
 from crafts.training.tasks.config import (
     AutoencoderStage,
     ClipStage,

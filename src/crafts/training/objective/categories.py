@@ -14,8 +14,8 @@ from crafts.core.errors import DataError
 from crafts.core.runtime import say
 from crafts.data.taxonomy import category_numbers, load_categories
 from crafts.losses.category import class_features
-from crafts.training.guiding.config import CategoryOptions
-from crafts.training.tasks.conditioning import CaptionEncoder
+from crafts.training.objective.config import CategoryOptions
+from crafts.training.tasks.captions import CaptionEncoder
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,7 +11,8 @@ from torch import nn
 
 from crafts.core.errors import ConfigError
 from crafts.training.config import LatentData, PaintedData, ShardData
-from crafts.training.guiding.objective import Batches, Objective
+from crafts.training.loader import Sample
+from crafts.training.objective.objective import Batches, Objective
 from crafts.training.sources import Split
 from crafts.training.tasks.autoencoder import AutoencoderTask
 from crafts.training.tasks.clip import ClipTask
@@ -57,8 +57,12 @@ class Task(Protocol):
         """What looks at samples together and across steps; None: nothing does."""
         ...
 
-    def batch(self, positions: Sequence[int]) -> dict[str, Any]:
-        """The samples of global indices ``positions``; ``keys`` names them."""
+    def sample(self, position: int) -> Sample:
+        """Global sample ``position`` on the CPU, a pure function of it and the seed."""
+        ...
+
+    def collate(self, samples: dict[str, Any]) -> dict[str, Any]:
+        """Joined samples as a batch on the device; ``keys`` names them."""
         ...
 
     def validate(self) -> dict[str, float]:

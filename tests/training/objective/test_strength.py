@@ -9,7 +9,7 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
-from crafts.training.guiding.strength import SMOOTHING, FixedStrength, RatioStrength, Strength
+from crafts.training.objective.strength import SMOOTHING, FixedStrength, RatioStrength, Strength
 
 WEIGHTS = {"denoising": 2.0, "semantic": 1.0, "category": 0.0}
 

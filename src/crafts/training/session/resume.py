@@ -9,8 +9,8 @@ from typing import Any
 from crafts.core import artifacts
 from crafts.core.config import Config, load_config
 from crafts.core.errors import ConfigError
-from crafts.training.checkpoints import list_checkpoints
-from crafts.training.guiding.strength import STEERED
+from crafts.training.objective.strength import STEERED
+from crafts.training.session.checkpoints import list_checkpoints
 
 CONFIG = "config.yaml"
 # Fields that may differ between the legs of one run without changing its numbers.
@@ -23,6 +23,7 @@ FREE = frozenset(
         "say_every",
         "device",
         "tracker",
+        "num_workers",
         "max_skipped_in_a_row",
     }
 )

@@ -39,19 +39,19 @@ from crafts.losses.relations import (
 )
 from crafts.losses.semantic import semantic_consistency_loss
 from crafts.model.schedule import Schedule
-from crafts.training.guiding.collapse import CollapseWatch
-from crafts.training.guiding.config import (
+from crafts.training.objective.collapse import CollapseWatch
+from crafts.training.objective.config import (
     CategoryOptions,
     FixedStrength,
     RatioStrength,
     RelationOptions,
     TextRelationOptions,
 )
-from crafts.training.guiding.strength import STEERED, Strength
+from crafts.training.objective.strength import STEERED, Strength
 from crafts.training.order import choice
 
 if TYPE_CHECKING:
-    from crafts.training.guiding.categories import Categories
+    from crafts.training.objective.categories import Categories
 
 LIKENESS_CELLS = 4  # the collapse watch sees colour and coarse structure, in at most 4 x 4 cells
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from crafts.core.errors import DataError, IntegrityError
-from crafts.training.checkpoints import (
+from crafts.training.session.checkpoints import (
     Progress,
     State,
     list_checkpoints,

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from crafts.core.errors import DataError
-from crafts.training.checkpoints import Progress
+from crafts.training.session.checkpoints import Progress
 
 
 def put_back(network: nn.Module, statistics: Sequence[Tensor]) -> None:

@@ -13,7 +13,7 @@ from crafts.model.config import SD15_TEXT
 from crafts.model.control import build_control
 from crafts.model.count import Passes, count_training
 from crafts.model.denoiser import count_parameters
-from crafts.training.running.estimate import describe_cost
+from crafts.training.session.estimate import describe_cost
 from crafts.training.train import TrainConfig
 from fixtures_papers import write_clip, write_f4_vae
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 
-from crafts.training.guiding.collapse import CollapseWatch
+from crafts.training.objective.collapse import CollapseWatch
 
 
 def warnings(values: list[float]) -> list[int]:

@@ -9,7 +9,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from crafts.training.guiding.config import FixedStrength, RatioStrength
+from crafts.training.objective.config import FixedStrength, RatioStrength
 
 STEERED = ("semantic", "category")
 SMOOTHING = 0.8  # share of the old value of a smoothed ratio

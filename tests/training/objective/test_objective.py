@@ -15,10 +15,11 @@ from torch import nn
 
 from crafts.core.errors import ConfigError, DataError, InterruptedRunError
 from crafts.losses.relations import relation_matrix, unordered_pairs
-from crafts.training import passes, train
-from crafts.training.checkpoints import newest_checkpoint
-from crafts.training.guiding.objective import Batches
-from crafts.training.stages import build_task
+from crafts.training import loop, train
+from crafts.training.loader import make_batch
+from crafts.training.objective.objective import Batches
+from crafts.training.session.checkpoints import newest_checkpoint
+from crafts.training.tasks.task import build_task
 
 TINY_DENOISER = {
     "sample_size": 4,
@@ -52,14 +53,14 @@ def both(recipe: dict[str, Any], classes: str) -> dict[str, Any]:
 
 def values_of(run: train.Run, first: int = 0) -> dict[str, torch.Tensor]:
     """Losses and numbers of one pass."""
-    batch = run.task.batch(range(first, first + run.config.global_batch_size))
+    batch = make_batch(run.task, range(first, first + run.config.global_batch_size))
     batch.pop("keys")
     return run.task.network(batch)
 
 
 def gradients_of(run: train.Run) -> dict[str, torch.Tensor]:
     """Gradients of the first step; the optimizer does not move."""
-    passes.accumulate(run, 0)
+    loop.accumulate(run, loop.made_now(run, 0))
     found = {name: p.grad.clone() for name, p in run.parameters.items() if p.grad is not None}
     run.optimizer.zero_grad(set_to_none=True)
     return found
@@ -69,11 +70,11 @@ def test_off_is_the_plain_loop_bit_for_bit(recipe: dict[str, Any], tmp_path: Pat
     recipe |= {"num_steps": 3, "optim": {"lr": 1e-3, "warmup_steps": 0}}
     train.run(configure(recipe), {}, tmp_path / "run")
     run = begin(configure(recipe), tmp_path / "plain")
-    assert run.task.objective is None and list(run.task.batch([0])) == [
+    assert run.task.objective is None and list(make_batch(run.task, [0])) == [
         "x0", "noise", "t", "tokens", "mask", "keys",
     ]  # fmt: skip
     for step in range(3):
-        batch = run.task.batch(range(4 * step, 4 * step + 4))
+        batch = make_batch(run.task, range(4 * step, 4 * step + 4))
         run.task.network.per_sample(batch).mean().backward()
         nn.utils.clip_grad_norm_(run.parameters.values(), 1.0)
         run.optimizer.step()
@@ -116,7 +117,7 @@ def test_the_objective_teaches_what_it_says(recipe: dict[str, Any], tmp_path: Pa
         run = begin(configure(recipe, *on), tmp_path / name)
         before = {loss: float(value) for loss, value in values_of(run, 10**6).items()}
         for step in range(30):
-            passes.accumulate(run, step)
+            loop.accumulate(run, loop.made_now(run, step))
             nn.utils.clip_grad_norm_(run.parameters.values(), 1.0)
             run.optimizer.step()
             run.optimizer.zero_grad(set_to_none=True)
@@ -131,7 +132,7 @@ def test_the_objective_teaches_what_it_says(recipe: dict[str, Any], tmp_path: Pa
 
 def agreement(run: train.Run) -> float:
     """Correlation of image and text relations over the pairs of samples never trained on."""
-    batch = run.task.batch(range(10**6, 10**6 + 16))
+    batch = make_batch(run.task, range(10**6, 10**6 + 16))
     with torch.no_grad():
         x_t, prediction = run.task.network._predict(batch)
     estimate = run.task.bundle.schedule.x0_from(prediction, x_t, batch["t"])
@@ -179,8 +180,8 @@ def test_low_rank_additions_and_mixed_precision(both: dict[str, Any], tmp_path: 
     both["stage"] |= {"strength": {"kind": "ratio", "every": 1}}
     run = begin(configure(both, "stage.lora.rank=2", "precision=bf16"), tmp_path / "run")
     assert run.parameters and all("lora" in name for name in run.parameters)
-    assert passes.measure(run, 0)["ratio_semantic"] == pytest.approx(0.1)
-    with passes.autocast(run.config, torch.device("cpu")):
+    assert loop.measure(run, 0)["ratio_semantic"] == pytest.approx(0.1)
+    with loop.autocast(run.config, torch.device("cpu")):
         values = values_of(run)
     assert values["semantic"].dtype == values["category"].dtype == torch.float32
     assert all(torch.isfinite(g).all() for g in gradients_of(run).values())
@@ -194,7 +195,7 @@ def test_a_dropped_caption_still_speaks_of_its_image(both: dict[str, Any]) -> No
             config.stage, config.data, seed=0, device=torch.device("cpu"), dtype=torch.float32,
             batches=Batches(4, 4),
         )  # fmt: skip
-        batches.append(task.batch(range(8)))
+        batches.append(make_batch(task, range(8)))
     kept, dropped = batches
     assert torch.equal(kept["text"], dropped["text"]) and len(kept["text"].unique(dim=0)) > 1
     assert not torch.equal(kept["tokens"], dropped["tokens"])
@@ -203,9 +204,9 @@ def test_a_dropped_caption_still_speaks_of_its_image(both: dict[str, Any]) -> No
 
 def test_a_step_may_share_its_timestep(both: dict[str, Any], tmp_path: Path) -> None:
     run = begin(configure(both, "stage.relations.shared_timestep=true"), tmp_path / "run")
-    steps = [run.task.batch(range(4 * step, 4 * step + 4))["t"].tolist() for step in range(6)]
+    steps = [make_batch(run.task, range(4 * step, 4 * step + 4))["t"].tolist() for step in range(6)]
     assert all(len(set(step)) == 1 for step in steps) and len({step[0] for step in steps}) > 3
-    assert run.task.batch([9])["t"].item() == steps[2][0]  # whichever pass or process has it
+    assert make_batch(run.task, [9])["t"].item() == steps[2][0]  # whichever pass or process has it
 
 
 @pytest.mark.parametrize("strength", ["fixed", "ratio"])
@@ -220,7 +221,7 @@ def test_stopped_and_resumed_equals_undisturbed(
     for _ in range(3):  # a stop after each of the first steps
         run = begin(configure(both), stopped)
         with pytest.raises(InterruptedRunError):
-            train._train(run, [signal.SIGTERM])
+            loop.train(run, [signal.SIGTERM])
     train.run(configure(both), {}, stopped)
     assert_same(weights_of(tmp_path / "whole"), weights_of(stopped))
     assert losses_of(tmp_path / "whole") == losses_of(stopped)
@@ -239,7 +240,7 @@ def test_a_queue_adds_pairs_and_a_skipped_step_leaves_none(
     objective = run.task.objective
     pairs = []
     for step, updated in enumerate((True, False, True, True)):
-        values, _ = passes.accumulate(run, step)
+        values, _ = loop.accumulate(run, loop.made_now(run, step))
         pairs.append(values["effective_pairs"])
         objective.end_step(values, updated=updated, loud=False)
     assert pairs == [6, 6 + 4 * 4, 6 + 4 * 4, 6 + 4 * 6]  # queue of 0, 4, 4 and 6
@@ -248,7 +249,7 @@ def test_a_queue_adds_pairs_and_a_skipped_step_leaves_none(
 def test_passes_of_another_size_are_not_resumed(both: dict[str, Any], tmp_path: Path) -> None:
     run = begin(configure(both), tmp_path / "run")
     with pytest.raises(InterruptedRunError):
-        train._train(run, [signal.SIGTERM])
+        loop.train(run, [signal.SIGTERM])
     with pytest.raises(ConfigError, match="micro_batch_size: 2; expected None"):
         train.run(configure(both, "micro_batch_size=2"), {}, tmp_path / "run")
     state = run.task.objective.state() | {"together": torch.tensor(8)}
