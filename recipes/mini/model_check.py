@@ -17,6 +17,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from crafts.core.cpu import settle
+
+if __name__ == "__main__":
+    settle()  # before torch is loaded: spinning threads cost minutes on a busy machine
+
 import numpy as np
 from classifier import classify, judge, read_rows, read_tiles
 from comparisons import caption_of, spread_rows

@@ -46,6 +46,7 @@ CORE = (
     "safetensors>=0.6",
     "scikit-learn>=1.5",
     "scipy>=1.14",
+    "shapely>=2.0",
     "tokenizers>=0.22",
     "torch>=2.10",
     "transformers>=5.6,<6",

@@ -127,7 +127,7 @@ def test_geojson_of_squares_and_of_outlines(tmp_path):
         {"type": "Feature", "geometry": {"type": "Polygon", "coordinates": [SQUARE]},
          "properties": {"measurements": {"prob_til": 0.3, "area": 7}}},
         {"type": "Feature", "geometry": {"type": "MultiPolygon", "coordinates": [[SQUARE, hole]]},
-         "properties": {"classification": {"name": "Tumor"}}},
+         "properties": {"classification": {"names": ["Tumor", "Positive"]}}},
     ]  # fmt: skip
     path = tmp_path / "case.geojson"
     path.write_text(json.dumps({"type": "FeatureCollection", "features": features}))
@@ -154,7 +154,7 @@ def test_cover_agrees_with_area():
         ("a.csv", "x,y,width,til\n1,2,,0.5\n", "row 1: 1, 2, , "),
         ("a.h5", "no h5", "unreadable"),
         ("a.geojson", "{", "no GeoJSON"),
-        ("a.geojson", '{"features": [{"geometry": null}]}', "no GeoJSON"),
+        ("a.geojson", '{"features": [{"geometry": null}]}', "no score"),
         ("a.csv", "file_name,tumor\n", "no score"),
         ("a.csv", "file_name,tumor\na.png,0.1\na.png,0.2\n", "row 2: other scores of 'a.png'"),
         ("a.geojson", '{"features": [[1]]}', "no GeoJSON"),

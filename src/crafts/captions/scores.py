@@ -16,6 +16,7 @@ import numpy as np
 
 from crafts.core.errors import DataError
 from crafts.core.tables import same_name
+from crafts.imaging.outlines import Polygon, draw_polygon
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -101,7 +102,7 @@ class Outline(NamedTuple):
     """
 
     kind: str
-    rings: tuple[tuple[tuple[float, float], ...], ...]
+    rings: Polygon
 
 
 @dataclass
@@ -183,24 +184,16 @@ class ScoreTable:
 
 def cover(outlines: Sequence[Outline], tile: Box) -> dict[str, float]:
     """Share of a tile that the outlines of each kind cover, on a raster of 64 x 64."""
-    from PIL import Image, ImageDraw
-
-    scale_x, scale_y = _RASTER / (tile.right - tile.left), _RASTER / (tile.bottom - tile.top)
+    scale = _RASTER / (tile.right - tile.left), _RASTER / (tile.bottom - tile.top)
     masks = {one.kind: np.zeros((_RASTER, _RASTER), bool) for one in outlines}
     for one in outlines:
         xs, ys = zip(*one.rings[0], strict=True)
         outside = max(xs) <= tile.left or min(xs) >= tile.right
         if outside or max(ys) <= tile.top or min(ys) >= tile.bottom:
             continue
-        picture = Image.new("1", (_RASTER, _RASTER))
-        draw = ImageDraw.Draw(picture)
-        for number, ring in enumerate(one.rings):
-            # pixel k covers [k, k + 1): its middle decides
-            points = [
-                ((x - tile.left) * scale_x - 0.5, (y - tile.top) * scale_y - 0.5) for x, y in ring
-            ]
-            draw.polygon(points, fill=number == 0)
-        masks[one.kind] |= np.asarray(picture)
+        masks[one.kind] |= draw_polygon(
+            one.rings, (_RASTER, _RASTER), scale=scale, corner=(tile.left, tile.top), rim=False
+        )
     return {kind: float(mask.mean()) for kind, mask in masks.items()}
 
 

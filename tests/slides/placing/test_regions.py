@@ -86,6 +86,11 @@ def test_classes_are_chosen_and_overlaps_counted_once(tmp_path):
     chosen = map_regions(path, RegionConfig(classes=("Tumor",)), (1000, 1000), 1.0)
     assert list(chosen) == ["Tumor"]
     assert map_regions(path, RegionConfig(classes=("Fat",)), (1000, 1000), 1.0) == {}
+    derived = write(tmp_path / "derived.geojson", [MULTI, stroma])
+    for name in ("Tumor", "Tumor: Positive"):
+        chosen = map_regions(derived, RegionConfig(classes=(name,)), (1000, 1000), 1.0)
+        assert list(chosen) == ["Tumor: Positive"]
+    assert map_regions(derived, RegionConfig(classes=("Positive",)), (1000, 1000), 1.0) == {}
 
 
 @pytest.mark.parametrize("mode", ["L", "1", "P", "RGB"])

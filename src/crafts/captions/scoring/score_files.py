@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,8 @@ from crafts.core.errors import ConfigError, DataError
 from crafts.core.parsing import parse_json
 from crafts.core.tables import CSV_SUFFIXES, find_column, open_table, same_name
 from crafts.core.tabular.csv_rows import FEWER_CELLS
+from crafts.imaging.opening import first_line
+from crafts.imaging.outlines import Feature, check_polygons, class_lineage, read_features
 
 SUFFIXES = (*CSV_SUFFIXES, ".h5", ".hdf5", ".geojson", ".json")
 _NAMES = ("file_name", "tile", "filename", "image", "path", "name")
@@ -212,41 +214,26 @@ def _h5_columns(path: Path, handle: Any, number: int) -> dict[str, Any]:
 
 def _read_geojson(path: Path, table: ScoreTable, places: _Places) -> None:
     try:
-        found = parse_json(path.read_text(encoding="utf-8-sig"))
-        features = found["features"] if isinstance(found, dict) else found
+        features = read_features(parse_json(path.read_text(encoding="utf-8-sig")))
         for number, feature in enumerate(features, 1):
             _read_feature(f"{path}: feature {number}", path.stem, feature, table, places)
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError):
-        raise _bad(
-            path, "no GeoJSON of polygons", "a FeatureCollection as QuPath writes it"
-        ) from None
+    except ValueError as error:
+        came = f"no GeoJSON of polygons ({first_line(error)})"
+        raise _bad(path, came, "a FeatureCollection as QuPath writes it") from None
 
 
-def _read_feature(where: str, slide: str, feature: Any, table: ScoreTable, places: _Places) -> None:
-    properties = feature.get("properties") or {}
-    measured = properties.get("measurements") or {}
-    if isinstance(measured, list):  # QuPath before 0.5
-        measured = {one["name"]: one["value"] for one in measured}
-    scores = _scores(where, {kind_of(k): v for k, v in measured.items() if kind_of(k)})
-    named = properties.get("classification") or {}
-    kind = kind_of(named.get("name", "") if isinstance(named, dict) else named)
-    for rings in _polygons(feature["geometry"]):
+def _read_feature(
+    where: str, slide: str, feature: Feature, table: ScoreTable, places: _Places
+) -> None:
+    measured = feature.measurements.items()
+    scores = _scores(where, {kind_of(name): value for name, value in measured if kind_of(name)})
+    kind = next(filter(None, map(kind_of, class_lineage(feature.name))), "")
+    for rings in check_polygons(feature.polygons):
         if scores:
             xs, ys = zip(*rings[0], strict=True)
             places.add(slide, (min(xs), min(ys), max(xs), max(ys)), scores)
         elif kind:
             table.outlines.setdefault(same_name(slide), []).append(Outline(kind, rings))
-
-
-def _polygons(geometry: Mapping[str, Any]) -> Iterator[tuple[tuple[tuple[float, float], ...], ...]]:
-    shapes = {"Polygon": [geometry["coordinates"]], "MultiPolygon": geometry["coordinates"]}
-    for rings in shapes.get(geometry["type"], []):
-        outlines = tuple(tuple((float(p[0]), float(p[1])) for p in ring) for ring in rings)
-        if not outlines or any(len(ring) < 3 for ring in outlines):
-            raise ValueError("a ring of fewer than 3 points")
-        if not np.isfinite([value for ring in outlines for point in ring for value in point]).all():
-            raise ValueError("a coordinate that is no number")
-        yield outlines
 
 
 def _bad(where: Path | str, came: str, allowed: str) -> DataError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +14,9 @@ from PIL import Image, ImageDraw
 from crafts.controls.files.mask_images import MAX_PIXELS
 from crafts.controls.nuclei import UNKNOWN, NucleiMask, Table, resolve_table
 from crafts.core.errors import ConfigError, DataError
+from crafts.core.parsing import parse_json
+from crafts.imaging.opening import first_line
+from crafts.imaging.outlines import Feature, class_lineage, crosses_itself, read_features
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,6 +29,7 @@ Frame = tuple[int, int, int, int]
 MAX_BROKEN = 0.1  # share of broken outlines above which the whole file is refused
 _MAX_POINTS = 4000
 _FARTHEST = 1e7  # pixels from the origin; no slide is as wide, and beyond 2**31 drawing fails
+_LEAST_AREA = 1e-9  # px², below which an outline is a line
 _NUCLEI = {"cell", "detection"}  # QuPath's kinds of objects that are single cells
 
 
@@ -210,32 +213,22 @@ def _check_ring(ring: Any, on_pixels: bool) -> Points:
 
 
 def _refuse_no_area(points: Points) -> None:
-    after = np.roll(points, -1, axis=0)
+    import shapely
+
     # relative to the first point: far from the origin the products would lose all digits
-    a, b = points - points[0], after - points[0]
-    if _crosses_itself(a, b):
+    near = points - points[0]
+    if crosses_itself(near):
         raise _BrokenError("crosses itself")
-    if abs(float((a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]).sum())) < 1e-9:
+    if shapely.area(shapely.polygons(near)) < _LEAST_AREA:
         raise _BrokenError("no area")
-
-
-def _crosses_itself(a: Points, b: Points) -> bool:
-    """Whether two edges a-b cross in their inner points; touching corners are no crossing."""
-
-    def side(p: Points, q: Points, r: Points) -> Points:
-        pq, pr = q - p, r - p
-        return np.asarray(np.sign(pq[..., 0] * pr[..., 1] - pq[..., 1] * pr[..., 0]))
-
-    first, second = (a[:, None], b[:, None]), (a[None], b[None])
-    apart = side(*first, second[0]) * side(*first, second[1]) < 0
-    return bool((apart & (side(*second, first[0]) * side(*second, first[1]) < 0)).any())
 
 
 def _class_of(outline: _Outline, canvas: _Canvas) -> int:
     label = outline.label.strip().lower()
     if not label:
         return UNKNOWN
-    number = canvas.numbers.get(label, canvas.numbers.get(label.partition(":")[0].strip()))
+    lineage = class_lineage(label)
+    number = next((canvas.numbers[one] for one in lineage if one in canvas.numbers), None)
     if number is None and label == "0":  # HoVer-Net draws nuclei that it gives no class
         return UNKNOWN
     if number is None:
@@ -287,18 +280,15 @@ def _outlines(content: Any, path: Path) -> tuple[str, Iterator[_Outline]]:
             return "hovernet", iter(list(_hovernet(content)))
         if isinstance(content.get("cells"), list):
             return "cellvit", _cellvit(content["cells"], path)
-        if content.get("type") == "FeatureCollection" and isinstance(content.get("features"), list):
-            return "geojson", _geojson(content["features"])
-        if content.get("type") == "Feature":
-            return "geojson", _geojson([content])
-    if isinstance(content, list) and all(_is_feature(row) for row in content):
-        return "geojson", _geojson(content)
-    raise DataError(
-        str(path),
-        came="json of another kind",
-        allowed="GeoJSON features, HoVer-Net's `nuc`, or CellViT's `cells`",
-        do="Export the nuclei in one of these formats.",
-    )
+    try:
+        return "geojson", _geojson(read_features(content))
+    except ValueError as error:
+        raise DataError(
+            str(path),
+            came=f"json of another kind ({error})",
+            allowed="GeoJSON features, HoVer-Net's `nuc`, or CellViT's `cells`",
+            do="Export the nuclei in one of these formats.",
+        ) from None
 
 
 def _hovernet(content: Mapping[str, Any]) -> Iterator[_Outline]:
@@ -323,54 +313,15 @@ def _cellvit(cells: Iterable[Any], path: Path) -> Iterator[_Outline]:
         yield _Outline(f"cell {place}", [[cell["contour"]]], label, on_pixels=True)
 
 
-def _geojson(features: Sequence[Any]) -> Iterator[_Outline]:
-    rows = [feature if isinstance(feature, Mapping) else {} for feature in features]
-    single = any(_object_type(row) in _NUCLEI for row in rows)
-    for place, row in enumerate(rows):
-        geometry = row.get("nucleusGeometry") or row.get("geometry") or {}
-        properties = row.get("properties") or {}
+def _geojson(features: Sequence[Feature]) -> Iterator[_Outline]:
+    single = any(feature.kind in _NUCLEI for feature in features)
+    for place, feature in enumerate(features):
         yield _Outline(
             f"feature {place}",
-            _polygons(geometry),
-            _geojson_label(properties if isinstance(properties, Mapping) else {}),
-            aside=single and _object_type(row) not in _NUCLEI,
+            feature.nucleus or feature.polygons,
+            feature.name,
+            aside=single and feature.kind not in _NUCLEI,
         )
-
-
-def _polygons(geometry: Any) -> list[Any]:
-    """Polygons of a geometry; those of a collection belong to one nucleus."""
-    found: list[Any] = []
-    waiting = [geometry]
-    while waiting:  # collections may lie in each other, however deep
-        one = waiting.pop(0)
-        if not isinstance(one, Mapping):
-            continue
-        kind = one.get("type")
-        content = one.get("geometries" if kind == "GeometryCollection" else "coordinates")
-        content = content if isinstance(content, list) else []
-        if kind == "GeometryCollection":
-            waiting += content
-        elif kind in ("Polygon", "MultiPolygon"):
-            found += [content] if kind == "Polygon" else content
-    return found
-
-
-def _object_type(row: Mapping[str, Any]) -> str:
-    properties = row.get("properties")
-    return str(properties.get("objectType")) if isinstance(properties, Mapping) else ""
-
-
-def _geojson_label(properties: Mapping[str, Any]) -> str:
-    classification = properties.get("classification")
-    if isinstance(classification, Mapping):
-        names = classification.get("names")
-        name = classification.get("name") or (names[0] if isinstance(names, list) and names else "")
-        return str(name)
-    return str(classification or "")
-
-
-def _is_feature(row: Any) -> bool:
-    return isinstance(row, Mapping) and row.get("type") == "Feature"
 
 
 def _check_frame(frame: Frame | None, path: Path) -> Frame:
@@ -387,12 +338,11 @@ def _check_frame(frame: Frame | None, path: Path) -> Frame:
 
 def _load(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, UnicodeDecodeError, ValueError, RecursionError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        return parse_json(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError) as error:
         raise DataError(
             str(path),
-            came=f"unreadable ({reason})",
+            came=f"unreadable ({first_line(error)})",
             allowed="JSON in UTF-8",
             do="Check the path, or export the file again.",
         ) from None

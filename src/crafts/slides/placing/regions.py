@@ -8,13 +8,13 @@ import math
 import uuid
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image
 from pydantic import Field
 
 from crafts.core.artifacts import write_bytes
@@ -22,6 +22,14 @@ from crafts.core.config import Config
 from crafts.core.errors import DataError
 from crafts.core.parsing import parse_json
 from crafts.imaging.opening import DAMAGE, first_line, is_deep_colour, open_header, upright
+from crafts.imaging.outlines import (
+    Feature,
+    Polygon,
+    check_polygons,
+    class_lineage,
+    draw_polygon,
+    read_features,
+)
 from crafts.imaging.shapes import LOSSLESS, marked_shape
 from crafts.imaging.stripping import RefusedImageError
 from crafts.slides.tissue import TissueMap
@@ -41,7 +49,8 @@ class RegionConfig(Config):
     Attributes:
         folder: with ``<slide>.geojson``, ``.geojson.gz`` or ``.png`` (not 0 is inside, stretched
             over the slide); a slide without a file is rejected. None tiles all tissue.
-        classes: names of classifications that count; empty takes all.
+        classes: names of classifications that count, with the classes derived from them; empty
+            takes all.
         min_fraction: smallest share of a tile that lies inside, in (0, 1].
     """
 
@@ -60,7 +69,7 @@ class Region:
     """
 
     name: str
-    polygons: tuple[tuple[tuple[tuple[float, float], ...], ...], ...]
+    polygons: tuple[Polygon, ...]
 
 
 def find_region_file(folder: Path, slide: str) -> Path | None:
@@ -84,16 +93,13 @@ def load_regions(path: Path, left_out: Counter[str] | None = None) -> list[Regio
         data = path.read_bytes()
         if path.suffix == ".gz":
             data = gzip.decompress(data)
-        found = parse_json(data)
-        if isinstance(found, dict):
-            found = found["features"] if "features" in found else [found]
         tally = Counter() if left_out is None else left_out
-        return [region for feature in found if (region := _region(feature, tally))]
+        features = read_features(parse_json(data))
+        return [region for feature in features if (region := _region(feature, tally))]
     except (OSError, EOFError, zlib.error) as error:
         raise _bad(path, f"unreadable ({error})") from None
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise _bad(path, f"no GeoJSON of areas ({reason})") from None
+    except ValueError as error:
+        raise _bad(path, f"no GeoJSON of areas ({first_line(error)})") from None
 
 
 def rasterise(
@@ -115,12 +121,7 @@ def rasterise(
     mask = np.zeros((height, width), bool)
     for region in regions:
         for rings in region.polygons:
-            layer = Image.new("1", (width, height))
-            draw = ImageDraw.Draw(layer)
-            for number, ring in enumerate(rings):
-                points = [(x * scale[0] - 0.5, y * scale[1] - 0.5) for x, y in ring]
-                draw.polygon(points, fill=int(number == 0), outline=int(number == 0))
-            mask |= np.asarray(layer)
+            mask |= draw_polygon(rings, (width, height), scale=scale, rim=True)
     return mask, (1 / scale[0], 1 / scale[1])
 
 
@@ -147,7 +148,7 @@ def map_regions(
         return {"": load_mask(path, slide)}
     groups: dict[str, list[Region]] = {}
     for region in load_regions(path, left_out):
-        if not config.classes or region.name in config.classes:
+        if not config.classes or not set(config.classes).isdisjoint(class_lineage(region.name)):
             groups.setdefault(region.name, []).append(region)
     maps = {}
     for name, members in sorted(groups.items()):
@@ -254,41 +255,10 @@ def write_regions(path: Path, regions: Sequence[Region]) -> None:
     write_bytes(path, text.encode())
 
 
-def _region(feature: Mapping[str, Any], left_out: Counter[str]) -> Region | None:
-    geometry = feature["geometry"] if "geometry" in feature else feature
-    polygons = tuple(
-        tuple(tuple((float(x), float(y)) for x, y, *_ in ring) for ring in rings)
-        for rings in _areas(geometry, left_out)
-    )
-    if not polygons:
-        return None
-    if any(len(ring) < 3 for rings in polygons for ring in rings):
-        raise ValueError("a ring of fewer than 3 points")
-    if not np.isfinite([v for rings in polygons for ring in rings for p in ring for v in p]).all():
-        raise ValueError("a coordinate that is no number")
-    return Region(_name(feature.get("properties") or {}), polygons)
-
-
-def _areas(geometry: Mapping[str, Any] | None, left_out: Counter[str]) -> Iterator[Sequence[Any]]:
-    """The polygons of a geometry; collections lie in each other."""
-    kind = str(geometry["type"]) if geometry else "no geometry"
-    if geometry and kind == "Polygon":
-        yield geometry["coordinates"]
-    elif geometry and kind == "MultiPolygon":
-        yield from geometry["coordinates"]
-    elif geometry and kind == "GeometryCollection":
-        for part in geometry["geometries"]:
-            yield from _areas(part, left_out)
-    else:
-        left_out[kind] += 1
-
-
-def _name(properties: Mapping[str, Any]) -> str:
-    """QuPath writes ``classification.name``, and ``names`` for derived classes since 0.6."""
-    kind = properties.get("classification") or {}
-    if isinstance(kind, str):
-        return kind
-    return str(kind.get("name") or ": ".join(kind.get("names") or ()))
+def _region(feature: Feature, left_out: Counter[str]) -> Region | None:
+    left_out.update(feature.without_area)
+    polygons = check_polygons(feature.polygons)
+    return Region(feature.name, polygons) if polygons else None
 
 
 def _bad(path: Path, came: str) -> DataError:

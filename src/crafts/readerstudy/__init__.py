@@ -1,0 +1,1 @@
+"""Reader studies: blinded items, recorded readings, and statistics that generalise."""

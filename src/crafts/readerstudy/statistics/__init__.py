@@ -1,0 +1,1 @@
+"""Pure functions of arrays: what readings are worth, with intervals."""
