@@ -26,7 +26,14 @@ from crafts.model.text import train_tokenizer
 from crafts.training.config import PaintedData, ShardData
 from crafts.training.loader import Sample
 from crafts.training.order import choice, uniform
-from crafts.training.sources import Split, jitter_stains, open_images, random_crop, to_tensor
+from crafts.training.sources import (
+    Split,
+    jitter_stains,
+    open_images,
+    place,
+    random_crop,
+    to_tensor,
+)
 from crafts.training.tasks.captions import choose_wording
 from crafts.training.tasks.config import ClipStage
 
@@ -154,7 +161,7 @@ class ClipTask:
     def collate(self, samples: dict[str, Any]) -> dict[str, Any]:
         """Images [B, 3, S, S], captions, groups, and texts for the language loss."""
         return {
-            "images": samples["image"].to(self.device, self.dtype),
+            "images": place(samples["image"], self.device, self.dtype),
             "captions": samples["caption"],
             "groups": samples["group"].to(self.device),
             "texts": [text for text in samples["text"] if text is not None],
