@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from crafts.conditions.maps import image_map
 from crafts.controls.inventing.layout_statistics import load_statistics
 from crafts.controls.masks import save_mask
 from crafts.controls.nuclei import NucleiMask
@@ -16,7 +17,6 @@ from crafts.core.artifacts import load_manifest, verify
 from crafts.data.painter import paint_tile
 from crafts.model.bundle import load_bundle
 from crafts.model.control import load_control
-from crafts.sampling.control import image_map
 from fixtures_controls import random_mask
 from fixtures_steering import write_control
 

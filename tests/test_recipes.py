@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 from scipy.ndimage import gaussian_filter
 
 import crafts
+from crafts.conditions.text import CaptionEncoder
 from crafts.core.config import load_config
 from crafts.core.errors import ConfigError
 from crafts.model.bundle import load_bundle
@@ -26,7 +27,6 @@ from crafts.model.codec import TinyCodecConfig, build_codec, load_codec
 from crafts.model.control import check_control, load_control
 from crafts.model.encoders import load_text_conditioner
 from crafts.recipe import load_recipe, read_header
-from crafts.training.tasks.captions import CaptionEncoder
 from crafts.training.tasks.denoiser import DenoiserStage
 from crafts.training.train import TrainConfig
 from fixtures_papers import SIDE, write_clip, write_f4_vae, write_sd15, write_tiles

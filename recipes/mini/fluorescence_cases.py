@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from score_control import PLAIN, make, pick_cases, write_manifest
 
+from crafts.conditions.maps import image_map, render_map
 from crafts.controls.fluorescence import load_fluorescence
 from crafts.core.errors import CraftsError
 from crafts.core.marks import save_synthetic
 from crafts.core.runtime import say, seed_from
 from crafts.evaluation.faithfulness import hematoxylin_correlation
-from crafts.sampling.control import image_map, render_map
 
 SIDE = 256
 ENOUGH = 0.5

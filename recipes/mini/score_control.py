@@ -31,6 +31,7 @@ from empty_pairs import MOST_GLASS, find_window
 from montage import montage
 from numpy.typing import NDArray
 
+from crafts.conditions.maps import mask_map, render_map
 from crafts.controls.inventing.layout_edits import shift
 from crafts.controls.masks import save_mask
 from crafts.controls.nuclei import NucleiMask
@@ -47,7 +48,6 @@ from crafts.generation.request import GenerateConfig
 from crafts.model.bundle import load_bundle
 from crafts.model.control import load_control
 from crafts.model.segmenter import open_segmenter
-from crafts.sampling.control import mask_map, render_map
 
 MOVED = 16  # pixels
 NEAR = 4.0  # pixels; what still counts as moved with the mask

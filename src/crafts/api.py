@@ -271,7 +271,7 @@ def generate(
         output: folder to write.
         model: one that is loaded already, instead of ``config.model``.
     """
-    from crafts.generation.control_inputs import parse_options
+    from crafts.conditions.wishes import parse_options
     from crafts.generation.manifest import require_prompts
 
     resolved = _resolved("generate", config)

@@ -10,12 +10,15 @@ from pathlib import Path
 
 from PIL import Image
 
+from crafts.conditions.condition import Condition
+from crafts.conditions.maps import render_map
+from crafts.conditions.steering import Steering
+from crafts.controls.masks import save_mask
 from crafts.core.artifacts import MANIFEST, load_manifest, sha256_file, write_bytes
 from crafts.core.errors import ConfigError, DataError
 from crafts.core.parsing import parse_json
 from crafts.core.runtime import say
 from crafts.core.tables import csv_writer
-from crafts.generation.controls import Steering
 from crafts.generation.export import (
     VARIOUS,
     Provenance,
@@ -25,7 +28,6 @@ from crafts.generation.export import (
 )
 from crafts.generation.manifest import COLUMNS, PromptRow
 from crafts.generation.plan import Item, Plan
-from crafts.sampling.control import render_map
 
 GRID_IMAGES = 48
 ORIGIN = ".made-from.json"
@@ -202,13 +204,13 @@ def write_grid(output: Path, made: Sequence[Made], steering: Steering) -> None:
     images: list[Image.Image] = []
     captions: list[str] = []
     for entry in shown:
-        for use in entry.item.draw.controls:
+        for use in entry.item.draw.conditions:
             images.append(Image.fromarray(render_map(steering.map(use))))
             captions.append(f"{use.kind} ({Path(use.source).name})")
         with Image.open(output / entry.item.name) as image:
             images.append(image.convert("RGB"))
         captions.append(entry.item.draw.prompt)
-    cells = 1 + max(len(entry.item.draw.controls) for entry in shown)
+    cells = 1 + max(len(entry.item.draw.conditions) for entry in shown)
     sheet = contact_sheet(images, captions, columns=cells * max(1, 4 // cells))
     said = shared_provenance([entry.item.provenance for entry in shown])
     save_png(sheet, output / "grid.png", said)
@@ -232,3 +234,48 @@ def shared_provenance(several: Sequence[Provenance]) -> Provenance:
         guidance_scale=scales.pop() if len(scales) == 1 else None,
         control=controls.pop() if len(controls) == 1 else VARIOUS,
     )
+
+
+def write_masks(
+    output: Path, steering: Steering, images: Mapping[str, Sequence[Condition]]
+) -> dict[str, str]:
+    """Write the mask of every image that has one; masks of earlier requests are removed.
+
+    Args:
+        output: folder with ``images/``.
+        steering: of the run.
+        images: path of an image in ``output`` -> its controls.
+
+    Returns:
+        Path of an image -> path of its mask in ``output``.
+
+    Raises:
+        ConfigError: a file that crafts did not make lies among the masks.
+    """
+    folder, found = output / "masks", {}
+    _remove_masks(folder)
+    for image, uses in images.items():
+        mask = steering.mask(uses)
+        if mask is not None:
+            folder.mkdir(exist_ok=True)
+            name = f"masks/{Path(image).name}"
+            save_mask(output / name, mask)
+            found[image] = name
+    return found
+
+
+def _remove_masks(folder: Path) -> None:
+    paths = sorted(folder.glob("*")) if folder.is_dir() else []
+    for path in paths:
+        twin = path.with_suffix(".json" if path.suffix == ".png" else ".png")
+        if path.suffix not in (".png", ".json") or twin not in paths:
+            raise ConfigError(
+                str(path),
+                came="a file that crafts did not make, among its masks",
+                allowed="a folder of its own for the masks",
+                do="Move the file away and run again.",
+            )
+    for path in paths:
+        path.unlink()
+    if paths:
+        folder.rmdir()

@@ -24,13 +24,14 @@ from tests.training.test_train import (
 
 import crafts
 from crafts import cli
+from crafts.conditions.maps import MAP_CHANNELS, mask_map
+from crafts.conditions.networks import BoundMaps
 from crafts.controls.masks import save_mask
 from crafts.core.artifacts import load_manifest
 from crafts.core.errors import ConfigError, DataError
 from crafts.model.control import build_control, load_control
 from crafts.model.denoiser import build_denoiser
 from crafts.model.schedule import ScheduleConfig, build_schedule
-from crafts.sampling.control import MAP_CHANNELS, BoundControl, mask_map
 from crafts.sampling.presets import Preset
 from crafts.sampling.sampler import build_scheduler, network_denoiser, sample
 from crafts.testing import FakeCodec
@@ -178,7 +179,7 @@ def test_the_map_decides_where_the_blob_is() -> None:
     preset = Preset("ddim", 20, 1.0)
     scheduler = build_scheduler(schedule.config, preset)
     steps = frozenset(int(t) for t in scheduler.timesteps)
-    bound = [BoundControl(control.module.eval(), maps, 1.0, steps)]
+    bound = [BoundMaps(control.module.eval(), maps, 1.0, steps)]
     denoiser = network_denoiser(unet.eval(), bound)
     made = sample(lambda x, t: denoiser(x, t, tokens[:2]), noise, scheduler)
     left, right = made[:, :, 1:3, :2].mean((1, 2, 3)), made[:, :, 1:3, 2:].mean((1, 2, 3))

@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from crafts.conditions.text import CaptionEncoder
 from crafts.core.errors import DataError
 from crafts.core.runtime import say
 from crafts.data.taxonomy import category_numbers, load_categories
 from crafts.losses.category import class_features
 from crafts.training.objective.config import CategoryOptions
-from crafts.training.tasks.captions import CaptionEncoder
 
 
 @dataclass(frozen=True)

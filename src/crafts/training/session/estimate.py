@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from crafts.conditions.maps import MAP_CHANNELS
 from crafts.core.errors import ConfigError
 from crafts.core.runtime import pick_device
 from crafts.model.codec import codec_folder
@@ -15,7 +16,6 @@ from crafts.model.hub import hub_id
 from crafts.model.places import resolve_model
 from crafts.model.segmenter import build_segmenter, load_segmenter
 from crafts.model.text import load_tokenizer
-from crafts.sampling.control import MAP_CHANNELS
 from crafts.training.config import LatentData, PaintedData, TrainConfig
 from crafts.training.objective.strength import STEERED
 from crafts.training.session.speed import measure_peak

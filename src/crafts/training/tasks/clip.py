@@ -34,8 +34,8 @@ from crafts.training.sources import (
     random_crop,
     to_tensor,
 )
-from crafts.training.tasks.captions import choose_wording
 from crafts.training.tasks.config import ClipStage
+from crafts.training.tasks.wording import choose_wording
 
 
 class ClipNetwork(nn.Module):

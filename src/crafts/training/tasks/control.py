@@ -13,6 +13,13 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from crafts.conditions.maps import (
+    MAP_CHANNELS,
+    MAPPINGS,
+    image_map,
+    render_map,
+)
+from crafts.conditions.text import CaptionEncoder
 from crafts.controls.augment import Move, move_array, move_mask
 from crafts.controls.maps import CHANNELS, nuclei_map
 from crafts.controls.nuclei import NucleiMask, separate
@@ -29,12 +36,6 @@ from crafts.model.control import (
     take_over,
 )
 from crafts.model.schedule import Schedule
-from crafts.sampling.control import (
-    MAP_CHANNELS,
-    MAPPINGS,
-    image_map,
-    render_map,
-)
 from crafts.training.config import PaintedData, ShardData
 from crafts.training.loader import Sample, join
 from crafts.training.order import choice, normal, uniform
@@ -49,7 +50,6 @@ from crafts.training.sources import (
     to_bytes,
     to_tensor,
 )
-from crafts.training.tasks.captions import CaptionEncoder, choose_wording
 from crafts.training.tasks.config import ControlStage
 from crafts.training.tasks.noising import (
     check_last_timestep,
@@ -62,6 +62,7 @@ from crafts.training.tasks.noising import (
 from crafts.training.tasks.parts import describe_control
 from crafts.training.tasks.pictures import steer, tile_rows
 from crafts.training.tasks.segmenter import MaskSource, open_masks
+from crafts.training.tasks.wording import choose_wording
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -15,6 +15,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from crafts.captions.trained_on import collect
+from crafts.conditions.text import CaptionEncoder
 from crafts.core.artifacts import fingerprint, sha256_file
 from crafts.core.runtime import generator_for, say
 from crafts.data.loader import LatentReader
@@ -39,7 +40,6 @@ from crafts.training.sources import (
     to_bytes,
     to_tensor,
 )
-from crafts.training.tasks.captions import CaptionEncoder, choose_wording, conditions_of
 from crafts.training.tasks.config import (
     DenoiserStage,
 )
@@ -53,6 +53,7 @@ from crafts.training.tasks.noising import (
 )
 from crafts.training.tasks.parts import build_bundle, build_objective, describe
 from crafts.training.tasks.pictures import tile_rows
+from crafts.training.tasks.wording import choose_wording, conditions_of
 
 
 class DenoiserNetwork(nn.Module):
@@ -340,7 +341,7 @@ class DenoiserTask:
 
     def picture(self) -> Image.Image | None:
         """One image of each fixed prompt."""
-        from crafts.sampling.conditioning import Draw
+        from crafts.sampling.draws import Draw
         from crafts.sampling.presets import resolve_preset
         from crafts.sampling.sampler import iter_images
 

@@ -13,7 +13,7 @@ from tests.training.conftest import configure
 from crafts.model.bundle import load_bundle
 from crafts.training import train
 from crafts.training.sources import crop_place, random_crop
-from crafts.training.tasks.captions import conditions_of
+from crafts.training.tasks.wording import conditions_of
 
 CROP = {"cells": 32, "crop": 16, "pixels": 256, "seed": 0}
 

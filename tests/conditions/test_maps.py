@@ -8,27 +8,23 @@ import numpy as np
 import pytest
 import torch
 
+from crafts.conditions.condition import Condition, additions, bind
+from crafts.conditions.maps import image_map, mask_map, render_map
+from crafts.conditions.networks import MapConditioner
+from crafts.conditions.text import TextFeatures
 from crafts.controls.hematoxylin import hematoxylin_map
 from crafts.controls.maps import CHANNELS, nuclei_map
 from crafts.controls.nuclei import NucleiMask, separate
 from crafts.core.errors import ConfigError
 from crafts.data.painter import paint_tile
 from crafts.model.bundle import Bundle, load_bundle
-from crafts.sampling.conditioning import Conditioning, Draw, group_draws
-from crafts.sampling.control import (
-    Controls,
-    ControlUse,
-    additions,
-    bind_controls,
-    image_map,
-    mask_map,
-    render_map,
-)
+from crafts.sampling.draws import Draw, group_draws
 from crafts.sampling.presets import resolve_preset
 from crafts.sampling.sampler import iter_images, network_denoiser
 from fixtures_steering import disc_mask, random_control, write_vivid_model
 
 MAPS = {"a": mask_map(disc_mask(8, 8)), "b": mask_map(disc_mask(20, 24))}
+Known = dict[str, MapConditioner]
 STEPS = torch.tensor([900, 700, 500, 300, 100])
 
 
@@ -38,16 +34,17 @@ def bundle(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle
 
 
 @pytest.fixture(scope="module")
-def controls(bundle: Bundle) -> Controls:
-    return Controls({"nuclei": random_control(bundle).module}, lambda use: MAPS[use.sha256])
+def controls(bundle: Bundle) -> Known:
+    network = random_control(bundle).module
+    return {"nuclei": MapConditioner(network, lambda use: MAPS[use.key])}
 
 
-def active(controls: Controls, start: float, stop: float) -> list[int]:
-    use = ControlUse("nuclei", "a", 1.0, start, stop)
-    return sorted(bind_controls(controls, [[use]], STEPS, torch.device("cpu"))[0].active)
+def active(controls: Known, start: float, stop: float) -> list[int]:
+    use = Condition("nuclei", "a", 1.0, start, stop)
+    return sorted(bind(controls, [[use]], STEPS, torch.device("cpu"))[0].active)
 
 
-def test_it_acts_between_start_and_stop_as_in_diffusers(controls: Controls) -> None:
+def test_it_acts_between_start_and_stop_as_in_diffusers(controls: Known) -> None:
     assert active(controls, 0, 1) == [100, 300, 500, 700, 900]
     assert active(controls, 0, 0.6) == [500, 700, 900]
     assert active(controls, 0, 0.7) == [500, 700, 900]  # a step counts when it ends in time
@@ -56,9 +53,11 @@ def test_it_acts_between_start_and_stop_as_in_diffusers(controls: Controls) -> N
 
 
 @torch.no_grad()
-def test_both_halves_of_a_guided_batch_get_the_same_map(bundle: Bundle, controls: Controls) -> None:
-    uses = [[ControlUse("nuclei", "a")], [ControlUse("nuclei", "b")]]
-    bound = bind_controls(controls, uses, STEPS, torch.device("cpu"))
+def test_both_halves_of_a_guided_batch_get_the_same_map(
+    bundle: Bundle, controls: Known
+) -> None:
+    uses = [[Condition("nuclei", "a")], [Condition("nuclei", "b")]]
+    bound = bind(controls, uses, STEPS, torch.device("cpu"))
     x_t, tokens = torch.randn(2, 4, 4, 4), torch.randn(2, 3, 16)
     t = STEPS[0]
     whole = additions(bound, torch.cat([x_t, x_t]), t, torch.cat([tokens, tokens]))
@@ -66,33 +65,33 @@ def test_both_halves_of_a_guided_batch_get_the_same_map(bundle: Bundle, controls
     assert torch.allclose(middle[:2], middle[2:], atol=1e-4)
     alone = additions(bound, x_t, t, tokens)["mid_block_additional_residual"]
     assert torch.allclose(middle[:2], alone, atol=1e-4)
-    swapped = bind_controls(controls, uses[::-1], STEPS, torch.device("cpu"))
+    swapped = bind(controls, uses[::-1], STEPS, torch.device("cpu"))
     other = additions(swapped, x_t, t, tokens)["mid_block_additional_residual"]
     assert not torch.allclose(other, alone, atol=1e-2)
 
 
 @torch.no_grad()
-def test_weights_scale_and_several_add_up(controls: Controls) -> None:
+def test_weights_scale_and_several_add_up(controls: Known) -> None:
     x_t, tokens, t = torch.randn(1, 4, 4, 4), torch.randn(1, 3, 16), STEPS[1]
 
-    def middle(*uses: ControlUse) -> torch.Tensor:
-        bound = bind_controls(controls, [uses], STEPS, torch.device("cpu"))
+    def middle(*uses: Condition) -> torch.Tensor:
+        bound = bind(controls, [uses], STEPS, torch.device("cpu"))
         found: torch.Tensor = additions(bound, x_t, t, tokens)["mid_block_additional_residual"]
         return found
 
-    a, b = middle(ControlUse("nuclei", "a")), middle(ControlUse("nuclei", "b"))
-    half = middle(ControlUse("nuclei", "a", 0.5), ControlUse("nuclei", "b", 0.25))
+    a, b = middle(Condition("nuclei", "a")), middle(Condition("nuclei", "b"))
+    half = middle(Condition("nuclei", "a", 0.5), Condition("nuclei", "b", 0.25))
     assert torch.allclose(half, 0.5 * a + 0.25 * b, atol=1e-5)
-    off = bind_controls(controls, [[ControlUse("nuclei", "a", 0.0)]], STEPS, torch.device("cpu"))
+    off = bind(controls, [[Condition("nuclei", "a", 0.0)]], STEPS, torch.device("cpu"))
     assert additions(off, x_t, t, tokens) == {}
 
 
 @torch.no_grad()
 def test_without_an_active_control_the_denoiser_is_itself(
-    bundle: Bundle, controls: Controls
+    bundle: Bundle, controls: Known
 ) -> None:
-    use = ControlUse("nuclei", "a", 1.0, 0.0, 0.5)
-    bound = bind_controls(controls, [[use]], STEPS, torch.device("cpu"))
+    use = Condition("nuclei", "a", 1.0, 0.0, 0.5)
+    bound = bind(controls, [[use]], STEPS, torch.device("cpu"))
     x_t, tokens = torch.randn(1, 4, 4, 4), torch.randn(1, 3, 16)
     plain, steered = network_denoiser(bundle.denoiser), network_denoiser(bundle.denoiser, bound)
     assert torch.equal(plain(x_t, STEPS[-1], tokens), steered(x_t, STEPS[-1], tokens))
@@ -100,23 +99,25 @@ def test_without_an_active_control_the_denoiser_is_itself(
 
 
 def test_only_controls_of_one_kind_and_weight_share_a_batch() -> None:
-    uses = [(), (ControlUse("nuclei", "a"),), (ControlUse("nuclei", "b"),)]
-    uses += [(ControlUse("nuclei", "a", 0.5),), (ControlUse("fluorescence", "a"),)]
-    uses.append((ControlUse("nuclei", "a", stop=0.5),))
-    draws = [Draw("colon", controls=own) for own in uses]
-    told = [Conditioning(torch.zeros(3, 2), None)] * len(draws)
+    uses = [(), (Condition("nuclei", "a"),), (Condition("nuclei", "b"),)]
+    uses += [(Condition("nuclei", "a", 0.5),), (Condition("fluorescence", "a"),)]
+    uses.append((Condition("nuclei", "a", stop=0.5),))
+    draws = [Draw("colon", conditions=own) for own in uses]
+    told = [TextFeatures(torch.zeros(3, 2), None)] * len(draws)
     assert group_draws(draws, told) == [[0], [1, 2], [3], [4], [5]]
 
 
-def test_neighbours_in_a_batch_do_not_change_an_image(bundle: Bundle, controls: Controls) -> None:
+def test_neighbours_in_a_batch_do_not_change_an_image(
+    bundle: Bundle, controls: Known
+) -> None:
     draws = [Draw("colon", seed=s, guidance_scale=2.0) for s in range(2)]
     for name in ("a", "b", "a"):
-        use = (ControlUse("nuclei", name),)
-        draws.append(Draw("colon", guidance_scale=2.0, controls=use))
+        use = (Condition("nuclei", name),)
+        draws.append(Draw("colon", guidance_scale=2.0, conditions=use))
     preset = resolve_preset("fast", num_steps=3)
 
     def images(batch_size: int) -> dict[int, np.ndarray]:
-        groups = iter_images(bundle, draws, preset, batch_size=batch_size, controls=controls)
+        groups = iter_images(bundle, draws, preset, batch_size=batch_size, conditioners=controls)
         return {index: image.astype(int) for group in groups for index, _, image in group}
 
     together, alone = images(4), images(1)

@@ -15,6 +15,7 @@ from PIL import Image
 import crafts
 from crafts import cli
 from crafts.api import Model
+from crafts.conditions.maps import mask_map
 from crafts.controls.fluorescence import load_fluorescence
 from crafts.controls.inventing.layout_statistics import (
     fit_layouts,
@@ -32,8 +33,7 @@ from crafts.generation.export import read_provenance
 from crafts.generation.generate import generate_images, run
 from crafts.generation.request import GenerateConfig
 from crafts.model.bundle import Bundle, load_bundle
-from crafts.sampling.conditioning import Draw
-from crafts.sampling.control import mask_map
+from crafts.sampling.draws import Draw
 from crafts.sampling.sampler import draw_noise
 from fixtures_steering import disc_mask, write_control, write_vivid_model
 
@@ -421,7 +421,7 @@ def test_without_a_controlnet_it_says_which_option_names_one(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("crafts.generation.controls.SHIPPED", tmp_path)
+    monkeypatch.setattr("crafts.conditions.steering.SHIPPED", tmp_path)
     base = ["generate", "--model", str(model), "--output", str(tmp_path / "out")]
     base += ["--prompt", PROMPT, "--control", f"nuclei={work / 'a.png'}"]
     assert cli.run(base) == 2
@@ -439,7 +439,7 @@ def test_the_shipped_one_is_taken_where_none_is_named(
     model: Path, work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "control-nuclei").symlink_to(work / "nuclei")
-    monkeypatch.setattr("crafts.generation.controls.SHIPPED", tmp_path)
+    monkeypatch.setattr("crafts.conditions.steering.SHIPPED", tmp_path)
     run(config(model, work, controls={}), None, tmp_path / "out")
     assert len(pixels(tmp_path / "out")) == 1
 

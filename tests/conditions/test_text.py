@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from crafts.model.bundle import load_bundle
-from crafts.sampling.conditioning import Draw, encode_draws, group_draws
+from crafts.sampling.draws import Draw, encode_draws, group_draws
 
 LONG = "glands " * 100
 

@@ -8,16 +8,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from crafts.controls.fluorescence import Fluorescence
-from crafts.controls.nuclei import UNKNOWN, NucleiMask
-from crafts.core.errors import ConfigError
-from crafts.generation.control_inputs import (
+from crafts.conditions.wishes import (
     ControlInput,
     Invented,
     parse_given,
     parse_input,
     parse_options,
 )
+from crafts.controls.fluorescence import Fluorescence
+from crafts.controls.nuclei import UNKNOWN, NucleiMask
+from crafts.core.errors import ConfigError
 from fixtures_steering import disc_mask
 
 

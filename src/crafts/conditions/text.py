@@ -1,21 +1,58 @@
-"""Captions to text features for training, each caption by itself: batch neighbours never matter."""
+"""Text to features: prompts with their negatives for sampling, captions for training."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from crafts.core.runtime import say
 from crafts.model.text import TextConditioner
-from crafts.training.order import choice, uniform
-from crafts.training.sources import crop_place
 
 CACHE_BYTES = 256 * 2**20
 LOOKED_AT = 2000
+
+
+@dataclass(frozen=True)
+class TextFeatures:
+    """What the text of one image tells.
+
+    Attributes:
+        tokens: [T, D] of the prompt.
+        unconditional: [U, D] of the negative prompt, U = T where padding counts;
+            None without guidance.
+        cut: end of the prompt that did not fit into the text encoder's limit, "" when all did.
+        negative_cut: the same of the negative prompt.
+    """
+
+    tokens: torch.Tensor
+    unconditional: torch.Tensor | None
+    cut: str = ""
+    negative_cut: str = ""
+
+
+class EncodesText(Protocol):
+    """The part of the text conditioner that is needed here."""
+
+    def encode(self, prompts: Sequence[str]) -> Any:
+        """Prompts -> ``tokens`` [B, T, D], and for each prompt ``lengths`` and ``cut``."""
+        ...
+
+
+def encode_pair(text: EncodesText, prompt: str, negative_prompt: str | None) -> TextFeatures:
+    """Features of a prompt and, under guidance, of what stands in its negative.
+
+    A pair is encoded by itself, so that no other prompt decides how far it is padded.
+    """
+    prompts = [prompt] if negative_prompt is None else [prompt, negative_prompt]
+    features = text.encode(prompts)
+    own = [row[:length] for row, length in zip(features.tokens, features.lengths, strict=True)]
+    if negative_prompt is None:
+        return TextFeatures(own[0], None, features.cut[0])
+    return TextFeatures(own[0], own[1], *features.cut)
 
 
 class CaptionEncoder:
@@ -112,47 +149,3 @@ class CaptionEncoder:
         if self.max_tokens is None:
             return f"stage.max_chunks = {self.max_chunks}"
         return f"stage.max_tokens = {self.max_tokens}"
-
-
-def choose_wording(row: Mapping[str, Any], *, seed: int, position: int) -> str:
-    """The caption that sample ``position`` sees: one of the row's ``captions``, or its ``text``."""
-    wordings = row.get("captions") or [row.get("text", "")]
-    return str(wordings[choice(seed, "wording", position, len(wordings))])
-
-
-def conditions_of(
-    row: Mapping[str, Any],
-    *,
-    cells: int,
-    crop: int | None,
-    pixels: int,
-    dropout: float,
-    seed: int,
-    position: int,
-) -> dict[str, list[float]]:
-    """What sample ``position`` is told beside its text; NaN: nothing.
-
-    Args:
-        row: of the tile; its column ``field`` holds the microns that the tile is wide, or "".
-        cells: width of the tile's latents.
-        crop: width of the crop of them that is shown; None: the whole.
-        pixels: width of the tile as the codec saw it.
-        dropout: share of samples that are not told, each kind by itself.
-        seed: of the run.
-        position: global sample index.
-
-    Returns:
-        The numbers of each kind, see :data:`crafts.model.config.ConditionKind`.
-    """
-    region = [0.0, 0.0, 1.0]
-    if crop is not None:
-        top, left = crop_place(cells, cells, crop, seed=seed, position=position)
-        region = [left / cells, top / cells, crop / cells]
-    field = str(row.get("field") or "")
-    told = {"scale": [float(field) / pixels if field else math.nan], "region": region}
-    return {
-        kind: [math.nan] * len(numbers)
-        if uniform(seed, f"condition {kind}", position) < dropout
-        else numbers
-        for kind, numbers in told.items()
-    }

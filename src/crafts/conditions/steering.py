@@ -7,10 +7,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 
+from crafts.conditions.condition import Condition, Conditioner
+from crafts.conditions.config import ControlFolders, FluorescenceOptions, MaskOptions
+from crafts.conditions.maps import mask_map
+from crafts.conditions.networks import MapConditioner
+from crafts.conditions.wishes import ControlInput, Invented, parse_input
 from crafts.controls.fluorescence import Fluorescence, load_fluorescence
 from crafts.controls.inventing.layout_statistics import (
     LayoutStatistics,
@@ -19,20 +24,16 @@ from crafts.controls.inventing.layout_statistics import (
 )
 from crafts.controls.layouts import sample_layout
 from crafts.controls.maps import fit_mask
-from crafts.controls.masks import load_mask, save_mask
+from crafts.controls.masks import load_mask
 from crafts.controls.nuclei import NucleiMask
 from crafts.core.artifacts import sha256_bytes
 from crafts.core.errors import ConfigError, CraftsError
 from crafts.core.records import Ledger
 from crafts.core.runtime import say, seed_from
-from crafts.generation.control_inputs import ControlInput, Invented, parse_input
-from crafts.generation.manifest import PromptRow
-from crafts.generation.request import ControlFolders, FluorescenceOptions, MaskOptions
 from crafts.model.bundle import Bundle
 from crafts.model.config import KINDS
 from crafts.model.control import Control, check_control, load_control, trained_beside
 from crafts.model.places import SHIPPED
-from crafts.sampling.control import Controls, ControlUse, mask_map
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -63,6 +64,23 @@ class _Origin:
         if not isinstance(self.image, Invented):
             return str(self.image)
         return f"{self.image}#{'-'.join(map(str, self.number))}"
+
+
+class AskingRow(Protocol):
+    """A row of a run, which may name control images of its own."""
+
+    @property
+    def id(self) -> str:
+        """Its name."""
+        ...
+
+    @property
+    def wishes(self) -> Mapping[str, str]:
+        """Kind -> image as on the command line."""
+        ...
+
+
+R = TypeVar("R", bound=AskingRow)
 
 
 class Steering:
@@ -96,14 +114,14 @@ class Steering:
         self._show = lru_cache(_KEPT)(self._read)
 
     @property
-    def controls(self) -> Controls | None:
-        """What the sampler needs; None where nothing is controlled."""
-        if not self.networks:
-            return None
-        networks = {kind: control.module for kind, control in self.networks.items()}
-        return Controls(networks, lambda use: self._shown(use).values)
+    def conditioners(self) -> dict[str, Conditioner]:
+        """What the sampler needs, by kind; {} where nothing is controlled."""
+        return {
+            kind: MapConditioner(control.module, self.map)
+            for kind, control in self.networks.items()
+        }
 
-    def prepare(self, rows: Sequence[PromptRow], ledger: Ledger) -> list[PromptRow]:
+    def prepare(self, rows: Sequence[R], ledger: Ledger) -> list[R]:
         """Look at every control image before hours go into sampling; rows with a bad one go.
 
         Raises:
@@ -111,7 +129,7 @@ class Steering:
             CraftsError: the image of all rows cannot be used.
         """
         for kind in KINDS:
-            if kind in self.common or any(getattr(row, kind) for row in rows):
+            if kind in self.common or any(kind in row.wishes for row in rows):
                 self.networks[kind] = self._open(kind)
         for wish in self.common.values():
             self._use(wish)
@@ -128,23 +146,23 @@ class Steering:
                 say(f"generate: {row.id} is left out: {error}")
         return usable
 
-    def uses(self, row: PromptRow, number: tuple[int | str, ...]) -> tuple[ControlUse, ...]:
+    def uses(self, row: AskingRow, number: tuple[int | str, ...]) -> tuple[Condition, ...]:
         """What steers an image of a row; ``number`` of its draw decides an invented layout."""
         return tuple(self._use(wish, number) for wish in self._wishes.get(row.id, ()))
 
-    def identity(self, uses: Sequence[ControlUse]) -> list[Any]:
+    def identity(self, uses: Sequence[Condition]) -> list[Any]:
         """All that decides what controls do to the pixels."""
         return [
-            [self.networks[u.kind].fingerprint, u.kind, u.sha256, u.weight, u.start, u.stop]
+            [self.networks[u.kind].fingerprint, u.kind, u.key, u.weight, u.start, u.stop]
             for u in uses
         ]
 
-    def describe(self, uses: Sequence[ControlUse]) -> str:
+    def describe(self, uses: Sequence[Condition]) -> str:
         """What a file says of its controls, as JSON; "" without."""
         told = [
             {
                 "kind": use.kind,
-                "map_sha256": use.sha256,
+                "map_sha256": use.key,
                 "weight": use.weight,
                 "start": use.start,
                 "stop": use.stop,
@@ -156,31 +174,29 @@ class Steering:
         ]
         return json.dumps(told, ensure_ascii=False) if told else ""
 
-    def mask(self, uses: Sequence[ControlUse]) -> NucleiMask | None:
+    def mask(self, uses: Sequence[Condition]) -> NucleiMask | None:
         """The mask among the controls of an image, on its pixels."""
         found = [self._shown(use).mask for use in uses if use.kind == "nuclei"]
         return found[0] if found else None
 
-    def map(self, use: ControlUse) -> NDArray[np.float32]:
+    def map(self, use: Condition) -> NDArray[np.float32]:
         """The map of a use, float32 [C, H, W]."""
         return self._shown(use).values
 
-    def _inputs(self, row: PromptRow) -> list[ControlInput]:
+    def _inputs(self, row: AskingRow) -> list[ControlInput]:
         found = dict(self.common)
-        for kind in KINDS:
-            text = getattr(row, kind)
-            if text:
-                found[kind] = parse_input(kind, text, self.folder)
+        for kind, text in row.wishes.items():
+            found[kind] = parse_input(kind, text, self.folder)
         return [found[kind] for kind in KINDS if kind in found]
 
-    def _use(self, wish: ControlInput, number: tuple[int | str, ...] = (0, 0)) -> ControlUse:
+    def _use(self, wish: ControlInput, number: tuple[int | str, ...] = (0, 0)) -> Condition:
         origin = _Origin(wish.image, number if isinstance(wish.image, Invented) else (0, 0))
         self._origins[wish.kind, origin.name] = origin
         values = self._show(wish.kind, origin).values
         sha256 = sha256_bytes(str(values.shape).encode() + values.tobytes())
-        return ControlUse(wish.kind, sha256, wish.weight, wish.start, wish.stop, origin.name)
+        return Condition(wish.kind, sha256, wish.weight, wish.start, wish.stop, origin.name)
 
-    def _shown(self, use: ControlUse) -> _Shown:
+    def _shown(self, use: Condition) -> _Shown:
         return self._show(use.kind, self._origins[use.kind, use.source])
 
     def _read(self, kind: str, origin: _Origin) -> _Shown:
@@ -290,48 +306,3 @@ class Steering:
             say(f"generate: the ControlNet for {kind} was trained beside other weights")
         control.module.to(next(self.bundle.denoiser.parameters()).device)
         return control
-
-
-def write_masks(
-    output: Path, steering: Steering, images: Mapping[str, Sequence[ControlUse]]
-) -> dict[str, str]:
-    """Write the mask of every image that has one; masks of earlier requests are removed.
-
-    Args:
-        output: folder with ``images/``.
-        steering: of the run.
-        images: path of an image in ``output`` -> its controls.
-
-    Returns:
-        Path of an image -> path of its mask in ``output``.
-
-    Raises:
-        ConfigError: a file that crafts did not make lies among the masks.
-    """
-    folder, found = output / "masks", {}
-    _remove_masks(folder)
-    for image, uses in images.items():
-        mask = steering.mask(uses)
-        if mask is not None:
-            folder.mkdir(exist_ok=True)
-            name = f"masks/{Path(image).name}"
-            save_mask(output / name, mask)
-            found[image] = name
-    return found
-
-
-def _remove_masks(folder: Path) -> None:
-    paths = sorted(folder.glob("*")) if folder.is_dir() else []
-    for path in paths:
-        twin = path.with_suffix(".json" if path.suffix == ".png" else ".png")
-        if path.suffix not in (".png", ".json") or twin not in paths:
-            raise ConfigError(
-                str(path),
-                came="a file that crafts did not make, among its masks",
-                allowed="a folder of its own for the masks",
-                do="Move the file away and run again.",
-            )
-    for path in paths:
-        path.unlink()
-    if paths:
-        folder.rmdir()
