@@ -98,6 +98,12 @@ def test_before_training_the_loss_is_that_of_the_denoiser_alone(
     assert torch.equal(steered, task.network.per_sample(batch, steered=False))
 
 
+def pair_of(task: ControlTask, position: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Latents and map of a sample."""
+    batch = make_batch(task, [position])
+    return batch["x0"][0], batch["maps"][0]
+
+
 def test_image_and_map_move_together(recipe: dict[str, Any], tmp_path: Path) -> None:
     """Painted nuclei are dark: in every crop and symmetry a map covers the dark cells."""
     recipe["data"] = {"kind": "painted", "count": 8, "size": 128}
@@ -106,7 +112,7 @@ def test_image_and_map_move_together(recipe: dict[str, Any], tmp_path: Path) -> 
     task.bundle.codec = FakeCodec(8)  # cells of the mean colour
     matched, moved = [], []
     for position in range(24):
-        latents, values = task._pair(task.split.row(position), position)
+        latents, values = pair_of(task, position)
         assert latents.shape == (3, 8, 8) and values.shape == (12, 64, 64)
         cover = torch.nn.functional.avg_pool2d(values[None, :1], 8)[0, 0].flatten()
         dark = -latents[0].flatten()
@@ -122,8 +128,7 @@ def test_fluorescence_comes_from_the_image_itself(recipe: dict[str, Any], tmp_pa
     recipe["data"]["size"] = 64
     task = task_of(recipe, tmp_path / "run", "stage.control=fluorescence", "stage.crop=4")
     task.bundle.codec = FakeCodec(8)
-    row, position = task.split.row(3), 3
-    latents, values = task._pair(row, position)
+    latents, values = pair_of(task, 3)
     assert values.shape == (1, 32, 32) and 0 <= values.min() and values.max() <= 1
     cells = torch.nn.functional.avg_pool2d(values[None], 8)[0, 0].flatten()
     together = torch.stack([cells, -latents[0].flatten()])
@@ -140,7 +145,7 @@ def test_captions_and_classes_are_dropped_as_often_as_asked(
     assert dropped == pytest.approx([0.5, 0.25], abs=0.03)
     named, hidden = 0, 0
     for position in range(24):
-        values = task._pair(task.split.row(position), position)[1]
+        values = task.sample(position)["map"]
         if values[0].any():
             assert values[-2:].any()  # edges and depth stay
             named += bool(values[1:10].any())

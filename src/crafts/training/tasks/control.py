@@ -38,12 +38,11 @@ from crafts.model.control import (
 from crafts.model.schedule import Schedule
 from crafts.training.config import PaintedData, ShardData
 from crafts.training.loader import Sample, join
-from crafts.training.order import choice, normal, uniform
+from crafts.training.order import choice, uniform
 from crafts.training.sources import (
     ImageSource,
     Split,
     check_tiles,
-    crop_place,
     open_images,
     place,
     tile_size,
@@ -52,12 +51,12 @@ from crafts.training.sources import (
 )
 from crafts.training.tasks.config import ControlStage
 from crafts.training.tasks.noising import (
+    Noising,
     check_last_timestep,
-    crop_latents,
     denoising_errors,
-    draw_noise,
     encode_images,
     freeze,
+    image_latents,
 )
 from crafts.training.tasks.parts import describe_control
 from crafts.training.tasks.pictures import steer, tile_rows
@@ -164,7 +163,7 @@ class ControlTask:
         self.weights = {"denoising": 1.0}
         self.objective = None  # every sample has its loss for itself
         self._mask = lru_cache(KEPT_MASKS)(self._read_mask)
-        self._steps = self.bundle.schedule.num_timesteps
+        self.noising = Noising(seed, self.bundle.schedule.num_timesteps, stage.crop)
         self._known: dict[tuple[int, int], tuple[Tensor, Tensor | None]] = {}
         self._free = LATENT_BYTES
 
@@ -194,46 +193,33 @@ class ControlTask:
 
     def sample(self, position: int) -> Sample:
         """A tile in one of its symmetries, its map moved with it, and what decides its latents."""
-        row, seed = self.split.row(position), self.seed
-        symmetry, factor = choice(seed, "symmetry", position, 8), self.bundle.codec.factor
+        row, seed, factor = self.split.row(position), self.seed, self.bundle.codec.factor
+        symmetry = choice(seed, "symmetry", position, 8)
         image = dihedral(to_bytes(self.source.image(row)), symmetry)
-        shape = self._shape_of(image)
-        cells = self.stage.crop or shape[2]
-        top, left = crop_place(*shape[1:], cells, seed=seed, position=position)
-        height, width = self._size(row)
+        shown = self.noising.image(image, position, self.bundle.codec)
+        top, left, cells = shown["box"] or (0, 0, image.shape[2] // factor)
         moves = (
-            Move(0, 0, height, width, symmetry),
+            Move(0, 0, *self._size(row), symmetry),
             Move(top * factor, left * factor, cells * factor, cells * factor),
         )
         values = self._map(row, moves)
         if self.stage.control == "nuclei" and self._drops("class", position):
             values[_NAMED] = 0
-        draw = None
-        if not self.bundle.codec.deterministic:
-            draw = normal(seed, "latent", position, shape)
         wording = choose_wording(self.rows[row], seed=seed, position=position)
-        return {
+        return shown | {
             "key": str(self.rows[row]["key"]),
             "caption": "" if self._drops("caption", position) else wording,
             "tile": (row, symmetry),
-            "image": image,
-            "draw": draw,
-            "box": (top, left, cells),
             "map": torch.from_numpy(values),
-            **draw_noise(position, (shape[0], cells, cells), seed=seed, num_timesteps=self._steps),
         }
 
     def _held_out(self, row: int) -> Sample:
         """A whole held-out tile; its row decides noise and timestep, in every run alike."""
-        image = to_bytes(self.source.image(row))
-        return {
+        noising, image = Noising(0, self.noising.num_timesteps), to_bytes(self.source.image(row))
+        return noising.image(image, row, self.bundle.codec, drawn=False) | {
             "caption": str(self.rows[row].get("text", "")),
             "tile": (row, 0),
-            "image": image,
-            "draw": None,
-            "box": None,
             "map": torch.from_numpy(self._map(row)),
-            **draw_noise(row, self._shape_of(image), seed=0, num_timesteps=self._steps),
         }
 
     def collate(self, samples: dict[str, Any]) -> dict[str, Any]:
@@ -241,20 +227,13 @@ class ControlTask:
         return self._place(samples) | {"keys": samples["key"]}
 
     def _place(self, samples: dict[str, Any]) -> dict[str, Any]:
-        moments = self._moments(samples["tile"], samples["image"])
-        each = zip(moments, samples["draw"], samples["box"], strict=True)
-        x0 = torch.stack([crop_latents(*both, draw, box) for both, draw, box in each])
+        x0 = image_latents(self._moments(samples["tile"], samples["image"]), samples)
         placed = {"x0": x0, "noise": samples["noise"], "maps": samples["map"]}
         return {
             **{name: place(value, self.device, self.dtype) for name, value in placed.items()},
             "t": samples["t"].to(self.device),
             **self.captions.encode(samples["caption"]),
         }
-
-    def _shape_of(self, image: Tensor) -> tuple[int, int, int]:
-        """Of the latents [C, h, w] of an image [3, H, W]."""
-        codec = self.bundle.codec
-        return codec.channels, image.shape[1] // codec.factor, image.shape[2] // codec.factor
 
     def _map(self, row: int, moves: Sequence[Move] = ()) -> NDArray[np.float32]:
         """Control map of a tile that is moved; that of a mask is made after it."""

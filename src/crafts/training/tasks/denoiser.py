@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
@@ -28,11 +27,10 @@ from crafts.model.schedule import Schedule
 from crafts.training.config import LatentData, PaintedData, ShardData
 from crafts.training.loader import Sample, join
 from crafts.training.objective.objective import Batches, Objective
-from crafts.training.order import choice, normal, uniform
+from crafts.training.order import choice, uniform
 from crafts.training.sources import (
     Split,
     check_tiles,
-    crop_place,
     mean_by_set,
     open_images,
     place,
@@ -44,12 +42,12 @@ from crafts.training.tasks.config import (
     DenoiserStage,
 )
 from crafts.training.tasks.noising import (
+    Noising,
     check_last_timestep,
-    crop_latents,
     denoising_errors,
-    draw_noise,
     encode_images,
     freeze,
+    image_latents,
 )
 from crafts.training.tasks.parts import build_bundle, build_objective, describe
 from crafts.training.tasks.pictures import tile_rows
@@ -199,7 +197,7 @@ class DenoiserTask:
         if self.stage.text_from:
             self.inputs["text_from"] = identify_clip(Path(self.stage.text_from))
         self._side, native = self._find_side(), self.bundle.denoiser.config.sample_size
-        self._num_timesteps = self.bundle.schedule.num_timesteps
+        self.noising = Noising(self.seed, self.bundle.schedule.num_timesteps, self.stage.crop)
         check_last_timestep(self.bundle.schedule, self.stage.min_snr_gamma)
         if self.stage.crop is None and self._side != native:
             say(
@@ -223,44 +221,25 @@ class DenoiserTask:
         row, seed = self.split.row(position), self.seed
         if self.latents is not None:
             variant = choice(seed, "variant", position, self.latents.num_variants)
-            whole = self.latents.sample(row, variant, generator_for(seed, "latent", position))
-            shape, box = whole.shape, self._box(position, whole.shape)
-            shown = {"x0": crop_latents(whole, box=box)}
+            x0 = self.latents.sample(row, variant, generator_for(seed, "latent", position))
+            shown = self.noising.latents(x0, position)
         else:
             image = dihedral(self._pixels(row), choice(seed, "variant", position, 8))
-            shape = self._shape_of(image)
-            draw = None
-            if not self.bundle.codec.deterministic:
-                draw = normal(seed, "latent", position, shape)
-            shown = {"image": image, "draw": draw, "box": self._box(position, shape)}
-        edge = self.stage.crop or max(shape)
-        shape = (shape[0], min(edge, shape[1]), min(edge, shape[2]))
+            shown = self.noising.image(image, position, self.bundle.codec)
         wording = choose_wording(self.rows[row], seed=seed, position=position)
-        return {
-            "key": str(self.rows[row]["key"]),
-            "row": row,
-            "position": position,
-            "wording": wording,
-            "caption": "" if self._drops(position) else wording,
-            **shown,
-            **self._told(row, position),
-            **draw_noise(position, shape, seed=seed, num_timesteps=self._num_timesteps),
-        }
+        dropped = uniform(seed, "caption dropout", position) < self.stage.caption_dropout
+        told = {"wording": wording, "caption": "" if dropped else wording}
+        found = {"key": str(self.rows[row]["key"]), "row": row, "position": position}
+        return found | told | shown | self._told(row, position)
 
     def _held_out(self, row: int) -> Sample:
         """A whole held-out tile; its row decides noise and timestep, in every run alike."""
+        noising = Noising(0, self.noising.num_timesteps)
         if self.latents is not None:
-            shown = {"x0": self.latents.sample(row)}
-            shape = self.latents.shape
+            shown = noising.latents(self.latents.sample(row), row)
         else:
-            image = self._pixels(row)
-            shown, shape = {"image": image, "draw": None, "box": None}, self._shape_of(image)
-        return {
-            "caption": str(self.rows[row].get("text", "")),
-            **shown,
-            **self._told(row, None),
-            **draw_noise(row, shape, seed=0, num_timesteps=self._num_timesteps),
-        }
+            shown = noising.image(self._pixels(row), row, self.bundle.codec, drawn=False)
+        return {"caption": str(self.rows[row].get("text", "")), **shown, **self._told(row, None)}
 
     def collate(self, samples: dict[str, Any]) -> dict[str, Any]:
         """Clean latents, noise, timesteps and text of samples that were joined."""
@@ -284,24 +263,11 @@ class DenoiserTask:
 
     def _encode(self, samples: dict[str, Any]) -> Tensor:
         moments = encode_images(self.bundle, samples["image"], device=self.device, dtype=self.dtype)
-        each = zip(moments, samples["draw"], samples["box"], strict=True)
-        return torch.stack([crop_latents(*both, draw, box) for both, draw, box in each])
+        return image_latents(moments, samples)
 
     def _pixels(self, row: int) -> Tensor:
         assert self.images is not None  # the other source is the cached latents
         return to_bytes(self.images.image(row))
-
-    def _shape_of(self, image: Tensor) -> tuple[int, int, int]:
-        """Of the latents [C, h, w] of an image [3, H, W]."""
-        codec = self.bundle.codec
-        return codec.channels, image.shape[1] // codec.factor, image.shape[2] // codec.factor
-
-    def _box(self, position: int, shape: Sequence[int]) -> tuple[int, int, int] | None:
-        """Top, left and edge in cells of the crop of a sample; None: the whole."""
-        crop = self.stage.crop
-        if crop is None or crop >= min(shape[-2:]):
-            return None
-        return *crop_place(*shape[-2:], crop, seed=self.seed, position=position), crop
 
     def _told(self, row: int, position: int | None) -> dict[str, Tensor]:
         """What a sample is told beside its text; nothing in validation, without a position."""
@@ -321,9 +287,6 @@ class DenoiserTask:
             position=position,
         )
         return {kind: torch.tensor(told[kind]) for kind in kinds}
-
-    def _drops(self, position: int) -> bool:
-        return uniform(self.seed, "caption dropout", position) < self.stage.caption_dropout
 
     def validate(self) -> dict[str, float]:
         """Loss of whole held-out tiles per set, at fixed noise and timesteps."""
