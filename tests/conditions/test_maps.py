@@ -53,9 +53,7 @@ def test_it_acts_between_start_and_stop_as_in_diffusers(controls: Known) -> None
 
 
 @torch.no_grad()
-def test_both_halves_of_a_guided_batch_get_the_same_map(
-    bundle: Bundle, controls: Known
-) -> None:
+def test_both_halves_of_a_guided_batch_get_the_same_map(bundle: Bundle, controls: Known) -> None:
     uses = [[Condition("nuclei", "a")], [Condition("nuclei", "b")]]
     bound = bind(controls, uses, STEPS, torch.device("cpu"))
     x_t, tokens = torch.randn(2, 4, 4, 4), torch.randn(2, 3, 16)
@@ -87,9 +85,7 @@ def test_weights_scale_and_several_add_up(controls: Known) -> None:
 
 
 @torch.no_grad()
-def test_without_an_active_control_the_denoiser_is_itself(
-    bundle: Bundle, controls: Known
-) -> None:
+def test_without_an_active_control_the_denoiser_is_itself(bundle: Bundle, controls: Known) -> None:
     use = Condition("nuclei", "a", 1.0, 0.0, 0.5)
     bound = bind(controls, [[use]], STEPS, torch.device("cpu"))
     x_t, tokens = torch.randn(1, 4, 4, 4), torch.randn(1, 3, 16)
@@ -107,9 +103,7 @@ def test_only_controls_of_one_kind_and_weight_share_a_batch() -> None:
     assert group_draws(draws, told) == [[0], [1, 2], [3], [4], [5]]
 
 
-def test_neighbours_in_a_batch_do_not_change_an_image(
-    bundle: Bundle, controls: Known
-) -> None:
+def test_neighbours_in_a_batch_do_not_change_an_image(bundle: Bundle, controls: Known) -> None:
     draws = [Draw("colon", seed=s, guidance_scale=2.0) for s in range(2)]
     for name in ("a", "b", "a"):
         use = (Condition("nuclei", name),)

@@ -19,7 +19,11 @@ from crafts.core.protocols import Accept, UnknownTo
 from crafts.core.records import Ledger
 from crafts.core.runtime import pick_device, say
 from crafts.generation.export import PROVENANCE, save_png
-from crafts.generation.folder import (
+from crafts.generation.manifest import PromptRow, read_rows
+from crafts.generation.plan import Item, Plan
+from crafts.generation.request import GenerateConfig, ImageRequest
+from crafts.generation.wording import check_words, describe_words, leave_out_unjudged
+from crafts.generation.writer import (
     Made,
     begin,
     find_image,
@@ -30,10 +34,6 @@ from crafts.generation.folder import (
     write_masks,
     write_metadata,
 )
-from crafts.generation.manifest import PromptRow, read_rows
-from crafts.generation.plan import Item, Plan
-from crafts.generation.request import GenerateConfig, ImageRequest
-from crafts.generation.wording import check_words, describe_words, leave_out_unjudged
 from crafts.sampling.draws import Draw
 from crafts.sampling.presets import Preset, resolve_preset
 from crafts.sampling.sampler import iter_images
