@@ -18,8 +18,8 @@ from crafts.conditions.maps import mask_map, render_map
 from crafts.controls.masks import load_mask
 from crafts.core.artifacts import write_bytes
 from crafts.core.marks import save_synthetic
-from crafts.evaluation.nuclei import count_nuclei
 from crafts.experiments.judging.paired import Difference, paired_difference
+from crafts.measures.nuclei import count_nuclei
 
 MEASURES = {"dice": "Dice", "f1": "F1", "aji": "AJI", "panoptic_quality": "PQ"}
 SHOWN = 8
