@@ -20,9 +20,9 @@ from crafts.controls.maps import fit_mask, resize_mask
 from crafts.controls.masks import load_tile_mask
 from crafts.controls.nuclei import NucleiMask
 from crafts.core.errors import ConfigError, DataError
-from crafts.data.listing.items import Item
+from crafts.data.listing.items import ListedTile
 from crafts.data.listing.loading import load_item
-from crafts.data.listing.sources import list_items
+from crafts.data.listing.tilesets import list_items
 from crafts.data.tiles.images import decode_rgb
 from crafts.data.tiles.masks import decode_mask
 
@@ -60,12 +60,12 @@ class Masked:
         rejected: tiles and rows of a table of masks that cannot be used, with the reason.
     """
 
-    items: Sequence[Item] = ()
+    items: Sequence[ListedTile] = ()
     unmasked: int = 0
     rejected: Sequence[str] = field(default_factory=list)
 
 
-def list_pairs(source: Path, split: str = "") -> list[Item]:
+def list_pairs(source: Path, split: str = "") -> list[ListedTile]:
     """Tiles of a folder, table or shards that have a mask.
 
     Args:
@@ -76,7 +76,7 @@ def list_pairs(source: Path, split: str = "") -> list[Item]:
     return [item for item in items if not split or item.fields.get("split") == split]
 
 
-def iter_pairs(items: Sequence[Item], *, resize: bool = False) -> Iterator[MaskedTile | str]:
+def iter_pairs(items: Sequence[ListedTile], *, resize: bool = False) -> Iterator[MaskedTile | str]:
     """Open tiles with their masks; one that cannot be used comes as its reason.
 
     Args:
@@ -167,7 +167,7 @@ def bring_to_one_scale(
     return done[: len(made)], done[len(made) :], f"{words}{taken}."
 
 
-def _with_table(items: Sequence[Item], table: Path) -> tuple[list[Item], list[str]]:
+def _with_table(items: Sequence[ListedTile], table: Path) -> tuple[list[ListedTile], list[str]]:
     """Items with the masks of a table, and its rows that cannot be used."""
     rows, rejected = list_items(table), []
     if not any(row.mask for row in rows):
@@ -202,12 +202,12 @@ def _with_table(items: Sequence[Item], table: Path) -> tuple[list[Item], list[st
 class _Places:
     """Where the tiles of a list stand: by name, by key, and by the end of a name."""
 
-    def __init__(self, items: Sequence[Item]) -> None:
+    def __init__(self, items: Sequence[ListedTile]) -> None:
         self.names = {item.name: k for k, item in enumerate(items)}
         self.keys = _unique((item.key, k) for k, item in enumerate(items))
         self.ends = _unique((PurePosixPath(item.name).name, k) for k, item in enumerate(items))
 
-    def find(self, row: Item) -> int | None:
+    def find(self, row: ListedTile) -> int | None:
         """The tile that a row means; None for none, or for one of several."""
         for table, name in ((self.names, row.name), (self.keys, row.key)):
             if name in table:
