@@ -107,7 +107,8 @@ def test_no_batch_has_a_held_out_patient_or_a_class_left_out(bench):
 def test_legs_of_every_arm_add_up_to_the_same_steps(name, steps):
     config = configure(name, [f"num_steps={steps}"])
     for arm in load_experiment(config).arms:
-        assert sum(leg_steps(leg, config) for leg in arm.legs) == steps
+        if arm.legs:  # the arms of `guidance` share one checkpoint and train nothing
+            assert sum(leg_steps(leg, config) for leg in arm.legs) == steps
 
 
 def test_longer_text_keeps_more_for_the_backward_pass(tiny_model):
