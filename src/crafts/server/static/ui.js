@@ -44,12 +44,19 @@ export function Choice({ label, value, options, onChange }) {
 
 export function Stepper({ label, value, min, max, onChange }) {
   const set = (next) => onChange(Math.max(min, Math.min(max, Number.isFinite(next) ? Math.round(next) : min)));
-  return html`<div class="field stepper"><label>${label}
+  const id = `step-${label.replaceAll(" ", "-")}`;
+  return html`<div class="field stepper"><label for=${id}>${label}</label>
     <span class="row">
       <button type="button" class="button only" aria-label=${`fewer: ${label}`} disabled=${value <= min} onClick=${() => set(value - 1)}><${Icon} name="minus" /></button>
-      <input type="number" min=${min} max=${max} value=${value} onChange=${(event) => set(event.target.valueAsNumber)} />
+      <input id=${id} type="number" min=${min} max=${max} value=${value} onChange=${(event) => set(event.target.valueAsNumber)} />
       <button type="button" class="button only" aria-label=${`more: ${label}`} disabled=${value >= max} onClick=${() => set(value + 1)}><${Icon} name="plus" /></button>
-    </span></label></div>`;
+    </span></div>`;
+}
+
+export function Seed({ value, onChange }) {
+  return html`<div class="field seed"><label for="seed">Seed</label><span class="row">
+    <input id="seed" type="number" min="0" max="9007199254740991" value=${value} onChange=${(event) => onChange(Math.max(0, Math.trunc(event.target.valueAsNumber) || 0))} />
+    <${Button} quiet icon="dice" label="Another seed" onClick=${() => onChange(randomSeed())} /></span></div>`;
 }
 
 export function Slider({ label, value, min, max, step = 1, shown, onChange }) {

@@ -1,7 +1,7 @@
 // Data set: classes and numbers in, a labelled set with gate, count and card out.
 import { html, useEffect, useState } from "../vendor/preact-htm.js";
 import { cancel, complain, forget, jobsOf, send, useStore } from "../store.js";
-import { Bar, Button, Choice, Empty, Icon, Stepper, ago, randomSeed } from "../ui.js";
+import { Bar, Button, Choice, Empty, Icon, Seed, Stepper, ago } from "../ui.js";
 
 const FORMATS = [["imagefolder", "folders", "a folder a class, readable by datasets and torchvision"], ["hf", "Hugging Face", "parquet"], ["webdataset", "WebDataset", "tar files"], ["coco", "COCO", "with outlines of nuclei"]];
 
@@ -36,7 +36,7 @@ export function DataSet() {
         <div class="settings"><${Stepper} label="Pictures of each" value=${options.per} min=${1} max=${1000} onChange=${(per) => set({ ...options, per })} />
           <${Choice} label="Preset" value=${options.preset} onChange=${(preset) => set({ ...options, preset })} options=${["fast", "balanced", "paper"].map((value) => ({ value, label: value }))} />
           <label class="field">Format<select value=${options.format} onChange=${(event) => set({ ...options, format: event.target.value })}>${FORMATS.map(([value, label, note]) => html`<option key=${value} value=${value}>${label}: ${note}</option>`)}</select></label>
-          <div class="field seed"><label>Seed<span class="row"><input type="number" min="0" value=${options.seed} onChange=${(event) => set({ ...options, seed: Math.max(0, Math.trunc(event.target.valueAsNumber) || 0) })} /><${Button} quiet icon="dice" label="Another seed" onClick=${() => set({ ...options, seed: randomSeed() })} /></span></label></div></div>
+          <${Seed} value=${options.seed} onChange=${(seed) => set({ ...options, seed })} /></div>
         <div class="row wrap"><label class="check"><input type="checkbox" checked=${options.gate} onChange=${(event) => set({ ...options, gate: event.target.checked })} />Quality gate</label>
           <label class="check"><input type="checkbox" checked=${options.masks || options.format === "coco"} disabled=${options.format === "coco"} onChange=${(event) => set({ ...options, masks: event.target.checked })} />Masks of nuclei</label></div>
         <div class="row wrap"><${Button} kind="main" icon="dataset" disabled=${sending || !used.length} onClick=${make}>Make the set<//><span class="note">${used.length} classes × ${options.per} = ${used.length * options.per} pictures</span></div>

@@ -1,7 +1,7 @@
 // Make: a prompt, a few choices, and a gallery that fills as pictures are finished.
 import { html, useState } from "../vendor/preact-htm.js";
 import { cancel, complain, current, forget, jobsOf, loadJobs, say, send, update, useKept, useStore } from "../store.js";
-import { Bar, Button, Choice, Copy, Empty, Icon, Slider, Stepper, ago, randomSeed, seconds } from "../ui.js";
+import { Bar, Button, Choice, Copy, Empty, Icon, Slider, Seed, Stepper, ago, randomSeed, seconds } from "../ui.js";
 import { Chips, Prompt } from "./prompt.js";
 
 const FIRST = { prompt: "Colon adenocarcinoma, gland-forming, high power view.", preset: "fast", num: 4, seed: 7, guidance: 0, negative: "", strict: false };
@@ -75,9 +75,7 @@ function Settings({ choice, keep, about }) {
     <${Choice} label="Preset" value=${choice.preset} onChange=${(preset) => keep({ preset })}
       options=${["fast", "balanced", "paper"].map((value) => ({ value, label: value, note: presets[value]?.steps ? `${presets[value].steps} steps` : "" }))} />
     <${Stepper} label="Pictures" value=${choice.num} min=${1} max=${64} onChange=${(num) => keep({ num })} />
-    <div class="field seed"><label>Seed<span class="row"><input type="number" min="0" max="9007199254740991" value=${choice.seed}
-        onChange=${(event) => keep({ seed: Math.max(0, Math.trunc(event.target.valueAsNumber) || 0) })} />
-      <${Button} quiet icon="dice" label="Another seed" onClick=${() => keep({ seed: randomSeed() })} /></span></label></div>
+    <${Seed} value=${choice.seed} onChange=${(seed) => keep({ seed })} />
     <details class="more"><summary>More</summary><div class="settings">
       <${Slider} label="Guidance" min=${0} max=${12} step=${0.5} value=${choice.guidance} shown=${choice.guidance ? Math.max(1, choice.guidance) : `the model's${usual ? ` (${usual})` : ""}`}
         onChange=${(guidance) => keep({ guidance: guidance && Math.max(1, guidance) })} />

@@ -2,7 +2,7 @@
 import { html, useEffect, useRef, useState } from "../vendor/preact-htm.js";
 import { get, post } from "../api.js";
 import { cancel, complain, say, send, toast, update, useKept, useStore } from "../store.js";
-import { Button, Choice, Empty, Icon, Slider, randomSeed } from "../ui.js";
+import { Button, Choice, Empty, Icon, Seed, Slider, randomSeed } from "../ui.js";
 import { COLOURS, draw, isFree, shapeAt, touched } from "./nuclei.js";
 import { Prompt } from "./prompt.js";
 
@@ -72,7 +72,7 @@ export function Paint() {
         <${Classes} classes=${facts?.classes || Object.keys(COLOURS)} value=${choice.kind} nuclei=${layout.nuclei} onChange=${(kind) => keep({ kind, tool: choice.tool === "eraser" ? "brush" : choice.tool })} />
         <${Slider} label="Size" min=${6} max=${60} value=${choice.size} shown=${`${choice.size} px`} onChange=${(size) => keep({ size })} />
         <${Slider} label="Density of the brush" min=${0.1} max=${1} step=${0.05} value=${choice.density} shown=${`${Math.round(choice.density * 100)} %`} onChange=${(density) => keep({ density })} />
-        <div class="field"><label>Invent a layout of<span class="row"><select value=${choice.tissue} onChange=${(event) => keep({ tissue: event.target.value })}>${(facts?.tissues || ["colon"]).map((one) => html`<option key=${one} value=${one}>${one}</option>`)}</select></span></label>
+        <div class="field"><label>Invent a layout of<select value=${choice.tissue} onChange=${(event) => keep({ tissue: event.target.value })}>${(facts?.tissues || ["colon"]).map((one) => html`<option key=${one} value=${one}>${one}</option>`)}</select></label>
           <div class="row"><${Button} icon="dice" onClick=${() => invent()} disabled=${!facts}>Invent<//>
           <label class="button"><${Icon} name="open" /><span>Import</span><input class="unseen" type="file" accept=${MASKS.join(",")} onChange=${(event) => { if (event.target.files[0]) read(event.target.files[0]); event.target.value = ""; }} /></label></div></div>
       </section>
@@ -159,7 +159,7 @@ function Words({ job, layout, choice, keep, make, busy }) {
   const running = job && ["queued", "running"].includes(job.state);
   return html`<section class="card panel words" aria-label="What to make"><${Prompt} value=${choice.prompt} onChange=${(prompt) => keep({ prompt })} onSend=${make} />
       <div class="settings"><${Choice} label="Preset" value=${choice.preset} onChange=${(preset) => keep({ preset })} options=${["fast", "balanced", "paper"].map((value) => ({ value, label: value }))} />
-        <div class="field seed"><label>Seed<span class="row"><input type="number" min="0" value=${choice.seed} onChange=${(event) => keep({ seed: Math.max(0, Math.trunc(event.target.valueAsNumber) || 0) })} /><${Button} quiet icon="dice" label="Another seed" onClick=${() => keep({ seed: randomSeed() })} /></span></label></div>
+        <${Seed} value=${choice.seed} onChange=${(seed) => keep({ seed })} />
         <${Slider} label="Weight of the mask" min=${0} max=${2} step=${0.1} value=${choice.weight} onChange=${(weight) => keep({ weight })} /></div>
       <div class="row wrap"><${Button} kind="main" icon="make" disabled=${busy || !layout.nuclei.length || !choice.prompt.trim()} onClick=${make}>Make the picture<//>
         ${running && html`<${Button} icon="close" onClick=${() => cancel(job)}>Cancel<//>`}
