@@ -8,19 +8,16 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TextIO
-
-from pydantic import Field
+from typing import Any, TextIO
 
 from crafts.captions.cleaning import normalize
+from crafts.captions.config import SummariseConfig
 from crafts.captions.findings.extract import extract_fields
 from crafts.captions.privacy import disallowed, scrub
 from crafts.captions.reports import Report, list_reports
-from crafts.captions.summaries.extractive import MIN_TOKENS
 from crafts.captions.summaries.summarizers import (
     PROMPT_VERSION,
     ExtractiveSummarizer,
-    ServerConfig,
     ServerSummarizer,
     Summarizer,
 )
@@ -34,7 +31,6 @@ from crafts.core.artifacts import (
     tool_versions,
     write_manifest,
 )
-from crafts.core.config import Config
 from crafts.core.disk import replacing, retry_when_full
 from crafts.core.errors import ConfigError, DataError
 from crafts.core.locks import lock_file
@@ -44,26 +40,6 @@ from crafts.core.records import Ledger
 from crafts.core.runtime import say
 
 _SAY_EVERY = 500
-
-
-class SummariseConfig(Config):
-    """Configuration of ``crafts summarise``.
-
-    Attributes:
-        tokens: most tokens of a summary, begin and end token included.
-        backend: "extractive" (rules; offline, deterministic) or "openai" (any server that speaks
-            OpenAI's protocol, checked, with the rules as fallback).
-        tokenizer: whose tokens count: mini, a model or tokenizer folder, or a hub id. Take that of
-            the model which will read the captions.
-        server: for the backend "openai".
-        max_reject_fraction: share of rejected reports above which the run fails, in [0, 1].
-    """
-
-    tokens: int = Field(35, ge=MIN_TOKENS, le=10_000)
-    backend: Literal["extractive", "openai"] = "extractive"
-    tokenizer: str = Field("mini", min_length=1)
-    server: ServerConfig = ServerConfig()
-    max_reject_fraction: float = Field(0.1, ge=0, le=1)
 
 
 def run(
