@@ -26,7 +26,7 @@ COMMANDS = (
     ["experiment"],
     ["benchmark"],
     ["study"],
-    *(["study", step] for step in ("prepare", "power", "simulate", "analyze")),
+    *(["study", step] for step in ("prepare", "power", "simulate", "serve", "close", "analyze")),
     ["serve"],
 )
 HEAD = """# Commands

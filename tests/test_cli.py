@@ -74,6 +74,8 @@ FLAGS = {
     "study prepare": ["--real", "--generated", "--output", "--set", "--dry-run"],
     "study power": ["--half-width", "--margin", "--output"],
     "study simulate": ["--output"],
+    "study serve": ["--host", "--port", "--address", "--output"],
+    "study close": ["--answers"],
     "study analyze": ["--readings", "--output"],
     "serve": ["--host", "--port", "--model", "--data", "--token-file", "--set", "--dry-run"],
 }

@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import save_file
 
 import crafts
+from crafts.conditions.text import CaptionEncoder
 from crafts.core.config import load_config
 from crafts.core.errors import ConfigError
 from crafts.model.bundle import load_bundle
@@ -23,7 +24,6 @@ from crafts.model.codec import load_codec
 from crafts.model.control import check_control, load_control
 from crafts.model.encoders import load_text_conditioner
 from crafts.recipe import load_recipe, read_header
-from crafts.training.tasks.conditioning import CaptionEncoder
 from crafts.training.tasks.denoiser import DenoiserStage
 from crafts.training.train import TrainConfig
 from crafts.workflows.scorecards import codec as scorecard

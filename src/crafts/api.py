@@ -261,7 +261,7 @@ def train(
 
 def estimate(config: TrainConfig | Mapping[str, Any] | Path) -> list[str]:
     """What a recipe will cost, in lines; see ``describe_cost`` of the training package."""
-    from crafts.training.running.estimate import describe_cost
+    from crafts.training.session.estimate import describe_cost
 
     return describe_cost(_resolved("train", config))
 
@@ -276,7 +276,7 @@ def generate(
         output: folder to write.
         model: one that is loaded already, instead of ``config.model``.
     """
-    from crafts.generation.control_inputs import parse_options
+    from crafts.conditions.wishes import parse_options
     from crafts.generation.manifest import require_prompts
 
     resolved = _resolved("generate", config)
@@ -508,7 +508,44 @@ def configure_study(
     from crafts.core.config import load_config
     from crafts.readerstudy import config
 
-    return load_config(getattr(config, _STUDY[_study_step(step)]), source, overrides)
+    kind = "ServeConfig" if step == "serve" else _STUDY[_study_step(step)]
+    return load_config(getattr(config, kind), source, overrides)
+
+
+def serve_study(config: Config | Mapping[str, Any], output: Path) -> None:
+    """Serve a study to its readers until Ctrl-C; see :func:`crafts.readerstudy.web.serve`.
+
+    Args:
+        config: the study and the address.
+        output: folder of the answers; the first time, of ``links.csv`` too.
+
+    Raises:
+        DataError: no prepared study, or answers to another one.
+    """
+    from crafts.core.config import Config
+
+    resolved = config if isinstance(config, Config) else configure_study("serve", config)
+    check_places(output, resolved.study)  # type: ignore[attr-defined]
+
+    from crafts.readerstudy.web import serve
+
+    serve(resolved, Path(output))  # type: ignore[arg-type]
+
+
+def close_study(study: Path, answers: Path) -> Manifest:
+    """Close a study for good and write its readings; see ``crafts study close``.
+
+    Args:
+        study: output of ``prepare``.
+        answers: output of ``serve``; gets the folder ``readings``.
+
+    Raises:
+        DataError: nothing was served there, or answers to another study.
+    """
+    from crafts.readerstudy.sessions import close_study as close
+
+    check_places(answers, study)
+    return close(Path(study), Path(answers))
 
 
 def _study_step(step: str) -> str:

@@ -7,7 +7,15 @@ from typing import Annotated, Literal
 
 import typer
 
-from crafts.commands.options import DryRun, Output, Overrides, done, said, shown
+from crafts.commands.options import (
+    DryRun,
+    Output,
+    Overrides,
+    done,
+    require_extra,
+    said,
+    shown,
+)
 
 app = typer.Typer(
     help="Reader study: are generated tiles told from real ones, and what are they worth?",
@@ -73,6 +81,49 @@ def simulate(
 ) -> None:
     """Simulated readers answer a study: to plan it, and to see its report beforehand."""
     _run("simulate", {"study": study, "seed": seed}, overrides, output, dry_run)
+
+
+@app.command()
+def serve(
+    study: Study,
+    output: Annotated[
+        Path,
+        typer.Option("--output", help="Folder of answers and of links.csv.", show_default=False),
+    ],
+    host: Annotated[
+        str | None, typer.Option(help="Address to listen on.", show_default="127.0.0.1")
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option(help="Port to listen on.", show_default="8000")
+    ] = None,
+    address: Annotated[
+        str | None, typer.Option(help="How readers reach it, for the links.", show_default=False)
+    ] = None,
+    overrides: Overrides = [],
+    dry_run: DryRun = False,
+) -> None:
+    """Pages for readers, one secret link each; every answer is saved at once.
+
+    The same command goes on with a study that was stopped.
+    """
+    from crafts import api
+
+    given = {"study": study, "host": host, "port": port, "address": address}
+    config = api.configure_study("serve", said(given), overrides)
+    if not shown(config, dry_run):
+        require_extra("crafts study serve", "serve")
+        api.serve_study(config, output)
+
+
+@app.command()
+def close(
+    study: Study,
+    answers: Annotated[Path, typer.Option(help="Output of `study serve`.", show_default=False)],
+) -> None:
+    """Close a study for good, when its stopping rule says so; only then it can be analysed."""
+    from crafts import api
+
+    done(api.close_study(study, answers), answers / "readings")
 
 
 @app.command()
