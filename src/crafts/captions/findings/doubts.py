@@ -1,4 +1,4 @@
-"""Diagnoses in doubt: read only where a report names none that is in less doubt.
+"""Diagnoses in doubt: never read from a sentence that does not parse, else only for want of a better.
 
 What is in doubt, and how much, is told by :mod:`crafts.captions.scrubbing.trust`.
 """
@@ -14,11 +14,16 @@ if TYPE_CHECKING:
 Doubt = tuple[int, int, int]
 """Start and end (exclusive) in the source, and how much what stands there is in doubt."""
 
+STRANGE, BEHIND = 2, 1
+"""The sentence does not parse as a finding; it stands behind one that does not."""
+
 DIAGNOSES = ("histology", "in_situ", "finding")
 
 
 def without_doubtful(findings: list[Finding], doubtful: Sequence[Doubt]) -> list[Finding]:
-    """Where a diagnosis is in less doubt, no other counts, nor what is said of its organ.
+    """No diagnosis, found or denied, of a strange sentence; then the one in least doubt.
+
+    Where a diagnosis is in less doubt, no other counts, nor what is said of its organ.
 
     Findings that are not neoplastic stand beside a tumour; what is denied adds no diagnosis, and
     a metastasis leaves open what the tumour is.
@@ -27,7 +32,8 @@ def without_doubtful(findings: list[Finding], doubtful: Sequence[Doubt]) -> list
         f: max((d for a, b, d in doubtful if a < f.end and f.start < b), default=0)
         for f in findings
     }
-    said = {f: doubt for f, doubt in doubts.items() if not (f.negated or f.uncertain)}
+    findings = [f for f in findings if f.name not in DIAGNOSES or doubts[f] < STRANGE]
+    said = {f: doubt for f, doubt in doubts.items() if f in findings and not (f.negated or f.uncertain)}
     main = [f for f in said if f.name in DIAGNOSES and not f.value.startswith("metastatic ")]
     if not main:
         return findings

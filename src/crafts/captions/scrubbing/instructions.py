@@ -107,14 +107,15 @@ _ABOUT = re.compile(
     r"\b(?:text|sentences?|paragraphs?|words?|wording)\b[^.;:]{0,40}\b(?:is|are|was|were)\b",
     re.IGNORECASE,
 )
+_THE_TEXT = re.compile(r"\b(?:text|sentences?|paragraphs?|words?|wording)\b", re.IGNORECASE)
 _OBLIGED = re.compile(
     r"\b(?:should|must|shall|ought|(?:ha(?:s|ve)|needs?|wants?) to|(?:is|are|be) to)\b"
     r"(?! (?:the|a|an|left|right|within)\b)",
     re.IGNORECASE,
 )
 _ADDRESSED = re.compile(
-    r"(?:^|[:;.]\s)\W*(?:for|to|dear|attention|attn|hello|hi|hey|(?:note|message|memo|notice|reminder|word|"
-    r"hint)s? (?:to|for))\b\W*(?P<who>[\w' -]{0,60}?)\s?[:,-]",
+    r"(?:^|[:;.]\s)\W*(?:for|to|dear|attention|attn|hello|hi|hey|(?P<mail>(?:note|message|memo|notice|"
+    r"reminder|word|hint)s? (?:to|for)))\b\W*(?P<who>[\w' -]{0,60}?)\s?(?:[:,-]|(?(mail)(?:=|$)|(?!)))",
     re.IGNORECASE,
 )
 
@@ -126,6 +127,8 @@ def is_speech(sentence: str) -> bool:
     if of_text and is_obliging(sentence):
         return True
     if of_text and _IS.search(sentence, of_text.end()) and _has_foreign(sentence):
+        return True
+    if _THE_TEXT.search(sentence) and _has_foreign(sentence):
         return True
     if _ABOUT.search(sentence) or _SAYS.search(sentence) and HEAD.search(sentence):
         return True

@@ -8,7 +8,7 @@ are left contradict each other, one of them is a forgery and nothing tells which
 that names a diagnosis goes.
 
 Without such a sentence nothing is removed. But a diagnosis in a sentence that does not parse as a
-finding, or behind one, is in doubt: it counts only where the report names no other.
+finding is not read at all; one behind such a sentence counts only where the report names no other.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from collections.abc import Iterable, Sequence
 
 from crafts.captions.findings.benign import is_benign
 from crafts.captions.findings.concepts import ABBREVIATION, HEAD
+from crafts.captions.findings.doubts import BEHIND, STRANGE
 from crafts.captions.findings.fields import Finding, extract_fields
 from crafts.captions.scrubbing.cleaning import TracedText, iter_sentences
 from crafts.captions.scrubbing.instructions import is_obliging
@@ -159,8 +160,6 @@ def _alike(left: str, right: str) -> bool:
 
 # ---- sentences that do not parse -------------------------------------------------------------
 
-
-STRANGE, BEHIND = 2, 1
 _CLEFT = re.compile(r"^\W*(?:what|who|whoever|whatever|why|how|only|nothing|everything)\b", re.I)
 _SYMBOLS = re.compile(r"[@{}`|~^\\]|[<>](?!\s?\d)|_{2}|\*{2}")
 
