@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from crafts.controls.inventing.layout_statistics import load_statistics
+from crafts.controls.layouts import load_statistics
 from crafts.controls.masks import save_mask
 from crafts.controls.nuclei import NucleiMask
 from crafts.core.artifacts import load_manifest, verify

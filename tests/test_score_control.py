@@ -13,7 +13,7 @@ import pytest
 from crafts.controls.masks import mask_from_labels
 from crafts.controls.nuclei import NucleiMask
 from crafts.core.artifacts import load_manifest, staging, verify
-from crafts.evaluation.faithfulness import Pair
+from crafts.measures.faithfulness import Pair
 from crafts.model.bundle import load_bundle
 from crafts.model.control import load_control, save_control
 from crafts.model.segmenter import SegmenterConfig

@@ -29,13 +29,13 @@ from transformers import ResNetConfig, ResNetForImageClassification
 
 from crafts.core.artifacts import finish, write_bytes
 from crafts.core.runtime import generator_for, say
-from crafts.evaluation.features import read_image
-from crafts.evaluation.structure import (
+from crafts.measures.structure import (
     balanced_accuracy,
     chance_corrected,
     grey_match,
     spectrum_match,
 )
+from crafts.sets.features import read_image
 
 ORGANS = ("colon", "lung", "kidney", "breast", "bone")
 CLASSES = (

@@ -45,15 +45,15 @@ from crafts.core.artifacts import MANIFEST, lock, sha256_file, write_bytes
 from crafts.core.config import Config, dump_config, load_config
 from crafts.core.errors import ConfigError, DataError
 from crafts.core.runtime import say
-from crafts.data.importers import list_items
-from crafts.evaluation.faithfulness import (
+from crafts.data.listing.sources import list_items
+from crafts.measures.faithfulness import (
     Pair,
     find_again,
     iter_pairs,
     list_pairs,
     measure_faithfulness,
 )
-from crafts.evaluation.nuclei import compare_masks, dice
+from crafts.measures.nuclei import compare_masks, dice
 from crafts.model.segmenter import Segmenter, load_segmenter, open_segmenter
 from crafts.recipe import load_recipe
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from crafts.captions.prompts import TileFields, compose
 from crafts.core.artifacts import write_bytes
 from crafts.core.runtime import seed_from
-from crafts.evaluation.structure import blur, colour_statistics_generator, phase_scramble
+from crafts.measures.structure import blur, colour_statistics_generator, phase_scramble
 
 BLUR = 6.0
 """Pixels; wider than a nucleus at low power, narrower than a gland."""

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crafts.core.runtime import seed_from
-from crafts.evaluation.intervals import LEAST_GROUPS
+from crafts.measures.intervals import LEAST_GROUPS
 
 DRAWS = 1000
 

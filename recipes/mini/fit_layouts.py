@@ -15,15 +15,15 @@ import argparse
 from collections import defaultdict
 from pathlib import Path
 
-from crafts.controls.inventing.layout_statistics import (
+from crafts.controls.layouts import (
     LayoutStatistics,
     fit_layouts,
     save_statistics,
 )
 from crafts.controls.nuclei import UNKNOWN, NucleiMask
 from crafts.core.artifacts import finish, staging
-from crafts.evaluation.faithfulness import iter_pairs, list_pairs
-from crafts.model.places import SHIPPED
+from crafts.measures.faithfulness import iter_pairs, list_pairs
+from crafts.model.files.places import SHIPPED
 
 LICENCE = "crafts-mini-research-only"
 LEAST_TILES = 10
@@ -37,9 +37,9 @@ license_link: ../LICENSE.md
 # Layouts of nuclei
 
 Numbers, sizes, shapes, classes and places of nuclei, for `--control nuclei=sample:TISSUE` and
-`crafts.controls.layouts.sample_layout`. Fitted by `recipes/mini/fit_layouts.py` to masks of
-training patients of Lizard and MoNuSeg (NC). Lengths are pixels of tiles of 256 px. Classes are
-known in the colon only. Research use only.
+`crafts.controls.synthesis.invent.sample_layout`. Fitted by `recipes/mini/fit_layouts.py` to masks
+of training patients of Lizard and MoNuSeg (NC). Lengths are pixels of tiles of 256 px. Classes
+are known in the colon only. Research use only.
 
 | tissue | magnification | tiles | nuclei | per Mpx | classes |
 |---|---|---|---|---|---|

@@ -19,7 +19,7 @@ from crafts.controls.fluorescence import load_fluorescence
 from crafts.core.errors import CraftsError
 from crafts.core.marks import save_synthetic
 from crafts.core.runtime import say, seed_from
-from crafts.evaluation.faithfulness import hematoxylin_correlation
+from crafts.measures.faithfulness import hematoxylin_correlation
 from crafts.sampling.control import image_map, render_map
 
 SIDE = 256

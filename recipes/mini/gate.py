@@ -14,13 +14,13 @@ import sys
 from pathlib import Path
 
 from crafts.core.artifacts import finish, load_manifest, write_bytes
-from crafts.data.collection import AUTO
-from crafts.evaluation.comparing.slices import describe
-from crafts.evaluation.comparing.sources import open_source
-from crafts.evaluation.features import build_extractor
 from crafts.evaluation.gating.filtering import calibrate_on
 from crafts.evaluation.gating.gate import GATE
-from crafts.model.image_encoders import SHIPPED, open_encoder
+from crafts.model.vision.image_encoders import SHIPPED, open_encoder
+from crafts.sets.described import describe
+from crafts.sets.features import build_extractor
+from crafts.sets.source import open_source
+from crafts.sets.splits import AUTO
 
 MOST = 100_000
 

@@ -54,14 +54,15 @@ from crafts.core.marks import save_synthetic
 from crafts.core.protocols import SegmentNuclei
 from crafts.core.runtime import say
 from crafts.evaluation import extract_features, kernel_distance, prompt_alignment
-from crafts.evaluation.alignment import unit_rows
-from crafts.evaluation.features import as_tensor, read_image
-from crafts.evaluation.nuclei import count_nuclei
-from crafts.evaluation.structure import nearest_rows
-from crafts.generation.generate import GenerateConfig, run
+from crafts.generation.generate import run
+from crafts.generation.request import GenerateConfig
+from crafts.measures.neighbors import nearest
+from crafts.measures.nuclei import count_nuclei
+from crafts.measures.rows import unit_rows
 from crafts.model.bundle import Bundle, load_bundle
 from crafts.model.encoders import DualEncoder, load_dual_encoder
 from crafts.model.segmenter import open_segmenter
+from crafts.sets.features import as_tensor, read_image
 
 WEIGHTS = Path(__file__).resolve().parents[2] / "src" / "crafts" / "weights"
 BANK = 4000  # training tiles among which the nearest is sought
@@ -155,7 +156,7 @@ def measure(group: Group, judges: Judges, reference: Features, bank: Features) -
     distance, spread = kernel_distance(
         reference, features if group.apart is None else features[group.apart]
     )
-    _, cosine = nearest_rows(features, bank)
+    cosine = nearest(unit_rows(features), unit_rows(bank)).cosine
     return {
         "name": group.name,
         "tiles": len(group.tiles),
@@ -305,7 +306,8 @@ def pictures(
                 rows.append((f"{name}\n{group.name}", group.tiles[mine]))
     save_synthetic(montage(rows), output / "montage.png", "real tiles above generated ones")
     picks = np.unique(np.linspace(0, len(generated.tiles) - 1, 32).astype(int))
-    index, _ = nearest_rows(judges.image_features(generated.tiles[picks]), bank_features)
+    seen = judges.image_features(generated.tiles[picks])
+    index = nearest(unit_rows(seen), unit_rows(bank_features)).index
     pairs: list[tuple[str, Any]] = []
     for start in range(0, len(picks), 8):
         pairs.append(("generated", generated.tiles[picks[start : start + 8]]))
@@ -352,12 +354,13 @@ def main() -> None:
     requests = asked_for(rows, options.tiles, options.per_class)
     made = make(bundle, requests, options.output, options.preset)
     generated, bank_features = groups_of(requests, made), judges.image_features(bank)
-    index, _ = nearest_rows(judges.image_features(generated[0].tiles), bank_features)
-    nearest = replace(
+    seen = judges.image_features(generated[0].tiles)
+    index = nearest(unit_rows(seen), unit_rows(bank_features)).index
+    copier = replace(
         generated[0], name="nearest training tile of each generated", tiles=bank[index]
     )
     groups = [*generated, shuffled(generated[0]), real, through_codec(bundle, real), sample]
-    groups += [nearest, *image_controls(real, bank, bank_classes)]
+    groups += [copier, *image_controls(real, bank, bank_classes)]
     reference = judges.image_features(real.tiles[reference_patients(rows)])
     table = []
     for group in groups:

@@ -35,8 +35,8 @@ from crafts.core.artifacts import write_bytes
 from crafts.core.errors import ConfigError, CraftsError
 from crafts.core.marks import save_synthetic
 from crafts.core.runtime import pick_device
-from crafts.evaluation.features import as_tensor, read_image
 from crafts.model.codec import Codec, load_codec
+from crafts.sets.features import as_tensor, read_image
 
 TRAINING_TILES, TRAINING_PATCHES = 1200, 1_300_000  # for the linear code of 192 dimensions
 NEEDED_GAIN, NEEDED_LAPLACIAN = 1.5, 0.7

@@ -31,22 +31,23 @@ from empty_pairs import MOST_GLASS, find_window
 from montage import montage
 from numpy.typing import NDArray
 
-from crafts.controls.inventing.layout_edits import shift
 from crafts.controls.masks import save_mask
 from crafts.controls.nuclei import NucleiMask
+from crafts.controls.synthesis.edit import shift
 from crafts.core.artifacts import write_bytes
 from crafts.core.marks import save_synthetic
 from crafts.core.protocols import Nuclei, SegmentNuclei
 from crafts.core.runtime import say, seed_from
-from crafts.data.importers import Item
-from crafts.evaluation.faithfulness import Pair, iter_pairs, list_pairs, measure_faithfulness
-from crafts.evaluation.features import read_image
-from crafts.evaluation.nuclei import compare_masks, correlation, count_nuclei, dice, find_shift
-from crafts.generation.generate import GenerateConfig, run
+from crafts.data.listing.items import Item
+from crafts.generation.generate import run
+from crafts.generation.request import GenerateConfig
+from crafts.measures.faithfulness import Pair, iter_pairs, list_pairs, measure_faithfulness
+from crafts.measures.nuclei import compare_masks, correlation, count_nuclei, dice, find_shift
 from crafts.model.bundle import load_bundle
 from crafts.model.control import load_control
 from crafts.model.segmenter import open_segmenter
 from crafts.sampling.control import mask_map, render_map
+from crafts.sets.features import read_image
 
 MOVED = 16  # pixels
 NEAR = 4.0  # pixels; what still counts as moved with the mask

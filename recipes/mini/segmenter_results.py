@@ -17,8 +17,8 @@ from synthetic_pairs import INVENTED, MASKS, Source
 from crafts.controls.masks import load_mask
 from crafts.core.artifacts import write_bytes
 from crafts.core.marks import save_synthetic
-from crafts.evaluation.nuclei import count_nuclei
 from crafts.experiments.judging.paired import Difference, paired_difference
+from crafts.measures.nuclei import count_nuclei
 from crafts.sampling.control import mask_map, render_map
 
 MEASURES = {"dice": "Dice", "f1": "F1", "aji": "AJI", "panoptic_quality": "PQ"}

@@ -24,7 +24,7 @@ from crafts.core.artifacts import load_manifest, sha256_file, staging
 from crafts.model.bundle import Bundle, load_bundle
 from crafts.model.control import KINDS, Control, load_control, save_control
 from crafts.model.denoiser import count_parameters
-from crafts.model.places import SHIPPED
+from crafts.model.files.places import SHIPPED
 
 HERE = Path(__file__).parent
 LICENCE = "crafts-mini-research-only"

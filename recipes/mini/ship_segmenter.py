@@ -19,8 +19,8 @@ from PIL import Image
 
 from crafts.controls.nuclei import find_edges, separate
 from crafts.core.artifacts import finish, load_manifest, staging
-from crafts.evaluation.faithfulness import Pair, iter_pairs, list_pairs
-from crafts.evaluation.nuclei import compare_masks
+from crafts.measures.faithfulness import Pair, iter_pairs, list_pairs
+from crafts.measures.nuclei import compare_masks
 from crafts.model.segmenter import Segmenter, load_segmenter, save_segmenter
 
 HERE = Path(__file__).parent

@@ -18,16 +18,16 @@ from pathlib import Path
 
 import numpy as np
 
-from crafts.controls.inventing.layout_statistics import (
+from crafts.controls.layouts import (
     MEGAPIXEL,
     LayoutStatistics,
     fit_layouts,
     measure_nuclei,
     save_statistics,
 )
-from crafts.controls.layouts import sample_layout
 from crafts.controls.masks import load_mask, save_mask
 from crafts.controls.nuclei import CLASSES, NucleiMask, separate
+from crafts.controls.synthesis.invent import sample_layout
 from crafts.core.artifacts import write_bytes
 from crafts.core.errors import DataError
 from crafts.core.runtime import say, seed_from

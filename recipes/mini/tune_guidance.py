@@ -29,9 +29,10 @@ from crafts.core.artifacts import write_bytes
 from crafts.core.errors import CraftsError
 from crafts.core.marks import save_synthetic
 from crafts.evaluation import kernel_distance, prompt_alignment
-from crafts.evaluation.features import read_image
-from crafts.generation.generate import GenerateConfig, run
+from crafts.generation.generate import run
+from crafts.generation.request import GenerateConfig
 from crafts.model.bundle import Bundle, load_bundle
+from crafts.sets.features import read_image
 
 
 def compare(

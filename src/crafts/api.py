@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
+from crafts.core.config import takes
 from crafts.core.errors import NotYetError
-from crafts.core.places import check_places
+from crafts.core.paths import check_places
+from crafts.generation.request import ImageRequest
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -19,13 +21,13 @@ if TYPE_CHECKING:
     from crafts.captions.caption import CaptionConfig
     from crafts.captions.summarise import SummariseConfig
     from crafts.core.artifacts import Manifest
+    from crafts.core.config import Config
     from crafts.core.protocols import CountTokens
-    from crafts.data.encode import EncodeConfig
-    from crafts.data.pack import PackConfig
+    from crafts.data.config import EncodeConfig, PackConfig
     from crafts.evaluation.config import EvaluateConfig
-    from crafts.generation.config import GenerateConfig
+    from crafts.generation.request import GenerateConfig
     from crafts.model.bundle import Bundle
-    from crafts.slides.options import TileConfig
+    from crafts.slides.config import TileConfig
     from crafts.training.config import TrainConfig
 
 Stage = Literal[
@@ -41,13 +43,13 @@ Stage = Literal[
 ]
 # module and name of each stage's configuration class, imported when it is asked for
 _CONFIGS: dict[Stage, tuple[str, str]] = {
-    "tile": ("crafts.slides.options", "TileConfig"),
+    "tile": ("crafts.slides.config", "TileConfig"),
     "summarise": ("crafts.captions.summarise", "SummariseConfig"),
     "caption": ("crafts.captions.caption", "CaptionConfig"),
-    "pack": ("crafts.data.pack", "PackConfig"),
-    "encode": ("crafts.data.encode", "EncodeConfig"),
+    "pack": ("crafts.data.config", "PackConfig"),
+    "encode": ("crafts.data.config", "EncodeConfig"),
     "train": ("crafts.training.config", "TrainConfig"),
-    "generate": ("crafts.generation.config", "GenerateConfig"),
+    "generate": ("crafts.generation.request", "GenerateConfig"),
     "evaluate": ("crafts.evaluation.config", "EvaluateConfig"),
     "audit": ("crafts.auditing.audit", "AuditConfig"),
 }
@@ -64,38 +66,23 @@ class Model:
 
     bundle: Bundle
 
+    @takes(ImageRequest)
     def generate(
         self,
         prompts: Sequence[str] | str,
         *,
-        seed: int = 0,
-        num_images: int = 1,
-        preset: Literal["fast", "balanced", "paper"] = "balanced",
-        num_steps: int | None = None,
-        guidance_scale: float | None = None,
-        negative_prompt: str = "",
-        batch_size: int = 4,
-        strict: bool = False,
         control: Mapping[str, Any] | None = None,
-        controls: Mapping[str, str | Path] | None = None,
+        **options: Any,
     ) -> list[Image.Image]:
         """Synthetic tiles, for research only.
 
         Args:
             prompts: texts to follow; a single one may be given as it is.
-            seed: the same seed, prompt and preset give the same image.
-            num_images: images a prompt.
-            preset: sampler, steps and guidance together.
-            num_steps: replaces the preset's number of steps.
-            guidance_scale: replaces the preset's scale; 1.0 is off.
-            negative_prompt: text to steer away from.
-            batch_size: images a pass; moves no value by more than 2 of 255.
-            strict: refuse prompts with words that the model has met with no picture.
             control: ``{"nuclei": MASK}`` or ``{"fluorescence": IMAGE}`` decides where nuclei are
                 in all images. A path, ``"sample:colon"`` (an invented layout for each image), a
                 ``NucleiMask``, labels [H, W], or fluorescence values [H, W] or [C, H, W] in
                 [0, 1]; ``(IMAGE, weight[, start, stop])`` weighs it.
-            controls: kind -> folder of its ControlNet; by default the shipped one.
+            **options: fields of :class:`crafts.generation.request.ImageRequest`.
 
         Returns:
             RGB images: all of the first prompt, then all of the second, and so on. :func:`save`
@@ -104,24 +91,12 @@ class Model:
         Raises:
             ConfigError: an empty prompt, a value out of bounds, a control that cannot be used, or
                 under ``strict`` a word that the model cannot know.
+            NotYetError: other sizes than the model's own.
             DataError: an unusable control image.
         """
         from crafts.generation.generate import generate_images
 
-        return generate_images(
-            self.bundle,
-            prompts,
-            seed=seed,
-            num_images=num_images,
-            preset=preset,
-            num_steps=num_steps,
-            guidance_scale=guidance_scale,
-            negative_prompt=negative_prompt,
-            batch_size=batch_size,
-            strict=strict,
-            control=control,
-            controls=controls,
-        )
+        return generate_images(self.bundle, prompts, control=control, **options)
 
     @property
     def licence(self) -> str:
@@ -179,12 +154,18 @@ def configure(
     Raises:
         ConfigError: the file is missing, or a field is unknown or out of bounds.
     """
-    from importlib import import_module
-
     from crafts.core.config import load_config
 
+    return load_config(configuration(stage), source, overrides)
+
+
+def configuration(stage: Stage) -> type[Config]:
+    """The configuration class of a stage that is built, imported when it is asked for."""
+    from importlib import import_module
+
     module, name = _CONFIGS[stage]
-    return load_config(getattr(import_module(module), name), source, overrides)
+    found: type[Config] = getattr(import_module(module), name)
+    return found
 
 
 def pack(
@@ -231,7 +212,7 @@ def encode(
     """
     from crafts.core.artifacts import load_manifest
     from crafts.data import encode as stage
-    from crafts.model.places import find_codec
+    from crafts.model.files.places import find_codec
 
     resolved = _resolved("encode", config)
     load_manifest(Path(shards))
@@ -290,7 +271,7 @@ def generate(
         model: one that is loaded already, instead of ``config.model``.
     """
     from crafts.generation.control_inputs import parse_options
-    from crafts.generation.rows import require_prompts
+    from crafts.generation.manifest import require_prompts
 
     resolved = _resolved("generate", config)
     require_prompts(resolved, resolved.manifest)
@@ -341,7 +322,7 @@ def example_tiles(source: str, output: Path) -> Manifest:
         source: name of a model in the package, or a folder; "" is mini.
         output: folder to write, as that of :func:`generate`.
     """
-    from crafts.model.places import is_shipped
+    from crafts.model.files.places import is_shipped
     from crafts.shelf import example_prompts, find_model
 
     name = source or "mini"
@@ -406,14 +387,14 @@ def evaluate(config: EvaluateConfig | Mapping[str, Any], output: Path) -> Manife
         config: the folders ``generated``, ``real`` and ``train``, the encoder and the rest.
         output: folder to write.
     """
-    from crafts.model.places import find_encoder
+    from crafts.model.files.places import find_encoder
 
     resolved = _resolved("evaluate", config)
     check_places(output, resolved.generated, resolved.real, resolved.train)
     find_encoder(resolved.encoder, network=True)
 
     from crafts.evaluation import evaluate as stage
-    from crafts.model.image_encoders import open_encoder
+    from crafts.model.vision.image_encoders import open_encoder
 
     encoder = open_encoder(resolved.encoder, network=True, device=resolved.device)
     return stage.run(resolved, None, Path(output), encoder=encoder)
@@ -429,7 +410,7 @@ def audit(config: AuditConfig | Mapping[str, Any], output: Path) -> Manifest:
     Raises:
         DataError: unusable images; or more copies than ``fail_above``, after all is written.
     """
-    from crafts.model.places import find_encoder
+    from crafts.model.files.places import find_encoder
 
     resolved = _resolved("audit", config)
     check_places(output, resolved.generated, resolved.train, resolved.heldout)
@@ -439,8 +420,8 @@ def audit(config: AuditConfig | Mapping[str, Any], output: Path) -> Manifest:
 
     from crafts.auditing import audit as stage
     from crafts.core.protocols import ExtractFeatures
-    from crafts.evaluation.features import build_extractor
-    from crafts.model.image_encoders import open_encoder
+    from crafts.model.vision.image_encoders import open_encoder
+    from crafts.sets.features import build_extractor
 
     encoder = open_encoder(resolved.encoder, network=True, device=resolved.device)
 
@@ -496,7 +477,7 @@ def not_yet(where: str, what: str) -> NoReturn:
 
 def _fetch(source: str | Path) -> None:
     """Bring a hub id to this disk, where the stages look; anything else must lie there already."""
-    from crafts.model.places import resolve_model
+    from crafts.model.files.places import resolve_model
 
     if not os.path.exists(source):
         resolve_model(source, network=True)
@@ -504,7 +485,7 @@ def _fetch(source: str | Path) -> None:
 
 def _token_counter(name: str) -> CountTokens:
     """The counter of a model; one that is not there is refused before anything is loaded."""
-    from crafts.model.places import find_tokenizer
+    from crafts.model.files.places import find_tokenizer
 
     find_tokenizer(name, network=True)
 

@@ -16,20 +16,21 @@ import crafts
 from crafts import cli
 from crafts.api import Model
 from crafts.controls.fluorescence import load_fluorescence
-from crafts.controls.inventing.layout_statistics import (
+from crafts.controls.layouts import (
     fit_layouts,
     load_statistics,
     save_statistics,
 )
-from crafts.controls.layouts import sample_layout
 from crafts.controls.masks import load_mask, save_mask
+from crafts.controls.synthesis.invent import sample_layout
 from crafts.core.artifacts import verify
 from crafts.core.config import load_config
 from crafts.core.errors import ConfigError
 from crafts.core.runtime import seed_from
 from crafts.data.loader import ShardReader
 from crafts.generation.export import read_provenance
-from crafts.generation.generate import GenerateConfig, generate_images, run
+from crafts.generation.generate import generate_images, run
+from crafts.generation.request import GenerateConfig
 from crafts.model.bundle import Bundle, load_bundle
 from crafts.sampling.conditioning import Draw
 from crafts.sampling.control import mask_map

@@ -17,7 +17,8 @@ from crafts.core.config import load_config
 from crafts.core.errors import ConfigError, DataError, NotYetError, RetryError
 from crafts.data.collection import Collection
 from crafts.generation.export import read_provenance
-from crafts.generation.generate import GenerateConfig, generate_images, run
+from crafts.generation.generate import generate_images, run
+from crafts.generation.request import GenerateConfig
 from crafts.model.bundle import load_bundle
 from crafts.sampling.conditioning import Draw
 from crafts.sampling.sampler import draw_noise
@@ -177,8 +178,8 @@ def test_one_noise_compares_prompts(bundle, tiny_model, tmp_path):
 
 
 def test_further_columns_and_their_making_reach_the_shards(bundle, tiny_model, tmp_path):
+    from crafts.data.config import PackConfig
     from crafts.data.loader import ShardReader
-    from crafts.data.pack import PackConfig
     from crafts.data.pack import run as pack
 
     rows = ["a,colon,5,benign", "b,lung,5,cancer"]

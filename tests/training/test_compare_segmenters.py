@@ -24,7 +24,7 @@ from compare_segmenters import ARMS, Plan  # noqa: E402
 from segmenter_results import Arm, Found  # noqa: E402
 from synthetic_pairs import Source  # noqa: E402
 
-from crafts.controls.inventing.layout_statistics import fit_layouts, measure_nuclei  # noqa: E402
+from crafts.controls.layouts import fit_layouts, measure_nuclei  # noqa: E402
 from crafts.controls.masks import load_mask, save_mask  # noqa: E402
 from crafts.controls.nuclei import NucleiMask, label_classes, separate  # noqa: E402
 from crafts.core.errors import ConfigError, DataError  # noqa: E402

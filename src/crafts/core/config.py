@@ -5,16 +5,58 @@ YAML, ``--set a.b=c`` and Python meet the same validator.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import inspect
+import re
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic.fields import FieldInfo
 
 from crafts.core.errors import ConfigError
 from crafts.core.parsing import DEEPEST, MOST_CHARACTERS, TooLargeError, parse_yaml, shorten
-from crafts.core.wording import describe_allowed
+
+_PLAIN = {
+    "missing": "a value (the field is required)",
+    "bool_parsing": "true or false",
+    "bool_type": "true or false",
+    "dict_type": "a section of fields",
+    "finite_number": "a finite number",
+    "float_parsing": "a number",
+    "float_type": "a number",
+    "frozen_set_type": "a list",
+    "int_from_float": "a whole number",
+    "int_parsing": "a whole number",
+    "int_parsing_size": "a smaller whole number",
+    "int_type": "a whole number",
+    "list_type": "a list",
+    "mapping_type": "a section of fields",
+    "model_attributes_type": "a section of fields",
+    "model_type": "a section of fields",
+    "none_required": "null",
+    "path_type": "a path",
+    "string_type": "text",
+    "string_unicode": "text in UTF-8",
+    "tuple_type": "a list",
+}
+_FILLED = {
+    "greater_than": "above {gt}",
+    "greater_than_equal": "{ge} or more",
+    "less_than": "below {lt}",
+    "less_than_equal": "{le} or less",
+    "literal_error": "{expected}",
+    "multiple_of": "a multiple of {multiple_of}",
+    "string_pattern_mismatch": "text of the form {pattern}",
+    "string_too_long": "at most {max_length} characters",
+    "string_too_short": "at least {min_length} characters",
+    "too_long": "at most {max_length} entries",
+    "too_short": "at least {min_length} entries",
+    "union_tag_invalid": "{discriminator} one of {expected_tags}",
+    "union_tag_not_found": "a section with {discriminator}",
+}
 
 
 class Config(BaseModel):
@@ -75,6 +117,57 @@ def validate(kind: type[C], values: Mapping[str, Any], name: str) -> C:
 def dump_config(config: Config) -> str:
     """The resolved configuration as YAML, in the order of the fields."""
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def is_section(field: FieldInfo) -> bool:
+    """Whether a field holds fields of its own, which only ``--set a.b=c`` and Python reach."""
+    return isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+
+
+def bounds_of(field: FieldInfo) -> tuple[Any, Any]:
+    """The least and the most that a field takes; None where it has no such bound."""
+    least = [mark.ge for mark in field.metadata if hasattr(mark, "ge")]
+    most = [mark.le for mark in field.metadata if hasattr(mark, "le")]
+    return (least or [None])[0], (most or [None])[0]
+
+
+def describe_field(field: FieldInfo) -> str:
+    """What a field means, and its bounds, for help and docstrings."""
+    least, most = bounds_of(field)
+    told = {(True, True): f" {least} to {most}.", (True, False): f" {least} or more."}
+    return f"{field.description or ''}{told.get((least is not None, most is not None), '')}"
+
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def takes(kind: type[Config]) -> Callable[[F], F]:
+    """Let the signature and the docstring of a function show the fields that it takes.
+
+    Args:
+        kind: the configuration that validates its ``**options``; the line of these in the docstring
+            is replaced by one for each field.
+    """
+
+    def show(function: F) -> F:
+        own = inspect.signature(function)
+        given = [each for each in own.parameters.values() if each.kind is not each.VAR_KEYWORD]
+        fields = {name: f for name, f in kind.model_fields.items() if name not in own.parameters}
+        keyword = inspect.Parameter.KEYWORD_ONLY
+        given += [
+            inspect.Parameter(name, keyword, default=field.default, annotation=field.annotation)
+            for name, field in fields.items()
+        ]
+        lines = [f"{name}: {describe_field(field)}" for name, field in fields.items()]
+        found = re.search(r"^( *)\*\*options: .*$", function.__doc__ or "", re.MULTILINE)
+        if function.__doc__ and found:
+            indent = {"initial_indent": found[1], "subsequent_indent": f"{found[1]}    "}
+            told = "\n".join(textwrap.fill(line, 100, **indent) for line in lines)
+            function.__doc__ = function.__doc__.replace(found[0], told)
+        function.__signature__ = own.replace(parameters=given)  # type: ignore[attr-defined]
+        return function
+
+    return show
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
@@ -154,7 +247,7 @@ def _allowed(kind: type[Config], fault: Mapping[str, Any]) -> str:
     if fault["type"] == "extra_forbidden":
         owner = _owner(kind, fault["loc"])
         return "one of: " + ", ".join(owner.model_fields) if owner else "a known field"
-    return describe_allowed(fault)
+    return _describe_allowed(fault)
 
 
 def _owner(kind: type[BaseModel], loc: tuple[Any, ...]) -> type[BaseModel] | None:
@@ -166,3 +259,20 @@ def _owner(kind: type[BaseModel], loc: tuple[Any, ...]) -> type[BaseModel] | Non
         if not (isinstance(owner, type) and issubclass(owner, BaseModel)):
             return None
     return owner
+
+
+def _describe_allowed(fault: Mapping[str, Any]) -> str:
+    """The words for one fault that pydantic found.
+
+    Args:
+        fault: one entry of ``ValidationError.errors()``.
+    """
+    kind, context = fault["type"], fault.get("ctx", {})
+    if kind in _PLAIN:
+        return _PLAIN[kind]
+    if kind in _FILLED:
+        return _FILLED[kind].format(**context)
+    if kind == "value_error":  # of a check of ours, whose sentence says what is right
+        return str(context.get("error", "another value"))
+    message: str = fault["msg"].removeprefix("Input should be ").removeprefix("Input should ")
+    return message[:1].lower() + message[1:]

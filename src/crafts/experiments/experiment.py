@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from crafts.core import artifacts
-from crafts.core.begun import hold_to
+from crafts.core.artifacts import hold_to
 from crafts.core.runtime import say
 from crafts.experiments.arms.cost import StepCost, step_costs
 from crafts.experiments.arms.starts import build_base, with_text

@@ -15,7 +15,7 @@ from crafts.data.painter import paint_tile
 from crafts.evaluation.gating.gate import GATE, load_reference
 from crafts.model.bundle import load_bundle
 from crafts.model.codec import load_codec, save_codec
-from crafts.model.image_encoders import SHIPPED, open_encoder
+from crafts.model.vision.image_encoders import SHIPPED, open_encoder
 
 RECIPES = Path(__file__).parents[3] / "recipes" / "mini"
 

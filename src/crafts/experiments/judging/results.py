@@ -14,7 +14,6 @@ from PIL import Image, ImageDraw, ImageFont
 
 from crafts.core import artifacts
 from crafts.core.marks import save_synthetic
-from crafts.evaluation.features import read_image
 from crafts.experiments.arms.cost import StepCost
 from crafts.experiments.catalogue import Experiment
 from crafts.experiments.corpus.tiles import Tiles
@@ -27,6 +26,7 @@ from crafts.experiments.judging.paired import (
     say_finding,
 )
 from crafts.experiments.settings import FAST, PAINTED, ExperimentConfig
+from crafts.sets.features import read_image
 
 _COLUMNS, _NAMES, _TITLES = 8, 130, 36
 _AGAINST = " against "  # between two arms, where the second is not the baseline
