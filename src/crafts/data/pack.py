@@ -22,7 +22,7 @@ from crafts.core.artifacts import (
 from crafts.core.errors import ConfigError, DataError
 from crafts.core.progress import Progress
 from crafts.core.protocols import CountTokens, LoadMask
-from crafts.core.records import Ledger
+from crafts.core.records import Ledger, rejects_beside
 from crafts.core.runtime import say
 from crafts.data.cleaning.card import count_reasons, write_card
 from crafts.data.config import Columns, PackConfig
@@ -76,7 +76,7 @@ def run(
     """
     items = _with_titles(_list_source(config, inputs), config.untitled)
     source = fingerprint(inputs) if (inputs / MANIFEST).is_file() else ""
-    ledger, dropped = Ledger("pack"), Ledger("clean")
+    ledger, dropped = Ledger("pack", rejects_beside(output)), Ledger("clean")
     with staging(output, "pack", sources=[inputs, *([splits] if splits else [])]) as folder:
         items = _cleaned(items, config, dropped, folder / _PANELS)
         items = assign_item_splits(items, config, splits)
@@ -315,9 +315,6 @@ def _settle(
         ledger.rejects += dropped.rejects
         ledger.check(1.0)
     except DataError:
-        path = output.parent / f"{output.name}.rejects.jsonl"
-        ledger.write(path)
-        say(f"pack: rejects written to {path}")
         if config.corpus == "pathgen":
             path = output.parent / f"{output.name}.requests.csv"
             number = write_requests(inputs, path)

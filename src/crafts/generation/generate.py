@@ -15,7 +15,7 @@ from crafts.core.artifacts import Manifest, finish, lock, refuse_other_run, sha2
 from crafts.core.config import takes, validate
 from crafts.core.errors import ConfigError, NotYetError
 from crafts.core.protocols import Accept, UnknownTo
-from crafts.core.records import Ledger
+from crafts.core.records import Ledger, rejects_beside
 from crafts.core.runtime import pick_device, say
 from crafts.generation.control_inputs import move_option, parse_given, parse_options
 from crafts.generation.controls import write_masks
@@ -78,7 +78,7 @@ def run(
     _refuse_no_gate(config, accept)
     parse_options(config.control)  # what is wrong there is told before a model is opened
     source = inputs or config.manifest
-    ledger = Ledger("generate")
+    ledger = Ledger("generate", rejects_beside(output))
     rows = read_rows(config, source, ledger)
     refuse_other_run(output, "generate")
     refuse_other_shard(output, config.shard)

@@ -25,7 +25,7 @@ from crafts.core.artifacts import (
 )
 from crafts.core.disk import raise_disk_full, retry_when_full
 from crafts.core.errors import ConfigError, DataError
-from crafts.core.records import Ledger
+from crafts.core.records import Ledger, rejects_beside
 from crafts.core.runtime import say
 from crafts.slides.config import TileConfig
 from crafts.slides.reading.naming import one_value
@@ -329,7 +329,7 @@ def _key(source: Source, mpp: float | None, places: Places | None, config: TileC
 
 def _settle(sources: list[Source], work: _Run) -> Ledger:
     """Account for every slide, and write what lists the tiles."""
-    slides = Ledger("tile")
+    slides = Ledger("tile", rejects_beside(work.output))
     slides.listed(len(sources))
     for source in sources:
         if source.name in work.found:

@@ -114,8 +114,9 @@ _OBLIGED = re.compile(
     re.IGNORECASE,
 )
 _ADDRESSED = re.compile(
-    r"(?:^|[:;.]\s)\W*(?:for|to|dear|attention|attn|hello|hi|hey|(?P<mail>(?:note|message|memo|notice|"
-    r"reminder|word|hint)s? (?:to|for)))\b\W*(?P<who>[\w' -]{0,60}?)\s?(?:[:,-]|(?(mail)(?:=|$)|(?!)))",
+    r"(?:^|[:;.]\s)\W*(?:for|to|dear|attention|attn|hello|hi|hey|"
+    r"(?P<mail>(?:note|message|memo|notice|reminder|word|hint)s? (?:to|for)))\b\W*"
+    r"(?P<who>[\w' -]{0,60}?)\s?(?:[:,-]|(?(mail)(?:=|$)|(?!)))",
     re.IGNORECASE,
 )
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from io import StringIO
 from typing import TextIO
 
-from crafts.core.tabular.rows import MAX_ROW, Row
+from crafts.core.tabular.rows import BEHIND, MAX_ROW, Row
 
 DELIMITERS = ",;\t"
 MORE_CELLS, FEWER_CELLS = "more cells than columns", "fewer cells than columns"
@@ -324,7 +324,7 @@ class _Rows:
             while (line := self.lines.peek()) is not None and not self._starts(line, shapes):
                 if own and self._begins_row(line, own):
                     self.number += 1
-                    why = f"behind the broken row {number}, not certain to be a row"
+                    why = f"{BEHIND} {number}, not certain to be a row"
                     doubtful.append(Row(self.number, fault=why))
                 self._skip_line()
         last = self.lines.number - 1
