@@ -71,7 +71,7 @@ EXTRAS_SERVE = {
     "slides": "whole-slide images",
     "dicom": "DICOM slides that OpenSlide does not take",
     "llm": "report summaries by a language model",
-    "serve": "the server and the reader study",
+    "serve": "the studio and the reader study",
     "dist": "bulk work on many machines",
     "lora": "LoRA fine-tuning",
     "track": "TensorBoard logs of a training run",
@@ -174,6 +174,12 @@ def _fits(found: str, wanted: str) -> bool:
     except ImportError:  # told in a line of its own, as packaging is a package of the core
         return True
     return SpecifierSet(wanted).contains(found, prereleases=True)
+
+
+def describe_missing(extra: str) -> tuple[list[str], str | None]:
+    """Packages of an extra that are not installed, and the command that adds them."""
+    found = _extra(extra, EXTRAS[extra])
+    return found["missing"], found["add"]
 
 
 def _extra(name: str, requirements: tuple[str, ...]) -> dict[str, Any]:

@@ -247,7 +247,7 @@ def _allowed(kind: type[Config], fault: Mapping[str, Any]) -> str:
     if fault["type"] == "extra_forbidden":
         owner = _owner(kind, fault["loc"])
         return "one of: " + ", ".join(owner.model_fields) if owner else "a known field"
-    return _describe_allowed(fault)
+    return describe_allowed(fault)
 
 
 def _owner(kind: type[BaseModel], loc: tuple[Any, ...]) -> type[BaseModel] | None:
@@ -261,7 +261,7 @@ def _owner(kind: type[BaseModel], loc: tuple[Any, ...]) -> type[BaseModel] | Non
     return owner
 
 
-def _describe_allowed(fault: Mapping[str, Any]) -> str:
+def describe_allowed(fault: Mapping[str, Any]) -> str:
     """The words for one fault that pydantic found.
 
     Args:

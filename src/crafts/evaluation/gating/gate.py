@@ -220,7 +220,7 @@ def load_reference(path: Path) -> GateReference:
         raise ConfigError(
             str(path),
             came=f"no readable thresholds ({' '.join(str(error).split())})",
-            allowed="gate.json as the stage `evaluate --filter` or recipes/mini/gate.py write it",
+            allowed="gate.json as `crafts evaluate --filter` writes it",
             do="Make it again, or leave --keep out.",
         ) from None
     found = validate(GateReference, values if isinstance(values, dict) else {}, str(path))
@@ -325,5 +325,5 @@ def _same_encoder(reference: GateReference, fingerprint: str, where: str) -> Non
             where,
             came=f"thresholds for encoder {reference.encoder[:12]}",
             allowed=f"thresholds for {fingerprint[:12]}",
-            do="Make them again with this encoder (recipes/mini/gate.py).",
+            do="Make them again: python -m crafts.workflows.releasing gate TILES.",
         )

@@ -69,7 +69,12 @@ class Tiles:
 
 
 def open_tiles(
-    config: ExperimentConfig, output: Path, *, factor: int, only_left_out: bool = False
+    config: ExperimentConfig,
+    output: Path,
+    *,
+    factor: int,
+    only_left_out: bool = False,
+    split: str = "heldout",
 ) -> Tiles:
     """Shards as they are, or tissue painted into ``output/data/shards``.
 
@@ -78,6 +83,7 @@ def open_tiles(
         output: of the experiment.
         factor: pixels of an edge that one latent stands for.
         only_left_out: ask for the classes that are left out of training, and no others.
+        split: whose patients judge; without it the validation patients, or those held out.
 
     Raises:
         ConfigError: ``leave_out`` names a class that the tiles do not have.
@@ -92,7 +98,7 @@ def open_tiles(
     left_out = choose_left_out(config, sorted(classes))
     asked = left_out if only_left_out else tuple(classes)
     splits = {row.get("split") for row in rows}
-    wanted = "heldout" if "heldout" in splits else "validation"
+    wanted = next((name for name in (split, "heldout") if name in splits), "validation")
     heldout = [i for i, r in enumerate(rows) if r.get("split") == wanted and r["label"] in asked]
     one, two = deal(rows, heldout, config.num_prompts)
     if len(classes) < 2 or len(one) < 2:

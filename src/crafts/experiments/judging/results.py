@@ -162,8 +162,8 @@ def compose_table(
         f"# Experiment: {config.name}",
         experiment.question,
         *([_TRIAL] if is_trial(config) else []),
-        f"{len(config.seeds)} seeds an arm, {config.num_steps} steps of {config.batch_size} crops "
-        f"of {tiles.size} px, {len(tiles.training)} training tiles, {len(tiles.prompts)} prompts "
+        f"{len(config.seeds)} seeds an arm, {_trained(config, experiment)}{tiles.size} px, "
+        f"{len(tiles.training)} training tiles, {len(tiles.prompts)} prompts "
         f"of held-out patients in {len({row['label'] for row in tiles.rows(tiles.prompts)})} "
         f"classes (of {len(tiles.classes)}). All arms begin with one checkpoint. Arms that train "
         "on the same rows see the same crops, noise and timesteps for a seed; images of all arms "
@@ -214,6 +214,11 @@ def is_trial(config: ExperimentConfig) -> bool:
     """Whether an experiment is too small, or its tissue too simple, to say anything."""
     small = config.num_steps <= FAST["num_steps"] or config.num_prompts <= FAST["num_prompts"]
     return small or config.data == PAINTED
+
+
+def _trained(config: ExperimentConfig, experiment: Experiment) -> str:
+    steps = f"{config.num_steps} steps of {config.batch_size} crops of "
+    return steps if experiment.trains else "no training, tiles of "
 
 
 def _arms(experiment: Experiment) -> str:
