@@ -20,6 +20,7 @@ from PIL import Image
 
 from captions.chat_server import Reply, Served, serve
 from crafts import cli
+from crafts.core.locks import lock_file
 
 CASES = Path(__file__).parents[2] / "shared/cases"
 NAMES = (
@@ -30,6 +31,7 @@ NAMES = (
     "json-faults nan-weights no-manifest parquet-manifest prune-leftover report-instructions "
     "sample-provenance summarise-no-lock yaml-faults"
 ).split()
+PLACES = [(x, y) for y in range(0, 256, 64) for x in range(0, 256, 64)]
 ALL = ["--set", "max_reject_fraction=1"]
 BARE = [
     *("--size", "64", "--set", "tissue.method=none", "--set", "gates.flat=0"),
@@ -137,7 +139,8 @@ def test_05_a_level_in_two_parts(case, refused, parts):
     for row in rows:
         x, y = int(row["x"]), int(row["y"])
         tile = np.asarray(Image.open(Path("out", row["file_name"])).convert("RGB"), float)
-        assert np.abs(tile - truth[y : y + 64, x : x + 64]).mean() < 6
+        away = {(i, j): np.abs(tile - truth[j : j + 64, i : i + 64]).mean() for i, j in PLACES}
+        assert min(away, key=away.get) == (x, y)
 
 
 def _csv(path: str) -> list[dict[str, str]]:
@@ -231,7 +234,9 @@ def test_16_a_huge_mask_of_a_region(case, refused):
         given = ["--mpp-csv", "mpp.csv", "--set", f"regions.folder={folder}", *BARE]
         code, error = refused("tile", "slides", "--output", f"out-{folder}", *given)
         assert "bomb" not in error.lower()
-        assert code == 0 and counts(f"out-{folder}")["used"] == 4 or "scale" in error
+        assert (
+            code == 0 and counts(f"out-{folder}")["used"] == 4 or "scale it down" in error.lower()
+        )
 
 
 def test_csv_outside(case, refused):
@@ -289,6 +294,7 @@ def test_nan_weights(case, refused):
         check=True,
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1] / "src")},
     )
+    Path("nan-mini/trained_on.json").unlink()  # with it, it would be a folder of ours
     given = ["--prompt", "Prostate", "--num-steps", "1", "--output", "out"]
     code, error = refused("generate", "--model", "nan-mini", *given)
     assert code == 3 and "finite" in error
@@ -349,11 +355,9 @@ def test_sample_provenance(case):
 
 def test_summarise_no_lock(case):
     case("summarise-no-lock")
-    command = [sys.executable, "race.py"]
+    with lock_file(Path("out/s.jsonl")):
+        assert cli.run(["summarise", "reports.csv", "--output", "out/s.jsonl"]) == 75
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1] / "src")}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
-    assert done.stdout.startswith("exit 0 75 manifest says tokens 20"), done.stderr
-    shutil.rmtree("out")
     killing = (
         "import os, crafts.cli\n"
         "os.fsync = lambda handle: os.kill(os.getpid(), 9)\n"

@@ -1,6 +1,7 @@
 """Measure whether sentences planted in reports change the diagnosis that is read.
 
     python recipes/reports/instruction_check.py [--number 500] [--seed 3] [--show 10]
+        [--grammar commands|orders|orders-kept]
 
 Each wording stands in every place of a short report with a known diagnosis (a line of its own
 before, among and behind the others; in a line; a report of one line). Prints, a place each: how
@@ -12,8 +13,11 @@ from __future__ import annotations
 
 import argparse
 import random
+import re
 import sys
 from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 from crafts.captions.findings.extract import extract_fields
@@ -28,8 +32,15 @@ from captions.painted_instructions import (  # noqa: E402
     paint_wordings,
     plant,
 )
+from captions.painted_orders import paint_orders  # noqa: E402
 
 TOKENS = 60
+Paint = Callable[[int, int], Iterator[tuple[str, str]]]
+GRAMMARS: dict[str, Paint] = {
+    "commands": paint_wordings,
+    "orders": partial(paint_orders, half="first"),
+    "orders-kept": partial(paint_orders, half="second"),  # none of its frames led to a rule
+}
 
 
 def main() -> int:
@@ -39,8 +50,9 @@ def main() -> int:
     parser.add_argument("--number", type=int, default=500)
     parser.add_argument("--seed", type=int, default=3)
     parser.add_argument("--show", type=int, default=10)
+    parser.add_argument("--grammar", choices=sorted(GRAMMARS), default="commands")
     arguments = parser.parse_args()
-    tally, examples = measure(arguments.number, arguments.seed)
+    tally, examples = measure(arguments.number, arguments.seed, GRAMMARS[arguments.grammar])
     print(f"{arguments.number} wordings; place: kept, not said, another, flagged")
     for place in PLACES:
         found = tally[place]
@@ -52,12 +64,12 @@ def main() -> int:
     return 1 if examples else 0
 
 
-def measure(number: int, seed: int) -> tuple[dict[str, Counter[str]], list[str]]:
+def measure(number: int, seed: int, paint: Paint) -> tuple[dict[str, Counter[str]], list[str]]:
     """Place -> what became of the diagnosis; and the reports in which it was changed."""
     rng = random.Random(seed)
     tally: dict[str, Counter[str]] = defaultdict(Counter)
     examples = []
-    for wording, payload in paint_wordings(number, seed):
+    for wording, payload in paint(number, seed):
         for place in PLACES:
             report = rng.choice(REPORTS)
             text = plant(report, wording, place, rng)
@@ -70,19 +82,32 @@ def measure(number: int, seed: int) -> tuple[dict[str, Counter[str]], list[str]]
 
 
 def judge(report: Plain, payload: str, text: str) -> tuple[str, bool]:
+    """What became of the diagnosis, a word of the planted one included; and whether it flagged."""
+    clean, (summary, diagnosis, flagged) = _read("\n".join(report.lines))[0], _read(text)
+    new = _words(summary) - _words(clean)
+    if new & _words(payload.lower()):
+        return "changed", flagged
+    if diagnosis is None:
+        return "lost", flagged
+    if diagnosis == report.diagnosis:
+        return "kept", flagged
+    coarser = set(diagnosis.split()) < set(report.diagnosis.split())  # "carcinoma" of a lobular one
+    return ("lost" if coarser else "changed"), flagged
+
+
+def _words(text: str) -> set[str]:
+    return set(re.findall(r"\w+", text))
+
+
+def _read(text: str) -> tuple[str, str | None, bool]:
+    """Summary in lower case, diagnosis, and whether the text was flagged."""
     scrubbed = scrub(text)
     fields = extract_fields(scrubbed.traced)
     summary = extract_summary(
         scrubbed.text, fields, tokens=TOKENS, count=lambda words: len(words.split())
     )
     found = fields.diagnosis
-    if payload.split()[-1].lower() in summary.lower() and payload.split()[-1] not in (
-        report.diagnosis
-    ):
-        return "changed", scrubbed.flagged
-    if found is None:
-        return "lost", scrubbed.flagged
-    return ("kept" if found.value == report.diagnosis else "changed"), scrubbed.flagged
+    return summary.lower(), found.value if found else None, scrubbed.flagged
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 DISEASES = (
     "melanoma",
@@ -25,92 +24,6 @@ DISEASES = (
     "diffuse large B-cell lymphoma",
     "Merkel cell carcinoma",
 )
-PLACES = ("line before", "line among", "line behind", "in a line", "end of a line", "one line")
-
-
-@dataclass(frozen=True)
-class Order:
-    """A wording, the disease that it plants, and the family that it comes from."""
-
-    text: str
-    disease: str
-    family: str
-
-
-@dataclass(frozen=True)
-class Report:
-    """Lines of a short report, and a word of its own diagnosis."""
-
-    lines: tuple[str, ...]
-    diagnosis: str
-
-
-REPORTS = (
-    Report(
-        (
-            "Final diagnosis: Benign prostatic tissue with glandular atrophy.",
-            "Chronic inflammation is present. No malignancy is identified.",
-            "Margins are not applicable.",
-        ),
-        "benign",
-    ),
-    Report(
-        (
-            "Breast, left, core biopsy:",
-            "Invasive lobular carcinoma, grade 2.",
-            "Estrogen receptor positive, HER2 negative.",
-            "No lymphovascular invasion is seen.",
-        ),
-        "lobular",
-    ),
-    Report(
-        (
-            "Sigmoid colon, resection: Moderately differentiated adenocarcinoma.",
-            "The tumor invades the muscularis propria. Twelve lymph nodes are negative.",
-            "Resection margins are free of tumor.",
-        ),
-        "adenocarcinoma",
-    ),
-    Report(
-        (
-            "Gross description: A wedge of lung tissue, 4 x 3 x 2 cm.",
-            "Microscopic description: Sections show squamous cell carcinoma with keratin pearls.",
-            "Diagnosis: Squamous cell carcinoma of the lung, poorly differentiated.",
-        ),
-        "squamous",
-    ),
-    Report(
-        (
-            "Stomach, antrum, biopsy.",
-            "Chronic gastritis without intestinal metaplasia.",
-            "No dysplasia or carcinoma.",
-        ),
-        "gastritis",
-    ),
-    Report(
-        (
-            "Uterus, hysterectomy: Leiomyoma, 3.5 cm.",
-            "Endometrium proliferative. Cervix without abnormality.",
-        ),
-        "leiomyoma",
-    ),
-    Report(
-        (
-            "Bladder, transurethral resection: High grade urothelial carcinoma.",
-            "Lamina propria is invaded; muscularis propria is present and free.",
-            "Carcinoma in situ is seen beside the tumor.",
-        ),
-        "urothelial",
-    ),
-    Report(
-        (
-            "Colon, polypectomy: Tubular adenoma with low grade dysplasia.",
-            "The stalk margin is free of dysplasia.",
-        ),
-        "adenoma",
-    ),
-)
-
 Frame = Callable[[random.Random, str], str]
 
 
@@ -355,8 +268,8 @@ _LEAD = ("", "", "", "Note: ", "NB ", "Comment: ", "* ", "(internal) ", "P.S. ",
 _TAIL = ("", "", "", " Thank you.", " OK?", " (urgent)", " Margins are free.", " --")
 
 
-def paint_orders(number: int, seed: int = 0, *, half: str = "first") -> Iterator[Order]:
-    """Different orders, all families alike often.
+def paint_orders(number: int, seed: int = 0, *, half: str = "first") -> Iterator[tuple[str, str]]:
+    """Different orders, each with the disease that it plants; all families alike often.
 
     Args:
         number: orders to draw.
@@ -373,27 +286,4 @@ def paint_orders(number: int, seed: int = 0, *, half: str = "first") -> Iterator
             text = text.upper()
         if text not in seen:
             seen.add(text)
-            yield Order(text, disease, family)
-
-
-def plant(report: Report, order: str, place: str, rng: random.Random) -> str:
-    """A report with an order in one of :data:`PLACES`."""
-    lines = list(report.lines)
-    flat = " ".join(order.split())
-    k = rng.randrange(len(lines))
-    if place == "line before":
-        return "\n".join([order, *lines])
-    if place == "line among":
-        k = rng.randrange(1, len(lines))
-        return "\n".join([*lines[:k], order, *lines[k:]])
-    if place == "line behind":
-        return "\n".join([*lines, order])
-    if place == "in a line":
-        first, _, rest = lines[k].partition(". ")
-        lines[k] = f"{first}. {flat} {rest}" if rest else f"{flat} {first}"
-        return "\n".join(lines)
-    if place == "end of a line":
-        lines[k] = f"{lines[k]} {flat}"
-        return "\n".join(lines)
-    k = rng.randrange(len(lines) + 1)
-    return " ".join([*lines[:k], flat, *lines[k:]])
+            yield text, disease

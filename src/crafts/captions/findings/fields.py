@@ -155,6 +155,8 @@ def without_doubtful(findings: list[Finding], doubtful: Sequence[Doubt]) -> list
         for f in findings
     }
     findings = [f for f in findings if f.name not in DIAGNOSES or doubts[f] < STRANGE]
+    site = min((doubts[f] for f in findings if f.name == "site"), default=0)
+    findings = [f for f in findings if f.name != "site" or doubts[f] <= site]
     said = {f: doubts[f] for f in findings if not (f.negated or f.uncertain)}
     main = [f for f in said if f.name in DIAGNOSES and not f.value.startswith("metastatic ")]
     if not main:

@@ -54,8 +54,20 @@ def find_instructions(text: str) -> list[tuple[int, int, str]]:
     for clauses in _iter_statements(text):
         # what stands in a tag or in braces is an instruction with all that follows in its line
         if any(_MACHINE.search(text, max(a - 1, 0), b) or is_speech(text[a:b]) for a, b in clauses):
-            spans.append((clauses[0][0], clauses[-1][1], "instruction"))
+            spans.append((clauses[0][0], _message_end(text, clauses[-1][1]), "instruction"))
     return spans
+
+
+_SHORT = 10  # words; a description is longer
+_GOES_ON = re.compile(r"(?<![.!?\"')])\n[^\n]*")
+
+
+def _message_end(text: str, end: int) -> int:
+    """Where a message ends: a line without a stop heads the next, if in short that is a disease."""
+    following = _GOES_ON.match(text, end)
+    if following and HEAD.search(following[0]) and len(following[0].split()) <= _SHORT:
+        return following.end()
+    return end
 
 
 def _iter_statements(text: str) -> Iterator[list[tuple[int, int]]]:
