@@ -35,6 +35,7 @@ _MACHINE = re.compile(
     | (?:^|\n|[\[<|{(#*])\s*/?(?:system|user|assistant|human|tool|developer|function|inst
       |sys)\s*[\]>|:}*]
     | (?:^|(?<=[\s(:]))@[a-z]\w*
+    | \[+/\w[\w\ ]*\]+ | -{3,}\ ?(?:begin|start)\b
     | <\|?/?\w[\w\ =/"'-]*\|?> | \[/?INST\] | <</?SYS>> | ```|\{\{|\}\}|\{%|\$\{
       | [{\[]\s*"[\w\ ]+"\s*: | "\w+"\s*:\s*["{\[\d] | \\[nu]\w* | &\w+;""",
     re.IGNORECASE | re.VERBOSE,

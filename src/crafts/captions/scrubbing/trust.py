@@ -160,7 +160,9 @@ def _alike(left: str, right: str) -> bool:
 
 # ---- sentences that do not parse -------------------------------------------------------------
 
-_CLEFT = re.compile(r"^\W*(?:what|who|whoever|whatever|why|how|only|nothing|everything)\b", re.I)
+_CLEFT = re.compile(
+    r"(?:^|:\s)\W*(?:what|who|whoever|whatever|why|how|only|nothing|everything)\b", re.I
+)
 _SYMBOLS = re.compile(r"[@{}`|~^\\]|[<>](?!\s?\d)|_{2}|\*{2}")
 
 
@@ -181,7 +183,7 @@ def find_doubtful(text: str, foreign: Sequence[Span]) -> list[tuple[int, int, in
             sentence = text[start + a : start + b]
             odd = _is_strange(sentence, start + a, foreign)
             named = HEAD.search(sentence) or ABBREVIATION.search(sentence)
-            if named and (odd or is_obliging(sentence) or _CLEFT.match(sentence)):
+            if named and (odd or is_obliging(sentence) or _CLEFT.search(sentence)):
                 doubtful.append((start + a, start + b, STRANGE))
             elif named and strange:
                 doubtful.append((start + a, start + b, BEHIND))
