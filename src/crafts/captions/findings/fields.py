@@ -157,12 +157,12 @@ def without_doubtful(findings: list[Finding], doubtful: Sequence[Doubt]) -> list
     findings = [f for f in findings if f.name not in DIAGNOSES or doubts[f] < STRANGE]
     site = min((doubts[f] for f in findings if f.name == "site"), default=0)
     findings = [f for f in findings if f.name != "site" or doubts[f] <= site]
-    said = {f: doubts[f] for f in findings if not (f.negated or f.uncertain)}
-    main = [f for f in said if f.name in DIAGNOSES and not f.value.startswith("metastatic ")]
+    affirmed = {f: doubts[f] for f in findings if not (f.negated or f.uncertain)}
+    main = [f for f in affirmed if f.name in DIAGNOSES and not f.value.startswith("metastatic ")]
     if not main:
         return findings
-    least = min(said[f] for f in main)
-    certain = {f.name for f, doubt in said.items() if doubt <= least}
+    least = min(affirmed[f] for f in main)
+    certain = {f.name for f, doubt in affirmed.items() if doubt <= least}
     struck = {"histology", "in_situ"} | certain.intersection(("site", "procedure", "grade"))
     if not certain.intersection(DIAGNOSES[:2]):
         struck.add("finding")

@@ -14,7 +14,7 @@ BEHIND = "behind the broken row"
 
 
 @dataclass(frozen=True)
-class Row:
+class TableRow:
     """One listed row.
 
     Attributes:
