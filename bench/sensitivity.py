@@ -1,12 +1,12 @@
 """Which measure sees which damage? Real tiles, damaged at five strengths, beside whole ones.
 
-    python recipes/evaluation/sensitivity.py TILES OUTPUT [--per-class 48] [--halvings 4]
+    python bench/sensitivity.py TILES OUTPUT [--per-class 48] [--halvings 4]
 
 TILES holds ``metadata.csv`` and the images. The patients of every class are split in two halves:
 one half is damaged, the other is the reference; without damage that is the floor. Distances,
 precision, recall, density, coverage and the Vendi score are taken class by class, half against
 half, and averaged over the classes; the Fréchet distance, alignment and separation over all classes
-together. Writes ``sensitivity.csv`` and ``sensitivity.md`` into OUTPUT. About five minutes on
+together. Writes ``sensitivity.md`` into OUTPUT. About five minutes on
 one quiet core for the features, which OUTPUT keeps and ``diagnosis.py`` shares, and half a minute
 for the rest.
 """
@@ -14,8 +14,6 @@ for the rest.
 from __future__ import annotations
 
 import argparse
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +24,7 @@ from diagnosis import SHARES, collapse
 from numpy.typing import NDArray
 
 from crafts.core.artifacts import write_bytes
+from crafts.core.markdown import table
 from crafts.core.runtime import say, seed_from
 from crafts.evaluation.diagnosing.damage import duplicate, shuffle_prompts, swap_class
 from crafts.evaluation.diagnosing.sides import Observed
@@ -238,7 +237,7 @@ def markdown(lines: Sequence[Line], facts: str) -> str:
     names = list(TITLES)
     text = ["# Which measure sees which damage", "", facts, ""]
     text += ["## First strength that is seen", "", _SEEN, ""]
-    text += _table(
+    text += table(
         ["damage", *(TITLES[name] for name in names)],
         [[d, *(verdict(lines, d, name) for name in names)] for d in STRENGTHS],
     )
@@ -258,7 +257,7 @@ def markdown(lines: Sequence[Line], facts: str) -> str:
         if not line.damage:
             values = [f"{line.mean[name]:.3g} ± {line.spread[name]:.2g}" for name in names]
         rows.append([line.damage or "floor: half against half", strength, *values])
-    text += _table(["damage", "strength", *(TITLES[name] for name in names)], rows)
+    text += table(["damage", "strength", *(TITLES[name] for name in names)], rows)
     return "\n".join(text) + "\n"
 
 
@@ -266,24 +265,6 @@ _SEEN = (
     "The smallest strength, 1 to 5, from which on the measure stays more than three spreads of the "
     "floor away from the floor; – is never, ~ marks a measure that does not move one way."
 )
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    return lines + ["| " + " | ".join(row) + " |" for row in rows]
-
-
-def table_csv(lines: Sequence[Line]) -> str:
-    """Every value with its spread."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(["damage", "level", "strength", "measure", "mean", "spread"])
-    for line in lines:
-        strength = STRENGTHS[line.damage][line.level] if line.damage else ""
-        for name in TITLES:
-            values = (f"{line.mean[name]:.6g}", f"{line.spread[name]:.3g}")
-            writer.writerow([line.damage or "floor", line.level + 1, strength, name, *values])
-    return buffer.getvalue()
 
 
 def main() -> None:
@@ -299,10 +280,9 @@ def main() -> None:
     facts = (
         f"{len(bank.labels)} tiles of {len(np.unique(bank.labels))} classes and "
         f"{len(np.unique(bank.groups))} patients, {options.halvings} halvings of the patients; "
-        "evaluation CLIP at 128 px. Made by `python recipes/evaluation/sensitivity.py`."
+        "evaluation CLIP at 128 px. Made by `python bench/sensitivity.py`."
     )
     text = markdown(lines, facts)
-    write_bytes(options.output / "sensitivity.csv", table_csv(lines).encode())
     write_bytes(options.output / "sensitivity.md", text.encode())
     print(text)
 

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import csv
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "recipes" / "mini"))
+from crafts.controls.masks import load_mask
+from crafts.controls.nuclei import NucleiMask
+from crafts.data.painter import paint_tile
+from fixtures_scripts import load_script
 
-import collect  # noqa: E402
-import collect_masks  # noqa: E402
-
-from crafts.controls.masks import load_mask  # noqa: E402
-from crafts.data.painter import paint_tile  # noqa: E402
+collect_masks = load_script("recipes/mini/collect_masks.py")
+collect = load_script("recipes/mini/collect.py")
 
 FIELDS = ("set", "file", "kind", "class", "organ", "group", "label", "licence")
 
@@ -123,3 +121,24 @@ def test_what_a_model_has_seen_is_never_held_out_later() -> None:
 def test_fluorescence_is_collected_apart(sets: Path, tmp_path: Path) -> None:
     collect_masks.main(sets, tmp_path / "pairs", None, fluorescence=True)
     assert {row["set"] for row in read(tmp_path / "pairs")} == {"dsb2018_cc0-fluorescence"}
+
+
+def test_windows_without_nuclei_join_the_pairs(sets: Path, tmp_path: Path) -> None:
+    empty_pairs = load_script("recipes/mini/empty_pairs.py")
+    (tmp_path / "tiles/images").mkdir(parents=True)
+    columns = "file_name,text,patient,split,set,organ,power,licence"
+    lines = [columns, "images/a.png,x,p1,train,s,colon,high,CC0"]
+    lines.append("images/a.png,x,p2,heldout,s,colon,high,CC0")
+    (tmp_path / "tiles/metadata.csv").write_text("\n".join(lines) + "\n")
+    Image.fromarray(np.full((256, 256, 3), 150, np.uint8)).save(tmp_path / "tiles/images/a.png")
+    collect_masks.main(sets, tmp_path / "pairs", None, fluorescence=False)
+    before = read(tmp_path / "pairs")
+
+    def nothing(tile: np.ndarray) -> NucleiMask:
+        return NucleiMask(np.zeros(tile.shape[:2], np.uint8), None)
+
+    empty_pairs.main(tmp_path / "tiles", tmp_path / "pairs", nothing)
+    empty_pairs.main(tmp_path / "tiles", tmp_path / "pairs", nothing)  # again: in its place
+    rows = read(tmp_path / "pairs")
+    assert rows[:-1] == before and (rows[-1]["set"], rows[-1]["patient"]) == ("empty", "p1")
+    assert not load_mask(tmp_path / "pairs" / rows[-1]["mask"]).classes.any()

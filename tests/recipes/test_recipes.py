@@ -29,7 +29,7 @@ from crafts.training.train import TrainConfig
 from crafts.workflows.scorecards import codec as scorecard
 from fixtures_papers import SIDE, write_clip, write_f4_vae, write_sd15, write_tiles
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 RECIPES = sorted((ROOT / "recipes").rglob("*.yaml"))
 SMALL = ("num_steps=2", "global_batch_size=4", "micro_batch_size=2", "device=cpu")
 LENGTHS = (20, 35, 50, 154)

@@ -7,25 +7,23 @@ from __future__ import annotations
 
 import csv
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from crafts.core.runtime import say
 from crafts.evaluation import extract_features
 from crafts.evaluation.diagnosing.appearance import appearance
 from crafts.evaluation.diagnosing.damage import compress, shift_stain, variations, wash_eosin
+from crafts.experiments.corpus.tiles import in_turn
 from crafts.imaging.stains import stain_vectors
 from crafts.measures.structure import blur
-from crafts.model.encoders import DualEncoder, load_dual_encoder
 from crafts.sets.features import read_image
+from crafts.workflows.scorecards.judges import Judges
 
-ENCODER = Path(__file__).resolve().parents[2] / "src" / "crafts" / "weights" / "evaluation-clip"
 BLUR = (0.6, 1.0, 1.5, 2.0, 3.0)  # pixels
 WASH = (0.35, 0.5, 0.65, 0.8, 0.95)  # share of the eosin
 SHIFT = (0.2, 0.3, 0.4, 0.5, 0.6)  # length of the change of the three densities
@@ -66,7 +64,7 @@ def load_bank(tiles: Path, output: Path, per_class: int) -> Bank:
     labels = np.array([row["class"] for row in rows])
     stains = {str(name): stain_vectors(pixels[labels == name]) for name in np.unique(labels)}
     fields = np.concatenate([np.flatnonzero(labels == name)[:MODES] for name in stains])
-    encoder = load_dual_encoder(ENCODER).eval()
+    judges = Judges.load()
     found = {}
     for name in variant_names():
         place = output / "variants" / f"{name.replace(' ', '-')}.npz"
@@ -74,14 +72,14 @@ def load_bank(tiles: Path, output: Path, per_class: int) -> Bank:
             say(f"encode: {name}, {len(pixels)} tiles")
             source = np.repeat(pixels[fields], VIEWS, axis=0) if name == "views" else pixels
             damaged = damage(name, source, labels, stains)
-            features = extract_features(damaged, encoder.image_features)
+            features = extract_features(damaged, judges.encoder.image_features)
             place.parent.mkdir(parents=True, exist_ok=True)
             np.savez(place, features=features, appearance=appearance(damaged))
         with np.load(place) as kept:
             found[name] = (kept["features"], kept["appearance"])
             if len(kept["features"]) != (len(fields) * VIEWS if name == "views" else len(pixels)):
                 raise SystemExit(f"{place} holds other tiles; remove {place.parent}")
-    texts = text_features(encoder, [row["text"] for row in rows])
+    texts = judges.text_features([row["text"] for row in rows])
     groups = np.array([row["patient"] for row in rows])
     return Bank(pixels, labels, groups, texts, found, stains, fields)
 
@@ -101,14 +99,8 @@ def choose_rows(tiles: Path, per_class: int) -> list[dict[str, str]]:
     chosen = []
     for _, patients in sorted(classes.items()):
         if len(patients) >= 7 and sum(map(len, patients.values())) >= 40:
-            chosen += list(in_turn(list(patients.values())))[:per_class]
+            chosen += in_turn(patients)[:per_class]
     return chosen
-
-
-def in_turn(lists: Sequence[Sequence[Any]]) -> Iterator[Any]:
-    """The first of each list, then the second of each, and so on."""
-    for place in range(max(map(len, lists))):
-        yield from (items[place] for items in lists if place < len(items))
 
 
 def variant_names() -> list[str]:
@@ -138,10 +130,3 @@ def damage(
     if kind == "redder":  # one stain shift at all strengths: red light is taken less and less
         return shift_stain(tiles, SHIFT[level], turn=0.5)
     return compress(tiles, QUALITY[level]) if kind == "compression" else out
-
-
-def text_features(encoder: DualEncoder, texts: Sequence[str]) -> NDArray[np.float32]:
-    """Features [N, D] of captions."""
-    with torch.inference_mode():
-        parts = [encoder.text_features(texts[k : k + 32]) for k in range(0, len(texts), 32)]
-    return torch.cat(parts).float().numpy()

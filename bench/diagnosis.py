@@ -1,11 +1,11 @@
 """Does the diagnosis name the right cause, and keep silent about real tiles?
 
-    python recipes/evaluation/diagnosis.py TILES OUTPUT [--per-class 48] [--sets 160]
+    python bench/diagnosis.py TILES OUTPUT [--per-class 48] [--sets 160]
 
 TILES holds ``metadata.csv`` and the images. Thresholds are set on the classes of
 ``CALIBRATION`` and the strengths 1, 3 and 5 of each damage, and tested on all other classes and the
 strengths 2 and 4. A set is one half of the patients of three to five classes, damaged or not,
-beside the other half. Writes ``diagnosis.csv`` (every set) and ``diagnosis.md`` into OUTPUT. About
+beside the other half. Writes ``diagnosis.md`` into OUTPUT. About
 five minutes on one quiet core for the features, which OUTPUT keeps and ``sensitivity.py`` shares,
 and five for the sets.
 """
@@ -13,8 +13,6 @@ and five for the sets.
 from __future__ import annotations
 
 import argparse
-import csv
-import io
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -27,6 +25,7 @@ from numpy.typing import NDArray
 from sklearn.neighbors import NearestCentroid
 
 from crafts.core.artifacts import write_bytes
+from crafts.core.markdown import table
 from crafts.core.runtime import say, seed_from
 from crafts.evaluation.diagnosing.damage import duplicate, shuffle_prompts
 from crafts.evaluation.diagnosing.diagnosis import THRESHOLDS, diagnose
@@ -208,21 +207,16 @@ def named(trial: Trial) -> str:
 
 def tabulate(trials: Sequence[Trial]) -> list[str]:
     """Rows of Markdown: planted cause and strength, and what was named."""
-    lines = [
-        "| planted | strength | sets | named rightly | named otherwise |",
-        "|---|---|---|---|---|",
-    ]
+    rows = []
     for cause in ("", *KINDS):
         for level in sorted({t.level for t in trials if t.cause == cause}):
             names = [named(t) for t in trials if (t.cause, t.level) == (cause, level)]
             wrong = Counter(name or "nothing" for name in names if name != cause)
             said = ", ".join(f"{name} {number}" for name, number in wrong.most_common())
             share = 1 - sum(wrong.values()) / len(names)
-            lines.append(
-                f"| {cause or 'nothing'} | {level + 1 if cause else '–'} | {len(names)} "
-                f"| {share:.0%} | {said or '–'} |"
-            )
-    return lines
+            strength = level + 1 if cause else "–"
+            rows.append([cause or "nothing", strength, len(names), f"{share:.0%}", said or "–"])
+    return table(["planted", "strength", "sets", "named rightly", "named otherwise"], rows)
 
 
 def summarise(trials: Sequence[Trial]) -> str:
@@ -234,21 +228,6 @@ def summarise(trials: Sequence[Trial]) -> str:
         f"right cause in {right} of {len(hurt)} damaged sets ({right / len(hurt):.1%}), "
         f"alarms on {alarms} of {len(clean)} clean sets ({alarms / len(clean):.1%})"
     )
-
-
-def table_csv(trials: Sequence[tuple[str, Trial]]) -> str:
-    """Every set: what was planted, what was named, and the numbers."""
-    names = list(SYMPTOMS)
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(["part", "planted", "strength", "named", "also", *names])
-    for part, trial in trials:
-        found = diagnose(trial.evidence)
-        also = "; ".join(f"{f.cause} {f.scope}".strip() for f in found[1:])
-        numbers = [f"{symptom(trial, name):.4g}" for name in names]
-        strength = trial.level + 1 if trial.cause else ""
-        writer.writerow([part, trial.cause, strength, named(trial), also, *numbers])
-    return buffer.getvalue()
 
 
 _THRESHOLDS = (
@@ -279,11 +258,12 @@ def markdown(calibration: Sequence[Trial], test: Sequence[Trial], pools: Sequenc
     lines += ["## Test: other classes, strengths 2 and 4", "", *tabulate(test), ""]
     lines += ["## Calibration: strengths 1, 3 and 5", "", *tabulate(calibration), ""]
     lines += ["## Thresholds", "", _THRESHOLDS, ""]
-    lines += ["| number | clean sets, 99th percentile | damaged sets, 10th | in between | taken |"]
-    lines += ["|---|---|---|---|---|"]
-    for name, values in propose(calibration).items():
-        cells = " | ".join(f"{value:.3g}" for value in (*values, abs(getattr(THRESHOLDS, name))))
-        lines.append(f"| {name} | {cells} |")
+    titles = ["number", "clean sets, 99th percentile", "damaged sets, 10th", "in between", "taken"]
+    rows = [
+        [name, *(f"{value:.3g}" for value in (*values, abs(getattr(THRESHOLDS, name))))]
+        for name, values in propose(calibration).items()
+    ]
+    lines += table(titles, rows)
     lines += ["", alarms_by_noise(calibration)]
     return "\n".join(lines) + "\n"
 
@@ -303,8 +283,6 @@ def main() -> None:
     calibration = run_trials(bank, known, SET_LEVELS, options.sets, 0)
     test = run_trials(bank, other, TEST_LEVELS, options.sets, TEST_SEED)
     pools = [f"- thresholds set on: {', '.join(known)}", f"- tested on: {', '.join(other)}"]
-    rows = [("calibration", t) for t in calibration] + [("test", t) for t in test]
-    write_bytes(options.output / "diagnosis.csv", table_csv(rows).encode())
     text = markdown(calibration, test, pools)
     write_bytes(options.output / "diagnosis.md", text.encode())
     print(text)

@@ -1,6 +1,6 @@
 """Does the audit find planted copies of training tiles, and does it leave real tiles alone?
 
-    python recipes/evaluation/audit_check.py TILES OUTPUT [--plants 200] [--model mini]
+    python bench/audit.py TILES OUTPUT [--plants 200] [--model mini]
 
 TILES holds ``metadata.csv`` (file_name, patient, split, set) and the images. The limit is set on
 the validation split; the held-out split is what a clean generator might have made, and among it lie
@@ -31,13 +31,16 @@ from crafts.auditing.copies import Found, calibrate, find_copies, judge, share_o
 from crafts.auditing.matching.library import Library
 from crafts.auditing.results import Share, Verdict
 from crafts.core.artifacts import sha256_bytes, write_bytes
+from crafts.core.markdown import table
 from crafts.core.runtime import say
 from crafts.data.collection import Collection, Tile
 from crafts.data.tiles.augment import draw_stain_jitter, stain_jitter
+from crafts.imaging.montage import montage
 from crafts.model.bundle import Bundle, load_bundle
 from crafts.sampling.sampler import network_denoiser
 from crafts.sets.features import as_tensor
 
+HALF = 128  # pixels of a tile of 256
 Pixels = NDArray[np.uint8]
 Change = Callable[[Pixels, Pixels, int], Pixels]
 """Training tile, held-out tile and number of the plant -> planted tile."""
@@ -82,33 +85,20 @@ def restained(source: Pixels, other: Pixels, k: int) -> Pixels:
 
 def half_shifted(source: Pixels, other: Pixels, k: int) -> Pixels:
     """Moved by half its side, one way in turns; what comes in is of another, real tile."""
-    half = len(source) // 2
-    out = other.copy()
-    if k % 4 == 0:
-        out[:, :half] = source[:, half:]
-    elif k % 4 == 1:
-        out[:, half:] = source[:, :half]
-    elif k % 4 == 2:
-        out[:half] = source[half:]
-    else:
-        out[half:] = source[:half]
-    return out
+    half, out = len(source) // 2, np.rot90(other, k % 4).copy()
+    out[:, :half] = np.rot90(source, k % 4)[:, half:]
+    return np.ascontiguousarray(np.rot90(out, -(k % 4)))
 
 
-def quarter(source: Pixels, other: Pixels, k: int) -> Pixels:
-    """Moved by half its side both ways: a quarter is left."""
-    half = len(source) // 2
-    out = other.copy()
-    out[half:, half:] = source[:half, :half]
-    return out
+def pasted(take: tuple[slice, slice], put: tuple[slice, slice]) -> Change:
+    """A part of the tile, put into another one."""
 
+    def change(source: Pixels, other: Pixels, k: int) -> Pixels:
+        out = other.copy()
+        out[put] = source[take]
+        return out
 
-def half_in_place(source: Pixels, other: Pixels, k: int) -> Pixels:
-    """One half is that of the training tile, the other of another tile."""
-    half = len(source) // 2
-    out = other.copy()
-    out[:, :half] = source[:, :half]
-    return out
+    return change
 
 
 def enlarged(share: float) -> Change:
@@ -163,8 +153,8 @@ PLANTS: dict[str, Change] = {
     "JPEG, quality 30 to 90": recompressed,
     "restained": restained,
     "half-shifted": half_shifted,
-    "moved both ways, a quarter is left": quarter,
-    "one half in place, the other new": half_in_place,
+    "moved both ways, a quarter is left": pasted(np.s_[:HALF, :HALF], np.s_[HALF:, HALF:]),
+    "one half in place, the other new": pasted(np.s_[:, :HALF], np.s_[:, :HALF]),
     "three quarters of the side, enlarged": enlarged(0.75),
     "six tenths of the side, enlarged": enlarged(0.6),
     "half of the side, enlarged": enlarged(0.5),
@@ -202,7 +192,7 @@ def plant(
     def open_tile(k: int) -> Tile:
         source, other = bench.train.load(picks[k]), bench.heldout.load(others[k])
         if isinstance(source, str) or isinstance(other, str):
-            raise SystemExit(f"audit_check: an unreadable tile: {source}, {other}")
+            raise SystemExit(f"audit: an unreadable tile: {source}, {other}")
         pixels = change(source.pixels, other.pixels, k)
         own = source.sha256 if name == "exact copy" else sha256_bytes(pixels.tobytes())
         return Tile(f"{name}-{k}", pixels, own)
@@ -254,20 +244,20 @@ def _share(verdicts: Sequence[Verdict]) -> Share:
     return share_of(sum(one.verdict == "copy" for one in verdicts), len(verdicts))
 
 
-def picture(bench: Bench, alarms: Sequence[Verdict]) -> Image.Image:
-    """Every alarm beside its training tile, six pairs a row."""
-    places = [
-        {images.name(k): k for k in range(len(images))} for images in (bench.heldout, bench.train)
-    ]
-    sheet = Image.new("RGB", (6 * 280, 136 * max(1, -(-len(alarms) // 6))), "white")
-    for number, one in enumerate(sorted(alarms, key=lambda one: one.correlation or 0.0)):
-        x, y = number % 6 * 280, number // 6 * 136
-        for side, name in enumerate((one.name, one.source)):
-            tile = (bench.heldout, bench.train)[side].load(places[side][name])
-            if not isinstance(tile, str):
-                small = Image.fromarray(tile.pixels).resize((128, 128))
-                sheet.paste(small, (x + side * 132, y))
-    return sheet
+def draw_alarms(bench: Bench, alarms: Sequence[Verdict]) -> Image.Image:
+    """Every alarm beside its training tile."""
+    rows = []
+    for one in sorted(alarms, key=lambda one: one.correlation or 0.0):
+        sides = zip((bench.heldout, bench.train), (one.name, one.source), strict=True)
+        tiles = [images.load(_place(images, name)) for images, name in sides]
+        rows.append(
+            (f"{one.correlation or 0:.3f}", [t.pixels for t in tiles if isinstance(t, Tile)])
+        )
+    return montage(rows or [("no alarm", [])])
+
+
+def _place(images: Collection, name: str) -> int:
+    return next(k for k in range(len(images)) if images.name(k) == name)
 
 
 def markdown(check: dict[str, Any]) -> str:
@@ -275,16 +265,14 @@ def markdown(check: dict[str, Any]) -> str:
     part, whole = check["limits"]["part"], check["limits"]["whole"]
     real = check["clean"]
     known, unknown = real["patients_known"], real["patients_unknown"]
-    lines = ["| planted | tiles | called a copy | 95 % interval | right source | wanted |"]
-    lines.append("|---" * 6 + "|")
+    titles = ["planted", "tiles", "called a copy", "95 % interval", "right source", "wanted"]
+    rows = []
     for row in check["plants"]:
-        found = row["found"]
-        wanted = REQUIRED.get(row["name"])
-        lines.append(
-            f"| {row['name']} | {found['of']} | {100 * found['share']:.1f} % "
-            f"| {100 * found['low']:.1f} to {100 * found['high']:.1f} % "
-            f"| {100 * row['right_source']:.1f} % | {f'{100 * wanted:.0f} %' if wanted else ''} |"
-        )
+        found, wanted = row["found"], REQUIRED.get(row["name"])
+        between = f"{100 * found['low']:.1f} to {100 * found['high']:.1f} %"
+        shares = [f"{100 * found['share']:.1f} %", between, f"{100 * row['right_source']:.1f} %"]
+        rows.append([row["name"], found["of"], *shares, f"{100 * wanted:.0f} %" if wanted else ""])
+    lines = table(titles, rows)
     lines += [
         "",
         f"Limits of the correlation, set on {part['n']} validation tiles: {part['value']:.3f} for "
@@ -320,13 +308,13 @@ def main() -> None:
             changes[f"noised to step {step}, denoised by the model"] = drawn_anew(bundle, step)
     for name, change in changes.items():
         plants.append(plant(bench, name, change=change, picks=picks, others=others))
-        say(f"audit_check: {name}: {plants[-1]}")
+        say(f"audit: {name}: {plants[-1]}")
     limits = {"part": bench.limits.part.model_dump(), "whole": bench.limits.whole.model_dump()}
     check = {"limits": limits, "clean": real, "plants": plants, "train": len(bench.train)}
     check["alarms"] = [one.model_dump() for one in alarms]
     write_bytes(options.output / "check.json", json.dumps(check, indent=1).encode())
     write_bytes(options.output / "audit.md", markdown(check).encode())
-    picture(bench, alarms).save(options.output / "alarms.png")
+    draw_alarms(bench, alarms).save(options.output / "alarms.png")
     print(markdown(check))
 
 

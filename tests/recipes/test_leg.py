@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "recipes" / "mini"))
+from crafts.core.errors import DataError
+from crafts.model.bundle import load_bundle, save_bundle
+from crafts.model.conditions import ConditionTokens
+from fixtures_scripts import load_script
 
-import leg  # noqa: E402
-
-from crafts.core.errors import DataError  # noqa: E402
-from crafts.model.bundle import load_bundle, save_bundle  # noqa: E402
-from crafts.model.conditions import ConditionTokens  # noqa: E402
+leg = load_script("recipes/mini/leg.py")
 
 
 def test_a_leg_comes_back(
