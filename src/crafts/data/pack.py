@@ -19,6 +19,7 @@ from crafts.core.artifacts import (
     sha256_file,
     staging,
 )
+from crafts.core.crew import map_in_order
 from crafts.core.errors import ConfigError, DataError
 from crafts.core.progress import Progress
 from crafts.core.protocols import CountTokens, LoadMask
@@ -41,7 +42,6 @@ from crafts.data.shards import (
     write_shards,
 )
 from crafts.data.splits import assign_splits, check_splits, read_splits
-from crafts.data.workers import map_in_workers
 
 _PANELS = ".panels"  # folder of what cleaning cut; gone before the end
 _CHUNK = 16  # items a worker takes at once
@@ -285,7 +285,7 @@ def _load_all(
         for chunk in chunks:
             yield from work(chunk)
         return
-    results = map_in_workers(work, chunks, config.num_workers, config.worker_seconds)
+    results = map_in_order(work, chunks, config.num_workers, config.worker_seconds)
     for several in results:
         yield from several
 
