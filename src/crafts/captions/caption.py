@@ -32,7 +32,7 @@ from crafts.core.artifacts import (
 from crafts.core.errors import ConfigError, DataError
 from crafts.core.paths import place_within
 from crafts.core.protocols import CountTokens
-from crafts.core.records import Ledger
+from crafts.core.records import Ledger, rejects_beside
 from crafts.core.runtime import say
 from crafts.core.tables import TableReader, csv_row_writer, find_metadata, open_table
 from crafts.core.tabular.rows import as_text, is_missing
@@ -94,18 +94,12 @@ def run(
         RetryError: the disk is full.
     """
     work = _prepare(config, inputs, count_tokens)
-    ledger = Ledger("caption")
+    ledger = Ledger("caption", rejects_beside(output))
     read = [path for path in (inputs.tiles, inputs.summaries, inputs.scores) if path]
     with staging(output, "caption", sources=read) as folder:
         _write_tiles(work, inputs.tiles, folder, ledger)
         ledger.write(folder / "rejects.jsonl")
-        try:
-            ledger.check(config.max_reject_fraction)
-        except DataError:
-            path = output.parent / f"{output.name}.rejects.jsonl"
-            ledger.write(path)
-            say(f"caption: rejects written to {path}")
-            raise
+        ledger.check(config.max_reject_fraction)
         return finish(
             folder,
             stage="caption",

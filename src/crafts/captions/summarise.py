@@ -69,7 +69,7 @@ def run(
     summarizer = _build(config, count_tokens)
     _refuse_foreign(output, (manifest_path, rejects))
     with lock_file(output, rejects, manifest_path), retry_when_full(output):
-        found = _Written()
+        found = _Written(Ledger("summarise", rejects))
         with (
             replacing(output) as temporary,
             temporary.open("w", encoding="utf-8") as handle,
@@ -80,6 +80,8 @@ def run(
             found.ledger.write(rejects)
             found.ledger.check(config.max_reject_fraction)
             manifest_path.unlink(missing_ok=True)
+        if found.ledger.rejects:
+            say(f"summarise: why {len(found.ledger.rejects)} were rejected is in {rejects}")
         _say_flagged(found.tally["flagged"])
         _say_fallbacks(found.fallbacks, found.ledger.num_used)
         manifest = _manifest(config, output, rejects, found, summarizer)
@@ -91,7 +93,7 @@ def run(
 class _Written:
     """What a run has read and written: its ledger, rows of each backend, and a hash of all read."""
 
-    ledger: Ledger = field(default_factory=lambda: Ledger("summarise"))
+    ledger: Ledger
     tally: Counter[str] = field(default_factory=Counter)
     fallbacks: Counter[str] = field(default_factory=Counter)
     digest: str = ""
