@@ -16,7 +16,7 @@ from PIL import Image
 
 import crafts
 from crafts import cli
-from crafts.captions.summarise import SummariseConfig
+from crafts.captions.config import SummariseConfig
 from crafts.core import errors
 from crafts.generation.request import GenerateConfig
 
@@ -71,16 +71,16 @@ FLAGS = {
     ],
     "experiment": ["--output", "--fast", "--data", "--set", "--dry-run"],
     "benchmark": ["--output"],
-    "study prepare": ["--output"],
-    "study serve": ["--output"],
-    "study analyze": ["--output"],
+    "study prepare": ["--real", "--generated", "--output", "--set", "--dry-run"],
+    "study power": ["--half-width", "--margin", "--output"],
+    "study simulate": ["--output"],
+    "study serve": ["--host", "--port", "--address", "--output"],
+    "study close": ["--answers"],
+    "study analyze": ["--readings", "--output"],
     "serve": ["--host", "--port", "--model", "--data", "--token-file", "--set", "--dry-run"],
 }
 NOT_YET = [
     ["benchmark", "retrieval", "--output", "o"],
-    ["study", "prepare", "--output", "o"],
-    ["study", "serve", "--output", "o"],
-    ["study", "analyze", "--output", "o"],
 ]
 
 

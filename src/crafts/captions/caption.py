@@ -14,12 +14,11 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import Field
-
+from crafts.captions.config import CaptionConfig, Kind
 from crafts.captions.matching import Reports
-from crafts.captions.scoring.scores import KINDS, Box, Grammar, ScoreTable, say_scores
+from crafts.captions.scoring.scores import KINDS, Box, ScoreTable, say_scores
 from crafts.captions.summarise import load_summaries
 from crafts.core.artifacts import (
     MANIFEST,
@@ -30,59 +29,20 @@ from crafts.core.artifacts import (
     sha256_file,
     staging,
 )
-from crafts.core.config import Config
 from crafts.core.errors import ConfigError, DataError
 from crafts.core.paths import place_within
 from crafts.core.protocols import CountTokens
-from crafts.core.records import Ledger
+from crafts.core.records import Ledger, rejects_beside
 from crafts.core.runtime import say
-from crafts.core.tables import Table, csv_row_writer, find_metadata, open_table
+from crafts.core.tables import TableReader, csv_row_writer, find_metadata, open_table
 from crafts.core.tabular.rows import as_text, is_missing
 
-Kind = Literal["tumor", "til", "stroma", "fat", "necrosis"]
 METADATA = "metadata.csv"
 READ_KINDS: tuple[Kind, ...] = ("tumor", "til")
 COMPUTED_KINDS: tuple[Kind, ...] = ("til", "stroma", "fat")
 _OWN = ("report_id", "caption_tokens")
 _TABLES = (METADATA, MANIFEST, "rejects.jsonl")  # the output has its own
 _SAY_EVERY = 10_000
-
-
-class CaptionConfig(Config):
-    """Configuration of ``crafts caption``.
-
-    Attributes:
-        tokens: most tokens of a caption, begin and end token included; None for no bound. What is
-            too long loses whole sentences of the summary from its end, then scores.
-        tokenizer: whose tokens count: mini, a model or tokenizer folder, or a hub id.
-        match: what leads from a tile to its report: its ``report_id``, ``slide`` or ``patient``;
-            "auto" tries them in this order, then the TCGA barcode of the patient.
-        check: refuse summaries that :func:`crafts.captions.privacy.disallowed` would not let pass.
-        grammar: "pathldm" (``high tumor; low til; <summary>``) or "sentences" (``Much tumor. Few
-            lymphocytes. <summary>``).
-        kinds: scores to say, in this order; None says tumor and til of a file, and til, stroma and
-            fat where they are computed.
-        levels: words of a score: 2, 3 or 4 bins of equal width, 1.0 in the top one.
-        compute: estimate scores that no file gives from colours and nuclei; rough, see
-            :mod:`crafts.captions.scoring.estimates`.
-        missing_scores: what becomes of a tile that lacks one of ``kinds``: "reject" or "omit" (it
-            is captioned without). Not asked where scores are neither given nor computed.
-        place: how images come to the output: "link" (hard link, copied across disks), "copy", or
-            "symlink".
-        max_reject_fraction: share of rejected tiles above which the run fails, in [0, 1].
-    """
-
-    tokens: int | None = Field(None, ge=4, le=10_000)
-    tokenizer: str = Field("mini", min_length=1)
-    match: Literal["auto", "report_id", "slide", "patient"] = "auto"
-    check: bool = True
-    grammar: Grammar = "pathldm"
-    kinds: tuple[Kind, ...] | None = None
-    levels: int = Field(2, ge=2, le=4)
-    compute: bool = False
-    missing_scores: Literal["reject", "omit"] = "reject"
-    place: Literal["link", "copy", "symlink"] = "link"
-    max_reject_fraction: float = Field(0.5, ge=0, le=1)
 
 
 @dataclass(frozen=True)
@@ -134,18 +94,12 @@ def run(
         RetryError: the disk is full.
     """
     work = _prepare(config, inputs, count_tokens)
-    ledger = Ledger("caption")
+    ledger = Ledger("caption", rejects_beside(output))
     read = [path for path in (inputs.tiles, inputs.summaries, inputs.scores) if path]
     with staging(output, "caption", sources=read) as folder:
         _write_tiles(work, inputs.tiles, folder, ledger)
         ledger.write(folder / "rejects.jsonl")
-        try:
-            ledger.check(config.max_reject_fraction)
-        except DataError:
-            path = output.parent / f"{output.name}.rejects.jsonl"
-            ledger.write(path)
-            say(f"caption: rejects written to {path}")
-            raise
+        ledger.check(config.max_reject_fraction)
         return finish(
             folder,
             stage="caption",
@@ -197,7 +151,7 @@ def _write_tiles(work: _Work, source: Path, folder: Path, ledger: Ledger) -> Non
     if not listed.header:  # every row of JSON names its own columns
         rows = list(listed.rows)
         names = dict.fromkeys(name for row in rows for name in row.cells)
-        listed = Table(work.listing, tuple(names), iter(rows))
+        listed = TableReader(work.listing, tuple(names), iter(rows))
     with (folder / METADATA).open("w", encoding="utf-8", newline="") as table:
         header = _header(listed)
         scores = [f"score_{kind}" for kind in work.kinds]
@@ -216,7 +170,7 @@ def _write_tiles(work: _Work, source: Path, folder: Path, ledger: Ledger) -> Non
                 say(f"caption: {number} tiles")
 
 
-def _header(listed: Table) -> list[str]:
+def _header(listed: TableReader) -> list[str]:
     names = listed.header
     if "file_name" not in names:
         raise DataError(
@@ -229,7 +183,7 @@ def _header(listed: Table) -> list[str]:
     return [name for name in names if name and name not in ("file_name", "text", "captions")]
 
 
-def _rows(listed: Table, source: Path, ledger: Ledger) -> Iterator[dict[str, str]]:
+def _rows(listed: TableReader, source: Path, ledger: Ledger) -> Iterator[dict[str, str]]:
     """Rows of the listing; those that are broken or name no usable file are rejected here."""
     seen: set[str] = set()
     for found in listed.rows:
@@ -272,10 +226,10 @@ def _caption(work: _Work, row: Mapping[str, str], image: Path) -> dict[str, Any]
     if missing and config.missing_scores == "reject":
         wanting = f"no score of {', '.join(missing)}"
         return f"{wanting}; set kinds to those of the file, or missing_scores=omit"
-    said = say_scores(scores, kinds=work.kinds, levels=config.levels, grammar=config.grammar)
-    caption = join_caption(said, text, tokens=config.tokens, count=work.count)
+    worded = say_scores(scores, kinds=work.kinds, levels=config.levels, grammar=config.grammar)
+    caption = join_caption(worded, text, tokens=config.tokens, count=work.count)
     if not caption:
-        return f"no caption within {config.tokens} tokens" if said or text else "nothing to say"
+        return f"no caption within {config.tokens} tokens" if worded or text else "nothing to say"
     columns: dict[str, Any] = {f"score_{kind}": scores.get(kind, "") for kind in work.kinds}
     columns["report_id"] = report_id or row.get("report_id", "")
     return columns | {"text": caption, "caption_tokens": work.count(caption)}
@@ -285,12 +239,12 @@ _SENTENCE = re.compile(r"(?<=[a-z\d%)+]\.)\s+(?=[A-Z\d])")
 
 
 def join_caption(
-    said: Sequence[str], summary: str, *, tokens: int | None, count: CountTokens
+    worded: Sequence[str], summary: str, *, tokens: int | None, count: CountTokens
 ) -> str:
     """Scores and summary in one text within a budget.
 
     Args:
-        said: scores in words.
+        worded: scores in words.
         summary: text behind them; loses sentences from its end first.
         tokens: budget; None for none.
         count: tokens of a text.
@@ -298,7 +252,7 @@ def join_caption(
     Returns:
         The caption; "" where not even the first sentence of the summary fits alone.
     """
-    scores, sentences = list(said), _SENTENCE.split(summary.strip()) if summary.strip() else []
+    scores, sentences = list(worded), _SENTENCE.split(summary.strip()) if summary.strip() else []
     least = 1 if sentences else 0
     while scores or sentences:
         text = " ".join([*scores, *sentences]).removesuffix(";")

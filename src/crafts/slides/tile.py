@@ -23,24 +23,24 @@ from crafts.core.artifacts import (
     sha256_bytes,
     sha256_file,
 )
+from crafts.core.crew import Crew, Task, open_hands
 from crafts.core.disk import raise_disk_full, retry_when_full
 from crafts.core.errors import ConfigError, DataError
-from crafts.core.records import Ledger
+from crafts.core.records import Ledger, rejects_beside
 from crafts.core.runtime import say
 from crafts.slides.config import TileConfig
 from crafts.slides.reading.naming import one_value
+from crafts.slides.reading.reader import LIBRARIES
 from crafts.slides.reading.resolution import SlideReadError, load_overrides
-from crafts.slides.reading.sources import (
-    Source,
+from crafts.slides.reading.slide_files import (
+    SlideFile,
     identity,
     list_sources,
     load_patients,
     patient_of,
     require_text,
 )
-from crafts.slides.running.cluster import RayCrew
 from crafts.slides.running.origin import take_over
-from crafts.slides.running.processes import Crew, Task
 from crafts.slides.running.publish import (
     FOLDERS,
     TILES,
@@ -53,18 +53,21 @@ from crafts.slides.running.publish import (
 )
 from crafts.slides.siting.places import FindPlaces, Places, load_places, require_places
 from crafts.slides.siting.regions import find_region_file
-from crafts.slides.work import Job, cut_block, plan_slide
+from crafts.slides.work import SlideJob, cut_block, plan_slide
 
 __all__ = ["TileConfig", "run"]
 
 _WORK = ".work"
+_PRELOAD = ("crafts.slides.work", *LIBRARIES)
+Block = Task[tuple[str, int | None]]
+"""Named by its slide and its first tile; None: the plan of the slide."""
 
 
 @dataclass
 class _Progress:
     """A slide on its way: what it is, and which of its blocks are still to come."""
 
-    job: Job
+    job: SlideJob
     key: str
     open_blocks: set[int] = field(default_factory=set)
     starts: tuple[int, ...] = ()
@@ -86,14 +89,14 @@ class _Run:
     config: TileConfig
     tables: _Tables
     output: Path
-    waiting: deque[Source]
-    ready: deque[Task] = field(default_factory=deque)
+    waiting: deque[SlideFile]
+    ready: deque[Block] = field(default_factory=deque)
     busy: dict[str, _Progress] = field(default_factory=dict)
     found: dict[str, Finished] = field(default_factory=dict)
     patients: dict[str, str] = field(default_factory=dict)
     faults: dict[str, str] = field(default_factory=dict)
 
-    def next_task(self) -> Task | None:
+    def next_task(self) -> Block | None:
         """A block of a slide that is planned, else the plan of the next slide."""
         if self.ready:
             return self.ready.popleft()
@@ -113,7 +116,7 @@ class _Run:
                 return Task((source.name, None), plan_slide, (progress.job,))
         return None
 
-    def settle(self, task: Task, fault: str) -> None:
+    def settle(self, task: Block, fault: str) -> None:
         """Take note of a task that ended; the last one of a slide finishes it."""
         name, start = task.name
         if name in self.faults:  # another block of it failed before
@@ -128,7 +131,7 @@ class _Run:
         if fault:
             self._reject(name, fault)
 
-    def _begin(self, source: Source) -> _Progress | None:
+    def _begin(self, source: SlideFile) -> _Progress | None:
         """Take over a finished slide, or prepare a folder to work in."""
         require_text(source)
         self.patients[source.name] = patient_of(source, self.tables.patients)
@@ -147,7 +150,7 @@ class _Run:
         # a name of its own: a process of a run that was killed may still write into its old folder
         folder = self.output / _WORK / f"{os.getpid()}-{source.name}"
         folder.mkdir()
-        return _Progress(Job(source.name, source.path, mpp, self.config, folder, places), key)
+        return _Progress(SlideJob(source.name, source.path, mpp, self.config, folder, places), key)
 
     def _plan_blocks(self, progress: _Progress) -> str:
         job = progress.job
@@ -237,15 +240,15 @@ def run(config: TileConfig, inputs: Path, output: Path) -> Manifest:
 
 def _say_outcome(manifest: Manifest, output: Path) -> None:
     counts, own = manifest.counts, sum(manifest.extra["stain_refused"].values())
-    colours = f" ({own} in their own colours)" if own else ""
+    colors = f" ({own} in their own colours)" if own else ""
     say(
         f"tile: {counts['slides_used']} slides used, {counts['slides_rejected']} rejected; "
-        f"{counts['used']} tiles used{colours}, {counts['rejected']} rejected; "
+        f"{counts['used']} tiles used{colors}, {counts['rejected']} rejected; "
         f"reasons in {output / 'rejects.jsonl'}"
     )
 
 
-def _load_tables(config: TileConfig, sources: list[Source]) -> _Tables:
+def _load_tables(config: TileConfig, sources: list[SlideFile]) -> _Tables:
     """What the user says, by name of the slide; a row may be of a slide of another shard."""
     mpp, patients, places = config.mpp_csv, config.patients, config.coordinates
     return _Tables(
@@ -255,7 +258,7 @@ def _load_tables(config: TileConfig, sources: list[Source]) -> _Tables:
     )
 
 
-def _share(sources: list[Source], shard: str | None) -> list[Source]:
+def _share(sources: list[SlideFile], shard: str | None) -> list[SlideFile]:
     k, _, n = (shard or "1/1").partition("/")
     return sources[int(k) - 1 :: int(n)]
 
@@ -297,7 +300,8 @@ def _clear_work(output: Path) -> None:
 
 def _tile_all(work: _Run) -> None:
     """Finish every slide, or learn why not."""
-    crew = _open_crew(work.config)
+    hands = open_hands(work.config.runner, _PRELOAD)
+    crew = Crew(hands, work.config.num_workers, work.config.seconds)
     try:
         while True:
             while crew.has_room and (task := work.next_task()):
@@ -309,13 +313,7 @@ def _tile_all(work: _Run) -> None:
         crew.close()
 
 
-def _open_crew(config: TileConfig) -> Crew | RayCrew:
-    if config.runner == "ray":
-        return RayCrew(config.num_workers, config.seconds)
-    return Crew(config.num_workers or len(os.sched_getaffinity(0)), config.seconds)
-
-
-def _key(source: Source, mpp: float | None, places: Places | None, config: TileConfig) -> str:
+def _key(source: SlideFile, mpp: float | None, places: Places | None, config: TileConfig) -> str:
     """What a finished slide must agree in to be kept."""
     regions = ""
     if config.regions.folder is not None:
@@ -327,9 +325,9 @@ def _key(source: Source, mpp: float | None, places: Places | None, config: TileC
     return sha256_bytes(repr(parts).encode())
 
 
-def _settle(sources: list[Source], work: _Run) -> Ledger:
+def _settle(sources: list[SlideFile], work: _Run) -> Ledger:
     """Account for every slide, and write what lists the tiles."""
-    slides = Ledger("tile")
+    slides = Ledger("tile", rejects_beside(work.output))
     slides.listed(len(sources))
     for source in sources:
         if source.name in work.found:
@@ -373,7 +371,7 @@ def _reasons(found: dict[str, Finished]) -> dict[str, dict[str, int]]:
 
 
 def _fingerprints(
-    sources: list[Source], found: dict[str, Finished], config: TileConfig
+    sources: list[SlideFile], found: dict[str, Finished], config: TileConfig
 ) -> dict[str, str]:
     keys = "".join(f"{s.name} {found[s.name].key if s.name in found else ''}\n" for s in sources)
     inputs = {"slides": sha256_bytes(keys.encode())}

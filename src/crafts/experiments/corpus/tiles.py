@@ -21,6 +21,7 @@ from PIL import Image, ImageFilter
 
 from crafts.core import artifacts
 from crafts.core.errors import ConfigError, DataError
+from crafts.core.patients import patient_in
 from crafts.core.protocols import Codec
 from crafts.core.runtime import say, seed_from
 from crafts.core.tables import csv_writer
@@ -152,13 +153,13 @@ def deal(
     by_class: dict[str, dict[str, list[int]]] = {}
     for number in numbers:
         patients = by_class.setdefault(str(rows[number]["label"]), {})
-        patients.setdefault(str(rows[number].get("patient") or number), []).append(number)
+        patients.setdefault(patient_in(rows[number]) or str(number), []).append(number)
     side_of: dict[str, int] = {}
     pairs: dict[str, list[tuple[int, int]]] = {}
     for label in sorted(by_class):
         halves = _halves(by_class[label], side_of)
-        pairs[label] = list(zip(*(_in_turn(half) for half in halves), strict=False))
-    chosen = _in_turn(pairs)[:most]
+        pairs[label] = list(zip(*(in_turn(half) for half in halves), strict=False))
+    chosen = in_turn(pairs)[:most]
     return tuple(pair[0] for pair in chosen), tuple(pair[1] for pair in chosen)
 
 
@@ -282,7 +283,7 @@ def _some(rows: Sequence[Row], numbers: list[int], most: int | None) -> list[int
     by_class: dict[str, list[int]] = {}
     for number in sorted(numbers, key=lambda i: seed_from("tile", rows[i]["key"])):
         by_class.setdefault(str(rows[number]["label"]), []).append(number)
-    return sorted(_in_turn(by_class)[:most])
+    return sorted(in_turn(by_class)[:most])
 
 
 def _classes(rows: Sequence[Row]) -> dict[str, tuple[str, ...]]:
@@ -307,7 +308,7 @@ def _halves(
     return halves
 
 
-def _in_turn(groups: Mapping[Any, Sequence[Any]]) -> list[Any]:
+def in_turn(groups: Mapping[Any, Sequence[Any]]) -> list[Any]:
     """The first of each group, then the second of each, and so on."""
     longest = max((len(group) for group in groups.values()), default=0)
     return [group[i] for i in range(longest) for group in groups.values() if i < len(group)]

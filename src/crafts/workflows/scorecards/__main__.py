@@ -8,4 +8,5 @@ if __name__ == "__main__":
         model=f"{here}.model:score_model",
         codec=f"{here}.codec:score_codec",
         control=f"{here}.control:score_control",
+        segmenters="crafts.experiments.segmenters.compare:compare_segmenters",
     )
