@@ -18,8 +18,7 @@ if TYPE_CHECKING:
 
     from crafts.auditing.config import AuditConfig
     from crafts.auditing.membership import Target
-    from crafts.captions.caption import CaptionConfig
-    from crafts.captions.summarise import SummariseConfig
+    from crafts.captions.config import CaptionConfig, SummariseConfig
     from crafts.core.artifacts import Manifest
     from crafts.core.config import Config
     from crafts.core.protocols import CountTokens
@@ -44,8 +43,8 @@ Stage = Literal[
 # module and name of each stage's configuration class, imported when it is asked for
 _CONFIGS: dict[Stage, tuple[str, str]] = {
     "tile": ("crafts.slides.config", "TileConfig"),
-    "summarise": ("crafts.captions.summarise", "SummariseConfig"),
-    "caption": ("crafts.captions.caption", "CaptionConfig"),
+    "summarise": ("crafts.captions.config", "SummariseConfig"),
+    "caption": ("crafts.captions.config", "CaptionConfig"),
     "pack": ("crafts.data.config", "PackConfig"),
     "encode": ("crafts.data.config", "EncodeConfig"),
     "train": ("crafts.training.config", "TrainConfig"),

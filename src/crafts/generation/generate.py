@@ -16,7 +16,7 @@ from crafts.core.artifacts import Manifest, finish, lock, refuse_other_run, sha2
 from crafts.core.config import takes, validate
 from crafts.core.errors import ConfigError, NotYetError
 from crafts.core.protocols import Accept, UnknownTo
-from crafts.core.records import Ledger
+from crafts.core.records import Ledger, rejects_beside
 from crafts.core.runtime import pick_device, say
 from crafts.generation.export import PROVENANCE, save_png
 from crafts.generation.manifest import PromptRow, read_rows
@@ -78,7 +78,7 @@ def run(
     _refuse_no_gate(config, accept)
     parse_options(config.control)  # what is wrong there is told before a model is opened
     source = inputs or config.manifest
-    ledger = Ledger("generate")
+    ledger = Ledger("generate", rejects_beside(output))
     rows = read_rows(config, source, ledger)
     refuse_other_run(output, "generate")
     refuse_other_shard(output, config.shard)

@@ -20,6 +20,7 @@ from crafts.controls.maps import fit_mask, resize_mask
 from crafts.controls.masks import load_tile_mask
 from crafts.controls.nuclei import NucleiMask
 from crafts.core.errors import ConfigError, DataError
+from crafts.data.collection import group_of
 from crafts.data.listing.items import ListedTile
 from crafts.data.listing.loading import load_item
 from crafts.data.listing.tilesets import list_items
@@ -93,7 +94,7 @@ def iter_pairs(items: Sequence[ListedTile], *, resize: bool = False) -> Iterator
             continue
         arrays = decode_mask(loaded.mask)
         mask = NucleiMask(arrays.classes, arrays.instances, source=item.name)
-        patient = str(item.fields.get("patient") or "")
+        patient = group_of(item.fields)
         yield MaskedTile(item.name, decode_rgb(loaded.sample.image), mask, patient, mpp)
 
 

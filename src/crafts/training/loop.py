@@ -91,7 +91,7 @@ def _train(run: Run, made: Iterator[dict[str, Any]], interrupted: Sequence[int])
             progress.skipped_in_a_row += 1
             put_back(run.task.network, statistics)
             say(
-                f"step {step}: non-finite gradient, step skipped ({progress.skipped} so far); "
+                f"step {step + 1}: non-finite gradient, step skipped ({progress.skipped} so far); "
                 f"samples: {names}"
             )
             refuse_divergence(progress, config.max_skipped_in_a_row, names, run.output)

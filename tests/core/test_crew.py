@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from crafts.core.crew import Crew, ProcessHands, Task
 from crafts.core.errors import RetryError
-from crafts.slides.running.processes import Crew, Task
 
 FAULTS = """
 import ctypes, errno, os, time
@@ -49,7 +49,7 @@ def outcome(crew: Crew, work, *arguments) -> str:
 
 
 def test_each_end_has_its_reason(faults, tmp_path):
-    crew = Crew(1, seconds=60)
+    crew = Crew(ProcessHands(), 1, seconds=60)
     assert outcome(crew, faults.fine, str(tmp_path / "x")) == ""
     assert (tmp_path / "x").read_text() == "done"
     assert outcome(crew, faults.crash) == "the library that reads it crashed (SIGSEGV)"
@@ -59,7 +59,7 @@ def test_each_end_has_its_reason(faults, tmp_path):
 
 
 def test_a_hang_is_ended_and_nothing_else(faults, tmp_path):
-    crew = Crew(2, seconds=5)
+    crew = Crew(ProcessHands(), 2, seconds=5)
     crew.start(Task(("slow", None), faults.hang, ()))
     crew.start(Task(("quick", None), faults.fine, (str(tmp_path / "x"),)))
     assert not crew.has_room
@@ -69,7 +69,7 @@ def test_a_hang_is_ended_and_nothing_else(faults, tmp_path):
 
 
 def test_closing_ends_what_runs(faults):
-    crew = Crew(1, seconds=600)
+    crew = Crew(ProcessHands(), 1, seconds=600)
     crew.start(Task(("slow", None), faults.hang, ()))
     crew.close()
     assert crew.is_idle
@@ -79,10 +79,10 @@ SCRIPT = """
 import sys
 from pathlib import Path
 from tile_faults import fine
-from crafts.slides.running.processes import Crew, Task
+from crafts.core.crew import Crew, ProcessHands, Task
 
 print("started", flush=True)
-crew = Crew(1, seconds=60)
+crew = Crew(ProcessHands(), 1, seconds=60)
 crew.start(Task(("s", 0), fine, (sys.argv[1],)))
 print(repr(crew.wait()[1]), __name__)
 """
