@@ -57,7 +57,7 @@ def is_marked(data: bytes) -> bool:
 
 
 def says_synthetic(fields: Mapping[str, Any]) -> bool:
-    """Whether a row of a table calls its tile synthetic, as ``metadata.csv`` of generations does."""
+    """Whether a row calls its tile synthetic, as ``metadata.csv`` of generations does."""
     return str(fields.get("synthetic", "")).strip().lower() in ("true", "1", "yes")
 
 
