@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from crafts.core.artifacts import MANIFEST, load_manifest, sha256_bytes
 from crafts.core.config import Config
 from crafts.core.errors import ConfigError, DataError
+from crafts.core.marks import is_marked
 from crafts.core.protocols import BuildExtractor
 from crafts.core.records import FeatureSet
 from crafts.core.tables import find_metadata
@@ -21,7 +22,6 @@ from crafts.sets.splits import choose_split
 
 SetName = Literal["generated", "heldout", "train"]
 
-_SYNTHETIC = b"trainedAlgorithmicMedia"
 _LOOKED_AT = 16
 
 
@@ -213,7 +213,7 @@ def _refuse_synthetic(path: Path, name: SetName) -> None:
     made = (path / MANIFEST).is_file() and load_manifest(path).stage == "generate"
     if not made and path.is_dir():
         files = (one for one in path.rglob("*.png") if one.is_file())
-        made = any(_SYNTHETIC in one.read_bytes() for _, one in zip(range(_LOOKED_AT), files))  # noqa: B905
+        made = any(is_marked(one.read_bytes()) for _, one in zip(range(_LOOKED_AT), files))  # noqa: B905
     if made:
         flag = "--real" if name == "heldout" else "--train"
         raise ConfigError(

@@ -13,7 +13,7 @@ from crafts.core.artifacts import write_bytes
 from crafts.core.errors import ConfigError
 from crafts.core.parsing import parse_json
 from crafts.core.runtime import say
-from crafts.slides.running.publish import TILES
+from crafts.slides.output.publish import TILES
 
 ORIGIN = ".made-from.json"
 _MOVED = f" If the slides have only moved, delete {ORIGIN} in it."

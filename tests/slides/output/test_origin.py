@@ -8,7 +8,7 @@ import shutil
 import pytest
 
 from crafts.core.errors import ConfigError
-from crafts.slides.running.origin import ORIGIN, take_over
+from crafts.slides.output.origin import ORIGIN, take_over
 from crafts.slides.tile import run
 from painted_slide import paint_slide
 
