@@ -144,6 +144,33 @@ def network_denoiser(network: torch.nn.Module, bound: Sequence[BoundControl] = (
     return denoiser
 
 
+def build_denoise(
+    denoiser: TextDenoiser,
+    conditionings: Sequence[Conditioning],
+    preset: Preset,
+    timesteps: torch.Tensor,
+    device: torch.device,
+) -> Denoise:
+    """Bind a batch's conditioning and guidance to a denoiser.
+
+    Args:
+        denoiser: of :func:`network_denoiser`.
+        conditionings: one an image, with the same number of text tokens.
+        preset: guidance scale and interval.
+        timesteps: [S] of the sampler, in the order they are taken.
+        device: of the latents.
+    """
+    tokens = torch.stack([item.tokens for item in conditionings]).to(device)
+    unconditional = None
+    if preset.guidance_scale != 1.0:
+        pairs = [item.unconditional for item in conditionings if item.unconditional is not None]
+        unconditional = torch.stack(pairs).to(device) if pairs else None
+    denoise = guided(denoiser, tokens, unconditional, preset.guidance_scale)
+    if preset.interval is None:
+        return denoise
+    return within(preset.interval, timesteps, denoise, conditioned(denoiser, tokens))
+
+
 @torch.inference_mode()
 def sample_latents(
     denoiser: TextDenoiser,
@@ -161,17 +188,8 @@ def sample_latents(
         preset: solver, steps, guidance scale of this batch.
         schedule_config: as for :func:`build_scheduler`.
     """
-    tokens = torch.stack([item.tokens for item in conditionings]).to(noise.device)
-    unconditional = None
-    if preset.guidance_scale != 1.0:
-        pairs = [item.unconditional for item in conditionings if item.unconditional is not None]
-        unconditional = torch.stack(pairs).to(noise.device) if pairs else None
     scheduler = build_scheduler(schedule_config, preset, noise.device)
-    denoise = guided(denoiser, tokens, unconditional, preset.guidance_scale)
-    if preset.interval is not None:
-        denoise = within(
-            preset.interval, scheduler.timesteps, denoise, conditioned(denoiser, tokens)
-        )
+    denoise = build_denoise(denoiser, conditionings, preset, scheduler.timesteps, noise.device)
     return sample(denoise, noise, scheduler)
 
 
