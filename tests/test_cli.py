@@ -18,7 +18,7 @@ import crafts
 from crafts import cli
 from crafts.captions.summarise import SummariseConfig
 from crafts.core import errors
-from crafts.generation.config import GenerateConfig
+from crafts.generation.request import GenerateConfig
 
 FLAGS = {
     "doctor": ["--json"],

@@ -58,7 +58,8 @@ from crafts.evaluation.alignment import unit_rows
 from crafts.evaluation.features import as_tensor, read_image
 from crafts.evaluation.nuclei import count_nuclei
 from crafts.evaluation.structure import nearest_rows
-from crafts.generation.generate import GenerateConfig, run
+from crafts.generation.generate import run
+from crafts.generation.request import GenerateConfig
 from crafts.model.bundle import Bundle, load_bundle
 from crafts.model.encoders import DualEncoder, load_dual_encoder
 from crafts.model.segmenter import open_segmenter

@@ -42,7 +42,8 @@ from crafts.data.importers import Item
 from crafts.evaluation.faithfulness import Pair, iter_pairs, list_pairs, measure_faithfulness
 from crafts.evaluation.features import read_image
 from crafts.evaluation.nuclei import compare_masks, correlation, count_nuclei, dice, find_shift
-from crafts.generation.generate import GenerateConfig, run
+from crafts.generation.generate import run
+from crafts.generation.request import GenerateConfig
 from crafts.model.bundle import load_bundle
 from crafts.model.control import load_control
 from crafts.model.segmenter import open_segmenter

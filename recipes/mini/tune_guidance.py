@@ -30,7 +30,8 @@ from crafts.core.errors import CraftsError
 from crafts.core.marks import save_synthetic
 from crafts.evaluation import kernel_distance, prompt_alignment
 from crafts.evaluation.features import read_image
-from crafts.generation.generate import GenerateConfig, run
+from crafts.generation.generate import run
+from crafts.generation.request import GenerateConfig
 from crafts.model.bundle import Bundle, load_bundle
 
 

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
+from crafts.core.config import takes
 from crafts.core.errors import NotYetError
 from crafts.core.places import check_places
+from crafts.generation.request import ImageRequest
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -19,11 +21,12 @@ if TYPE_CHECKING:
     from crafts.captions.caption import CaptionConfig
     from crafts.captions.summarise import SummariseConfig
     from crafts.core.artifacts import Manifest
+    from crafts.core.config import Config
     from crafts.core.protocols import CountTokens
     from crafts.data.encode import EncodeConfig
     from crafts.data.pack import PackConfig
     from crafts.evaluation.config import EvaluateConfig
-    from crafts.generation.config import GenerateConfig
+    from crafts.generation.request import GenerateConfig
     from crafts.model.bundle import Bundle
     from crafts.slides.options import TileConfig
     from crafts.training.config import TrainConfig
@@ -47,7 +50,7 @@ _CONFIGS: dict[Stage, tuple[str, str]] = {
     "pack": ("crafts.data.pack", "PackConfig"),
     "encode": ("crafts.data.encode", "EncodeConfig"),
     "train": ("crafts.training.config", "TrainConfig"),
-    "generate": ("crafts.generation.config", "GenerateConfig"),
+    "generate": ("crafts.generation.request", "GenerateConfig"),
     "evaluate": ("crafts.evaluation.config", "EvaluateConfig"),
     "audit": ("crafts.auditing.audit", "AuditConfig"),
 }
@@ -64,38 +67,23 @@ class Model:
 
     bundle: Bundle
 
+    @takes(ImageRequest)
     def generate(
         self,
         prompts: Sequence[str] | str,
         *,
-        seed: int = 0,
-        num_images: int = 1,
-        preset: Literal["fast", "balanced", "paper"] = "balanced",
-        num_steps: int | None = None,
-        guidance_scale: float | None = None,
-        negative_prompt: str = "",
-        batch_size: int = 4,
-        strict: bool = False,
         control: Mapping[str, Any] | None = None,
-        controls: Mapping[str, str | Path] | None = None,
+        **options: Any,
     ) -> list[Image.Image]:
         """Synthetic tiles, for research only.
 
         Args:
             prompts: texts to follow; a single one may be given as it is.
-            seed: the same seed, prompt and preset give the same image.
-            num_images: images a prompt.
-            preset: sampler, steps and guidance together.
-            num_steps: replaces the preset's number of steps.
-            guidance_scale: replaces the preset's scale; 1.0 is off.
-            negative_prompt: text to steer away from.
-            batch_size: images a pass; moves no value by more than 2 of 255.
-            strict: refuse prompts with words that the model has met with no picture.
             control: ``{"nuclei": MASK}`` or ``{"fluorescence": IMAGE}`` decides where nuclei are
                 in all images. A path, ``"sample:colon"`` (an invented layout for each image), a
                 ``NucleiMask``, labels [H, W], or fluorescence values [H, W] or [C, H, W] in
                 [0, 1]; ``(IMAGE, weight[, start, stop])`` weighs it.
-            controls: kind -> folder of its ControlNet; by default the shipped one.
+            **options: fields of :class:`crafts.generation.request.ImageRequest`.
 
         Returns:
             RGB images: all of the first prompt, then all of the second, and so on. :func:`save`
@@ -104,24 +92,12 @@ class Model:
         Raises:
             ConfigError: an empty prompt, a value out of bounds, a control that cannot be used, or
                 under ``strict`` a word that the model cannot know.
+            NotYetError: other sizes than the model's own.
             DataError: an unusable control image.
         """
         from crafts.generation.generate import generate_images
 
-        return generate_images(
-            self.bundle,
-            prompts,
-            seed=seed,
-            num_images=num_images,
-            preset=preset,
-            num_steps=num_steps,
-            guidance_scale=guidance_scale,
-            negative_prompt=negative_prompt,
-            batch_size=batch_size,
-            strict=strict,
-            control=control,
-            controls=controls,
-        )
+        return generate_images(self.bundle, prompts, control=control, **options)
 
     @property
     def licence(self) -> str:
@@ -179,12 +155,18 @@ def configure(
     Raises:
         ConfigError: the file is missing, or a field is unknown or out of bounds.
     """
-    from importlib import import_module
-
     from crafts.core.config import load_config
 
+    return load_config(configuration(stage), source, overrides)
+
+
+def configuration(stage: Stage) -> type[Config]:
+    """The configuration class of a stage that is built, imported when it is asked for."""
+    from importlib import import_module
+
     module, name = _CONFIGS[stage]
-    return load_config(getattr(import_module(module), name), source, overrides)
+    found: type[Config] = getattr(import_module(module), name)
+    return found
 
 
 def pack(
@@ -290,7 +272,7 @@ def generate(
         model: one that is loaded already, instead of ``config.model``.
     """
     from crafts.generation.control_inputs import parse_options
-    from crafts.generation.rows import require_prompts
+    from crafts.generation.manifest import require_prompts
 
     resolved = _resolved("generate", config)
     require_prompts(resolved, resolved.manifest)

@@ -20,6 +20,7 @@ import typer
 
 from crafts import __version__
 from crafts.commands import chains, checking, data, models, planned
+from crafts.commands.options import complete
 from crafts.core import cpu
 from crafts.core.errors import (
     EXIT_INTERRUPTED,
@@ -44,6 +45,8 @@ QUIET = {
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "TRANSFORMERS_VERBOSITY": "error",
 }
+
+COMPLETE = "_CRAFTS_COMPLETE"  # set by the shell when it completes a word
 
 TRACEBACK = "CRAFTS_TRACEBACK"
 """Set it to 1 to see the traceback of a fault of the program, which else goes into a file."""
@@ -101,6 +104,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
         os.environ.setdefault(name, value)
     cpu.settle()
     given = list(sys.argv[1:] if arguments is None else arguments)
+    for command in COMMANDS:  # a shell that completes a word does not say of which command
+        if command.__name__ in given[:1] or COMPLETE in os.environ:
+            complete(command)
     try:
         with _terminable():
             app(given, prog_name="crafts")

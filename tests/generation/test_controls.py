@@ -29,7 +29,8 @@ from crafts.core.errors import ConfigError
 from crafts.core.runtime import seed_from
 from crafts.data.loader import ShardReader
 from crafts.generation.export import read_provenance
-from crafts.generation.generate import GenerateConfig, generate_images, run
+from crafts.generation.generate import generate_images, run
+from crafts.generation.request import GenerateConfig
 from crafts.model.bundle import Bundle, load_bundle
 from crafts.sampling.conditioning import Draw
 from crafts.sampling.control import mask_map

@@ -17,7 +17,8 @@ from crafts.core.config import load_config
 from crafts.core.errors import ConfigError, DataError, NotYetError, RetryError
 from crafts.data.collection import Collection
 from crafts.generation.export import read_provenance
-from crafts.generation.generate import GenerateConfig, generate_images, run
+from crafts.generation.generate import generate_images, run
+from crafts.generation.request import GenerateConfig
 from crafts.model.bundle import load_bundle
 from crafts.sampling.conditioning import Draw
 from crafts.sampling.sampler import draw_noise

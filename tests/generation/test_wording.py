@@ -14,7 +14,7 @@ from crafts.core.artifacts import load_manifest
 from crafts.core.errors import ConfigError, DataError
 from crafts.generation.export import read_provenance
 from crafts.generation.generate import generate_images, run
-from crafts.generation.plan import GenerateConfig
+from crafts.generation.request import GenerateConfig
 from crafts.model.bundle import Bundle, load_bundle
 
 CAPTIONS = ["colon, benign glands, H&E", "lung carcinoma, high power"]

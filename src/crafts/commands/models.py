@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
-from crafts.commands.options import DryRun, Output, Overrides, done, said, shown
-from crafts.sampling.presets import describe_presets
+from crafts.commands.options import DryRun, Output, Overrides, done, fields_of, said, shown
 
 
 def train(
@@ -52,105 +51,13 @@ def models(
         done(api.example_tiles(name, output), output)
 
 
+@fields_of("generate")
 def generate(
-    output: Output,
-    prompt: Annotated[list[str], typer.Option(metavar="TEXT", help="A prompt; repeatable.")] = [],
-    manifest: Annotated[
-        Path | None,
-        typer.Option(
-            help="csv, jsonl, parquet: id,prompt[,negative_prompt,seed,num_images,guidance_scale,"
-            "nuclei,fluorescence], or captions: file_name,text. A row's value holds before an "
-            "option's; further columns go to metadata.csv."
-        ),
-    ] = None,
-    model: Annotated[
-        str, typer.Option(help="mini, a folder, or a hub id in the diffusers layout.")
-    ] = "mini",
-    num_images: Annotated[
-        int | None,
-        typer.Option(help="Images per prompt, where no column says it.", show_default="1"),
-    ] = None,
-    seed: Annotated[
-        int | None, typer.Option(help="The same seed gives the same images.", show_default="0")
-    ] = None,
-    same_noise: Annotated[
-        bool | None,
-        typer.Option(
-            "--same-noise",
-            help="Rows of a manifest with one seed begin with one noise, to compare prompts; "
-            "else the row's id decides it too.",
-        ),
-    ] = None,
-    preset: Annotated[
-        Literal["fast", "balanced", "paper"] | None,
-        typer.Option(
-            help=f"{describe_presets()}. A model with guidance of its own (mini: 3.5) takes that.",
-            show_default="balanced",
-        ),
-    ] = None,
-    num_steps: Annotated[
-        int | None, typer.Option(help="Sampler steps.", show_default="the preset's")
-    ] = None,
-    guidance_scale: Annotated[
-        float | None, typer.Option(help="1.0 is off.", show_default="the model's or the preset's")
-    ] = None,
-    negative_prompt: Annotated[
-        str | None, typer.Option(help="What to steer away from.", show_default="nothing")
-    ] = None,
-    size: Annotated[
-        str | None,
-        typer.Option(metavar="PX|WxH", help="In pixels.", show_default="the model's own"),
-    ] = None,
-    batch_size: Annotated[
-        int | None,
-        typer.Option(help="Images at once; changes speed, not images.", show_default="4"),
-    ] = None,
-    control: Annotated[
-        list[str],
-        typer.Option(
-            metavar="KIND=IMAGE",
-            help="nuclei=MASK or fluorescence=IMAGE decides where nuclei are, nuclei=sample:colon "
-            "invents them for each image; repeatable. "
-            "IMAGE@0.8,0-0.7: weight 0.8, in the first 70 % of the steps.",
-        ),
-    ] = [],
-    shard: Annotated[
-        str | None,
-        typer.Option(metavar="K/N", help="Make the k-th of n shares; each needs its own --output."),
-    ] = None,
-    strict: Annotated[
-        bool | None,
-        typer.Option(
-            "--strict", help="Refuse prompts with words that the model has met with no picture."
-        ),
-    ] = None,
-    keep: Annotated[
-        int | None, typer.Option(help="Images a prompt that pass the quality gate, until N.")
-    ] = None,
-    overrides: Overrides = [],
-    dry_run: DryRun = False,
+    output: Output, overrides: Overrides = [], dry_run: DryRun = False, **given: Any
 ) -> None:
     """Synthetic tiles from prompts, each with its provenance."""
     from crafts import api
 
-    given = {
-        "prompts": prompt or None,
-        "manifest": manifest,
-        "model": model,
-        "num_images": num_images,
-        "seed": seed,
-        "same_noise": same_noise,
-        "preset": preset,
-        "num_steps": num_steps,
-        "guidance_scale": guidance_scale,
-        "negative_prompt": negative_prompt,
-        "size": size,
-        "batch_size": batch_size,
-        "control": control or None,
-        "shard": shard,
-        "strict": strict,
-        "keep": keep,
-    }
     config = api.configure("generate", said(given), overrides)
     if shown(config, dry_run):
         typer.echo(f"# {api.describe_sampling(config)}")

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args, get_origin
 
 import typer
 
 if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
+
+    from crafts.api import Stage
     from crafts.core.artifacts import Manifest
     from crafts.core.config import Config
 
@@ -25,9 +30,72 @@ Overrides = Annotated[
 ]
 
 
+F = TypeVar("F", bound=Callable[..., None])
+
+
+def fields_of(stage: Stage) -> Callable[[F], F]:
+    """Let a command take, as ``**given``, an option for each plain field of a configuration.
+
+    A configuration costs a second to import, so the options come when :func:`complete` asks for
+    them. The name of an option, what stands for its value, and what holds where it is left out can
+    be named in the field's ``json_schema_extra``: ``option``, ``metavar``, ``unset``.
+
+    Args:
+        stage: whose configuration; sections of it are left to ``--set``.
+    """
+
+    def mark(command: F) -> F:
+        own = inspect.signature(command, eval_str=True).parameters.values()
+        plain = [each for each in own if each.kind is not each.VAR_KEYWORD]
+        _take(command, plain)
+        command.complete = partial(_complete, command, stage, plain)  # type: ignore[attr-defined]
+        return command
+
+    return mark
+
+
+def complete(command: Callable[..., None]) -> None:
+    """Give a command that was marked by :func:`fields_of` its options."""
+    if hasattr(command, "complete"):
+        command.complete()
+
+
+def _complete(command: F, stage: Stage, own: list[inspect.Parameter]) -> None:
+    from crafts import api
+    from crafts.core.config import is_section
+
+    fields = api.configuration(stage).model_fields.items()
+    options = [_option(name, field) for name, field in fields if not is_section(field)]
+    _take(command, [own[0], *options, *own[1:]])
+
+
+def _take(command: F, parameters: list[inspect.Parameter]) -> None:
+    named = [each.replace(kind=each.KEYWORD_ONLY) for each in parameters]
+    command.__signature__ = inspect.Signature(named)  # type: ignore[attr-defined]
+
+
+def _option(name: str, field: FieldInfo) -> inspect.Parameter:
+    from crafts.core.config import describe_field
+
+    extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+    unset = extra.get("unset") or (
+        str(field.default) if field.default not in (None, "", ()) else ""
+    )
+    option = typer.Option(
+        None,
+        str(extra.get("option") or f"--{name.replace('_', '-')}"),
+        help=describe_field(field),
+        metavar=extra.get("metavar"),
+        show_default=False if unset in ("", "False") else unset,
+    )
+    kind: Any = field.annotation
+    kind = list[get_args(kind)[0]] if get_origin(kind) is tuple else kind | None  # type: ignore[misc]
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=option, annotation=kind)
+
+
 def said(values: Mapping[str, Any]) -> dict[str, Any]:
     """What the user said; the rest keeps the defaults of the configuration class."""
-    return {name: value for name, value in values.items() if value is not None}
+    return {name: value for name, value in values.items() if value not in (None, [])}
 
 
 def shown(config: Config, dry_run: bool) -> bool:

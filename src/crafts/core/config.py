@@ -5,12 +5,16 @@ YAML, ``--set a.b=c`` and Python meet the same validator.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import inspect
+import re
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic.fields import FieldInfo
 
 from crafts.core.errors import ConfigError
 from crafts.core.parsing import DEEPEST, MOST_CHARACTERS, TooLargeError, parse_yaml, shorten
@@ -75,6 +79,57 @@ def validate(kind: type[C], values: Mapping[str, Any], name: str) -> C:
 def dump_config(config: Config) -> str:
     """The resolved configuration as YAML, in the order of the fields."""
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def is_section(field: FieldInfo) -> bool:
+    """Whether a field holds fields of its own, which only ``--set a.b=c`` and Python reach."""
+    return isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+
+
+def bounds_of(field: FieldInfo) -> tuple[Any, Any]:
+    """The least and the most that a field takes; None where it has no such bound."""
+    least = [mark.ge for mark in field.metadata if hasattr(mark, "ge")]
+    most = [mark.le for mark in field.metadata if hasattr(mark, "le")]
+    return (least or [None])[0], (most or [None])[0]
+
+
+def describe_field(field: FieldInfo) -> str:
+    """What a field means, and its bounds, for help and docstrings."""
+    least, most = bounds_of(field)
+    told = {(True, True): f" {least} to {most}.", (True, False): f" {least} or more."}
+    return f"{field.description or ''}{told.get((least is not None, most is not None), '')}"
+
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def takes(kind: type[Config]) -> Callable[[F], F]:
+    """Let the signature and the docstring of a function show the fields that it takes.
+
+    Args:
+        kind: the configuration that validates its ``**options``; the line of these in the docstring
+            is replaced by one for each field.
+    """
+
+    def show(function: F) -> F:
+        own = inspect.signature(function)
+        given = [each for each in own.parameters.values() if each.kind is not each.VAR_KEYWORD]
+        fields = {name: f for name, f in kind.model_fields.items() if name not in own.parameters}
+        keyword = inspect.Parameter.KEYWORD_ONLY
+        given += [
+            inspect.Parameter(name, keyword, default=field.default, annotation=field.annotation)
+            for name, field in fields.items()
+        ]
+        lines = [f"{name}: {describe_field(field)}" for name, field in fields.items()]
+        found = re.search(r"^( *)\*\*options: .*$", function.__doc__ or "", re.MULTILINE)
+        if function.__doc__ and found:
+            indent = {"initial_indent": found[1], "subsequent_indent": f"{found[1]}    "}
+            told = "\n".join(textwrap.fill(line, 100, **indent) for line in lines)
+            function.__doc__ = function.__doc__.replace(found[0], told)
+        function.__signature__ = own.replace(parameters=given)  # type: ignore[attr-defined]
+        return function
+
+    return show
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:

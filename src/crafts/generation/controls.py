@@ -25,9 +25,9 @@ from crafts.core.artifacts import sha256_bytes
 from crafts.core.errors import ConfigError, CraftsError
 from crafts.core.records import Ledger
 from crafts.core.runtime import say, seed_from
-from crafts.generation.config import ControlFolders, FluorescenceOptions, MaskOptions
 from crafts.generation.control_inputs import ControlInput, Invented, parse_input
 from crafts.generation.manifest import PromptRow
+from crafts.generation.request import ControlFolders, FluorescenceOptions, MaskOptions
 from crafts.model.bundle import Bundle
 from crafts.model.config import KINDS
 from crafts.model.control import Control, check_control, load_control, trained_beside

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 
 from crafts.core.artifacts import Manifest, finish, lock, refuse_other_run, sha256_file
-from crafts.core.config import validate
+from crafts.core.config import takes, validate
 from crafts.core.errors import ConfigError, NotYetError
 from crafts.core.protocols import Accept, UnknownTo
 from crafts.core.records import Ledger
 from crafts.core.runtime import pick_device, say
-from crafts.generation.config import GenerateConfig
 from crafts.generation.control_inputs import move_option, parse_given, parse_options
 from crafts.generation.controls import write_masks
 from crafts.generation.export import PROVENANCE, save_png
@@ -31,12 +30,12 @@ from crafts.generation.folder import (
     write_grid,
     write_metadata,
 )
-from crafts.generation.manifest import PromptRow
+from crafts.generation.manifest import PromptRow, read_rows
 from crafts.generation.plan import Item, Plan
-from crafts.generation.rows import read_rows
+from crafts.generation.request import GenerateConfig, ImageRequest
 from crafts.generation.wording import check_words, describe_words, leave_out_unjudged
 from crafts.sampling.conditioning import Draw
-from crafts.sampling.presets import resolve_preset
+from crafts.sampling.presets import Preset, resolve_preset
 from crafts.sampling.sampler import iter_images
 
 if TYPE_CHECKING:
@@ -59,7 +58,7 @@ def run(
     more are removed, but never all of them.
 
     Args:
-        config: see :class:`crafts.generation.plan.GenerateConfig`.
+        config: see :class:`crafts.generation.request.GenerateConfig`.
         inputs: prompt manifest; ``config.manifest`` when None.
         output: gets ``images/<id>-<k>.png``, ``masks/<id>-<k>.png`` where nuclei control,
             ``metadata.csv``, ``grid.png``, ``rejects.jsonl`` and last ``manifest.json``.
@@ -84,13 +83,7 @@ def run(
     refuse_other_run(output, "generate")
     refuse_other_shard(output, config.shard)
     bundle = _open(config, bundle)
-    preset = resolve_preset(
-        config.preset,
-        num_steps=config.num_steps,
-        guidance_scale=config.guidance_scale,
-        extra=bundle.extra,
-    )
-    plan = Plan(config, bundle, preset, source)
+    plan = Plan(config, bundle, _preset(config, bundle), source)
     check_words(plan, rows)
     usable = leave_out_unjudged(rows, unknown_to, ledger) if config.keep else rows
     usable = plan.steering.prepare(usable, ledger)
@@ -144,63 +137,34 @@ def _fill(
     )
 
 
+@takes(ImageRequest)
 def generate_images(
     bundle: Bundle,
     prompts: Sequence[str] | str,
     *,
-    seed: int = 0,
-    num_images: int = 1,
-    preset: str = "balanced",
-    num_steps: int | None = None,
-    guidance_scale: float | None = None,
-    negative_prompt: str = "",
-    batch_size: int = 4,
-    strict: bool = False,
     control: Mapping[str, Any] | None = None,
-    controls: Mapping[str, str | Path] | None = None,
+    **options: Any,
 ) -> list[Image.Image]:
     """Images in memory: those of the first prompt, then those of the second, ...
 
     Args:
         bundle: the model, on its device.
         prompts: texts to follow.
-        seed: shared by all prompts.
-        num_images: images a prompt.
-        preset: ``paper``, ``balanced`` or ``fast``.
-        num_steps: replaces the preset's number of steps.
-        guidance_scale: replaces the scale; 1.0 = off.
-        negative_prompt: text to be steered away from.
-        batch_size: images a pass; moves no value by more than 2 of 255.
-        strict: refuse prompts with words that stood beside no training picture.
         control: kind -> what steers all images; see ``parse_given``.
-        controls: kind -> folder of its ControlNet; the shipped one where it names none.
+        **options: fields of :class:`ImageRequest`.
 
     Raises:
         ConfigError: an empty prompt, a value out of bounds, a control that cannot be used, or
             under ``strict`` a word that the model cannot know.
+        NotYetError: other sizes than the model's own.
         DataError: an unusable control image.
     """
-    prompts = (
-        (prompts,) if isinstance(prompts, str) or not isinstance(prompts, Iterable) else prompts
-    )
-    values = {
-        "prompts": tuple(prompts),
-        "seed": seed,
-        "num_images": num_images,
-        "preset": preset,
-        "num_steps": num_steps,
-        "guidance_scale": guidance_scale,
-        "negative_prompt": negative_prompt,
-        "batch_size": batch_size,
-        "strict": strict,
-        "controls": {kind: str(folder) for kind, folder in (controls or {}).items()},
-    }
-    config = validate(GenerateConfig, values, "generate")
+    request = validate(ImageRequest, {"prompts": prompts, **options}, "generate")
+    config = GenerateConfig(**dict(request))
     ledger = Ledger("generate")
     rows = read_rows(config, None, ledger)
-    chosen = resolve_preset(
-        preset, num_steps=num_steps, guidance_scale=guidance_scale, extra=bundle.extra
-    )
+    _check_size(config, bundle)
+    chosen = _preset(config, bundle)
     plan = Plan(config, bundle, chosen, control=parse_given(control or {}))
     check_words(plan, rows)
     plan.steering.prepare(rows, ledger)
@@ -315,6 +279,11 @@ def _open(config: GenerateConfig, bundle: Bundle | None) -> Bundle:
             allowed="one with a fingerprint, which its images can name",
             do="Save it with save_bundle and load it again.",
         )
+    _check_size(config, bundle)
+    return bundle.to(device)
+
+
+def _check_size(config: ImageRequest, bundle: Bundle) -> None:
     width, _, height = (config.size or str(bundle.native_size)).partition("x")
     if {int(width), int(height or width)} != {bundle.native_size}:
         raise NotYetError(
@@ -323,7 +292,15 @@ def _open(config: GenerateConfig, bundle: Bundle | None) -> Bundle:
             allowed=f"{bundle.native_size}, the tile of this model",
             do="Sizes beyond one tile come later; leave the option out.",
         )
-    return bundle.to(device)
+
+
+def _preset(config: ImageRequest, bundle: Bundle) -> Preset:
+    return resolve_preset(
+        config.preset,
+        num_steps=config.num_steps,
+        guidance_scale=config.guidance_scale,
+        extra=bundle.extra,
+    )
 
 
 def _make_all(

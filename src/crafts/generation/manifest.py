@@ -10,20 +10,25 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from crafts.core.errors import DataError
+from crafts.core.config import bounds_of
+from crafts.core.errors import ConfigError, DataError
 from crafts.core.names import storage_fault, storage_key
 from crafts.core.records import Ledger
+from crafts.core.runtime import say
 from crafts.core.tables import JSON_SUFFIXES, TABLE_SUFFIXES, open_table
 from crafts.core.tabular.rows import Row
+from crafts.generation.request import COLUMNS as FIELDS
+from crafts.generation.request import (
+    GenerateConfig,
+    check_prompt,
+    check_text,
+    is_encodable,
+    is_missing,
+)
 
 REQUIRED = ("id", "prompt")
-OPTIONAL = (
-    *("negative_prompt", "seed", "num_images", "guidance_scale"),
-    *("nuclei", "fluorescence"),
-)
+OPTIONAL = (*FIELDS, "nuclei", "fluorescence")
 _MEANT = frozenset({*REQUIRED, *OPTIONAL})
-MAX_PROMPT = 20_000
-MAX_IMAGES = 100_000
 MAX_ROWS = 1_000_000
 
 COLUMNS = (
@@ -58,6 +63,60 @@ class PromptRow:
     fluorescence: str | None = None
     extra: Mapping[str, str] = field(default_factory=dict)
     plain: bool = False
+
+
+def read_rows(config: GenerateConfig, source: Path | None, ledger: Ledger) -> list[PromptRow]:
+    """Usable rows of this shard; the ledger is checked here, before hours go into sampling.
+
+    Args:
+        config: of the run; its prompts come first.
+        source: manifest of prompts, if there is one.
+        ledger: gets the rows that are not usable.
+
+    Raises:
+        ConfigError: neither prompts nor a manifest.
+        DataError: an unusable manifest, or too many bad rows.
+    """
+    require_prompts(config, source)
+    raw: list[Any] = list(prompt_rows(config.prompts))
+    if source is not None:
+        raw += load_rows(source)
+        unknown = unknown_columns(raw)
+        if unknown:
+            shown = ", ".join(unknown)
+            say(f"generate: {source}: columns that mean nothing here go to metadata.csv: {shown}")
+    shard, _, shards = (config.shard or "1/1").partition("/")
+    rows = check_rows(raw, ledger, (int(shard), int(shards)), len(config.prompts))
+    for reject in ledger.rejects:
+        say(f"generate: {reject['item']} is left out: {reject['reason']}")
+    _say_overruled(config, rows)
+    if ledger.num_listed or not raw:  # a shard beyond the last row is empty and fine
+        ledger.check(config.max_reject_fraction)
+    return rows
+
+
+def require_prompts(config: GenerateConfig, source: Path | None) -> None:
+    """Refuse a run that asks for nothing.
+
+    Raises:
+        ConfigError: neither prompts nor a manifest.
+    """
+    if not config.prompts and source is None:
+        raise ConfigError(
+            "generate",
+            came="no prompt",
+            allowed="--prompt TEXT or --manifest FILE",
+            do="Say what to generate.",
+        )
+
+
+def _say_overruled(config: GenerateConfig, rows: Sequence[PromptRow]) -> None:
+    """Say where a row's own value holds before one that was given for the run."""
+    for name in FIELDS:
+        number = sum(getattr(row, name) is not None for row in rows)
+        if number and name in config.model_fields_set:
+            given = f"{getattr(config, name)!r} of the run, in {number} of {len(rows)} rows"
+            say(f"generate: {name}: the column holds before {given}")
 
 
 def prompt_rows(prompts: Sequence[str]) -> list[dict[str, Any]]:
@@ -172,7 +231,7 @@ def _name(raw: Any, row: int, prompt: int) -> str:
     if row < 0:
         return f"prompt {prompt + 1}"
     name = raw.get("id") if isinstance(raw, Mapping) else None
-    if _missing(name):
+    if is_missing(name):
         return f"row {row + 1}"
     shown = _text(name)[:60].encode(errors="backslashreplace").decode()
     return f"row {row + 1} ({shown})"
@@ -185,9 +244,9 @@ def _check_row(raw: Any, *, plain: bool) -> PromptRow:
         id=_id(raw.get("id")),
         prompt=check_prompt(raw.get("prompt")),
         negative_prompt=_optional_text("negative_prompt", raw.get("negative_prompt")),
-        seed=_integer("seed", raw.get("seed"), 0, 2**63 - 1),
-        num_images=_integer("num_images", raw.get("num_images"), 1, MAX_IMAGES),
-        guidance_scale=_scale(raw.get("guidance_scale")),
+        seed=_number("seed", raw.get("seed")),
+        num_images=_number("num_images", raw.get("num_images")),
+        guidance_scale=_number("guidance_scale", raw.get("guidance_scale")),
         nuclei=_optional_text("nuclei", raw.get("nuclei")),
         fluorescence=_optional_text("fluorescence", raw.get("fluorescence")),
         extra=_extra(raw),
@@ -220,7 +279,7 @@ def _extra(raw: Mapping[str, Any]) -> dict[str, str]:
             continue
         if isinstance(value, list | dict):
             value = json.dumps(value, ensure_ascii=False, default=str)
-        found[called] = "" if _missing(value) else check_text(called, _text(value))
+        found[called] = "" if is_missing(value) else check_text(called, _text(value))
     return found
 
 
@@ -230,24 +289,18 @@ def _holds_bytes(value: Any) -> bool:
     return any(isinstance(part, bytes) for part in inner)
 
 
-def _missing(value: Any) -> bool:
-    if isinstance(value, float) and math.isnan(value):
-        return True
-    return value is None or (isinstance(value, str) and not value.strip())
-
-
 def _text(value: Any) -> str:
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 def _id(value: Any) -> str:
-    if _missing(value):
+    if is_missing(value):
         raise ValueError("no id")
     name = _text(value)
     if (
         not _ID.fullmatch(name)
         or name != name.strip()
-        or not _encodable(name)
+        or not is_encodable(name)
         or len(name.encode()) > 200
     ):
         raise ValueError(
@@ -259,59 +312,25 @@ def _id(value: Any) -> str:
     return name
 
 
-def check_prompt(value: Any) -> str:
-    """A usable prompt, or a :class:`ValueError` that says in words why it is none."""
-    if _missing(value):
-        raise ValueError("empty prompt")
-    return check_text("prompt", value)
-
-
 def _optional_text(column: str, value: Any) -> str | None:
-    return None if _missing(value) else check_text(column, value)
+    return None if is_missing(value) else check_text(column, value)
 
 
-def check_text(column: str, value: Any) -> str:
-    """Text that an encoder and a file can hold, or a :class:`ValueError`."""
-    if not isinstance(value, str):
-        raise ValueError(f"{column} is {type(value).__name__}, not text")
-    if len(value) > MAX_PROMPT:
-        raise ValueError(f"{column} has {len(value)} characters; at most {MAX_PROMPT}")
-    if "\x00" in value or not _encodable(value):
-        raise ValueError(f"{column} is not valid Unicode text")
-    # a line that was written under Windows ends in \r\n, and a shell leaves the \r
-    return value.replace("\r\n", "\n").replace("\r", "\n")
-
-
-def _encodable(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:  # lone surrogates, as from a command line in another encoding
-        return False
-    return True
-
-
-def _integer(column: str, value: Any, least: int, most: int) -> int | None:
-    if _missing(value):
+def _number(column: str, value: Any) -> Any:
+    """A number within the bounds of the request's field of this name."""
+    if is_missing(value):
         return None
+    field = GenerateConfig.model_fields[column]
+    least, most = bounds_of(field)
+    whole = field.annotation is int
     try:
-        # through text, so that 2**53 + 1 is not rounded on the way
-        number = int(_text(value).strip()) if not isinstance(value, bool) else None
-    except ValueError:
-        number = None
-    if number is None or not least <= number <= most:
-        raise ValueError(f"{column} {value!r} is no integer from {least} to {most}")
-    return number
-
-
-def _scale(value: Any) -> float | None:
-    if _missing(value):
-        return None
-    try:
-        number = float(value) if not isinstance(value, bool) else math.nan
+        # whole numbers through text, so that 2**53 + 1 is not rounded on the way
+        number = int(_text(value).strip()) if whole else float(value)
     except (TypeError, ValueError, OverflowError):
         number = math.nan
-    if not 1.0 <= number <= 100.0:
-        raise ValueError(f"guidance_scale {value!r} is no number from 1 (off) to 100")
+    if isinstance(value, bool) or not least <= number <= most:
+        kind = "integer" if whole else "number"
+        raise ValueError(f"{column} {value!r} is no {kind} from {least} to {most}")
     return number
 
 

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 from crafts.captions.words import UnknownWord
 from crafts.core.artifacts import sha256_bytes, tool_versions
-from crafts.generation.config import (
-    GenerateConfig,
-)
 from crafts.generation.control_inputs import ControlInput, parse_options
 from crafts.generation.controls import Steering
 from crafts.generation.export import Provenance
 from crafts.generation.manifest import PromptRow
+from crafts.generation.request import (
+    GenerateConfig,
+)
 from crafts.sampling.conditioning import Draw
 from crafts.sampling.presets import Preset
 

@@ -13,7 +13,7 @@ from crafts.core.tables import csv_writer
 from crafts.experiments.catalogue import CLASSES, Leg
 from crafts.experiments.settings import ExperimentConfig
 from crafts.generation import generate
-from crafts.generation.config import GenerateConfig
+from crafts.generation.request import GenerateConfig
 from crafts.training import train
 
 _SECOND_SEED = 7_000

@@ -1,0 +1,222 @@
+"""What is asked of a picture, spelled once: for the command line, Python, tables and a server.
+
+**To add a field**: add it to :class:`ImageRequest` with its type, default, bounds and description.
+The option of ``crafts generate``, the argument of ``Model.generate``, ``--set``, the JSON schema,
+their help and their refusals follow from it. A field that only a run into a folder knows goes into
+:class:`GenerateConfig`; one that a row of a manifest may set goes into :data:`COLUMNS`, too. Then
+use it where pictures are drawn, and let it enter ``Plan``'s hash of a request if it moves pixels.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, field_validator
+
+from crafts.core.config import Config
+from crafts.sampling.presets import describe_presets
+
+MAX_PROMPT = 20_000
+
+COLUMNS = ("negative_prompt", "seed", "num_images", "guidance_scale")
+"""Fields that a row of a manifest may set; its value holds before that of the run."""
+
+
+def is_missing(value: Any) -> bool:
+    """Whether a cell of a table, or a value, says nothing."""
+    blank = isinstance(value, str) and not value.strip()
+    return value is None or blank or (isinstance(value, float) and value != value)
+
+
+def check_prompt(value: Any) -> str:
+    """A usable prompt, or a :class:`ValueError` that says in words why it is none."""
+    if is_missing(value):
+        raise ValueError("empty prompt")
+    return check_text("prompt", value)
+
+
+def check_text(column: str, value: Any) -> str:
+    """Text that an encoder and a file can hold, or a :class:`ValueError`."""
+    if not isinstance(value, str):
+        raise ValueError(f"{column} is {type(value).__name__}, not text")
+    if len(value) > MAX_PROMPT:
+        raise ValueError(f"{column} has {len(value)} characters; at most {MAX_PROMPT}")
+    if "\x00" in value or not is_encodable(value):
+        raise ValueError(f"{column} is not valid Unicode text")
+    # a line that was written under Windows ends in \r\n, and a shell leaves the \r
+    return value.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def is_encodable(text: str) -> bool:
+    """False of lone surrogates, as from a command line in another encoding."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _as_text(value: Any) -> Any:
+    number = isinstance(value, int) and not isinstance(value, bool)
+    return str(value) if number or isinstance(value, Path) else value
+
+
+_Folder = Annotated[str | None, BeforeValidator(_as_text)]
+
+
+class ControlFolders(Config):
+    """ControlNets; a kind without one takes the shipped one."""
+
+    nuclei: _Folder = Field(None, description="folder of a ControlNet for masks of nuclei")
+    fluorescence: _Folder = Field(None, description="folder of a ControlNet for fluorescence")
+
+
+class MaskOptions(Config):
+    """How masks of nuclei are read; see ``crafts.controls.masks.load_mask``."""
+
+    values: Literal["instances", "classes", "foreground"] | None = Field(
+        None, description="what the numbers of an image mean; None: as the file tells"
+    )
+    table: str | None = Field(None, description="classes of the source: lizard, pannuke, ...")
+    mpp: float | None = Field(None, gt=0, description="microns per pixel; None: as the file tells")
+    frame: tuple[int, int, int, int] | None = Field(
+        None, description="left, top, width, height of the field, for outlines"
+    )
+    index: int | None = Field(None, ge=0, description="which field of a .npy with many")
+    resize: bool = Field(False, description="bring masks of another size to that of the image")
+    layouts: Path | None = Field(
+        None, description="statistics that sample:TISSUE follows; None: those of the package"
+    )
+
+
+class FluorescenceOptions(Config):
+    """How fluorescence is read; see ``crafts.controls.fluorescence.load_fluorescence``."""
+
+    channels: tuple[str | int, ...] | None = Field(
+        None, description="names or indices; None: all of the file"
+    )
+    region: tuple[int, int, int, int] | None = Field(
+        None, description="left, top, width, height in pixels of the finest level; None: the whole"
+    )
+    resize: bool = Field(False, description="bring images of another size to that of the tile")
+
+
+class ImageRequest(Config):
+    """What is asked of pictures, wherever they go: what ``Model.generate`` takes."""
+
+    prompts: tuple[str, ...] = Field(
+        (),
+        description="A text to follow; repeatable.",
+        json_schema_extra={"option": "--prompt", "metavar": "TEXT"},
+    )
+    num_images: int = Field(1, ge=1, le=100_000, description="Images a prompt.")
+    seed: int = Field(
+        0, ge=0, le=2**63 - 1, description="The same seed, prompt and preset give the same image."
+    )
+    preset: Literal["fast", "balanced", "paper"] = Field(
+        "balanced",
+        description=f"{describe_presets()}. A model with guidance of its own (mini: 3.5) takes "
+        "that.",
+    )
+    num_steps: int | None = Field(
+        None,
+        ge=1,
+        le=1000,
+        description="Sampler steps.",
+        json_schema_extra={"unset": "the preset's"},
+    )
+    guidance_scale: float | None = Field(
+        None,
+        ge=1,
+        le=100,
+        description="How strongly a prompt is followed; 1 is off.",
+        json_schema_extra={"unset": "the model's or the preset's"},
+    )
+    negative_prompt: str = Field("", description="Text to be steered away from.")
+    size: str | None = Field(
+        None,
+        pattern=r"^[1-9]\d*(x[1-9]\d*)?$",
+        description="In pixels.",
+        json_schema_extra={"metavar": "PX|WxH", "unset": "the model's own"},
+    )
+    batch_size: int = Field(
+        4, ge=1, le=4096, description="Images a pass; moves no value by more than 2 of 255."
+    )
+    strict: bool = Field(
+        False, description="Refuse prompts with words that the model has met with no picture."
+    )
+    control: tuple[str, ...] = Field(
+        (),
+        description="nuclei=MASK or fluorescence=IMAGE decides where nuclei are, nuclei="
+        "sample:TISSUE invents them for each image; repeatable. IMAGE@0.8,0-0.7: weight 0.8, in "
+        "the first 70 % of the steps.",
+        json_schema_extra={"metavar": "KIND=IMAGE"},
+    )
+    controls: ControlFolders = Field(
+        ControlFolders(),
+        description="Kind -> folder of its ControlNet; by default the shipped one.",
+    )
+    masks: MaskOptions = Field(MaskOptions(), description="How masks are read.")
+    fluorescence: FluorescenceOptions = Field(
+        FluorescenceOptions(), description="How fluorescence is read."
+    )
+
+    @field_validator("size", mode="before")
+    @classmethod
+    def _size_as_text(cls, value: Any) -> Any:
+        return _as_text(value)
+
+    @field_validator("prompts", mode="before")
+    @classmethod
+    def _one_prompt(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
+
+    @field_validator("prompts")
+    @classmethod
+    def _prompts_usable(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(check_prompt(prompt) for prompt in value)
+
+    @field_validator("negative_prompt")
+    @classmethod
+    def _negative_prompt_usable(cls, value: str) -> str:
+        return check_text("negative_prompt", value)
+
+
+class GenerateConfig(ImageRequest):
+    """What ``crafts generate`` takes: pictures, and the folder that a run fills with them."""
+
+    manifest: Path | None = Field(
+        None,
+        description="csv, jsonl, parquet: id,prompt[,negative_prompt,seed,num_images,"
+        "guidance_scale,nuclei,fluorescence], or captions: file_name,text. A row's value holds "
+        "before an option's; further columns go to metadata.csv.",
+    )
+    model: str = Field(
+        "mini", min_length=1, description="mini, a folder, or a hub id in the diffusers layout."
+    )
+    same_noise: bool = Field(
+        False,
+        description="Rows of a manifest with one seed begin with one noise, to compare their "
+        "prompts; else their ids decide it too.",
+    )
+    shard: str | None = Field(
+        None,
+        pattern=r"^[1-9]\d*/[1-9]\d*$",
+        description="Make rows K, K+N, ...; each share needs its own --output.",
+        json_schema_extra={"metavar": "K/N"},
+    )
+    keep: int | None = Field(
+        None, ge=1, le=100_000, description="So many images a prompt that pass the quality gate."
+    )
+    device: str = Field("auto", description="auto, cpu, cuda.")
+    max_reject_fraction: float = Field(
+        0.5, ge=0, le=1, description="Share of bad rows that ends the run."
+    )
+
+    @field_validator("shard")
+    @classmethod
+    def _shard_in_range(cls, value: str | None) -> str | None:
+        if value and int(value.split("/")[0]) > int(value.split("/")[1]):
+            raise ValueError("K/N with K from 1 to N")
+        return value
