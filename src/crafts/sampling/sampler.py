@@ -265,11 +265,11 @@ def _make(
     latents = sample_latents(
         denoiser, conditionings, noise.to(device), preset, bundle.schedule.config
     )
-    _check_latents(latents, draws)
+    check_latents(latents, draws)
     return decode_pixels(bundle.codec, latents)
 
 
-def _check_latents(latents: torch.Tensor, draws: Sequence[Draw]) -> None:
+def check_latents(latents: torch.Tensor, draws: Sequence[Draw]) -> None:
     """Stop at latents that would become a black picture.
 
     Raises:
