@@ -95,8 +95,8 @@ def run(
     plan = Plan(config, bundle, _preset(config, bundle), source)
     check_words(plan, rows)
     usable = leave_out_unjudged(rows, unknown_to, ledger) if config.keep else rows
-    usable = plan.steering.prepare(usable, ledger)
     usable, canvases = plan_canvases(plan, usable, source.parent if source else Path(), ledger)
+    usable = plan.steering.prepare(usable, ledger)
     if regions := region_rows(usable, canvases):
         check_words(plan, regions)
     if len(usable) < len(rows):

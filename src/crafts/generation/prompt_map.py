@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import shapely
 import torch
 from torch.nn.functional import avg_pool2d, pad
 
@@ -19,7 +20,7 @@ from crafts.core.errors import DataError
 from crafts.core.parsing import parse_json
 from crafts.generation.request import check_prompt
 from crafts.imaging.opening import DAMAGE, MAX_PIXELS, first_line, open_header
-from crafts.imaging.outlines import Polygon, check_polygons, draw_polygon, read_features
+from crafts.imaging.outlines import Polygon, check_polygons, read_features
 from crafts.imaging.shapes import LOSSLESS
 from crafts.imaging.stripping import RefusedImageError
 
@@ -103,14 +104,7 @@ class PromptMap:
             if below < top * pixel or above > bottom * pixel:
                 continue
             for rings in region.polygons:
-                inside = draw_polygon(
-                    rings,
-                    (width, bottom - top),
-                    scale=(1 / pixel, 1 / pixel),
-                    corner=(0, top * pixel),
-                    rim=False,
-                )
-                found[inside] = region.prompt
+                found[_fill(rings, top, found.shape, pixel)] = region.prompt
         return found
 
     def shares(self, top: int, bottom: int, *, pixel: int, border: int) -> dict[int, torch.Tensor]:
@@ -171,6 +165,27 @@ class PromptMap:
         }
 
 
+def _fill(rings: Polygon, top: int, shape: tuple[int, int], pixel: int) -> NDArray[np.bool_]:
+    """Centres inside of a polygon, bool [rows, w], by the crossings to their left.
+
+    Args:
+        rings: in pixels of the canvas.
+        top: first row of the grid.
+        shape: rows and width of the grid.
+        pixel: of the grid.
+    """
+    turns = np.zeros((shape[0], shape[1] + 1), np.int32)
+    middles = (top + np.arange(shape[0]) + 0.5) * pixel
+    for ring in rings:
+        start = np.array(ring)
+        end = np.roll(start, -1, axis=0)
+        row, edge = np.nonzero((start[:, 1] <= middles[:, None]) != (end[:, 1] <= middles[:, None]))
+        (x0, y0), (x1, y1) = start[edge].T, end[edge].T
+        x = x0 + (middles[row] - y0) / (y1 - y0) * (x1 - x0)
+        np.add.at(turns, (row, np.ceil(x / pixel - 0.5).astype(int).clip(0, shape[1])), 1)
+    return np.cumsum(turns, axis=1)[:, :-1] % 2 == 1
+
+
 class ClassLevel:
     """A level of the class map: numbers of prompts plus 1, of which 0 is left for nothing."""
 
@@ -220,8 +235,8 @@ def _from_regions(path: Path, prompt: str, size: tuple[int, int]) -> PromptMap:
             polygons = check_polygons(feature.polygons)
         except ValueError as error:
             raise _bad(where, str(error)) from None
-        if not polygons:
-            raise _bad(where, f"no area ({', '.join(feature.without_area)})")
+        if not any(shapely.Polygon(rings[0]).area for rings in polygons):
+            raise _bad(where, f"no area ({', '.join(feature.without_area) or 'a line'})")
         if told not in prompts:
             prompts.append(told)
             names.append(feature.name or told[:80])
@@ -300,8 +315,6 @@ def _trace(drawn: PromptMap) -> list[Region]:
     """The areas of a mask as regions, along the edges of its pixels."""
     if drawn.mask is None:
         return []
-    import shapely
-
     across, down = (side / n for side, n in zip(drawn.size, drawn.mask.shape[::-1], strict=True))
     regions = []
     for number in range(1, len(drawn.prompts)):

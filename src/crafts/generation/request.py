@@ -205,8 +205,8 @@ class GenerateConfig(ImageRequest):
     manifest: Path | None = Field(
         None,
         description="csv, jsonl, parquet: id,prompt[,negative_prompt,seed,num_images,"
-        "guidance_scale,size,prompt_map,nuclei,fluorescence], or captions: file_name,text. A row's value holds "
-        "before an option's; further columns go to metadata.csv.",
+        "guidance_scale,size,prompt_map,nuclei,fluorescence], or captions: file_name,text. A "
+        "row's value holds before an option's; further columns go to metadata.csv.",
     )
     model: str = Field(
         "mini", min_length=1, description="mini, a folder, or a hub id in the diffusers layout."
@@ -230,7 +230,7 @@ class GenerateConfig(ImageRequest):
         description="Where on a slide which prompt holds: GeoJSON regions with prompts, or a mask "
         "of numbers with a .json beside it. The prompt holds elsewhere.",
     )
-    format: Literal["png", "tiff", "ome-tiff", "dicom"] | None = Field(
+    format: Literal["png", "tiff", "ome-tiff"] | None = Field(
         None, description="Of pictures beyond one tile.", json_schema_extra={"unset": "tiff"}
     )
     canvas: CanvasOptions = Field(

@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from PIL import Image
 
@@ -20,7 +19,7 @@ from crafts.generation.prompt_map import ClassLevel
 from crafts.slides.writing.rasters import EDGE, Raster, build_pyramid
 from crafts.slides.writing.tiffs import About, write_ome_tiff, write_tiff
 
-NAMES = {"tiff": "slide.tiff", "ome-tiff": "slide.ome.tiff", "png": "slide.png", "dicom": "dicom"}
+NAMES = {"tiff": "slide.tiff", "ome-tiff": "slide.ome.tiff", "png": "slide.png"}
 """Format -> file or folder that is written."""
 
 LABELS, PROMPTS, PREVIEW, DONE = "labels", "prompts.geojson", "preview.png", "provenance.json"
@@ -28,11 +27,11 @@ _PREVIEW = 1024  # pixels of its longer side, at most
 MAX_PNG = 64_000_000
 
 
-def check_format(name: str, size: tuple[int, int], mpp: float | None) -> None:
+def check_format(name: str, size: tuple[int, int]) -> None:
     """Refuse a format that cannot hold a canvas.
 
     Raises:
-        ConfigError: a PNG too large for the memory, or DICOM without microns per pixel.
+        ConfigError: a PNG too large for the memory.
     """
     if name == "png" and size[0] * size[1] > MAX_PNG:
         raise ConfigError(
@@ -40,13 +39,6 @@ def check_format(name: str, size: tuple[int, int], mpp: float | None) -> None:
             came=f"{size[0]}x{size[1]} pixels",
             allowed=f"at most {MAX_PNG // 10**6} Mpx, as a PNG is held in memory as a whole",
             do="Take --format tiff.",
-        )
-    if name == "dicom" and mpp is None:
-        raise ConfigError(
-            "--format dicom",
-            came="a model that does not know its microns per pixel",
-            allowed="a known size of a pixel, without which there is no DICOM slide",
-            do="Take --format tiff, which may leave it out.",
         )
 
 
@@ -103,20 +95,9 @@ def _remove_earlier(folder: Path, name: str) -> None:
         (folder / other).unlink(missing_ok=True)
 
 
-def _write_dicom(levels: Any, path: Path, about: About, *, quality: int | None) -> None:
-    from crafts.slides.writing.dicoms import write_dicom
-
-    temporary = path.with_name(f".{path.name}.tmp")
-    remove_folder(temporary)
-    write_dicom(levels, temporary, about, quality=quality)
-    remove_folder(path)
-    temporary.rename(path)
-
-
 _WRITERS: dict[str, Callable[..., None]] = {
     "tiff": write_tiff,
     "ome-tiff": write_ome_tiff,
-    "dicom": _write_dicom,
 }
 
 

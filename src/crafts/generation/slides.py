@@ -24,6 +24,7 @@ from crafts.generation.slide_writer import (
     find_slide,
     write_slide,
 )
+from crafts.slides.writing.tiffs import require_library
 
 SLIDES, WORK = "slides", ".work"
 
@@ -51,7 +52,7 @@ def plan_canvases(
         try:
             size = parse_size(row.size or config.size, plan.bundle)
             if size is not None:
-                check_format(config.format or "tiff", size, plan.common.mpp)
+                check_format(config.format or "tiff", size)
                 drawn[row.id] = load_prompt_map(path, row.prompt, size)
             usable.append(row)
         except CraftsError as error:
@@ -59,7 +60,9 @@ def plan_canvases(
                 raise
             ledger.withdraw(row.id, str(error))
             say(f"generate: {row.id} is left out: {error}")
-    _refuse_mixed(plan, len(drawn), len(usable))
+    _refuse_mixed(plan, usable, len(drawn))
+    if drawn:
+        require_library()
     number = sum(plan.number(row) for row in usable)
     canvases = [
         _canvas(plan, row, k, drawn[row.id], alone=number == 1)
@@ -97,7 +100,7 @@ def _canvas(plan: Plan, row: PromptRow, k: int, drawn: PromptMap, *, alone: bool
     return Canvas(item, drawn, plan)
 
 
-def _refuse_mixed(plan: Plan, slides: int, rows: int) -> None:
+def _refuse_mixed(plan: Plan, rows: Sequence[PromptRow], slides: int) -> None:
     """Refuse what tiles know and slides do not, and the other way round.
 
     Raises:
@@ -105,14 +108,18 @@ def _refuse_mixed(plan: Plan, slides: int, rows: int) -> None:
     """
     config, came = plan.config, ""
     allowed = "a run of slides alone, without --control and --keep"
+    if not rows:
+        return
     if not slides:
         allowed = "a size beyond one tile, or neither --format nor --prompt-map"
         came = "--prompt-map for tiles" if config.prompt_map else came
         came = f"--format {config.format} for tiles" if config.format not in (None, "png") else came
-    elif slides < rows:
-        came = f"{slides} slides among {rows} rows"
-    elif config.keep or plan.steering.networks:
-        came = "--keep for slides" if config.keep else "--control for slides"
+    elif slides < len(rows):
+        came = f"{slides} slides among {len(rows)} rows"
+    elif config.keep:
+        came = "--keep for slides"
+    elif config.control or any(row.nuclei or row.fluorescence for row in rows):
+        came = "--control for slides"
     if came:
         raise ConfigError(
             "generate", came=came, allowed=allowed, do="Leave it out, or make two runs of it."

@@ -35,7 +35,7 @@ class StripDecoder:
         self.rows: Tensor | None = None
 
     def push(self, rows: Tensor) -> NDArray[np.uint8]:
-        """Take latents [C, r, w] and give the pixels [r' * f, w * f, 3] that are ready; r' may be 0."""
+        """Take latents [C, r, w] and give the pixels that are ready, [r' * f, w * f, 3]."""
         self.rows = rows if self.rows is None else torch.cat([self.rows, rows], dim=1)
         bottom = self.top + self.rows.shape[1]
         strips = [np.zeros((0, rows.shape[2] * self.codec.factor, 3), np.uint8)]

@@ -35,7 +35,7 @@ Predict = Callable[[Tensor, int], Tensor]
 """Windows [B, C, n, n] and the number of a prompt -> prediction [B, C, n, n] at one timestep."""
 
 Shares = Callable[[int, int], Mapping[int, Tensor]]
-"""Rows from top to bottom -> number of a prompt -> its share [rows, w]; at each place they sum to 1.
+"""Rows from top to bottom -> number of a prompt -> its share [rows, w]; all sum to 1 at each place.
 
 A prompt that has no share in these rows is left out.
 """

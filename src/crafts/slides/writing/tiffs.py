@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from crafts.core.disk import replacing
+from crafts.core.errors import ConfigError
 from crafts.slides.writing.rasters import EDGE, Level, iter_tiles
 
 _XMP = 700
@@ -35,6 +38,23 @@ class About:
     mpp: float | None = None
 
 
+def require_library() -> None:
+    """Refuse slides before hours of work where nothing could write them.
+
+    Raises:
+        ConfigError: tifffile is not installed.
+    """
+    try:
+        import tifffile  # noqa: F401
+    except ImportError:
+        raise ConfigError(
+            "generate: slides",
+            came="no package tifffile",
+            allowed="the packages of the extra `slides`",
+            do='Run pip install "crafts[slides]".',
+        ) from None
+
+
 def write_tiff(
     levels: Sequence[Level], path: Path, about: About, *, quality: int | None = None
 ) -> None:
@@ -49,8 +69,6 @@ def write_tiff(
     Raises:
         RetryError: the disk is full.
     """
-    import json
-
     description = json.dumps(dict(about.facts))  # ASCII, as the tag demands
     _write(levels, path, about, quality=quality, first={"description": description}, sub=False)
 
@@ -59,10 +77,12 @@ def write_ome_tiff(
     levels: Sequence[Level], path: Path, about: About, *, quality: int | None = None
 ) -> None:
     """An OME-TIFF whose coarser levels hang below the finest one. As :func:`write_tiff`."""
-    metadata: dict[str, Any] = {"axes": "YXS", "Name": about.name}
+    metadata: dict[str, Any] = {"axes": "YXS", "Name": about.name, "Creator": about.software}
     if about.mpp is not None:
         metadata |= {"PhysicalSizeX": about.mpp, "PhysicalSizeY": about.mpp}
         metadata |= {"PhysicalSizeXUnit": "µm", "PhysicalSizeYUnit": "µm"}
+    facts = json.dumps([about.name, dict(about.facts)])
+    metadata["UUID"] = str(uuid.uuid5(uuid.NAMESPACE_OID, facts))  # else another at each writing
     metadata["MapAnnotation"] = {"Namespace": "crafts", **about.facts}
     _write(levels, path, about, quality=quality, first={"metadata": metadata}, sub=True)
 
