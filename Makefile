@@ -76,7 +76,7 @@ dist: $(VENV)/core.stamp  ## a wheel with code and weights into dist/
 	@$(BIN)/python -m pip wheel --disable-pip-version-check --no-deps $(PIP_ARGS) -w dist .
 
 model-check: $(VENV)/core.stamp  ## fresh tiles of the shipped model against the features on record
-	@$(BIN)/python recipes/mini/model_check.py
+	@$(BIN)/python bench/model_check.py
 
 clean:  ## remove the environment, the demo and all caches
 	rm -rf $(VENV) $(OUT) build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

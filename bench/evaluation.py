@@ -20,17 +20,16 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from crafts.evaluation.alignment import image_alignment, prompt_agreement
-from crafts.evaluation.coverage import prdc_at
-from crafts.evaluation.distances import (
+from crafts.measures.alignment import image_alignment, prompt_agreement
+from crafts.measures.distances import (
     cmmd,
     frechet_distance,
     frechet_infinity,
     kernel_distance,
     normalised_frechet_distance,
 )
-from crafts.evaluation.diversity import vendi_score
-from crafts.evaluation.separation import separation_by_class, silhouettes
+from crafts.measures.neighbors import prdc_at, vendi_score
+from crafts.measures.separation import separation_by_class, silhouettes
 
 CLASSES = 30
 

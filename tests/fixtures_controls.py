@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from crafts.controls.layouts import draw_outline
 from crafts.controls.nuclei import CLASSES, NucleiMask
+from crafts.controls.synthesis.invent import draw_outline
 
 
 def random_mask(

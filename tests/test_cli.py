@@ -74,14 +74,13 @@ FLAGS = {
     "study prepare": ["--output"],
     "study serve": ["--output"],
     "study analyze": ["--output"],
-    "serve": ["--host", "--port"],
+    "serve": ["--host", "--port", "--model", "--data", "--token-file", "--set", "--dry-run"],
 }
 NOT_YET = [
     ["benchmark", "retrieval", "--output", "o"],
     ["study", "prepare", "--output", "o"],
     ["study", "serve", "--output", "o"],
     ["study", "analyze", "--output", "o"],
-    ["serve"],
 ]
 
 

@@ -8,36 +8,28 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
-from scipy.ndimage import gaussian_filter
 
 import crafts
 from crafts.core.config import load_config
 from crafts.core.errors import ConfigError
 from crafts.model.bundle import load_bundle
-from crafts.model.codec import TinyCodecConfig, build_codec, load_codec
+from crafts.model.codec import load_codec
 from crafts.model.control import check_control, load_control
 from crafts.model.encoders import load_text_conditioner
 from crafts.recipe import load_recipe, read_header
 from crafts.training.tasks.conditioning import CaptionEncoder
 from crafts.training.tasks.denoiser import DenoiserStage
 from crafts.training.train import TrainConfig
+from crafts.workflows.scorecards import codec as scorecard
 from fixtures_papers import SIDE, write_clip, write_f4_vae, write_sd15, write_tiles
 
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "recipes" / "mini"))
-
-import codec_limits  # noqa: E402
-import deepen_codec  # noqa: E402
-import score_codec  # noqa: E402
-
 RECIPES = sorted((ROOT / "recipes").rglob("*.yaml"))
 SMALL = ("num_steps=2", "global_batch_size=4", "micro_batch_size=2", "device=cpu")
 LENGTHS = (20, 35, 50, 154)
@@ -51,6 +43,21 @@ def test_a_recipe_loads_and_says_how_to_run_it(path: Path) -> None:
     header = read_header(path)
     assert f"crafts train {path.relative_to(ROOT)}" in header
     assert re.search(r"\bCost\b", header) and re.search(r"\b(Expected|[Ss]core)\b", header)
+
+
+def test_the_whole_build_names_recipes_options_and_commands_that_exist() -> None:
+    text = (ROOT / "recipes/mini/build.sh").read_text().replace("\\\n", " ")
+    text = text.replace("$HERE", "recipes/mini")
+    trained = re.findall(r"crafts train (\S+) (.*)", text)
+    assert len(trained) >= 10
+    for path, options in trained:
+        assert load_recipe(ROOT / path, re.findall(r"--set (\S+=[\w./-]+)(?:\s|$)", options))
+    for path in re.findall(r"recipes/mini/[\w-]+\.(?:py|md|yaml)", text):
+        assert (ROOT / path).is_file(), path
+    for variable, package in (("SCORE", "scorecards"), ("RELEASE", "releasing")):
+        known = (ROOT / f"src/crafts/workflows/{package}/__main__.py").read_text()
+        for name in re.findall(rf"\${variable} (\w+)", text):
+            assert f" {name}=f" in known, name
 
 
 def test_the_permissive_recipes_name_no_restricted_set() -> None:
@@ -224,77 +231,13 @@ def test_an_autoencoder_of_f4_takes_two_steps(work: Path, tmp_path: Path) -> Non
     codec = load_codec(tmp_path / "run" / "model")
     assert (codec.factor, codec.channels, codec.deterministic) == (4, 3, False)
     for model in (tmp_path / "run" / "model", work / "sd15"):  # alone, or in a whole model
-        table, _ = score_codec.score(load_codec(model), work / "tiles", 2, split="validation")
+        table, _ = scorecard.score(load_codec(model), work / "tiles", 2, split="validation")
         assert [(row["set"], row["tiles"]) for row in table] == [("noise", 2), MEAN]
     with pytest.raises(ConfigError, match="no row of split 'heldout'; expected train, validation"):
-        score_codec.read_split(work / "tiles", "heldout")
+        scorecard.read_split(work / "tiles", "heldout")
 
 
 def changed(before: torch.nn.Module, after: torch.nn.Module) -> set[str]:
     """Names of the weights that differ; float16 storage is no difference."""
     pairs = zip(before.state_dict().items(), after.state_dict().values(), strict=True)
     return {name for (name, a), b in pairs if not torch.equal(a.half(), b.half())}
-
-
-def test_a_deeper_codec_gives_the_same_latents_and_pictures() -> None:
-    torch.manual_seed(0)
-    sizes = {"encoder_width": 8, "decoder_width": 8, "latent_channels": 4}
-    blocks = {"num_encoder_blocks": (1, 1, 2, 1), "num_decoder_blocks": (1, 2, 1, 1)}
-    codec = build_codec(TinyCodecConfig(**blocks, **sizes))
-    images = torch.rand(2, 3, 48, 48) * 2 - 1
-    latents, _ = codec.encode(images)
-
-    deeper = deepen_codec.deepen(codec, decoder=(3, 2, 2, 1))
-    torch.testing.assert_close(deeper.decode(latents), codec.decode(latents), rtol=0, atol=0)
-    assert deeper.fingerprint == codec.fingerprint, "cached latents stay valid"
-    assert num_blocks(deeper.module.decoder) == 8
-
-    both = deepen_codec.deepen(codec, decoder=(1, 2, 1, 2), encoder=(1, 2, 2, 3))
-    torch.testing.assert_close(both.encode(images)[0], latents, rtol=0, atol=0)
-    torch.testing.assert_close(both.decode(latents), codec.decode(latents), rtol=0, atol=0)
-    assert (num_blocks(both.module.encoder), num_blocks(both.module.decoder)) == (8, 6)
-    with pytest.raises(ConfigError, match="blocks of the decoder: 1,1,1,1; expected at least"):
-        deepen_codec.deepen(codec, decoder=(1, 1, 1, 1))
-    hollow = build_codec(TinyCodecConfig(num_encoder_blocks=(0, 1, 1, 1), **sizes))
-    with pytest.raises(ConfigError, match="blocks of the encoder: 1,1,1,1; expected at least 0"):
-        deepen_codec.deepen(
-            hollow, encoder=(1, 1, 1, 1)
-        )  # a block there would cut what is negative
-
-
-def test_grain_costs_nothing_where_nothing_is_missing_and_its_own_power_where_it_is() -> None:
-    w = codec_limits.response(8)
-    assert (w.min(), w.max(), w[0, 0], w[4, 4]) == (0, 8, 0, 8)
-    original = np.ones((8, 8))
-    assert codec_limits.grain_cost(original, original, 1.0) == 0.0
-    assert codec_limits.grain_cost(original, 0 * original, 1.0, wanted=1.01) == float("inf")
-    known = original.copy()
-    known[4, 4] = 0.0
-    cost = codec_limits.grain_cost(original, known, error=0.5, wanted=1.0)
-    assert cost == pytest.approx(10 * np.log10(1 + 1 / 64 / 0.5))
-
-
-def test_mean_power_is_the_variance_of_the_grey_values() -> None:
-    random = np.random.default_rng(0)
-    noise = np.repeat(random.normal(100, 5, (2, 256, 256, 1)), 3, axis=3)
-    assert codec_limits.power(noise).mean() == pytest.approx(25, rel=0.05)
-    with pytest.raises(ConfigError, match="48x48 px; expected at least 64 px"):
-        codec_limits.power(noise[:, :48, :48])
-
-
-def num_blocks(half: torch.nn.Module) -> int:
-    return sum(hasattr(layer, "fuse") for layer in half.layers)
-
-
-def test_a_checkerboard_in_place_of_detail_is_told_by_its_ratio() -> None:
-    random = np.random.default_rng(0)
-    tiles = random.integers(60, 190, (2, 64, 64, 3), dtype=np.uint8)
-    soft = np.stack([gaussian_filter(tile.astype(float), (1, 1, 0)) for tile in tiles])
-    board = 8.0 * (-1) ** np.add.outer(np.arange(64), np.arange(64))[..., None]
-    gamed = np.clip(np.rint(soft + board), 0, 255).astype(np.uint8)
-    assert score_codec.checkerboard_ratio(tiles, tiles) == pytest.approx(1)
-    ratio, told = (
-        measure(np.rint(soft).astype(np.uint8), gamed)
-        for measure in (score_codec.laplacian_ratio, score_codec.checkerboard_ratio)
-    )
-    assert told > 2 * ratio > 2

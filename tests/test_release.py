@@ -14,7 +14,7 @@ import yaml
 
 import crafts
 from crafts.core.errors import ConfigError
-from crafts.model.places import MINI, SHIPPED, resolve_model
+from crafts.model.files.places import MINI, SHIPPED, resolve_model
 
 
 def test_the_citation_names_this_version(root):

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 import crafts
-from crafts.controls.inventing.layout_statistics import load_statistics, shipped_layouts
-from crafts.controls.layouts import sample_layout
+from crafts.controls.layouts import load_statistics, shipped_layouts
+from crafts.controls.synthesis.invent import sample_layout
 from crafts.core import artifacts
 from crafts.generation.generate import generate_images
 from crafts.model.bundle import Bundle, load_bundle

@@ -34,9 +34,9 @@ from crafts.core.artifacts import sha256_bytes, write_bytes
 from crafts.core.runtime import say
 from crafts.data.collection import Collection, Tile
 from crafts.data.tiles.augment import draw_stain_jitter, stain_jitter
-from crafts.evaluation.features import as_tensor
 from crafts.model.bundle import Bundle, load_bundle
 from crafts.sampling.sampler import network_denoiser
+from crafts.sets.features import as_tensor
 
 Pixels = NDArray[np.uint8]
 Change = Callable[[Pixels, Pixels, int], Pixels]

@@ -20,10 +20,10 @@ from crafts.core.runtime import say
 from crafts.evaluation import extract_features
 from crafts.evaluation.diagnosing.appearance import appearance
 from crafts.evaluation.diagnosing.damage import compress, shift_stain, variations, wash_eosin
-from crafts.evaluation.features import read_image
-from crafts.evaluation.structure import blur
 from crafts.imaging.stains import stain_vectors
+from crafts.measures.structure import blur
 from crafts.model.encoders import DualEncoder, load_dual_encoder
+from crafts.sets.features import read_image
 
 ENCODER = Path(__file__).resolve().parents[2] / "src" / "crafts" / "weights" / "evaluation-clip"
 BLUR = (0.6, 1.0, 1.5, 2.0, 3.0)  # pixels

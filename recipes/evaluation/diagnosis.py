@@ -28,12 +28,12 @@ from sklearn.neighbors import NearestCentroid
 
 from crafts.core.artifacts import write_bytes
 from crafts.core.runtime import say, seed_from
-from crafts.evaluation.comparing.draws import halve
 from crafts.evaluation.diagnosing.damage import duplicate, shuffle_prompts
 from crafts.evaluation.diagnosing.diagnosis import THRESHOLDS, diagnose
 from crafts.evaluation.diagnosing.evidence import Evidence, compute_evidence
 from crafts.evaluation.diagnosing.sides import Observed
 from crafts.imaging.stains import stain_vectors
+from crafts.sets.splits import halve
 
 CALIBRATION = ("oral_oscc", "prostate_gleason_NC", "ebhi_polyp")
 SET_LEVELS, TEST_LEVELS = (0, 2, 4), (1, 3)

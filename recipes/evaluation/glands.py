@@ -1,7 +1,7 @@
 """Fit the gland finder on half of the groups of open sets, and say what it does on the other half.
 
-    python recipes/evaluation/glands.py DATA            # what the shipped weights do
-    python recipes/evaluation/glands.py DATA --fit      # weights and threshold anew, then the same
+    python recipes/measures/glands.py DATA            # what the shipped weights do
+    python recipes/measures/glands.py DATA --fit      # weights and threshold anew, then the same
 
 DATA holds the folders of the sets and ``files.csv`` with their class, label and group. A tile is a
 positive where its label promises glands, whatever the field shows; so some have none, and a share
@@ -26,7 +26,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from crafts.evaluation import glands
+from crafts.measures import glands
 
 MOST = 60  # tiles of a class
 LARGEST = 768  # pixels a side that are decoded further

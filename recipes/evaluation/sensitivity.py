@@ -27,16 +27,15 @@ from numpy.typing import NDArray
 
 from crafts.core.artifacts import write_bytes
 from crafts.core.runtime import say, seed_from
-from crafts.evaluation.alignment import prompt_alignment
-from crafts.evaluation.comparing.draws import halve
-from crafts.evaluation.coverage import prdc
 from crafts.evaluation.diagnosing.damage import duplicate, shuffle_prompts, swap_class
 from crafts.evaluation.diagnosing.sides import Observed
-from crafts.evaluation.distances import cmmd, kernel_distance, normalised_frechet_distance
-from crafts.evaluation.diversity import vendi_score
-from crafts.evaluation.rows import unit_rows
-from crafts.evaluation.separation import separation
 from crafts.imaging.stains import stain_amounts
+from crafts.measures.alignment import prompt_alignment
+from crafts.measures.distances import cmmd, kernel_distance, normalised_frechet_distance
+from crafts.measures.neighbors import prdc, vendi_score
+from crafts.measures.rows import unit_rows
+from crafts.measures.separation import separation
+from crafts.sets.splits import halve
 
 STRENGTHS = {
     "blur": [f"{sigma:g} px" for sigma in BLUR],

@@ -17,12 +17,11 @@ import csv
 import io
 from collections import Counter
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from collect import SIZE
 from collect_masks import COLUMNS
-from numpy.typing import NDArray
 from PIL import Image
 
 from crafts.controls.masks import save_mask
@@ -30,40 +29,11 @@ from crafts.controls.nuclei import NucleiMask
 from crafts.core.artifacts import write_bytes
 from crafts.core.protocols import SegmentNuclei
 from crafts.model.segmenter import open_segmenter
+from crafts.workflows.scorecards.nuclei import MOST_GLASS, find_window
 
 SET = "empty"
 WINDOW = SIZE // 2  # pixels; the crops on which the ControlNet is trained
-STRIDE = 16
 MOST_NUCLEI = 0.002  # share of pixels that the segmenter may take for nuclei
-GLASS = 215  # the darkest channel of a pixel of glass is above
-MOST_GLASS = 0.5
-
-
-class Window(NamedTuple):
-    """A part of a tile."""
-
-    pixels: NDArray[np.uint8]
-    glass: float  # share of its area
-
-
-def find_window(
-    tile: NDArray[np.uint8], nuclei: NDArray[np.bool_], *, most: float = 0.0
-) -> Window | None:
-    """The window with least glass among those without nuclei; None: nuclei are everywhere.
-
-    Args:
-        tile: uint8 [H, W, 3].
-        nuclei: where some lie [H, W].
-        most: share of a window that they may cover all the same.
-    """
-    best: Window | None = None
-    for top in range(0, tile.shape[0] - WINDOW + 1, STRIDE):
-        for left in range(0, tile.shape[1] - WINDOW + 1, STRIDE):
-            place = np.s_[top : top + WINDOW, left : left + WINDOW]
-            glass = float((tile[place].min(axis=2) > GLASS).mean())
-            if nuclei[place].mean() <= most and (best is None or glass < best.glass):
-                best = Window(tile[place], glass)
-    return best
 
 
 def main(tiles: Path, pairs: Path, segment: SegmentNuclei) -> None:

@@ -20,7 +20,7 @@ from safetensors import safe_open
 from crafts.core.errors import DataError
 from crafts.model.bundle import load_bundle, save_bundle
 from crafts.model.conditions import ConditionTokens
-from crafts.model.folders import save_tensors
+from crafts.model.files.folders import save_tensors
 
 BASE = "mini"
 CARD = "---\nlicense: other\nlicense_name: {licence}\n---\n\nA leg of training on its way.\n"

@@ -16,9 +16,9 @@ import sys
 from collections import Counter, defaultdict
 from pathlib import Path
 
-from crafts.captions.findings.fields import extract_fields
-from crafts.captions.findings.phrases import extract_summary
+from crafts.captions.findings.extract import extract_fields
 from crafts.captions.privacy import scrub
+from crafts.captions.summaries.extractive import extract_summary
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
 from captions.painted_instructions import (  # noqa: E402

@@ -18,7 +18,8 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from crafts.captions.findings.fields import Fields, extract_fields
+from crafts.captions.findings.extract import extract_fields
+from crafts.captions.findings.fields import Fields
 from crafts.captions.privacy import Scrubbed, scrub
 from crafts.captions.reports import iter_reports
 from crafts.core.records import Ledger

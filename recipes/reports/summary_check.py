@@ -18,11 +18,12 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from crafts.captions.findings.fields import Fields, extract_fields
-from crafts.captions.findings.phrases import extract_summary
+from crafts.captions.findings.extract import extract_fields
+from crafts.captions.findings.fields import Fields
 from crafts.captions.findings.support import find_unsupported
 from crafts.captions.privacy import Scrubbed, disallowed, scrub
 from crafts.captions.reports import iter_reports
+from crafts.captions.summaries.extractive import extract_summary
 from crafts.core.protocols import CountTokens
 from crafts.core.records import Ledger
 from crafts.model.bundle import resolve_model

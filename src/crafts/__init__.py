@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from crafts.core.version import __version__
+
 if TYPE_CHECKING:
     from crafts.api import (
         Model,
@@ -25,8 +27,6 @@ if TYPE_CHECKING:
         tile,
         train,
     )
-
-__version__ = "0.1.0"
 
 __all__ = [
     "Model",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from crafts.core.config import takes
 from crafts.core.errors import NotYetError
-from crafts.core.places import check_places
+from crafts.core.paths import check_places
 from crafts.generation.request import ImageRequest
 
 if TYPE_CHECKING:
@@ -23,12 +23,11 @@ if TYPE_CHECKING:
     from crafts.core.artifacts import Manifest
     from crafts.core.config import Config
     from crafts.core.protocols import CountTokens
-    from crafts.data.encode import EncodeConfig
-    from crafts.data.pack import PackConfig
+    from crafts.data.config import EncodeConfig, PackConfig
     from crafts.evaluation.config import EvaluateConfig
     from crafts.generation.request import GenerateConfig
     from crafts.model.bundle import Bundle
-    from crafts.slides.options import TileConfig
+    from crafts.slides.config import TileConfig
     from crafts.training.config import TrainConfig
 
 Stage = Literal[
@@ -44,11 +43,11 @@ Stage = Literal[
 ]
 # module and name of each stage's configuration class, imported when it is asked for
 _CONFIGS: dict[Stage, tuple[str, str]] = {
-    "tile": ("crafts.slides.options", "TileConfig"),
+    "tile": ("crafts.slides.config", "TileConfig"),
     "summarise": ("crafts.captions.summarise", "SummariseConfig"),
     "caption": ("crafts.captions.caption", "CaptionConfig"),
-    "pack": ("crafts.data.pack", "PackConfig"),
-    "encode": ("crafts.data.encode", "EncodeConfig"),
+    "pack": ("crafts.data.config", "PackConfig"),
+    "encode": ("crafts.data.config", "EncodeConfig"),
     "train": ("crafts.training.config", "TrainConfig"),
     "generate": ("crafts.generation.request", "GenerateConfig"),
     "evaluate": ("crafts.evaluation.config", "EvaluateConfig"),
@@ -213,7 +212,7 @@ def encode(
     """
     from crafts.core.artifacts import load_manifest
     from crafts.data import encode as stage
-    from crafts.model.places import find_codec
+    from crafts.model.files.places import find_codec
 
     resolved = _resolved("encode", config)
     load_manifest(Path(shards))
@@ -323,7 +322,7 @@ def example_tiles(source: str, output: Path) -> Manifest:
         source: name of a model in the package, or a folder; "" is mini.
         output: folder to write, as that of :func:`generate`.
     """
-    from crafts.model.places import is_shipped
+    from crafts.model.files.places import is_shipped
     from crafts.shelf import example_prompts, find_model
 
     name = source or "mini"
@@ -388,14 +387,14 @@ def evaluate(config: EvaluateConfig | Mapping[str, Any], output: Path) -> Manife
         config: the folders ``generated``, ``real`` and ``train``, the encoder and the rest.
         output: folder to write.
     """
-    from crafts.model.places import find_encoder
+    from crafts.model.files.places import find_encoder
 
     resolved = _resolved("evaluate", config)
     check_places(output, resolved.generated, resolved.real, resolved.train)
     find_encoder(resolved.encoder, network=True)
 
     from crafts.evaluation import evaluate as stage
-    from crafts.model.image_encoders import open_encoder
+    from crafts.model.vision.image_encoders import open_encoder
 
     encoder = open_encoder(resolved.encoder, network=True, device=resolved.device)
     return stage.run(resolved, None, Path(output), encoder=encoder)
@@ -411,7 +410,7 @@ def audit(config: AuditConfig | Mapping[str, Any], output: Path) -> Manifest:
     Raises:
         DataError: unusable images; or more copies than ``fail_above``, after all is written.
     """
-    from crafts.model.places import find_encoder
+    from crafts.model.files.places import find_encoder
 
     resolved = _resolved("audit", config)
     check_places(output, resolved.generated, resolved.train, resolved.heldout)
@@ -421,8 +420,8 @@ def audit(config: AuditConfig | Mapping[str, Any], output: Path) -> Manifest:
 
     from crafts.auditing import audit as stage
     from crafts.core.protocols import ExtractFeatures
-    from crafts.evaluation.features import build_extractor
-    from crafts.model.image_encoders import open_encoder
+    from crafts.model.vision.image_encoders import open_encoder
+    from crafts.sets.features import build_extractor
 
     encoder = open_encoder(resolved.encoder, network=True, device=resolved.device)
 
@@ -478,7 +477,7 @@ def not_yet(where: str, what: str) -> NoReturn:
 
 def _fetch(source: str | Path) -> None:
     """Bring a hub id to this disk, where the stages look; anything else must lie there already."""
-    from crafts.model.places import resolve_model
+    from crafts.model.files.places import resolve_model
 
     if not os.path.exists(source):
         resolve_model(source, network=True)
@@ -486,7 +485,7 @@ def _fetch(source: str | Path) -> None:
 
 def _token_counter(name: str) -> CountTokens:
     """The counter of a model; one that is not there is refused before anything is loaded."""
-    from crafts.model.places import find_tokenizer
+    from crafts.model.files.places import find_tokenizer
 
     find_tokenizer(name, network=True)
 

@@ -18,8 +18,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from crafts import __version__
-from crafts.commands import chains, checking, data, models, planned
+from crafts.commands import chains, checking, data, models, planned, serving
 from crafts.commands.options import complete
 from crafts.core import cpu
 from crafts.core.errors import (
@@ -30,6 +29,7 @@ from crafts.core.errors import (
     DataError,
     RetryError,
 )
+from crafts.core.version import __version__
 
 # in the order of --help
 COMMANDS = (
@@ -37,7 +37,7 @@ COMMANDS = (
     *(chains.finetune, chains.dataset),
     *(data.tile, data.summarise, data.caption, data.pack, data.encode),
     *(models.train, checking.evaluate, checking.audit, checking.experiment),
-    *(planned.benchmark, planned.serve),
+    *(serving.serve, planned.benchmark),
 )
 # what the libraries below would say of their own inner life; a user may set it otherwise
 QUIET = {

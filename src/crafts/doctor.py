@@ -11,8 +11,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import crafts
-from crafts.core.errors import EXIT_DATA, EXIT_OK, EXIT_USAGE, CraftsError
+from crafts.core.errors import EXIT_DATA, EXIT_OK, EXIT_USAGE, CraftsError, first_line
+from crafts.core.version import __version__
 
 WEIGHTS = Path(__file__).parent / "weights"
 SHIPPED = (
@@ -71,7 +71,7 @@ EXTRAS_SERVE = {
     "slides": "whole-slide images",
     "dicom": "DICOM slides that OpenSlide does not take",
     "llm": "report summaries by a language model",
-    "serve": "the server and the reader study",
+    "serve": "the studio and the reader study",
     "dist": "bulk work on many machines",
     "lora": "LoRA fine-tuning",
     "track": "TensorBoard logs of a training run",
@@ -98,7 +98,7 @@ def compute_report(folder: Path | None = None) -> dict[str, Any]:
     installed = all(entry["fault"] is None for entry in packages.values())
     return {
         "ok": installed and all(entry["fault"] is None for entry in weights),
-        "crafts": crafts.__version__,
+        "crafts": __version__,
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
         "packages": packages,
@@ -176,6 +176,12 @@ def _fits(found: str, wanted: str) -> bool:
     return SpecifierSet(wanted).contains(found, prereleases=True)
 
 
+def describe_missing(extra: str) -> tuple[list[str], str | None]:
+    """Packages of an extra that are not installed, and the command that adds them."""
+    found = _extra(extra, EXTRAS[extra])
+    return found["missing"], found["add"]
+
+
 def _extra(name: str, requirements: tuple[str, ...]) -> dict[str, Any]:
     missing = [_name(line) for line in requirements if _package(line)["fault"]]
     return {"missing": missing, "add": _pip(f"[{name}]") if missing else None}
@@ -195,7 +201,7 @@ def _compute() -> dict[str, Any] | str:
     try:
         import torch
     except Exception as error:  # a broken build may raise anything
-        return f"cannot be imported ({(str(error).splitlines() or [repr(error)])[0][:100]})"
+        return f"cannot be imported ({first_line(error)[:100]})"
     gpus = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
     return {
         "cores": os.cpu_count(),

@@ -9,7 +9,7 @@ from typing import Any
 from crafts.captions.trained_on import FILE, Share, TrainedOn, read_trained_on
 from crafts.core.artifacts import MANIFEST, load_manifest
 from crafts.core.errors import ConfigError, DataError
-from crafts.model.places import MINI, is_shipped, resolve_model
+from crafts.model.files.places import MINI, is_shipped, resolve_model
 from crafts.sampling.presets import PRESETS, SOLVERS, resolve_preset
 
 MODELS = ("mini", *MINI)

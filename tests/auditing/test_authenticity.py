@@ -4,46 +4,21 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from sklearn.neighbors import NearestNeighbors
 
-from crafts.auditing import authenticity
-from crafts.auditing.authenticity import authentic, nearest, neighbour_ratio, place, ratio_limit
-from crafts.auditing.sets import Features, unit_features
-from crafts.core.errors import DataError
+from crafts.auditing.authenticity import authentic, neighbour_ratio, place, ratio_limit
+from crafts.auditing.sets import Features
+from crafts.measures.neighbors import nearest
+from crafts.measures.rows import unit_rows
 
 
 def units(number, seed, width=6):
     rows = np.random.default_rng(seed).normal(size=(number, width))
-    return unit_features(rows, "test")
+    return unit_rows(rows.astype(np.float32))
 
 
 def features(rows, patients=None):
     known = tuple({"patient": name} for name in patients) if patients else ({},) * len(rows)
     return Features(rows, np.arange(len(rows)), known, {}, {"name": "test"})
-
-
-@pytest.mark.parametrize("block", [3, 2048])
-def test_neighbours_are_those_of_scikit_learn(block, monkeypatch):
-    monkeypatch.setattr(authenticity, "_BLOCK", block)
-    queries, bank = units(20, 0), units(31, 1)
-    gap, index = NearestNeighbors(n_neighbors=2, metric="cosine").fit(bank).kneighbors(queries)
-    got = nearest(queries, bank)
-    assert np.array_equal(got.index, index[:, 0])
-    assert np.allclose(got.distance, gap[:, 0], atol=1e-6)
-    gap, index = NearestNeighbors(n_neighbors=2, metric="cosine").fit(bank).kneighbors(bank)
-    got = nearest(bank, bank, without_self=True)
-    assert np.array_equal(got.index, index[:, 1])
-    assert np.allclose(got.distance, gap[:, 1], atol=1e-6)
-
-
-def test_rows_of_the_same_group_are_no_neighbours():
-    bank = units(12, 2)
-    groups = np.array(list("aaabbbcccddd"))
-    got = nearest(bank, bank, query_groups=groups, bank_groups=groups)
-    assert not (groups == groups[got.index]).any()
-    lonely = nearest(bank[:3], bank[:3], query_groups=groups[:3], bank_groups=groups[:3])
-    assert np.isinf(lonely.distance).all()
-    assert (lonely.index == -1).all()
 
 
 def test_authenticity_is_that_of_its_definition():
@@ -89,9 +64,3 @@ def test_the_limit_is_the_lowest_thousandth():
     assert limit.value == pytest.approx(np.quantile(ratios, 0.001))
     assert limit.n == 5000
     assert ratio_limit(ratios[:199]) is None
-
-
-@pytest.mark.parametrize("rows", [np.ones(3), np.array([[1.0, np.nan]]), np.zeros((2, 3))])
-def test_unusable_features_are_refused(rows):
-    with pytest.raises(DataError, match="features: generated: shape .*Extract the features again"):
-        unit_features(rows, "generated")

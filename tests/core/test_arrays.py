@@ -61,7 +61,7 @@ def test_a_large_file_may_unpack_to_more():
 @settings(max_examples=50, deadline=None)
 def test_any_header_is_read_or_refused_by_name(tmp_path_factory, header):
     from crafts.core.errors import IntegrityError
-    from crafts.evaluation.storage.feature_files import read_arrays
+    from crafts.sets.files import read_arrays
 
     path = tmp_path_factory.mktemp("h") / "a.npz"
     write(path, header)
@@ -76,7 +76,7 @@ def test_a_flipped_byte_is_found(tmp_path):
     np.savez(buffer, a=np.arange(100))
     data = bytearray(buffer.getvalue())
     from crafts.core.errors import IntegrityError
-    from crafts.evaluation.storage.feature_files import read_arrays
+    from crafts.sets.files import read_arrays
 
     data[300] ^= 1
     (tmp_path / "a.npz").write_bytes(data)

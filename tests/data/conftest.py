@@ -64,7 +64,8 @@ def tiles(tmp_path: Path) -> Path:
 @pytest.fixture
 def packed(tiles: Path, tmp_path: Path) -> Path:
     """The same tiles as shards of five."""
-    from crafts.data.pack import PackConfig, run
+    from crafts.data.config import PackConfig
+    from crafts.data.pack import run
 
     run(PackConfig(samples_per_shard=5), tiles, tmp_path / "shards")
     return tmp_path / "shards"

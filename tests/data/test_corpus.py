@@ -13,9 +13,9 @@ from PIL import Image, ImageDraw, ImageFont
 from crafts.core.artifacts import sha256_file, verify
 from crafts.core.config import load_config
 from crafts.core.errors import ConfigError, DataError
-from crafts.data.corpus import CleanConfig
+from crafts.data.config import CleanConfig, PackConfig
 from crafts.data.loader import ShardReader
-from crafts.data.pack import PackConfig, run
+from crafts.data.pack import run
 from crafts.data.painter import paint_tile
 
 ALL = PackConfig(clean=CleanConfig(), max_reject_fraction=0.2)

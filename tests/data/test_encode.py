@@ -14,14 +14,9 @@ from crafts.core.artifacts import MANIFEST, sha256_file, verify
 from crafts.core.config import load_config
 from crafts.core.errors import ConfigError, DataError, IntegrityError
 from crafts.core.runtime import generator_for
-from crafts.data.encode import (
-    EncodeConfig,
-    kept_share,
-    preprocessing_key,
-    run,
-)
+from crafts.data.config import EncodeConfig, PackConfig
+from crafts.data.encode import kept_share, preprocessing_key, run
 from crafts.data.loader import LatentReader, ShardReader
-from crafts.data.pack import PackConfig
 from crafts.data.pack import run as pack
 from crafts.data.tiles.augment import dihedral
 from crafts.data.tiles.variants import make_variant, pass_size, prepare

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from crafts.core.errors import DataError, IntegrityError
-from crafts.data.encode import EncodeConfig
+from crafts.data.config import EncodeConfig
 from crafts.data.encode import run as encode
 from crafts.data.loader import LatentReader, ShardReader
 

@@ -20,8 +20,9 @@ from PIL import Image
 from crafts.core.artifacts import fingerprint, sha256_bytes, sha256_file, verify
 from crafts.core.config import load_config
 from crafts.core.errors import ConfigError, DataError, RetryError
+from crafts.data.config import PackConfig
 from crafts.data.loader import ShardReader
-from crafts.data.pack import PackConfig, run
+from crafts.data.pack import run
 from crafts.data.painter import paint_tile
 from killed_runs import finish_after_kills
 
@@ -65,7 +66,8 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from crafts.data import shards
-from crafts.data.pack import PackConfig, run
+from crafts.data.config import PackConfig
+from crafts.data.pack import run
 real, seen = shards._write_sample, []
 def write(*args):
     seen.append(1)

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crafts.core.errors import IntegrityError
-from crafts.data.importers import list_items, load_item
+from crafts.data.listing.loading import load_item
+from crafts.data.listing.sources import list_items
 from crafts.data.loader import ShardReader
 from crafts.data.shards import (
     INDEX,
@@ -90,7 +91,8 @@ def test_webdataset_reads_everything(packed):
 @pytest.mark.parametrize("suffix", ["png", "jpg"])
 def test_datasets_reads_everything(tiles, tmp_path, suffix):
     datasets = pytest.importorskip("datasets")
-    from crafts.data.pack import PackConfig, run
+    from crafts.data.config import PackConfig
+    from crafts.data.pack import run
 
     if suffix == "jpg":
         for path in (tiles / "images").glob("*.png"):
@@ -119,7 +121,8 @@ def test_our_importer_reads_shards_back(packed):
 
 
 def test_keys_longer_than_a_tar_header_and_non_latin_texts(tmp_path, make_image):
-    from crafts.data.pack import PackConfig, run
+    from crafts.data.config import PackConfig
+    from crafts.data.pack import run
 
     name = "é" * 90 + ".png"
     (tmp_path / "s").mkdir()

@@ -20,7 +20,7 @@ from crafts.data.painter import paint_tile
 from crafts.evaluation.evaluate import EvaluateConfig, run
 from crafts.evaluation.gating.gate import GATE
 from crafts.evaluation.results import Measured, Results
-from crafts.model.image_encoders import open_encoder
+from crafts.model.vision.image_encoders import open_encoder
 
 SIZE = 32
 LABELS = ("glands", "stroma", "fat")

@@ -14,8 +14,8 @@ from crafts.controls.masks import save_mask
 from crafts.controls.nuclei import NucleiMask, label_classes
 from crafts.core.errors import ConfigError, DataError
 from crafts.data.painter import paint_tile
-from crafts.evaluation.faithfulness import Pair, measure_faithfulness
 from crafts.evaluation.masked import Masked, bring_to_one_scale, find_masked, judge_masks
+from crafts.measures.faithfulness import Pair, measure_faithfulness
 from crafts.model.segmenter import Segmenter, SegmenterConfig, build_segmenter
 
 

@@ -159,3 +159,14 @@ def test_experiments_with_parts_of_their_own_end(name, arm, tiny_model, tmp_path
         tokens = [(cost["tokens"], cost["saved_bytes"]) for cost in found["costs"]]
         assert [count for count, _ in tokens] == [35, 154]
         assert tokens[0][1] < tokens[1][1]
+
+
+def test_guidance_is_chosen_without_training(tiny_model, tmp_path):
+    output = tmp_path / "guidance"
+    run(small("guidance", tiny_model, "base.num_steps=0", "arms=['1', '2.5']"), output)
+    found = json.loads((output / "results.json").read_text())
+    assert list(found["runs"]) == ["1", "2.5"] and not list(output.glob("runs/**/leg-*"))
+    assert "no training, tiles of 32 px" in (output / "table.md").read_text()
+    files = [sorted((output / "runs" / arm).rglob("images/images/*.png")) for arm in ("1", "2.5")]
+    pixels = [[Image.open(path).tobytes() for path in paths] for paths in files]
+    assert len(pixels[0]) == 16 and pixels[0] != pixels[1]

@@ -16,13 +16,13 @@ import crafts
 from crafts import cli
 from crafts.api import Model
 from crafts.controls.fluorescence import load_fluorescence
-from crafts.controls.inventing.layout_statistics import (
+from crafts.controls.layouts import (
     fit_layouts,
     load_statistics,
     save_statistics,
 )
-from crafts.controls.layouts import sample_layout
 from crafts.controls.masks import load_mask, save_mask
+from crafts.controls.synthesis.invent import sample_layout
 from crafts.core.artifacts import verify
 from crafts.core.config import load_config
 from crafts.core.errors import ConfigError

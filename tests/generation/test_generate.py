@@ -178,8 +178,8 @@ def test_one_noise_compares_prompts(bundle, tiny_model, tmp_path):
 
 
 def test_further_columns_and_their_making_reach_the_shards(bundle, tiny_model, tmp_path):
+    from crafts.data.config import PackConfig
     from crafts.data.loader import ShardReader
-    from crafts.data.pack import PackConfig
     from crafts.data.pack import run as pack
 
     rows = ["a,colon,5,benign", "b,lung,5,cancer"]

@@ -16,11 +16,12 @@ from PIL import Image
 
 from crafts.captions.scoring.estimates import estimate_file
 from crafts.core.errors import DataError
-from crafts.data.importers import list_items, load_item
-from crafts.evaluation.features import read_image
+from crafts.data.listing.loading import load_item
+from crafts.data.listing.sources import list_items
 from crafts.imaging.opening import MAX_PIXELS, decode_picture, open_header, read_rgb
 from crafts.imaging.shapes import marked_shape
 from crafts.imaging.stripping import RefusedImageError
+from crafts.sets.features import read_image
 
 tifffile = pytest.importorskip("tifffile")
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from crafts.data.pack import PackConfig
+from crafts.data.config import PackConfig
 from crafts.data.pack import run as pack
 from crafts.data.tiles.images import check_image, decode_rgb
 from crafts.imaging.stripping import RefusedImageError, strip_jpeg, strip_png

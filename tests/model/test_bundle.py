@@ -325,7 +325,7 @@ def test_the_folder_of_a_run_points_to_the_checkpoint_in_it(inside: str, tmp_pat
 
 
 def test_mini_is_the_shipped_folder(ours: Path, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr("crafts.model.places.SHIPPED", tmp_path)
+    monkeypatch.setattr("crafts.model.files.places.SHIPPED", tmp_path)
     with pytest.raises(ConfigError, match="no shipped weights"):
         load_bundle("mini")
     shutil.copytree(ours, tmp_path / "mini")

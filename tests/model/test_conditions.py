@@ -19,7 +19,7 @@ from crafts.model.conditions import (
     normalise,
     save_conditions,
 )
-from crafts.model.folders import write_json
+from crafts.model.files.folders import write_json
 from crafts.sampling.conditioning import Draw, encode_draws
 
 

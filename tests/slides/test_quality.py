@@ -10,7 +10,8 @@ from PIL import Image, ImageFilter
 from scipy import ndimage
 
 from crafts.data.painter import paint_tile
-from crafts.slides.quality import GateConfig, find_fault, has_filler, measure_sharpness
+from crafts.slides.config import GateConfig
+from crafts.slides.quality import find_fault, has_filler, measure_sharpness
 
 GLANDS = paint_tile(seed=0, index=0, size=256, classes=("glands",)).image
 

@@ -14,8 +14,8 @@ from PIL import Image
 
 from crafts.core.artifacts import load_manifest, verify
 from crafts.core.errors import ConfigError, DataError, RetryError
-from crafts.slides.placing.coordinates import read_coordinates
 from crafts.slides.running.origin import ORIGIN
+from crafts.slides.siting.coordinates import read_coordinates
 from crafts.slides.tile import TileConfig, run
 from painted_slide import paint_slide
 
@@ -488,7 +488,7 @@ def test_the_real_slides_become_tiles_and_shards(wsi, tmp_path):
     import openslide
     import tifffile
 
-    from crafts.data.pack import PackConfig
+    from crafts.data.config import PackConfig
     from crafts.data.pack import run as pack
 
     (tmp_path / "mpp.csv").write_text(

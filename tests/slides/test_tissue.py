@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from skimage import filters, morphology
 
-from crafts.slides.reader import open_slide
+from crafts.slides.config import TissueConfig
+from crafts.slides.reading.reader import open_slide
 from crafts.slides.tissue import (
-    TissueConfig,
     TissueMap,
     map_tissue,
     mask_tissue,

@@ -16,7 +16,7 @@ from crafts.auditing.findings import Findings, Searched, conclude
 from crafts.auditing.matching.library import Library
 from crafts.auditing.membership import Target
 from crafts.auditing.reporting.report import write_report
-from crafts.auditing.results import Results, SetName, Threshold, Verdict
+from crafts.auditing.results import Results, Threshold, Verdict
 from crafts.auditing.sets import (
     Features,
     ImageSet,
@@ -31,7 +31,8 @@ from crafts.core.protocols import BuildExtractor
 from crafts.core.records import Ledger
 from crafts.core.runtime import say
 from crafts.core.tables import csv_writer
-from crafts.data.collection import AUTO, refuse_same_images, refuse_shared_groups
+from crafts.sets.source import SetName
+from crafts.sets.splits import AUTO, refuse_same_images, refuse_shared_groups
 
 
 class AuditConfig(Config):

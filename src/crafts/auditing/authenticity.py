@@ -3,73 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from crafts.auditing.results import Threshold
 from crafts.auditing.sets import Features
+from crafts.measures.neighbors import Nearest, nearest
 
 Array = NDArray[np.float64]
-_BLOCK = 2048
 _TINY = 1e-6
 QUANTILE, FEWEST = 0.999, 200
 
 
-@dataclass(frozen=True)
-class Neighbours:
-    """The nearest row of a bank for each query.
-
-    Attributes:
-        index: int64 [N], -1 where every row of the bank was excluded.
-        distance: float64 [N], 1 - cosine; inf where there is none.
-    """
-
-    index: NDArray[np.int64]
-    distance: Array
-
-
-def nearest(
-    queries: NDArray[np.float32],
-    bank: NDArray[np.float32],
-    *,
-    query_groups: NDArray[Any] | None = None,
-    bank_groups: NDArray[Any] | None = None,
-    without_self: bool = False,
-) -> Neighbours:
-    """Nearest row by cosine, in blocks, so that memory does not grow with N times M.
-
-    Args:
-        queries: unit rows [N, D].
-        bank: unit rows [M, D].
-        query_groups: group of each query, and ...
-        bank_groups: ... of each row of the bank: rows of the same group do not count.
-        without_self: ``queries`` is ``bank``; a row is not its own neighbour.
-    """
-    index = np.full(len(queries), -1, dtype=np.int64)
-    distance = np.full(len(queries), np.inf)
-    for start in range(0, len(queries), _BLOCK):
-        rows = slice(start, start + _BLOCK)
-        for first in range(0, len(bank), _BLOCK):
-            gap = 1.0 - (queries[rows] @ bank[first : first + _BLOCK].T).astype(np.float64)
-            if query_groups is not None and bank_groups is not None:
-                same = query_groups[rows, None] == bank_groups[None, first : first + _BLOCK]
-                gap[same] = np.inf
-            if without_self:
-                own = np.arange(len(gap))
-                mine = start + own - first
-                there = (mine >= 0) & (mine < gap.shape[1])
-                gap[own[there], mine[there]] = np.inf
-            best = gap.argmin(axis=1)
-            value = gap[np.arange(len(gap)), best]
-            nearer = value < distance[rows]
-            distance[rows] = np.where(nearer, value, distance[rows])
-            index[rows] = np.where(nearer, best + first, index[rows])
-    return Neighbours(index, np.where(np.isfinite(distance), distance.clip(0), distance))
-
-
-def authentic(to_train: Neighbours, within_train: Neighbours) -> NDArray[np.bool_]:
+def authentic(to_train: Nearest, within_train: Nearest) -> NDArray[np.bool_]:
     """Authenticity of each generated tile (Alaa et al. 2022, section 3.3).
 
     A tile is a copy in this sense when it is nearer to its training neighbour than that neighbour
@@ -86,7 +33,7 @@ def authentic(to_train: Neighbours, within_train: Neighbours) -> NDArray[np.bool
     return to_train.distance > within_train.distance[to_train.index]
 
 
-def neighbour_ratio(to_train: Neighbours, to_heldout: Neighbours) -> Array:
+def neighbour_ratio(to_train: Nearest, to_heldout: Nearest) -> Array:
     """Distance to the nearest training tile over that to the nearest held-out tile [N].
 
     Small where a tile is much nearer to what the model saw than to what it did not; NaN where a
@@ -107,7 +54,7 @@ class Placed:
         ratio: see :func:`neighbour_ratio`, float64 [N]; None without held-out tiles.
     """
 
-    neighbours: Neighbours
+    neighbours: Nearest
     authentic: NDArray[np.bool_]
     ratio: Array | None
 
@@ -129,13 +76,8 @@ def place(
     if heldout is None:
         return Placed(to_train, authentic(to_train, within), None), None
     patients = heldout.column("patient")
-    among = nearest(
-        heldout.units,
-        heldout.units,
-        query_groups=patients,
-        bank_groups=patients,
-        without_self=True,
-    )
+    same = None if patients is None else (patients, patients)
+    among = nearest(heldout.units, heldout.units, groups=same, without_self=True)
     of_heldout = nearest(heldout.units, train.units)
     return (
         Placed(

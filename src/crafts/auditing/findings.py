@@ -10,25 +10,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from crafts.auditing.authenticity import Placed, nearest, place, ratio_limit
+from crafts.auditing.authenticity import Placed, place, ratio_limit
 from crafts.auditing.copies import Found, Limits, count_kinds, judge, share_of
 from crafts.auditing.extraction import Drawn, extract, most_repeated
 from crafts.auditing.matching.library import Library
 from crafts.auditing.membership import Side, Target, attack_all
 from crafts.auditing.reporting.notes import compose_notes
-from crafts.auditing.results import (
-    Attack,
-    Copies,
-    Results,
-    SetFacts,
-    SetName,
-    Share,
-    Threshold,
-    Verdict,
-)
+from crafts.auditing.results import Attack, Copies, Results, SetFacts, Share, Threshold, Verdict
 from crafts.auditing.sets import Features, ImageSet
 from crafts.core.errors import DataError
 from crafts.data.collection import Tile
+from crafts.measures.neighbors import nearest
+from crafts.sets.source import SetName
 
 if TYPE_CHECKING:
     from crafts.auditing.audit import AuditConfig

@@ -27,8 +27,8 @@ from pydantic import Field
 
 from crafts.core.config import Config
 from crafts.core.results import Number, ResultFile
+from crafts.sets.source import SetName
 
-SetName = Literal["generated", "train", "heldout"]
 Word = Literal["copy", "near", "clear", "plain", "rejected"]
 Kind = Literal["", "exact file", "exact pixels", "re-encoded", "restained", "turned", "part"]
 

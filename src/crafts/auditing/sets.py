@@ -10,11 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from crafts.auditing.results import SetFacts, SetName
+from crafts.auditing.results import SetFacts
 from crafts.core.errors import DataError
 from crafts.core.protocols import BuildExtractor
 from crafts.core.records import FeatureSet
-from crafts.data.collection import Collection, choose_split
+from crafts.data.collection import Collection
+from crafts.measures.rows import check_features, unit_rows
+from crafts.sets.source import SetName
+from crafts.sets.splits import choose_split
 
 
 @dataclass(frozen=True)
@@ -115,23 +118,6 @@ def read_features(one: ImageSet, build: BuildExtractor) -> Features:
         )
     order = np.argsort(numbers)
     rows = tuple(found.rows[known[k]] for k in order)
-    units = unit_features(found.features[np.array(known, dtype=np.int64)[order]], one.name)
+    picked = found.features[np.array(known, dtype=np.int64)[order]]
+    units = unit_rows(check_features(picked, one.name).astype(np.float32), one.name)
     return Features(units, numbers[order], rows, faults, found.encoder)
-
-
-def unit_features(features: Any, name: str) -> NDArray[np.float32]:
-    """Rows [N, D] brought to length one.
-
-    Raises:
-        DataError: not two-dimensional, not finite, or a row of zeros.
-    """
-    rows = np.asarray(features, dtype=np.float32)
-    length = np.linalg.norm(rows, axis=1, keepdims=True) if rows.ndim == 2 else np.zeros(1)
-    if rows.ndim != 2 or not np.isfinite(rows).all() or not (length > 0).all():
-        raise DataError(
-            f"features: {name}",
-            came=f"shape {list(rows.shape)} with values that are not finite, or a row of zeros",
-            allowed="finite rows [N, D], none of them zero",
-            do="Extract the features again, or use another encoder.",
-        )
-    return rows / length

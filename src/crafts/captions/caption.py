@@ -19,7 +19,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from crafts.captions.matching import Reports
-from crafts.captions.scores import KINDS, Box, Grammar, ScoreTable, say_scores
+from crafts.captions.scoring.scores import KINDS, Box, Grammar, ScoreTable, say_scores
 from crafts.captions.summarise import load_summaries
 from crafts.core.artifacts import (
     MANIFEST,
@@ -32,12 +32,12 @@ from crafts.core.artifacts import (
 )
 from crafts.core.config import Config
 from crafts.core.errors import ConfigError, DataError
+from crafts.core.paths import place_within
 from crafts.core.protocols import CountTokens
 from crafts.core.records import Ledger
 from crafts.core.runtime import say
 from crafts.core.tables import Table, csv_row_writer, find_metadata, open_table
 from crafts.core.tabular.rows import as_text, is_missing
-from crafts.core.walk import place_within
 
 Kind = Literal["tumor", "til", "stroma", "fat", "necrosis"]
 METADATA = "metadata.csv"

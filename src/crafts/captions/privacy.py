@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from crafts.captions.scrubbing.cleaning import (
+from crafts.captions.cleaning import (
     ANY_GAP,
     GAP,
     HOLE,
@@ -65,7 +65,7 @@ def scrub(report: str | TracedText) -> Scrubbed:
 
     Args:
         report: source text, cleaned first, or a text that
-            :func:`crafts.captions.scrubbing.cleaning.clean` returned.
+            :func:`crafts.captions.cleaning.clean` returned.
     """
     traced = clean(report) if isinstance(report, str) else report
     traced = traced.replace(_LABELS, " ")

@@ -12,12 +12,12 @@ from typing import Any, Literal, TextIO
 
 from pydantic import Field
 
-from crafts.captions.findings.fields import extract_fields
-from crafts.captions.findings.phrases import MIN_TOKENS
+from crafts.captions.cleaning import normalise
+from crafts.captions.findings.extract import extract_fields
 from crafts.captions.privacy import disallowed, scrub
 from crafts.captions.reports import Report, list_reports
-from crafts.captions.scrubbing.cleaning import normalise
-from crafts.captions.summarizers import (
+from crafts.captions.summaries.extractive import MIN_TOKENS
+from crafts.captions.summaries.summarizers import (
     PROMPT_VERSION,
     ExtractiveSummarizer,
     ServerConfig,

@@ -108,7 +108,8 @@ def experiment(
     name: Annotated[
         str,
         typer.Argument(
-            help="losses, ood, label-noise, stages, caption-length, text-encoder or content.",
+            help="losses, ood, label-noise, stages, caption-length, text-encoder, content or "
+            "guidance.",
             show_default=False,
         ),
     ],

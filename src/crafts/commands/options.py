@@ -117,8 +117,8 @@ def ready(output: Path, *inputs: Path | None, model: str) -> None:
     Raises:
         ConfigError: names the first that is mistyped.
     """
-    from crafts.core.places import check_places
-    from crafts.model.places import resolve_model
+    from crafts.core.paths import check_places
+    from crafts.model.files.places import resolve_model
 
     check_places(output, *inputs)
     resolve_model(model, network=True)

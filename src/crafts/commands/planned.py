@@ -26,16 +26,6 @@ def benchmark(
     api.benchmark({"task": task}, output)
 
 
-def serve(
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8000,
-) -> None:
-    """Not built yet: a server with a page and a REST interface."""
-    from crafts import api
-
-    api.not_yet("crafts serve", "the server")
-
-
 @study.command("prepare")
 def study_prepare(output: Output) -> None:
     """Not built yet: items for readers."""

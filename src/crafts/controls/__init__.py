@@ -1,1 +1,1 @@
-"""Control images: nuclei masks, fluorescence and hematoxylin; inventing and editing nuclei."""
+"""Control images: nuclei masks, fluorescence and hematoxylin; synthesis of nuclei."""

@@ -1,349 +1,392 @@
-"""Invent nuclei: how many, how large, of which class and where, as fitted to real masks."""
+"""What nuclei look like and how they lie: measured on masks, kept in a small json file."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from pydantic import Field
 
-from crafts.controls.inventing.layout_statistics import (
-    LEVELS,
-    MEGAPIXEL,
-    ClassStatistics,
-    LayoutStatistics,
-)
-from crafts.controls.nuclei import CLASSES, NucleiMask
-from crafts.core.errors import ConfigError
+from crafts.controls.clustering import Cluster, fit_cluster
+from crafts.controls.nuclei import CLASSES, NucleiMask, separate
+from crafts.core.config import Config, validate
+from crafts.core.errors import ConfigError, DataError, first_line
+from crafts.core.parsing import parse_json
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float64]
 
-_MAX_SIDE = 4096
-_CANDIDATES, _TRIES, _ROUNDS = 24, 6, 4  # places looked at for a nucleus; of them tried; how often
-_BESIDE = 0.5  # at most: share of nuclei that are placed next to one of their class
-_WAVES = (2, 3, 4)  # of the outline, per turn
-_WAVE = 0.04  # their height, share of the radius
+LEVELS = tuple(np.linspace(0, 1, 21).round(2).tolist())
+"""Shares of nuclei at which quantiles of area and elongation are kept."""
 
-
-@dataclass
-class Canvas:
-    """Nuclei placed so far, with a margin around the field for those that its border cuts.
-
-    Attributes:
-        ids: int32 [H, W], margin included.
-        centres: y and x of the nuclei.
-        classes: their class numbers.
-        angles: of their long axes.
-        scores: normal scores of their areas within their class.
-    """
-
-    ids: NDArray[np.int32]
-    centres: list[tuple[float, float]] = field(default_factory=list)
-    classes: list[int] = field(default_factory=list)
-    angles: list[float] = field(default_factory=list)
-    scores: list[float] = field(default_factory=list)
-
-    def place(self, shape: NDArray[np.bool_], centre: tuple[float, float]) -> bool:
-        """Put a shape with its middle at ``centre`` if all of it is free; the border may cut it."""
-        top = round(centre[0] - shape.shape[0] / 2)
-        left = round(centre[1] - shape.shape[1] / 2)
-        shape = shape[max(-top, 0) :, max(-left, 0) :]
-        top, left = max(top, 0), max(left, 0)
-        spot = self.ids[top : top + shape.shape[0], left : left + shape.shape[1]]
-        shape = shape[: spot.shape[0], : spot.shape[1]]
-        if not shape.any() or spot[shape].any():
-            return False
-        spot[shape] = len(self.centres) + 1
-        self.centres.append(centre)
-        return True
+MEGAPIXEL = 1e6
+_MAX_COMPOSITIONS = 200
+_LONG = 1.2  # elongation from which a nucleus has a direction
+_FEWEST = 5  # whole nuclei from which a class has quantiles of its own
 
 
 @dataclass(frozen=True, eq=False)
-class _Where:
-    """Where nuclei of a class go.
+class NucleiTable:
+    """Measures of the nuclei of one mask, a row each.
 
     Attributes:
-        centres: of clusters [K, 2], None: anywhere.
-        affinity: weight of a place by the class of its nearest nucleus.
-        beside: share of nuclei that are placed next to one of their class.
+        numbers: in ``instances`` [N].
+        classes: class numbers [N].
+        areas: pixels [N].
+        centres: y and x of the middle in pixels [N, 2].
+        elongations: long axis over short axis of the ellipse with the same moments [N], 1 or more.
+        angles: of the long axis in radians, from the x axis towards y [N].
+        boxes: height and width [N, 2].
+        whole: not cut by the border [N].
+        counted: touches neither the upper nor the left border [N]: each nucleus of a tissue is
+            counted in one of the tiles that it lies in.
     """
 
-    centres: Floats | None
-    affinity: Floats
-    beside: float
+    numbers: NDArray[np.int64]
+    classes: NDArray[np.uint8]
+    areas: Floats
+    centres: Floats
+    elongations: Floats
+    angles: Floats
+    boxes: NDArray[np.int64]
+    whole: NDArray[np.bool_]
+    counted: NDArray[np.bool_]
 
 
-_ANYWHERE = _Where(None, np.ones(len(CLASSES)), 0.0)
+class ClassStatistics(Config):
+    """Nuclei of one class.
+
+    Attributes:
+        count: whole nuclei that were measured.
+        areas: quantiles at ``LEVELS`` in square pixels.
+        elongations: quantiles at ``LEVELS``.
+        cluster: where they lie together (a Thomas process); None: anywhere.
+        neighbours: class of the nearest nucleus -> share.
+        alignment: mean cos 2x of the angle to the nearest nucleus; 1 parallel, 0 none.
+        likeness: rank correlation of area with that of the nearest nucleus of the class.
+        slimness: rank correlation of elongation with area; below 0, small nuclei are slim.
+        nearest: quantiles at ``LEVELS`` of the distance to the nearest nucleus of the class in
+            pixels; None if unknown.
+    """
+
+    count: int = Field(ge=0)
+    areas: tuple[float, ...] = Field(min_length=len(LEVELS), max_length=len(LEVELS))
+    elongations: tuple[float, ...] = Field(min_length=len(LEVELS), max_length=len(LEVELS))
+    cluster: Cluster | None = None
+    neighbours: dict[str, float] = {}
+    alignment: float = Field(0.0, ge=-1, le=1)
+    likeness: float = Field(0.0, ge=-1, le=1)
+    slimness: float = Field(0.0, ge=-1, le=1)
+    nearest: tuple[float, ...] | None = Field(None, min_length=len(LEVELS), max_length=len(LEVELS))
 
 
-def sample_layout(
-    statistics: LayoutStatistics,
-    *,
-    size: tuple[int, int],
-    seed: int,
-    mpp: float | None = None,
-) -> NucleiMask:
-    """Invent a layout of nuclei.
+class LayoutStatistics(Config):
+    """Nuclei of one tissue.
 
-    One of the fitted fields says how many nuclei of each class there are; area and elongation come
-    from the quantiles of the class; places from its Thomas process, and among free places those
-    are likelier whose nearest nucleus is of a class that lies there in reality. Outlines are
-    smooth and closed and do not overlap; they may touch.
+    Attributes:
+        tissue: its name.
+        mpp: microns per pixel of all lengths here; None: unknown.
+        num_images: masks that were measured.
+        num_nuclei: nuclei that were counted in them.
+        nearest: quantiles of the distance to the nearest nucleus of any class in pixels.
+        classes: by name.
+        compositions: nuclei per megapixel of each class, one entry an image (200 at most).
+    """
+
+    tissue: str
+    mpp: float | None = Field(None, gt=0)
+    num_images: int = Field(ge=1)
+    num_nuclei: int = Field(ge=1)
+    nearest: tuple[float, ...] | None = Field(None, min_length=len(LEVELS), max_length=len(LEVELS))
+    classes: dict[str, ClassStatistics] = Field(min_length=1)
+    compositions: tuple[dict[str, float], ...] = Field(min_length=1)
+
+    def density(self) -> float:
+        """Mean number of nuclei per megapixel."""
+        return float(np.mean([sum(row.values()) for row in self.compositions]))
+
+    def expected_neighbours(self, name: str) -> dict[str, float]:
+        """Class -> share among the nuclei of fields in which a class lies, if they were mixed."""
+        rows = [(row.get(name, 0.0), sum(row.values()), row) for row in self.compositions]
+        total = max(sum(own for own, _, _ in rows), 1e-9)
+        return {
+            other: sum(own * row.get(other, 0.0) / all_ for own, all_, row in rows if own) / total
+            for other in self.classes
+        }
+
+    def shares(self) -> dict[str, float]:
+        """Class -> share of all nuclei."""
+        totals = {
+            name: sum(row.get(name, 0.0) for row in self.compositions) for name in self.classes
+        }
+        return {name: total / max(sum(totals.values()), 1e-9) for name, total in totals.items()}
+
+
+class _File(Config):
+    version: int = Field(1, ge=1, le=1)
+    tissues: dict[str, LayoutStatistics] = Field(min_length=1)
+
+
+def measure_nuclei(mask: NucleiMask) -> NucleiTable:
+    """Measure every nucleus of a mask; a mask of classes is separated first."""
+    from scipy import ndimage
+
+    instances = separate(mask).instances
+    assert instances is not None
+    numbers, first, places = np.unique(instances, return_index=True, return_inverse=True)
+    nuclei = slice(1 if numbers[0] == 0 else 0, None)
+    labels = places.reshape(-1) + (0 if numbers[0] == 0 else 1)  # 0 is background
+    y, x = (grid.reshape(-1).astype(np.float64) for grid in np.indices(instances.shape))
+
+    def total(values: Floats) -> Floats:
+        return np.asarray(np.bincount(labels, values)[1:], np.float64)
+
+    areas = total(np.ones_like(y))
+    middle_y, middle_x = total(y) / areas, total(x) / areas
+    # a pixel is a square: 1/12 is its own variance
+    vary, varx = total(y * y) / areas - middle_y**2, total(x * x) / areas - middle_x**2
+    together = total(x * y) / areas - middle_y * middle_x
+    half, spread = (varx + vary) / 2 + 1 / 12, np.hypot((varx - vary) / 2, together)
+    boxes = ndimage.find_objects(labels.reshape(instances.shape))
+    edges = np.array([[at.start for at in box] + [at.stop for at in box] for box in boxes], int)
+    edges = edges.reshape(-1, 4)
+    counted = np.asarray((edges[:, :2] > 0).all(axis=1))
+    inside = np.asarray((edges[:, 2:] < instances.shape).all(axis=1))
+    return NucleiTable(
+        numbers=numbers[nuclei].astype(np.int64),
+        classes=mask.classes.reshape(-1)[first[nuclei]],
+        areas=areas,
+        centres=np.stack([middle_y, middle_x], axis=1) + 0.5,
+        elongations=np.sqrt((half + spread) / np.maximum(half - spread, 1 / 12)),
+        angles=np.arctan2(2 * together, varx - vary) / 2,
+        boxes=edges[:, 2:] - edges[:, :2],
+        whole=counted & inside,
+        counted=counted,
+    )
+
+
+def fit_layouts(masks: Sequence[NucleiMask], tissue: str) -> LayoutStatistics:
+    """Statistics of the nuclei of one tissue.
+
+    Sizes are those of whole nuclei, weighted by the inverse of the chance to lie whole in the
+    field (Miles and Lantuejoul); distances those of nuclei whose nearest neighbour is nearer than
+    the border.
 
     Args:
-        statistics: of the tissue.
-        size: height and width in pixels.
-        seed: the same seed gives the same mask.
-        mpp: of the mask; None takes that of the statistics.
-
-    Returns:
-        The mask; where tissue is too dense, ``skipped`` says how many nuclei found no place.
+        masks: fields of the tissue, of one resolution.
+        tissue: its name.
 
     Raises:
-        ConfigError: a size out of range, or ``mpp`` where that of the statistics is unknown.
+        DataError: no masks, different resolutions, or hardly a whole nucleus in all of them.
     """
-    scale = _scale(statistics, size, mpp)
-    draws = np.random.default_rng(seed)
-    largest = max(one.areas[-1] * one.elongations[-1] for one in statistics.classes.values())
-    margin = int(np.ceil(np.sqrt(largest / np.pi) * scale * 1.2)) + 2
-    canvas = Canvas(np.zeros((size[0] + 2 * margin, size[1] + 2 * margin), np.int32))
-    wanted = _draw_classes(statistics, canvas.ids.size / scale**2, draws)
-    places = {}
-    for name, one in statistics.classes.items():
-        mixed = statistics.expected_neighbours(name)
-        places[name] = _Where(
-            _draw_centres(one, canvas.ids.shape, scale, draws),
-            _affinity(one.neighbours, mixed),
-            _beside(one.neighbours.get(name, 0.0), mixed[name]),
+    resolutions = {mask.mpp for mask in masks}
+    if len(resolutions) != 1:
+        shown = ", ".join(sorted("unknown" if m is None else f"{m:g}" for m in resolutions))
+        raise DataError(
+            f"layouts of {tissue}",
+            came=f"masks of {shown} microns per pixel" if masks else "no masks",
+            allowed="at least one mask, and one resolution",
+            do="Bring the masks to one resolution with resize_mask.",
         )
-    lost = 0
-    for name in wanted:
-        kind = (CLASSES.index(name), statistics.classes[name])
-        lost += not _add(canvas, kind, places[name], scale=scale, draws=draws)
-    inner = np.s_[margin : margin + size[0], margin : margin + size[1]]
-    return _finish(canvas, inner, statistics, scale, lost)
-
-
-def draw_outline(
-    area: float, elongation: float, angle: float, *, draws: np.random.Generator
-) -> NDArray[np.bool_]:
-    """A smooth closed outline, filled [h, w]: an ellipse with low waves on its rim.
-
-    Args:
-        area: in pixels; at least one pixel is set.
-        elongation: long over short axis.
-        angle: of the long axis in radians, from the x axis towards y.
-        draws: for the waves.
-    """
-    long, short = np.sqrt(area * elongation / np.pi), np.sqrt(area / elongation / np.pi)
-    heights = _WAVE * draws.standard_normal(len(_WAVES)).clip(-2, 2)
-    phases = draws.uniform(0, 2 * np.pi, len(_WAVES))
-    half = int(np.ceil(long * (1 + np.abs(heights).sum()))) + 1
-    y, x = np.mgrid[-half : half + 1, -half : half + 1].astype(np.float64)
-    along, across = x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
-    turn = np.arctan2(across / short, along / long)
-    rim = 1 + sum(
-        height * np.cos(waves * turn + phase)
-        for waves, height, phase in zip(_WAVES, heights, phases, strict=True)
+    tables = [measure_nuclei(mask) for mask in masks]
+    sizes = [mask.size for mask in masks]
+    found = np.unique(np.concatenate([table.classes[table.whole] for table in tables]))
+    everyone = _class_statistics(tables, sizes, None)
+    if everyone is None:
+        raise DataError(
+            f"layouts of {tissue}",
+            came=f"fewer than {_FEWEST} whole nuclei in {len(masks)} masks",
+            allowed="masks with nuclei",
+            do="Give more masks of this tissue.",
+        )
+    classes = {
+        CLASSES[number]: statistics
+        for number in found.tolist()
+        if (statistics := _class_statistics(tables, sizes, number)) is not None
+    }
+    return LayoutStatistics(
+        tissue=tissue,
+        mpp=resolutions.pop(),
+        num_images=len(masks),
+        num_nuclei=int(sum(table.counted.sum() for table in tables)),
+        nearest=everyone.nearest,
+        classes=classes or {"unknown": everyone},
+        compositions=_compositions(tables, sizes, list(classes)),
     )
-    # waves add to the area: 1 + half the sum of their squared heights
-    rim = rim / np.sqrt(1 + (heights**2).sum() / 2)
-    inside = np.hypot(along / long, across / short) <= rim
-    inside[half, half] = True
-    rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
-    return np.asarray(inside[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1])
 
 
-def quantile(levels: tuple[float, ...], score: float) -> float:
-    """The value at a normal score, linear in its logarithm between the quantiles of ``LEVELS``."""
-    from scipy.special import ndtr
+def save_statistics(path: Path | str, tissues: Mapping[str, LayoutStatistics]) -> None:
+    """Write the statistics of some tissues as json, numbers rounded to four digits."""
+    content = _File(tissues=dict(tissues)).model_dump(mode="json")
+    Path(path).write_text(json.dumps(_rounded(content), indent=1) + "\n", encoding="utf-8")
 
-    return float(np.exp(np.interp(ndtr(score), LEVELS, np.log(levels))))
+
+def load_statistics(path: Path | str) -> dict[str, LayoutStatistics]:
+    """Read what :func:`save_statistics` wrote.
+
+    Raises:
+        DataError: no such file, or not JSON.
+        ConfigError: a field is missing, unknown or out of bounds.
+    """
+    try:
+        content = parse_json(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(
+            str(path),
+            came=f"unreadable ({first_line(error)})",
+            allowed="a file of save_statistics",
+            do="Check the path.",
+        ) from None
+    return validate(_File, content if isinstance(content, dict) else {}, str(path)).tissues
 
 
-def _add(
-    canvas: Canvas,
-    kind: tuple[int, ClassStatistics],
-    where: _Where,
-    *,
-    scale: float,
-    draws: np.random.Generator,
-) -> bool:
-    """Place one nucleus; False where no place was free."""
-    number, one = kind
-    fresh, slim = draws.standard_normal(2)
-    score: float | None = None
-    for attempt in range(_ROUNDS):
-        anywhere = attempt == _ROUNDS - 1
-        places = _candidates(
-            canvas, kind, _ANYWHERE if anywhere else where, scale=scale, draws=draws
+def shipped_layouts() -> Path:
+    """The statistics in the package: some tissues by name, fitted to open sets of masks.
+
+    Raises:
+        ConfigError: this installation holds none.
+    """
+    path = Path(__file__).parents[1] / "weights" / "layouts" / "layouts.json"
+    if not path.is_file():
+        raise ConfigError(
+            "layouts",
+            came="no statistics in this installation",
+            allowed="a file of save_statistics",
+            do="Install crafts with its weights, or name a file.",
         )
-        order, nearest = _rank(canvas, places, where.affinity, draws)
-        for place in order[:_TRIES]:
-            other = None if nearest is None else int(nearest[place])
-            if score is None:  # kept from now on: else what is small would find a place first
-                score = _like(canvas, kind, other, float(fresh))
-            angle = _turn(canvas, one, other, draws)
-            shape = _outline(one, score, float(slim), angle=angle, scale=scale, draws=draws)
-            if canvas.place(shape, (float(places[place, 0]), float(places[place, 1]))):
-                canvas.classes.append(number)
-                canvas.angles.append(angle)
-                canvas.scores.append(score)
-                return True
-    return False
+    return path
 
 
-def _outline(
-    one: ClassStatistics,
-    score: float,
-    slim: float,
-    *,
-    angle: float,
-    scale: float,
-    draws: np.random.Generator,
-) -> NDArray[np.bool_]:
-    slimness = one.slimness * score + np.sqrt(1 - one.slimness**2) * slim
-    area = quantile(one.areas, score) * scale**2
-    return draw_outline(area, quantile(one.elongations, slimness), angle, draws=draws)
-
-
-def _candidates(
-    canvas: Canvas,
-    kind: tuple[int, ClassStatistics],
-    where: _Where,
-    *,
-    scale: float,
-    draws: np.random.Generator,
-) -> Floats:
-    """Free places [K, 2]: beside nuclei of the class, around cluster centres, or anywhere."""
-    number, one = kind
-    shape = np.array(canvas.ids.shape)
-    own = np.flatnonzero(np.array(canvas.classes, int) == number)
-    if one.nearest is not None and len(own) and draws.uniform() < where.beside:
-        around = np.array(canvas.centres)[draws.choice(own, _CANDIDATES)]
-        distances = np.interp(draws.uniform(size=_CANDIDATES), LEVELS, one.nearest) * scale
-        turns = draws.uniform(0, 2 * np.pi, _CANDIDATES)
-        places = around + distances[:, None] * np.stack([np.sin(turns), np.cos(turns)], axis=1)
-    elif where.centres is None or one.cluster is None:
-        places = draws.uniform(size=(_CANDIDATES, 2)) * shape
-    else:
-        around = where.centres[draws.integers(len(where.centres), size=_CANDIDATES)]
-        spread = one.cluster.radius * scale * draws.standard_normal((_CANDIDATES, 2))
-        places = (around + spread) % shape
-    places = places[((places >= 0) & (places < shape)).all(axis=1)]
-    pixels = places.astype(int)
-    return np.asarray(places[canvas.ids[pixels[:, 0], pixels[:, 1]] == 0])
-
-
-def _rank(
-    canvas: Canvas, places: Floats, affinity: Floats, draws: np.random.Generator
-) -> tuple[NDArray[np.int64], NDArray[np.int64] | None]:
-    """Order of the places, likelier ones first, and the nearest nucleus of each."""
-    if not canvas.centres:
-        return np.arange(len(places)), None
-    gaps = places[:, None] - np.array(canvas.centres)[None]
-    nearest = (gaps**2).sum(axis=2).argmin(axis=1)
-    weights = affinity[np.array(canvas.classes)[nearest]]
-    # sorting by u^(1/w) draws without replacement with weights w
-    return np.argsort(-(draws.uniform(size=len(places)) ** (1 / weights))), nearest
-
-
-def _like(
-    canvas: Canvas, kind: tuple[int, ClassStatistics], other: int | None, fresh: float
-) -> float:
-    """Score of the area, as far as nuclei of the class are like their neighbours."""
-    number, one = kind
-    if other is None or canvas.classes[other] != number:
-        return fresh
-    # nuclei that come later lie between the two: the root makes up for what that loses
-    likeness = np.sign(one.likeness) * np.sqrt(abs(one.likeness))
-    return float(likeness * canvas.scores[other] + np.sqrt(1 - likeness**2) * fresh)
-
-
-def _turn(
-    canvas: Canvas, one: ClassStatistics, other: int | None, draws: np.random.Generator
-) -> float:
-    """Angle, as far as the class lies parallel to its neighbours."""
-    if other is None or one.alignment <= 0:
-        return float(draws.uniform(0, np.pi))
-    # mean cos of a wrapped normal: exp(-sigma^2 / 2)
-    sigma = np.sqrt(-2 * np.log(min(one.alignment, 0.99)))
-    return float(canvas.angles[other] + sigma * draws.standard_normal() / 2)
-
-
-def _draw_classes(
-    statistics: LayoutStatistics, pixels: float, draws: np.random.Generator
-) -> list[str]:
-    """Class of each nucleus, in random order."""
-    row = statistics.compositions[draws.integers(len(statistics.compositions))]
-    wanted: list[str] = []
-    for name, density in sorted(row.items()):
-        expected = density * pixels / MEGAPIXEL
-        wanted += [name] * int(np.floor(expected + draws.uniform()))
-    draws.shuffle(wanted)
-    return wanted
-
-
-def _draw_centres(
-    one: ClassStatistics, shape: tuple[int, ...], scale: float, draws: np.random.Generator
-) -> Floats | None:
-    if one.cluster is None:
+def _class_statistics(
+    tables: Sequence[NucleiTable], sizes: Sequence[tuple[int, int]], number: int | None
+) -> ClassStatistics | None:
+    """Of one class, or of all nuclei; None with too few whole ones."""
+    mine = [_of_class(table, number) for table in tables]
+    whole = [table.whole & own for table, own in zip(tables, mine, strict=True)]
+    if sum(int(kept.sum()) for kept in whole) < _FEWEST:
         return None
-    expected = one.cluster.density * shape[0] * shape[1] / scale**2 / MEGAPIXEL
-    return draws.uniform(size=(max(int(draws.poisson(expected)), 1), 2)) * shape
-
-
-def _beside(seen: float, share: float) -> float:
-    """The more, the oftener the nearest nucleus is of the same class beyond chance."""
-    return _BESIDE if share > 0.99 else _BESIDE * max(seen - share, 0.0) / (1 - share)
-
-
-def _affinity(neighbours: Mapping[str, float], mixed: Mapping[str, float]) -> Floats:
-    """Weight of a place by the class of its nearest nucleus: seen over expected by chance."""
-    weights = np.full(len(CLASSES), 1e-2)
-    for name, share in mixed.items():
-        seen = neighbours.get(name, 0.0)
-        weights[CLASSES.index(name)] = max(seen / max(share, 1e-6), 1e-2)
-    return weights
-
-
-def _finish(
-    canvas: Canvas,
-    inner: tuple[slice, slice],
-    statistics: LayoutStatistics,
-    scale: float,
-    lost: int,
-) -> NucleiMask:
-    ids = canvas.ids[inner]
-    classes = np.array([0, *canvas.classes], np.uint8)[ids]
-    numbers, compact = np.unique(ids, return_inverse=True)
-    instances = compact.reshape(ids.shape) + (0 if numbers[0] == 0 else 1)
-    mpp = None if statistics.mpp is None else statistics.mpp / scale
-    skipped = {"found no place": lost} if lost else {}
-    return NucleiMask(
-        classes, instances.astype(np.int32), mpp, f"layout of {statistics.tissue}", (), skipped
+    areas, elongations, chances = (
+        np.concatenate([values[kept] for values, kept in zip(column, whole, strict=True)])
+        for column in (
+            [table.areas for table in tables],
+            [table.elongations for table in tables],
+            [_chances(table, size) for table, size in zip(tables, sizes, strict=True)],
+        )
+    )
+    points = [table.centres[own] for table, own in zip(tables, mine, strict=True)]
+    diameter = 2 * float(np.sqrt(np.average(areas, weights=1 / chances) / np.pi))
+    neighbours, alignment = _neighbours(tables, mine)
+    distances = nearest_distances(points, sizes)
+    return ClassStatistics(
+        count=len(areas),
+        areas=_quantiles(areas, 1 / chances),
+        elongations=_quantiles(elongations, 1 / chances),
+        cluster=fit_cluster(points, sizes, diameter),
+        neighbours=neighbours,
+        alignment=alignment,
+        likeness=_likeness(tables, whole),
+        slimness=_rank_correlation(areas, elongations),
+        nearest=_quantiles(distances, np.ones(len(distances))) if len(distances) else None,
     )
 
 
-def _scale(statistics: LayoutStatistics, size: tuple[int, int], mpp: float | None) -> float:
-    if len(size) != 2 or not all(16 <= side <= _MAX_SIDE for side in size):
-        raise ConfigError(
-            "size",
-            came=str(size),
-            allowed=f"height and width of 16 to {_MAX_SIDE} px",
-            do="Choose another size.",
-        )
-    if mpp is None:
-        return 1.0
-    if statistics.mpp is None or not 0.05 <= mpp <= 20:
-        raise ConfigError(
-            "mpp",
-            came=f"{mpp} for statistics at {statistics.mpp or 'unknown'} microns per pixel",
-            allowed="0.05 to 20, with statistics of known resolution",
-            do="Leave out mpp, or fit masks with their resolution.",
-        )
-    return statistics.mpp / mpp
+def nearest_distances(points: Sequence[Floats], sizes: Sequence[tuple[int, int]]) -> Floats:
+    """Distance to the nearest point [N, 2], of the points that have it nearer than the border."""
+    from scipy.spatial import cKDTree
+
+    kept: list[Floats] = [np.zeros(0)]
+    for places, size in zip(points, sizes, strict=True):
+        if len(places) >= 2:
+            distances = cKDTree(places).query(places, k=2)[0][:, 1]
+            border = np.minimum(places, np.array(size) - places).min(axis=1)
+            kept.append(distances[distances <= border])
+    return np.concatenate(kept)
+
+
+def _likeness(tables: Sequence[NucleiTable], whole: Sequence[NDArray[np.bool_]]) -> float:
+    from scipy.spatial import cKDTree
+
+    pairs: list[Floats] = [np.zeros((2, 0))]
+    for table, own in zip(tables, whole, strict=True):
+        if own.sum() >= 2:
+            areas, places = table.areas[own], table.centres[own]
+            pairs.append(np.stack([areas, areas[cKDTree(places).query(places, k=2)[1][:, 1]]]))
+    first, second = np.concatenate(pairs, axis=1)
+    return _rank_correlation(first, second)
+
+
+def _rank_correlation(first: Floats, second: Floats) -> float:
+    if len(first) < _FEWEST or np.ptp(first) == 0 or np.ptp(second) == 0:
+        return 0.0
+    ranks = [values.argsort(kind="stable").argsort() for values in (first, second)]
+    return float(np.clip(np.asarray(np.corrcoef(ranks))[0, 1], -1, 1))
+
+
+def _neighbours(
+    tables: Sequence[NucleiTable], mine: Sequence[NDArray[np.bool_]]
+) -> tuple[dict[str, float], float]:
+    """Classes of the nearest nuclei, and how parallel long nuclei lie to them."""
+    from scipy.spatial import cKDTree
+
+    counts = np.zeros(len(CLASSES))
+    cosines: list[Floats] = []
+    for table, own in zip(tables, mine, strict=True):
+        if len(table.areas) < 2 or not own.any():
+            continue
+        nearest = cKDTree(table.centres).query(table.centres[own], k=2)[1][:, 1]
+        counts += np.bincount(table.classes[nearest], minlength=len(CLASSES))
+        long = (table.elongations[own] > _LONG) & (table.elongations[nearest] > _LONG)
+        cosines.append(np.cos(2 * (table.angles[own] - table.angles[nearest]))[long])
+    shares = counts / max(counts.sum(), 1)
+    together = np.concatenate(cosines) if cosines else np.zeros(0)
+    named = {CLASSES[place]: float(share) for place, share in enumerate(shares) if share > 0}
+    return named, float(together.mean()) if len(together) >= _FEWEST else 0.0
+
+
+def _compositions(
+    tables: Sequence[NucleiTable], sizes: Sequence[tuple[int, int]], names: Sequence[str]
+) -> tuple[dict[str, float], ...]:
+    rows = []
+    for table, (height, width) in zip(tables, sizes, strict=True):
+        numbers = table.classes[table.counted]
+        scale = MEGAPIXEL / (height * width)
+        counts = {name: int((numbers == CLASSES.index(name)).sum()) for name in names}
+        if not names:
+            counts = {"unknown": len(numbers)}
+        rows.append({name: count * scale for name, count in counts.items() if count})
+    rows.sort(key=lambda row: sum(row.values()))
+    picked = np.linspace(0, len(rows) - 1, min(len(rows), _MAX_COMPOSITIONS)).round().astype(int)
+    return tuple(rows[place] for place in picked)
+
+
+def _of_class(table: NucleiTable, number: int | None) -> NDArray[np.bool_]:
+    return np.asarray(
+        np.ones(len(table.classes), bool) if number is None else table.classes == number
+    )
+
+
+def _chances(table: NucleiTable, size: tuple[int, int]) -> Floats:
+    """Share of places at which a nucleus of this size lies whole in the field."""
+    return np.asarray(np.maximum(1 - table.boxes / np.array(size), 1e-3).prod(axis=1))
+
+
+def _quantiles(values: Floats, weights: Floats) -> tuple[float, ...]:
+    order = np.argsort(values)
+    places = (np.cumsum(weights[order]) - weights[order] / 2) / weights.sum()
+    return tuple(float(value) for value in np.interp(LEVELS, places, values[order]))
+
+
+def _rounded(value: object) -> object:
+    if isinstance(value, float):
+        return float(f"{value:.4g}")
+    if isinstance(value, dict):
+        return {key: _rounded(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_rounded(inner) for inner in value]
+    return value

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from crafts.core.config import Config
+from crafts.core.config import Config, dump_config
 from crafts.core.disk import retry_when_full, sync, sync_folder
 from crafts.core.errors import ConfigError, DataError, IntegrityError
 from crafts.core.locks import LOCK, lock, refuse_unwritable
@@ -33,11 +33,10 @@ from crafts.core.manifests import (
 )
 
 __all__ = [
-    "LOCK", "MANIFEST", "FileEntry", "Manifest", "check", "fingerprint", "finish", "list_files",
-    "load_manifest", "lock", "refuse_lost",
-    "refuse_other_run", "refuse_sources", "relative_to", "replace_folder",
-    "sha256_bytes", "sha256_file", "staging", "tool_versions", "verify", "write_bytes",
-    "write_manifest",
+    "LOCK", "MANIFEST", "FileEntry", "Manifest", "check", "fingerprint", "finish", "hold_text",
+    "hold_to", "list_files", "load_manifest", "lock", "mark_of", "refuse_lost", "refuse_other_run",
+    "refuse_sources", "relative_to", "replace_folder", "sha256_bytes", "sha256_file", "staging",
+    "tool_versions", "verify", "write_bytes", "write_manifest",
 ]  # fmt: skip
 # fields of configurations that may name a file or folder
 _PATHS = "classes codec_from control_from features_from folder init_from".split()
@@ -256,3 +255,43 @@ def _entry(path: Path) -> FileEntry:
     with path.open("rb") as handle:
         sync(handle.fileno())
     return FileEntry(sha256=sha256_file(path), size=path.stat().st_size)
+
+
+def hold_to(config: Config, path: Path) -> None:
+    """Note the configuration of a run in its output; refuse to go on with another one.
+
+    Args:
+        config: resolved.
+        path: of the note, in the output folder.
+
+    Raises:
+        ConfigError: the run was begun with another configuration.
+    """
+    hold_text(dump_config(config), path, "another configuration than this one")
+
+
+def hold_text(text: str, path: Path, came: str) -> None:
+    """Note what a run was begun with; refuse to go on with anything else.
+
+    Args:
+        text: of the note.
+        path: of the note, in the output folder.
+        came: what another text means, for the message.
+
+    Raises:
+        ConfigError: the run was begun with another text.
+    """
+    data = text.encode()
+    if path.is_file() and path.read_bytes() != data:
+        raise ConfigError(
+            str(path),
+            came=came,
+            allowed="the one that this output was begun with",
+            do="Repeat its options, or choose another --output.",
+        )
+    write_bytes(path, data)
+
+
+def mark_of(output: Path, note: str) -> str:
+    """By which an unfinished run is known: its note, or its lock where the note came not to be."""
+    return note if (output / note).is_file() else LOCK

@@ -61,3 +61,8 @@ class InterruptedRunError(CraftsError):
     """The run was asked to stop and saved what it had (exit code 130)."""
 
     exit_code = EXIT_INTERRUPTED
+
+
+def first_line(error: BaseException) -> str:
+    """What an error of a library says first, or its name."""
+    return (str(error).splitlines() or [""])[0] or type(error).__name__

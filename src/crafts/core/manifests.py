@@ -12,7 +12,7 @@ from typing import Any
 
 from crafts.core.config import Config
 from crafts.core.disk import replacing, sync_folder
-from crafts.core.errors import DataError, IntegrityError
+from crafts.core.errors import DataError, IntegrityError, first_line
 from crafts.core.parsing import parse_json
 from crafts.core.runtime import say
 
@@ -111,7 +111,7 @@ def load_manifest(folder: Path) -> Manifest:
     except ValueError as error:  # of which pydantic's is one
         raise IntegrityError(
             str(path),
-            came=f"a damaged manifest ({str(error).splitlines()[0]})",
+            came=f"a damaged manifest ({first_line(error)})",
             allowed="the file as it was written",
             do="Make the artifact again.",
         ) from None

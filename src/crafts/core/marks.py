@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from xml.sax.saxutils import escape
 
-import crafts
 from crafts.core.manifests import write_bytes
+from crafts.core.version import __version__
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -47,7 +47,7 @@ _NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
 
 def software() -> str:
     """Program and version, as files name it."""
-    return f"crafts {crafts.__version__}"
+    return f"crafts {__version__}"
 
 
 def xmp_packet(

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from crafts.core.marks import png_bytes, software, xmp_packet
+from crafts.core.version import __version__
 
 if TYPE_CHECKING:
     import numpy as np
@@ -211,8 +212,6 @@ def render_page(template: str, values: Mapping[str, Any]) -> str:
         jinja2.TemplateNotFound: no such template.
     """
     from jinja2 import Environment, FunctionLoader, StrictUndefined
-
-    from crafts import __version__
 
     environment = Environment(
         loader=FunctionLoader(_template),

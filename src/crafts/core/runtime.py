@@ -10,12 +10,18 @@ import json
 import os
 import re
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 from crafts.core.errors import ConfigError
 
 if TYPE_CHECKING:
     import torch
+
+
+_listener: ContextVar[Callable[[str], None] | None] = ContextVar("listener", default=None)
 
 
 def seed_from(*parts: int | str) -> int:
@@ -64,7 +70,21 @@ def pick_device(name: str = "auto") -> torch.device:
 
 def say(line: str) -> None:
     """One plain line of progress to standard error, so that standard output stays for results."""
-    print(line, file=sys.stderr, flush=True)
+    listener = _listener.get()
+    if listener is not None:
+        listener(line)
+    else:
+        print(line, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def heard_by(listener: Callable[[str], None]) -> Iterator[None]:
+    """Let a listener have the lines that this thread says; nothing of them goes to a log."""
+    token = _listener.set(listener)
+    try:
+        yield
+    finally:
+        _listener.reset(token)
 
 
 def end_with_parent() -> None:

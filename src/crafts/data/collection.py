@@ -11,15 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crafts.core.artifacts import MANIFEST, load_manifest, sha256_bytes
-from crafts.core.errors import ConfigError, DataError
+from crafts.core.errors import ConfigError
 from crafts.core.patients import patient_in
-from crafts.data.importers import Item, list_items, load_item
-from crafts.data.listing.tables import Columns
+from crafts.data.config import Columns
+from crafts.data.listing.items import Item
+from crafts.data.listing.loading import load_item
+from crafts.data.listing.sources import list_items
 from crafts.data.loader import ShardReader
 from crafts.data.tiles.images import MAX_PIXELS, decode_rgb
-
-AUTO = "auto"
-"""As the split of a folder: the one that is wanted, where its rows name splits."""
 
 _GROUPS = ("group", "slide")  # what stands for the patient where none is named
 
@@ -47,8 +46,8 @@ class Collection:
     """Images by number: a folder of tiles in any layout that ``pack`` reads, or packed shards.
 
     Args:
-        source: folder, table or tar as :func:`crafts.data.importers.list_items` knows them, the
-            output of ``generate``, or the output of ``pack``.
+        source: folder, table or tar as :func:`~crafts.data.listing.sources.list_items` knows them,
+            the output of ``generate``, or the output of ``pack``.
         split: keep rows of this split only; rows that name no split are then left out.
         columns: names of columns in tables.
 
@@ -119,65 +118,6 @@ def group_of(fields: Mapping[str, Any]) -> str:
     known = {name: value for name, value in fields.items() if value not in (None, "", "unknown")}
     named = (known.get(name) for name in _GROUPS)
     return patient_in(known) or next((str(value) for value in named if value), "")
-
-
-def refuse_same_images(stage: str, places: Mapping[str, tuple[Path, str]]) -> None:
-    """Refuse to hold a set against itself.
-
-    Args:
-        stage: for the message.
-        places: flag -> folder and split of each set.
-
-    Raises:
-        ConfigError: two sets are the same rows of the same folder.
-    """
-    if len({(path.resolve(), split) for path, split in places.values()}) < len(places):
-        raise ConfigError(
-            stage,
-            came=f"the same images for two of {', '.join(places)}",
-            allowed="different folders, or one folder whose rows name their split",
-            do="Correct the paths, or add a column `split` (train, heldout).",
-        )
-
-
-def refuse_shared_groups(where: str, heldout: Collection, train: Collection) -> None:
-    """Refuse held-out patients that were trained on; nothing is opened for it.
-
-    Args:
-        where: for the message.
-        heldout: passes where an image names no patient.
-        train: likewise.
-
-    Raises:
-        DataError: a patient (or group, case, slide) stands in both.
-    """
-    held, seen = set(heldout.groups()), set(train.groups())
-    shared = sorted(held & seen)
-    if shared and "" not in held | seen:
-        raise DataError(
-            where,
-            came=f"{len(shared)} patients in both, the first is {shared[0]!r}",
-            allowed="sets without a common patient",
-            do="Split by patient; name the splits in a column `split`.",
-        )
-
-
-def choose_split(source: Path, split: str, wanted: str) -> str:
-    """The split of a folder whose rows count; "" for all rows.
-
-    Args:
-        source: folder of images, or shards.
-        split: a split, "" for all rows, or "auto": ``wanted`` where rows name splits, else all.
-        wanted: the split that "auto" stands for; "" for none.
-
-    Raises:
-        ConfigError: no such folder, or no row of the split.
-        DataError: the layout is not recognised.
-    """
-    if split == AUTO:
-        split = wanted if wanted and Collection(source).splits else ""
-    Collection(source, split=split or None)
-    return split
 
 
 def _is_packed(source: Path) -> bool:

@@ -12,9 +12,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from pydantic import Field
 
-from crafts.core.config import Config
 from crafts.core.progress import Progress
 from crafts.core.records import Ledger
 from crafts.data.cleaning.duplicates import Print, find_duplicates, make_print
@@ -25,32 +23,11 @@ from crafts.data.cleaning.figures import (
     measure_look,
     picture_fault,
 )
-from crafts.data.cleaning.wordings import Repeats, WordingConfig, split_caption, wording_fault
-from crafts.data.importers import Item, Loaded, load_item
-from crafts.data.listing.items import reject_collisions
+from crafts.data.cleaning.wordings import Repeats, split_caption, wording_fault
+from crafts.data.config import CleanConfig
+from crafts.data.listing.items import Item, reject_collisions
+from crafts.data.listing.loading import Loaded, load_item
 from crafts.data.tiles.images import MAX_PIXELS, decode_rgb
-
-
-class CleanConfig(Config):
-    """Which rules a corpus is cleaned by.
-
-    Attributes:
-        min_side: shortest side in pixels of an image or panel.
-        panels: cut figures into their panels.
-        histology: refuse radiology, charts, photographs, fluorescence.
-        letters: refuse pictures with text over them.
-        duplicates: refuse copies of an image, turned and mirrored ones too.
-        max_bits: signs of a hash that may differ in a near copy, of 256.
-        wording: limits of captions.
-    """
-
-    min_side: int = Field(128, ge=16)
-    panels: bool = True
-    histology: bool = True
-    letters: bool = True
-    duplicates: bool = True
-    max_bits: int = Field(32, ge=0, le=64)
-    wording: WordingConfig = WordingConfig()
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,9 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
-from pydantic import Field
 
 from crafts.core.artifacts import (
     MANIFEST,
@@ -25,12 +24,12 @@ from crafts.core.artifacts import (
     staging,
     verify,
 )
-from crafts.core.config import Config
 from crafts.core.errors import ConfigError, DataError, IntegrityError
 from crafts.core.progress import Progress
 from crafts.core.protocols import Codec
 from crafts.core.records import Ledger
 from crafts.core.runtime import say
+from crafts.data.config import EncodeConfig
 from crafts.data.loader import LatentReader, ShardReader, moment_bytes
 from crafts.data.shards import INDEX, write_index
 
@@ -38,38 +37,6 @@ if TYPE_CHECKING:
     import torch
 
 _DROPPED = ("shard", "offset", "size", "suffix", "width", "height")
-
-
-class EncodeConfig(Config):
-    """Configuration of ``crafts encode``.
-
-    Attributes:
-        tile_size: side of what is encoded, in pixels; a multiple of the codec's factor.
-        larger: an image larger than a tile is rejected, or cut to its centre (crop), or shrunk
-            until its shorter side fits (resize) and then cut.
-        smaller: an image smaller than a tile is rejected, or enlarged until its shorter side fits
-            and then cut.
-        variants: encoded versions of each image: 0 is the image itself, 1..7 are the other
-            symmetries of the square, from 8 on the symmetries again with mild stain jitter.
-        stain_sigma: spread of the stain factors, see
-            :func:`crafts.data.tiles.augment.draw_stain_jitter`.
-        stain_shift: spread of the stain offsets.
-        max_reject_fraction: share of rejected images above which the run fails, in [0, 1].
-        batch_size: images in one pass of the codec on a GPU, where it is part of what the latents
-            depend on; a CPU takes one at a time, which is as fast.
-        precision: bf16 is faster where the processor has units for it, and moves latents by 0.03
-            (root mean square, of a deviation near 1).
-    """
-
-    tile_size: int = Field(256, ge=8, le=4096)
-    larger: Literal["reject", "crop", "resize"] = "reject"
-    smaller: Literal["reject", "resize"] = "reject"
-    variants: int = Field(8, ge=1, le=256)
-    stain_sigma: float = Field(0.05, ge=0, le=0.5)
-    stain_shift: float = Field(0.01, ge=0, le=0.2)
-    max_reject_fraction: float = Field(0.1, ge=0, le=1)
-    batch_size: int = Field(16, ge=1)
-    precision: Literal["fp32", "bf16"] = "fp32"
 
 
 @dataclass

@@ -9,7 +9,7 @@ import numpy as np
 
 from crafts.core.arrays import HEADER_ERRORS
 from crafts.core.artifacts import Manifest, load_manifest, sha256_bytes, verify
-from crafts.core.errors import DataError, IntegrityError
+from crafts.core.errors import DataError, IntegrityError, first_line
 from crafts.data.shards import INDEX, read_index
 from crafts.data.tiles.images import decode_rgb
 from crafts.data.tiles.masks import MaskArrays, decode_mask
@@ -209,7 +209,7 @@ def _open_array(path: Path) -> np.ndarray:
         array = np.load(path, mmap_mode="r")
         fault = "" if array.dtype == np.float16 and array.ndim == 5 else "another type or shape"
     except HEADER_ERRORS as error:
-        fault = f"a damaged header ({(str(error).splitlines() or [type(error).__name__])[0]})"
+        fault = f"a damaged header ({first_line(error)})"
     if fault:
         raise IntegrityError(
             str(path),

@@ -8,9 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
-
-from pydantic import Field, field_validator
+from typing import Any
 
 from crafts.core.artifacts import (
     MANIFEST,
@@ -21,23 +19,18 @@ from crafts.core.artifacts import (
     sha256_file,
     staging,
 )
-from crafts.core.config import Config
 from crafts.core.errors import ConfigError, DataError
 from crafts.core.progress import Progress
 from crafts.core.protocols import CountTokens, LoadMask
 from crafts.core.records import Ledger
 from crafts.core.runtime import say
 from crafts.data.cleaning.card import count_reasons, write_card
-from crafts.data.corpus import CleanConfig, clean_items
-from crafts.data.importers import (
-    Columns,
-    Item,
-    Loaded,
-    all_stay_jpeg,
-    list_items,
-    load_item,
-)
-from crafts.data.listing.corpora import Kind, list_corpus, write_requests
+from crafts.data.config import Columns, PackConfig
+from crafts.data.corpus import clean_items
+from crafts.data.listing.corpora import list_corpus, write_requests
+from crafts.data.listing.items import Item
+from crafts.data.listing.loading import Loaded, all_stay_jpeg, load_item
+from crafts.data.listing.sources import list_items
 from crafts.data.listing.tcga import load_studies
 from crafts.data.shards import (
     INDEX,
@@ -48,70 +41,10 @@ from crafts.data.shards import (
     write_shards,
 )
 from crafts.data.splits import assign_splits, check_splits, read_splits
-from crafts.data.tiles.images import MAX_PIXELS
 from crafts.data.workers import map_in_workers
 
 _PANELS = ".panels"  # folder of what cleaning cut; gone before the end
 _CHUNK = 16  # items a worker takes at once
-
-
-class PackConfig(Config):
-    """Configuration of ``crafts pack``.
-
-    Attributes:
-        samples_per_shard: tiles in a shard.
-        columns: names of columns in tables.
-        corpus: published corpus that the source is (pathgen, quilt, pathcap, arch), or "tcga" for
-            tiles that get their label from TCGA barcodes; none for other layouts.
-        studies: csv of TCGA patients and their projects; without it the barcode's site tells.
-        clean: rules that a corpus is cleaned by; ``true`` is all of them, none (the default) keeps
-            what can be opened.
-        tokenizers: whose tokens the data card counts: ``mini``, a folder, or a hub id.
-        heldout: fraction of the patients of a label that is never trained on, in [0, 1). Used, like
-            ``validation``, when neither a splits file nor the source says where a tile belongs.
-        validation: fraction kept for choosing settings, in [0, 1).
-        min_heldout: smallest number of held-out patients of a label that has twice as many.
-        seed: decides which patients are held out.
-        max_pixels: largest width x height of an image.
-        mask_values: what the numbers of masks mean; none where their files tell (docs/control.md).
-        mask_table: classes of the masks' source: lizard, pannuke, ...
-        untitled: text of tiles that have none; ``{label}`` stands for their class with ``_`` as
-            spaces. Tiles without class keep no text.
-        image_format: "auto" keeps a source of JPEG files and makes one of PNG of any other, since
-            `datasets` reads shards of one format only; "keep" keeps the bytes of both; "png".
-        duplicates: what happens to an image file whose bytes came before under another name.
-            Either way the manifest counts them, and those among them that cross splits.
-        max_reject_fraction: share of rejected tiles above which the run fails, in [0, 1]; what
-            ``clean`` drops does not count.
-        num_workers: processes that decode; the output does not depend on it.
-        worker_seconds: after which a worker that does not answer is given up; one reads a few tiles
-            at a time.
-    """
-
-    samples_per_shard: int = Field(1000, ge=1)
-    columns: Columns = Columns()
-    corpus: Kind | None = None
-    studies: Path | None = None
-    clean: CleanConfig | None = None
-    tokenizers: tuple[str, ...] = ("mini",)
-    heldout: float = Field(0.0, ge=0, lt=1)
-    validation: float = Field(0.0, ge=0, lt=1)
-    min_heldout: int = Field(5, ge=1)
-    seed: int = 0
-    max_pixels: int = Field(MAX_PIXELS, ge=1)
-    mask_values: Literal["instances", "classes", "foreground"] | None = None
-    mask_table: str | None = None
-    untitled: str = ""
-    image_format: Literal["auto", "keep", "png"] = "auto"
-    duplicates: Literal["keep", "reject"] = "keep"
-    max_reject_fraction: float = Field(0.1, ge=0, le=1)
-    num_workers: int = Field(1, ge=1)
-    worker_seconds: float = Field(600.0, gt=0)
-
-    @field_validator("clean", mode="before")
-    @classmethod
-    def _all_rules(cls, value: Any) -> Any:
-        return {True: {}, False: None}[value] if isinstance(value, bool) else value
 
 
 def run(
@@ -127,8 +60,8 @@ def run(
 
     Args:
         config: configuration.
-        inputs: source, see :func:`crafts.data.importers.list_items`; with ``config.corpus`` what
-            :func:`crafts.data.listing.corpora.import_corpus` reads.
+        inputs: source, see :func:`crafts.data.listing.sources.list_items`; with ``config.corpus``
+            what :func:`crafts.data.listing.corpora.import_corpus` reads.
         output: folder of the shards; an earlier artifact there is replaced.
         splits: csv with the columns ``split`` and ``patient`` (or ``key``).
         count_tokens: name of a tokenizer -> its counter, for the data card (``card.json`` and

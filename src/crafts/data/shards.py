@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from crafts.core.artifacts import sha256_bytes
-from crafts.core.errors import IntegrityError
+from crafts.core.errors import IntegrityError, first_line
 from crafts.core.tabular.rows import as_text, is_missing
-from crafts.data.importers import Loaded
+from crafts.data.listing.loading import Loaded
 from crafts.data.listing.tables import TEXT_FIELDS, parse_mpp
 from crafts.data.tiles.masks import MASK_SUFFIX
 
@@ -153,7 +153,7 @@ def read_index(path: Path) -> tuple[list[dict[str, Any]], dict[str, str]]:
     except (pa.ArrowInvalid, OSError) as error:
         raise IntegrityError(
             str(path),
-            came=f"damaged parquet ({str(error).splitlines()[0]})",
+            came=f"damaged parquet ({first_line(error)})",
             allowed="the file as it was written",
             do="Make the artifact again.",
         ) from None

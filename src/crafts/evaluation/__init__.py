@@ -1,27 +1,26 @@
 """How good generated tiles are: distances, coverage, alignment, separation, structure.
 
-What needs torch is imported on first use, so that ``import crafts.evaluation`` stays light.
+The measures themselves lie in :mod:`crafts.measures`, features on disk in :mod:`crafts.sets`; the
+names here are those that users rely on. What needs torch is imported on first use, so that
+``import crafts.evaluation`` stays light.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from crafts.evaluation.alignment import image_alignment, prompt_agreement, prompt_alignment
-from crafts.evaluation.coverage import prdc, prdc_at
-from crafts.evaluation.distances import (
+from crafts.measures.alignment import image_alignment, prompt_agreement, prompt_alignment
+from crafts.measures.distances import (
     cmmd,
     frechet_distance,
     frechet_infinity,
     kernel_distance,
     normalised_frechet_distance,
 )
-from crafts.evaluation.diversity import vendi_score
-from crafts.evaluation.rows import Generated, Real
-
-# `separation` is a function and the module that holds it: bound here, the name means the function
-from crafts.evaluation.separation import separation
-from crafts.evaluation.statistics import (
+from crafts.measures.neighbors import prdc, prdc_at, vendi_score
+from crafts.measures.rows import Generated, Real
+from crafts.measures.separation import separation
+from crafts.measures.statistics import (
     compute_statistics,
     frechet_from_statistics,
     import_pytorch_fid,
@@ -29,10 +28,7 @@ from crafts.evaluation.statistics import (
     load_statistics,
     save_statistics,
 )
-from crafts.evaluation.storage.feature_files import read_features, write_features
-
-if TYPE_CHECKING:
-    from crafts.evaluation.features import build_extractor, extract_features
+from crafts.sets.files import read_features, write_features
 
 __all__ = [
     "Generated",
@@ -64,7 +60,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name in ("build_extractor", "extract_features"):
-        from crafts.evaluation import features
+        from crafts.sets import features
 
         return getattr(features, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

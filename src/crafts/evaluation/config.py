@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import Field
 
 from crafts.core.config import Config
-from crafts.data.collection import AUTO
+from crafts.sets.splits import AUTO
 
 
 class GateTails(Config):

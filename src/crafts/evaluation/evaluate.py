@@ -22,13 +22,11 @@ from crafts.evaluation.comparing.comparison import (
     LEAST,
     Compared,
     Plan,
-    Sets,
     compare,
     compare_scopes,
     generations_of,
     missing_classes,
 )
-from crafts.evaluation.comparing.draws import Rows, Sides, find_generations, halve, share_out
 from crafts.evaluation.comparing.following import alignment_rows
 from crafts.evaluation.comparing.gallery import build_gallery
 from crafts.evaluation.comparing.marks import find_marks
@@ -39,8 +37,6 @@ from crafts.evaluation.comparing.opening import (
     statistics_facts,
 )
 from crafts.evaluation.comparing.reference import NOT_COMPARED, compare_with_statistics
-from crafts.evaluation.comparing.slices import Described, prompt_source
-from crafts.evaluation.comparing.sources import Source, set_fingerprint
 from crafts.evaluation.config import EvaluateConfig
 from crafts.evaluation.diagnosing.pixels import (
     find_causes,
@@ -50,17 +46,21 @@ from crafts.evaluation.diagnosing.pixels import (
     stain_report,
     structure_report,
 )
-from crafts.evaluation.faithfulness import Faithfulness
 from crafts.evaluation.gating.filtering import calibrate_on, filter_tiles
 from crafts.evaluation.masked import Masked, find_masked, judge_masks
 from crafts.evaluation.reporting.masks import mask_notes
-from crafts.evaluation.results import Gallery, GateYield, Results, Separated, SetFacts, SetName
-from crafts.evaluation.separation import separation_by_class
-from crafts.evaluation.statistics import UNKNOWN, compute_statistics, save_statistics
-from crafts.evaluation.storage.feature_files import write_features
+from crafts.evaluation.results import Gallery, GateYield, Results, Separated, SetFacts
+from crafts.measures.faithfulness import Faithfulness
+from crafts.measures.separation import separation_by_class
+from crafts.measures.statistics import UNKNOWN, compute_statistics, save_statistics
+from crafts.sets.described import Described, Sets, prompt_source
+from crafts.sets.draws import Sides, find_generations, share_out
+from crafts.sets.files import write_features
+from crafts.sets.source import SetName, Source, set_fingerprint
+from crafts.sets.splits import Rows, halve
 
 if TYPE_CHECKING:
-    from crafts.model.image_encoders import ImageEncoder
+    from crafts.model.vision.image_encoders import ImageEncoder
 
 _KNOWN_CLASSES = 0.9
 """Share of generated tiles whose class must be known for the class mix to be matched."""
@@ -126,13 +126,13 @@ def run(
 
 
 def _open_encoder(config: EvaluateConfig) -> ImageEncoder:
-    from crafts.model.image_encoders import open_encoder
+    from crafts.model.vision.image_encoders import open_encoder
 
     return open_encoder(config.encoder, device=config.device)
 
 
 def _builder(config: EvaluateConfig, encoder: ImageEncoder) -> BuildExtractor:
-    from crafts.evaluation.features import build_extractor
+    from crafts.sets.features import build_extractor
 
     def build(split: str | None) -> ExtractFeatures:
         return build_extractor(

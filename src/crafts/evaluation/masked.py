@@ -17,8 +17,9 @@ from PIL import Image
 
 from crafts.controls.maps import resize_mask
 from crafts.core.errors import ConfigError, DataError
-from crafts.data.importers import Item, list_items
-from crafts.evaluation.faithfulness import (
+from crafts.data.listing.items import Item
+from crafts.data.listing.sources import list_items
+from crafts.measures.faithfulness import (
     Faithfulness,
     MaskCounts,
     Pair,

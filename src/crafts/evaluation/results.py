@@ -34,9 +34,9 @@ from typing import Any, Literal
 
 from crafts.core.config import Config
 from crafts.core.results import Number, ResultFile
-from crafts.evaluation.faithfulness import Faithfulness
-
-SetName = Literal["generated", "heldout", "train"]
+from crafts.measures.faithfulness import Faithfulness
+from crafts.sets.described import PromptSource
+from crafts.sets.source import SetName
 
 
 class Measured(Config):
@@ -179,7 +179,7 @@ class StainRow(Config):
 
 
 class StructureRow(Config):
-    """Glands and their lumens in one set or class of it (:mod:`crafts.evaluation.glands`).
+    """Glands and their lumens in one set or class of it (:mod:`crafts.measures.glands`).
 
     Attributes:
         set, name, n: as in :class:`StainRow`.
@@ -208,26 +208,6 @@ class Mark(Config):
     code: str
     loud: bool
     text: str
-
-
-class PromptSource(Config):
-    """Where the prompts of the generated tiles occur, word for word, as captions; counts of tiles.
-
-    Attributes:
-        heldout: of held-out tiles only.
-        both: of held-out and of training tiles.
-        train: of training tiles only.
-        neither: in neither, or the training captions are not known.
-        empty: no prompt known.
-        checked: a training set was given.
-    """
-
-    heldout: int = 0
-    both: int = 0
-    train: int = 0
-    neither: int = 0
-    empty: int = 0
-    checked: bool = False
 
 
 class GateYield(Config):

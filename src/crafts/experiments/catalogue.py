@@ -32,14 +32,16 @@ class Leg:
 
 @dataclass(frozen=True)
 class Arm:
-    """One way to train.
+    """One way to train, or to sample.
 
     Attributes:
         name: short.
         says: what it does, in a few words.
-        legs: stretches of training, one after the other; shares add up to 1.
+        legs: stretches of training, one after the other; shares add up to 1. Without any the
+            shared checkpoint makes its images.
         text: text encoder that conditions, see :func:`crafts.experiments.arms.starts.with_text`.
         prompts: view whose texts are its prompts.
+        guidance: its guidance scale; None: that of the configuration.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Arm:
     legs: tuple[Leg, ...] = (Leg(),)
     text: str = "own"
     prompts: str = "clean"
+    guidance: float | None = None
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,7 @@ class Experiment:
         only_left_out: whether prompts are of the classes that were left out.
         with_cost: whether memory and time of a step are measured.
         also: further comparisons, an arm and the one that it is compared with.
+        split: whose patients judge, where the data has it.
     """
 
     question: str
@@ -70,6 +74,12 @@ class Experiment:
     only_left_out: bool = False
     with_cost: bool = False
     also: tuple[tuple[str, str], ...] = ()
+    split: str = "heldout"
+
+    @property
+    def trains(self) -> bool:
+        """Whether any arm is trained."""
+        return any(arm.legs for arm in self.arms)
 
     @property
     def baseline(self) -> Arm:
@@ -242,6 +252,19 @@ def _content(config: ExperimentConfig) -> Experiment:
     )
 
 
+def _guidance(config: ExperimentConfig) -> Experiment:
+    """Chosen on validation patients, so that the held-out ones stay unseen."""
+    scales = (1.0, 1.5, 2.0, 2.5, 3.5, 5.0)
+    arms = (Arm(f"{s:g}", f"guidance scale {s:g}", legs=(), guidance=s) for s in scales)
+    return Experiment(
+        question="Which guidance scale suits a finished model?",
+        arms=tuple(arms),
+        judged_by=("kernel_distance", "class_agreement", "grey_accuracy"),
+        base_legs=(),
+        split="validation",
+    )
+
+
 _BUILDERS = {
     "losses": _losses,
     "ood": _ood,
@@ -250,4 +273,5 @@ _BUILDERS = {
     "caption-length": _caption_length,
     "text-encoder": _text_encoder,
     "content": _content,
+    "guidance": _guidance,
 }

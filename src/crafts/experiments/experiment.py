@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from crafts.core import artifacts
-from crafts.core.begun import hold_to
+from crafts.core.artifacts import hold_to
 from crafts.core.runtime import say
 from crafts.experiments.arms.cost import StepCost, step_costs
 from crafts.experiments.arms.starts import build_base, with_text
@@ -106,6 +106,7 @@ def _open(config: ExperimentConfig, experiment: Experiment, output: Path) -> Lab
         output,
         factor=bundle.codec.factor,
         only_left_out=experiment.only_left_out,
+        split=experiment.split,
     )
     write_classes(tiles, output)
     wishes = Wishes(
@@ -173,11 +174,14 @@ def _run_arm(lab: Lab, arm: Arm, base: Path, *, seed: int, folder: Path) -> dict
         drawn = seed + _LEG_SEED * (number - 1)
         model = _train(lab, leg, lab.config, start=model, seed=drawn, folder=inner)
     texts = [str(row["text"]) for row in _said(lab, arm.prompts, lab.judge.rows)]
-    make_images(texts, lab.config, model=model, seed=seed, output=folder / "images")
+    config = lab.config.model_copy(
+        update={"guidance_scale": arm.guidance or lab.config.guidance_scale}
+    )
+    make_images(texts, config, model=model, seed=seed, output=folder / "images")
     words = [str(row["text"]) for row in _said(lab, arm.prompts, lab.judge.loss_rows)]
     measures = lab.judge.losses(model, words, seed=seed)
     counts = [lab.wishes.count_tokens(text) for text in texts]
-    training = _recorded(folder / f"leg-{len(arm.legs)}")
+    training = _recorded(folder / f"leg-{len(arm.legs)}") if arm.legs else {}
     value = {
         "measures": measures,
         "training": training | {"prompt_tokens": sum(counts) / len(counts)},
@@ -239,10 +243,13 @@ def _say_plan(lab: Lab) -> None:
     """What will be done, and how long it takes by a few steps timed here."""
     config, experiment, tiles = lab.config, lab.experiment, lab.tiles
     runs = len(experiment.arms) * len(config.seeds)
+    steps = (
+        f" of {config.num_steps} steps of {config.batch_size} crops" if experiment.trains else ""
+    )
     say(f"{config.name}: {experiment.question}")
     say(f"  arms: {', '.join(arm.name for arm in experiment.arms)} (the first is the baseline)")
     say(
-        f"  {runs} runs of {config.num_steps} steps of {config.batch_size} crops, "
+        f"  {runs} runs{steps}, "
         f"{len(tiles.training)} training tiles, {len(tiles.classes)} classes, "
         f"{len(tiles.prompts)} prompts of held-out patients"
     )
@@ -257,7 +264,7 @@ def estimate_minutes(lab: Lab) -> float:
     runs = len(lab.experiment.arms) * len(config.seeds)
     (cost,) = step_costs(lab.output / "base" / "start", [77], batch_size=config.batch_size)
     base = config.base.num_steps * len(lab.experiment.base_legs)
-    steps = runs * config.num_steps + base
+    steps = base + (runs * config.num_steps if lab.experiment.trains else 0)
     tile = torch.zeros(1, 3, 2 * lab.tiles.size, 2 * lab.tiles.size)
     started = time.perf_counter()
     with torch.inference_mode():

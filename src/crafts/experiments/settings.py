@@ -11,8 +11,9 @@ from crafts.core.config import Config, load_config
 from crafts.core.errors import ConfigError
 
 Name = Literal[
-    "losses", "ood", "label-noise", "stages", "caption-length", "text-encoder", "content"
-]
+    "losses", "ood", "label-noise", "stages", "caption-length", "text-encoder", "content",
+    "guidance",
+]  # fmt: skip
 NAMES: tuple[str, ...] = get_args(Name)
 PAINTED = "painted"
 """Value of ``data`` for tissue that is painted, which needs no files."""
@@ -31,6 +32,11 @@ FAST: Mapping[str, Any] = {
     "warmup_steps": 2,
 }
 """What ``--fast`` changes: the machinery is that of the full version, the numbers say nothing."""
+
+OWN: Mapping[str, Mapping[str, Any]] = {
+    "guidance": {"base": {"forget_text": False, "num_steps": 0}, "crop": 32}  # whole tiles of mini
+}
+"""What an experiment begins with in place of the defaults below."""
 
 
 class BaseConfig(Config):
@@ -111,7 +117,7 @@ def configure(
             allowed=", ".join(NAMES),
             do="Choose one of these names.",
         )
-    values: dict[str, Any] = {"name": name, **(FAST if fast else {})}
+    values: dict[str, Any] = {"name": name, **(FAST if fast else {}), **OWN.get(name, {})}
     if data is not None:
         values["data"] = data
     return load_config(ExperimentConfig, values, overrides)

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from crafts.controls.fluorescence import Fluorescence, load_fluorescence
-from crafts.controls.inventing.layout_statistics import (
+from crafts.controls.layouts import (
     LayoutStatistics,
     load_statistics,
     shipped_layouts,
 )
-from crafts.controls.layouts import sample_layout
 from crafts.controls.maps import fit_mask
 from crafts.controls.masks import load_mask, save_mask
 from crafts.controls.nuclei import NucleiMask
+from crafts.controls.synthesis.invent import sample_layout
 from crafts.core.artifacts import sha256_bytes
 from crafts.core.errors import ConfigError, CraftsError
 from crafts.core.records import Ledger
@@ -31,7 +31,7 @@ from crafts.generation.request import ControlFolders, FluorescenceOptions, MaskO
 from crafts.model.bundle import Bundle
 from crafts.model.config import KINDS
 from crafts.model.control import Control, check_control, load_control, trained_beside
-from crafts.model.places import SHIPPED
+from crafts.model.files.places import SHIPPED
 from crafts.sampling.control import Controls, ControlUse, mask_map
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from typing import Any
 
 from crafts.core.config import bounds_of
 from crafts.core.errors import ConfigError, DataError
-from crafts.core.names import storage_fault, storage_key
+from crafts.core.paths import storage_fault, storage_key
 from crafts.core.records import Ledger
 from crafts.core.runtime import say
 from crafts.core.tables import JSON_SUFFIXES, TABLE_SUFFIXES, open_table

@@ -16,6 +16,7 @@ from typing import IO, TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageOps
 
+from crafts.core.errors import first_line
 from crafts.imaging.stripping import RefusedImageError, strip_jpeg, strip_png
 
 if TYPE_CHECKING:
@@ -187,11 +188,6 @@ def is_upright_rgb(image: Image.Image) -> bool:
     """Whether the stored values are what is shown; for 8 bits a channel."""
     plain = image.mode == "RGB" and "transparency" not in image.info
     return plain and orientation_of(image) == 1
-
-
-def first_line(error: BaseException) -> str:
-    """What an error says first, or its name."""
-    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _decode(image: Image.Image, data: bytes) -> Picture:

@@ -22,7 +22,7 @@ from crafts.core.protocols import CountTokens
 from crafts.model.codec import Codec, load_codec, save_codec
 from crafts.model.conditions import ConditionTokens, load_conditions, save_conditions
 from crafts.model.config import UNKNOWN
-from crafts.model.folders import (
+from crafts.model.files.folders import (
     load_diffusers_module,
     load_module,
     read_json,
@@ -30,8 +30,8 @@ from crafts.model.folders import (
     save_module,
     write_json,
 )
-from crafts.model.hub import HUB
-from crafts.model.places import SHIPPED, find_tokenizer, is_shipped, resolve_model
+from crafts.model.files.hub import HUB
+from crafts.model.files.places import SHIPPED, find_tokenizer, is_shipped, resolve_model
 from crafts.model.schedule import Schedule
 from crafts.model.text import TextConditioner, load_tokenizer, save_tokenizer
 
@@ -91,7 +91,7 @@ def load_bundle(source: str | Path, *, network: bool = False) -> Bundle:
 
     Args:
         source: "mini" for the shipped weights, a folder, or a hub id (``owner/name``, or without
-            doubt ``hf:owner/name``; see :func:`crafts.model.hub.hub_id`).
+            doubt ``hf:owner/name``; see :func:`crafts.model.files.hub.hub_id`).
         network: whether a hub id may be downloaded; without it only a copy on this disk is used.
 
     A folder with a manifest is verified file by file. Any other folder in the SD-1.5 layout is

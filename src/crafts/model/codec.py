@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from crafts.core import artifacts
 from crafts.core.errors import ConfigError, DataError
 from crafts.model.config import KLCodecConfig, TinyCodecConfig
-from crafts.model.folders import check_safetensors, load_diffusers_module, save_module
+from crafts.model.files.folders import check_safetensors, load_diffusers_module, save_module
 
 _VOLATILE_KEYS = ("_diffusers_version", "_name_or_path", "_class_name", "_use_default_values")
 _DECODER_KEYS = (  # of an AutoencoderTiny; its block_out_channels are those of the decoder

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 from crafts.core.errors import ConfigError, DataError
 from crafts.model.config import ConditionKind
-from crafts.model.folders import check_safetensors, read_json, save_tensors, write_json
-from crafts.model.guards import check_config, check_finite, check_size
+from crafts.model.files.folders import check_safetensors, read_json, save_tensors, write_json
+from crafts.model.files.guards import check_config, check_finite, check_size
 
 NUMBERS: dict[str, int] = {"scale": 1, "region": 3}
 WIDEST = 16.0  # microns per pixel at which the scale's number is 1; 1 / 16 is -1

@@ -16,7 +16,7 @@ from crafts.core.artifacts import Manifest
 from crafts.core.errors import ConfigError
 from crafts.model.bundle import Bundle
 from crafts.model.config import KINDS, UNKNOWN
-from crafts.model.folders import load_diffusers_module, save_module
+from crafts.model.files.folders import load_diffusers_module, save_module
 
 _READS_MAP = "controlnet_cond_embedding.conv_in."
 # of a ControlNet, to be those of its denoiser: else its additions do not fit

@@ -27,8 +27,8 @@ from crafts.model.config import (
 )
 from crafts.model.denoiser import add_lora, build_denoiser, count_parameters
 from crafts.model.encoders import build_dual_encoder
-from crafts.model.folders import read_json
-from crafts.model.guards import check_config
+from crafts.model.files.folders import read_json
+from crafts.model.files.guards import check_config
 
 SD15_VOCABULARY = 49408
 Countable = DenoiserConfig | TinyCodecConfig | KLCodecConfig | TextConfig | Path

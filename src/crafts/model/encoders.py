@@ -35,8 +35,8 @@ from crafts.model.config import (
     TextConfig,
     ViTVision,
 )
-from crafts.model.folders import check_safetensors, load_with_report, read_json, save_tensors
-from crafts.model.guards import check_config, check_finite, check_size
+from crafts.model.files.folders import check_safetensors, load_with_report, read_json, save_tensors
+from crafts.model.files.guards import check_config, check_finite, check_size
 from crafts.model.text import TextConditioner, build_text_encoder, load_tokenizer, save_tokenizer
 
 _WEIGHTS = "model.safetensors"

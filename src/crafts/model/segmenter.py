@@ -16,14 +16,15 @@ from crafts.core import artifacts
 from crafts.core.config import validate
 from crafts.core.errors import ConfigError, DataError
 from crafts.model.config import NORM_GROUP, SegmenterConfig
-from crafts.model.folders import check_safetensors, read_json, save_tensors, write_json
-from crafts.model.guards import check_config, check_finite, check_size
+from crafts.model.files.folders import check_safetensors, read_json, save_tensors, write_json
+from crafts.model.files.guards import check_config, check_finite, check_size
+from crafts.model.files.places import SHIPPED
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _WEIGHTS = "model.safetensors"
-_SHIPPED = Path(__file__).parents[1] / "weights" / "segmenter"
+_SHIPPED = SHIPPED / "segmenter"
 _KIND = "crafts nuclei segmenter"
 _SMOOTH = 1.5  # pixels; ripples of the depth make no middles
 

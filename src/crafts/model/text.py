@@ -15,7 +15,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from crafts.core.errors import ConfigError, DataError
 from crafts.model.config import CHUNK_LENGTH, TextConfig
-from crafts.model.folders import read_json, strip_origin
+from crafts.model.files.folders import read_json, strip_origin
 
 _BOS, _EOS = "<|startoftext|>", "<|endoftext|>"
 _SUFFIX = "</w>"

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
-from pydantic import Field
 from scipy import ndimage
 
-from crafts.core.config import Config
+from crafts.slides.config import GateConfig
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -26,29 +25,6 @@ _STRIDE = 4
 _MIN_STAINED = 100  # pixels, below which nothing is said of it
 _SOLID = 9  # pixels a side, of those that are looked at, that navy ink fills and no nucleus does
 _FILLER = 128  # in every channel: what libjpeg puts where the data of a picture end early
-
-
-class GateConfig(Config):
-    """Limits above (or below) which a tile is refused; the defaults are for H&E.
-
-    Attributes:
-        blank: share of white or of black pixels above which a tile is blank; 1 turns it off.
-        flat: largest standard deviation of a channel, in grey levels, below which a tile has no
-            content; 0 turns it off.
-        pen: share of green or blue ink (greener than red by 25 grey levels) above which a tile is
-            refused, or of navy ink, which is as dark a blue as nuclei are but fills whole areas;
-            red ink has twice this limit, since blood is red too. 1 turns all off.
-        blur: variance of the Laplacian over stained pixels, in grey levels squared, below which a
-            tile is out of focus; 0 turns it off. It depends on mpp: coarser tiles look sharper.
-        fold: share of pixels whose saturation exceeds their brightness by 0.3 (Bautista and Yagi,
-            2009) above which a tile is a fold; 1 turns it off.
-    """
-
-    blank: float = Field(0.98, ge=0, le=1)
-    flat: float = Field(3.0, ge=0)
-    pen: float = Field(0.05, ge=0, le=1)
-    blur: float = Field(5.0, ge=0)
-    fold: float = Field(0.4, ge=0, le=1)
 
 
 def find_fault(pixels: NDArray[np.uint8], config: GateConfig) -> str | None:

@@ -12,9 +12,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from pydantic import Field
-
-from crafts.core.config import Config
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -34,18 +31,6 @@ _REFERENCE_DYE = np.array([1.9705, 1.0308])
 _REFERENCE_LAB = np.array([[8.06, -0.17, 0.06], [0.87, 0.19, 0.05]])
 _TO_LMS = np.array([[0.3811, 0.5783, 0.0402], [0.1967, 0.7244, 0.0782], [0.0241, 0.1288, 0.8444]])
 _TO_LAB = np.diag(1 / np.sqrt([3.0, 6.0, 2.0])) @ np.array([[1, 1, 1], [1, 1, -2], [1, -1, 0.0]])
-
-
-class StainConfig(Config):
-    """Stain normalisation.
-
-    Attributes:
-        method: "none" leaves tiles as they are; "macenko" or "reinhard".
-        sample_tiles: tiles of a slide, evenly spread, that the fit sees.
-    """
-
-    method: Literal["none", "macenko", "reinhard"] = "none"
-    sample_tiles: int = Field(16, ge=1, le=256)
 
 
 class StainRefusedError(Exception):

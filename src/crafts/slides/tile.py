@@ -27,9 +27,7 @@ from crafts.core.disk import raise_disk_full, retry_when_full
 from crafts.core.errors import ConfigError, DataError
 from crafts.core.records import Ledger
 from crafts.core.runtime import say
-from crafts.slides.options import TileConfig
-from crafts.slides.placing.places import FindPlaces, Places, load_places, require_places
-from crafts.slides.placing.regions import find_region_file
+from crafts.slides.config import TileConfig
 from crafts.slides.reading.naming import one_value
 from crafts.slides.reading.resolution import SlideReadError, load_overrides
 from crafts.slides.reading.sources import (
@@ -53,6 +51,8 @@ from crafts.slides.running.publish import (
     read_plan,
     write_listing,
 )
+from crafts.slides.siting.places import FindPlaces, Places, load_places, require_places
+from crafts.slides.siting.regions import find_region_file
 from crafts.slides.work import Job, cut_block, plan_slide
 
 __all__ = ["TileConfig", "run"]

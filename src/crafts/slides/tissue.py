@@ -11,50 +11,24 @@ import io
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
-from pydantic import Field
 from scipy import ndimage
 
-from crafts.core.config import Config
+from crafts.slides.config import TissueConfig
 from crafts.slides.reading.resolution import SlideReadError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from crafts.slides.reader import Slide
+    from crafts.slides.reading.reader import Slide
 
 _CHUNK = 256  # pixels of the mask a side that are read at once
 _MAX_READ = 4096  # pixels of a level a side that are read at once
 _MAX_MASK = 200_000_000  # pixels; 11 x 11 cm at 8 µm
 _OTSU_BOUNDS = 0.05, 0.12
-
-
-class TissueConfig(Config):
-    """How tissue is found.
-
-    Attributes:
-        method: "otsu" finds the threshold on each slide, within 0.05 to 0.12; "fixed" uses
-            ``threshold``; "none" takes every tile of
-            the grid without looking.
-        threshold: saturation in [0, 1] above which a pixel is tissue; the default is CLAM's 8/255.
-        mpp: microns per pixel of the mask.
-        close: radius in microns of the gaps that are closed.
-        min_area: smallest piece of tissue in square microns; never more than a twentieth of the
-            whole.
-        max_hole: largest hole in tissue that counts as tissue, in square microns.
-        min_fraction: smallest share of tissue in a tile, in [0, 1]; tiles below are rejected.
-    """
-
-    method: Literal["otsu", "fixed", "none"] = "otsu"
-    threshold: float = Field(8 / 255, gt=0, lt=1)
-    mpp: float = Field(8.0, gt=0, le=64)
-    close: float = Field(32.0, ge=0, le=1000)
-    min_area: float = Field(20_000.0, ge=0)
-    max_hole: float = Field(60_000.0, ge=0)
-    min_fraction: float = Field(0.1, ge=0, le=1)
 
 
 @dataclass(frozen=True)

@@ -20,14 +20,14 @@ from PIL import Image
 
 from crafts.core.artifacts import sha256_bytes, write_bytes
 from crafts.core.errors import DataError
+from crafts.slides.config import TileConfig
 from crafts.slides.grid import TooCoarseError, View, crop_of
-from crafts.slides.options import TileConfig
-from crafts.slides.placing.places import Layout, Places, lay_out
-from crafts.slides.placing.regions import find_region_file, map_regions
 from crafts.slides.quality import find_fault, has_filler
-from crafts.slides.reader import Slide, open_slide
 from crafts.slides.reading.channels import choose_channels, colour_channels, measure_range
+from crafts.slides.reading.reader import Slide, open_slide
 from crafts.slides.reading.resolution import SlideReadError
+from crafts.slides.siting.places import Layout, Places, lay_out
+from crafts.slides.siting.regions import find_region_file, map_regions
 from crafts.slides.stain import StainFit, StainRefusedError, fit_stain, normalise_stain
 from crafts.slides.tissue import TissueMap, map_tissue, saturation_of
 

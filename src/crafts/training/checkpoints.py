@@ -17,7 +17,7 @@ from crafts.core.disk import remove_folder, sweep_removed
 from crafts.core.errors import CraftsError, DataError
 from crafts.core.parsing import parse_json
 from crafts.core.runtime import say
-from crafts.model.folders import save_tensors
+from crafts.model.files.folders import save_tensors
 
 _ALWAYS = ("weights", "average", "optimizer")
 _OBJECTIVE = "objective"  # only of a run whose losses look across steps

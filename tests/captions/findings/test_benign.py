@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from crafts.captions.findings.fields import extract_fields
-from crafts.captions.findings.phrases import extract_summary
+from crafts.captions.findings.extract import extract_fields
 from crafts.captions.privacy import scrub
+from crafts.captions.summaries.extractive import extract_summary
 
 
 def summary(report: str) -> str:

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from captions.painted_findings import DECOYS_AFTER, DECOYS_BEFORE, MICROSCOPY
 from captions.painted_instructions import PLACES, REPORTS, paint_wordings, plant
-from crafts.captions.findings.fields import extract_fields
-from crafts.captions.findings.phrases import extract_summary
+from crafts.captions.findings.extract import extract_fields
 from crafts.captions.privacy import disallowed, scrub
 from crafts.captions.scrubbing.instructions import is_speech
+from crafts.captions.summaries.extractive import extract_summary
 
 TRUE, MARGINS = "Benign prostatic tissue.", "Margins are negative."
 

@@ -6,13 +6,8 @@ import json
 
 import pytest
 
-from crafts.data.cleaning.wordings import (
-    Repeats,
-    WordingConfig,
-    foreign_language,
-    split_caption,
-    wording_fault,
-)
+from crafts.data.cleaning.wordings import Repeats, foreign_language, split_caption, wording_fault
+from crafts.data.config import WordingConfig
 
 FOREIGN = {
     "German": [

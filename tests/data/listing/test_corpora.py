@@ -13,8 +13,9 @@ from PIL import Image
 
 from crafts.core.errors import ConfigError, DataError
 from crafts.core.records import Ledger
+from crafts.data.config import PackConfig
 from crafts.data.listing.corpora import import_corpus, list_corpus, write_requests
-from crafts.data.pack import PackConfig, run
+from crafts.data.pack import run
 from crafts.data.taxonomy import cancer_of
 
 SLIDE = "TCGA-BH-A0AU-01Z-00-DX1.E852F218"

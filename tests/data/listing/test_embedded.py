@@ -9,9 +9,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from crafts.core.artifacts import sha256_file
-from crafts.data.importers import Columns, list_items, load_item
+from crafts.data.config import Columns, PackConfig
 from crafts.data.listing.embedded import read_embedded
-from crafts.data.pack import PackConfig, run
+from crafts.data.listing.loading import load_item
+from crafts.data.listing.sources import list_items
+from crafts.data.pack import run
 
 
 @pytest.fixture

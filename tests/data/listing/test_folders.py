@@ -6,8 +6,10 @@ import json
 
 import pytest
 
-from crafts.data.importers import list_items, load_item
-from crafts.data.pack import PackConfig, run
+from crafts.data.config import PackConfig
+from crafts.data.listing.loading import load_item
+from crafts.data.listing.sources import list_items
+from crafts.data.pack import run
 
 
 @pytest.fixture

@@ -11,9 +11,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from crafts.core.errors import ConfigError, DataError
-from crafts.data.importers import Columns, list_items, load_item
+from crafts.data.config import Columns, PackConfig
 from crafts.data.listing.items import Item
-from crafts.data.pack import PackConfig, assign_item_splits
+from crafts.data.listing.loading import load_item
+from crafts.data.listing.sources import list_items
+from crafts.data.pack import assign_item_splits
 from crafts.data.splits import read_splits
 
 

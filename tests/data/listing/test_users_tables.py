@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from crafts.core.errors import DataError
-from crafts.data.importers import list_items
-from crafts.data.listing.tables import Columns
-from crafts.data.pack import PackConfig, run
+from crafts.data.config import Columns, PackConfig
+from crafts.data.listing.sources import list_items
+from crafts.data.pack import run
 from crafts.data.shards import read_index
 from crafts.data.splits import read_splits
 

@@ -19,9 +19,11 @@ import crafts
 from crafts.controls.masks import load_mask, load_tile_mask, save_mask
 from crafts.controls.nuclei import NucleiMask
 from crafts.core.errors import ConfigError, DataError, IntegrityError
-from crafts.data.importers import list_items, load_item
+from crafts.data.config import PackConfig
+from crafts.data.listing.loading import load_item
+from crafts.data.listing.sources import list_items
 from crafts.data.loader import ShardReader
-from crafts.data.pack import PackConfig, run
+from crafts.data.pack import run
 from crafts.data.tiles.images import RefusedImageError
 from crafts.data.tiles.masks import decode_mask, encode_mask, read_mask
 from fixtures_controls import random_mask

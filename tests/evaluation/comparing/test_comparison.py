@@ -10,29 +10,30 @@ import pytest
 from crafts.core.errors import DataError
 from crafts.evaluation.comparing.comparison import (
     Plan,
-    Sets,
     compare,
     compare_scopes,
     generations_of,
     missing_classes,
-    nearest_in,
 )
-from crafts.evaluation.comparing.draws import Sides, halve
 from crafts.evaluation.comparing.measures import compute_measures, summarise
-from crafts.evaluation.comparing.slices import describe
 from crafts.evaluation.results import Measured
+from crafts.measures.neighbors import nearest
+from crafts.measures.rows import unit_rows
+from crafts.sets.described import Sets, describe
+from crafts.sets.draws import Sides
+from crafts.sets.splits import halve
 
 
 def build(generated, heldout, train=None, *, repetitions=3, matched=True, most=5000):
     made, held = describe(generated, {}), describe(heldout, {})
     seen = describe(train, {}) if train else None
-    nearest = np.empty(0, dtype=np.int64)
+    index = np.empty(0, dtype=np.int64)
     if train:
-        nearest, _ = nearest_in(generated.features, train.features)
+        index = nearest(unit_rows(generated.features), unit_rows(train.features)).index
     halves = [halve(held.groups, held.classes, k) for k in range(repetitions)]
     rows = np.arange(len(made))
     sides = Sides([rows] * repetitions, halves, np.arange(len(seen)) if seen else None)
-    return Sets(made, held, seen, nearest), Plan(sides, matched, "halvings", most, seed=0)
+    return Sets(made, held, seen, index), Plan(sides, matched, "halvings", most, seed=0)
 
 
 def test_three_rows_and_the_baseline_with_one_number_of_images(make_set):
@@ -108,16 +109,6 @@ def test_too_few_images_are_refused(make_set):
     sets, plan = build(make_set(9, prefix="g"), make_set(80, patients=8))
     with pytest.raises(DataError, match="9 images that every side has.*at least 10 generated"):
         compare(sets, plan)
-
-
-def test_the_nearest_row_is_that_of_the_naive_loop():
-    rng = np.random.default_rng(0)
-    queries, bank = rng.standard_normal((2, 30, 5)).astype(np.float32)
-    index, cosine = nearest_in(queries, bank)
-    for row, query in enumerate(queries.astype(float)):
-        found = [query @ b / np.linalg.norm(query) / np.linalg.norm(b) for b in bank.astype(float)]
-        assert index[row] == int(np.argmax(found))
-        assert cosine[row] == pytest.approx(max(found), abs=1e-6)
 
 
 def test_means_and_spreads_are_those_of_numpy_and_a_missing_value_stays_missing():

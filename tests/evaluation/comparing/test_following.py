@@ -10,16 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crafts.evaluation import prompt_alignment
-from crafts.evaluation.comparing.comparison import Sets, nearest_in
 from crafts.evaluation.comparing.following import alignment_rows, bootstrap_mean, shuffle_texts
 from crafts.evaluation.comparing.gallery import PICKS, build_gallery
-from crafts.evaluation.comparing.slices import describe
+from crafts.measures.neighbors import nearest
+from crafts.measures.rows import unit_rows
+from crafts.sets.described import Sets, describe
 
 
 def build(generated, heldout, train):
-    nearest, cosine = nearest_in(generated.features, train.features)
+    found = nearest(unit_rows(generated.features), unit_rows(train.features))
     described = [describe(one, {}) for one in (generated, heldout, train)]
-    return Sets(*described, nearest), cosine
+    return Sets(*described, found.index), found.cosine
 
 
 @pytest.fixture

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
-from crafts.evaluation.comparing.comparison import Sets, nearest_in
 from crafts.evaluation.comparing.marks import find_marks
-from crafts.evaluation.comparing.slices import describe
-from crafts.evaluation.results import PromptSource, Results
+from crafts.evaluation.results import Results
+from crafts.measures.neighbors import nearest
+from crafts.measures.rows import unit_rows
+from crafts.sets.described import PromptSource, Sets, describe
 
 GOOD = Results(
     lead="frechet_distance", n=500, width=16, seed=0, repetitions=5, repetition="generations",
@@ -24,8 +26,8 @@ def sets(make_set):
         made = make_set(40, prefix="g", seed=1, generation="x") if made is None else made
         held = make_set(80, patients=12, prefix="h", seed=2) if held is None else held
         train = make_set(80, patients=12, prefix="t", seed=3) if train is None else train
-        nearest, _ = nearest_in(made.features, train.features)
-        return Sets(*(describe(one, {}) for one in (made, held, train)), nearest)
+        index = nearest(unit_rows(made.features), unit_rows(train.features)).index
+        return Sets(*(describe(one, {}) for one in (made, held, train)), index)
 
     return build
 
@@ -84,3 +86,19 @@ def test_tiles_that_do_not_say_how_they_were_made_and_unknown_classes(sets, make
     rows = tuple({**row, "label": ""} if k % 2 else row for k, row in enumerate(made.rows))
     found = codes(GOOD.model_copy(update={"matching": "none"}), sets(made=replace(made, rows=rows)))
     assert "20 of 40 generated tiles is not known" in found["classes_not_matched"].text
+
+
+def sized(make_set, size, mpp="unknown", count=40, **more):
+    base = make_set(count, patients=12, **more)
+    rows = tuple({**row, "width": size, "height": size + 9, "mpp": mpp} for row in base.rows)
+    return describe(replace(base, rows=rows), {})
+
+
+def test_another_scale_is_marked_loudly(make_set):
+    made = sized(make_set, 256, 0.5, prefix="g", seed=1, generation="x")
+    held, train = (sized(make_set, 512, 0.5, prefix=p, seed=2) for p in "ht")
+    index = np.zeros(len(made), np.int64)
+    found = codes(GOOD, Sets(made, held, train, index))
+    assert set(found) == {"scales_differ_heldout", "scales_differ_train"}
+    assert found["scales_differ_heldout"].loud
+    assert "256 px at 0.5 µm a pixel, held-out tiles 512 px" in found["scales_differ_heldout"].text

@@ -8,13 +8,15 @@ import numpy as np
 import pytest
 
 from crafts.core.errors import DataError
-from crafts.evaluation.comparing.comparison import Plan, Sets, nearest_in
-from crafts.evaluation.comparing.draws import Sides
+from crafts.evaluation.comparing.comparison import Plan
 from crafts.evaluation.comparing.measures import compute_measures
 from crafts.evaluation.comparing.reference import compare_with_statistics, measures_against
-from crafts.evaluation.comparing.slices import describe
-from crafts.evaluation.distances import frechet_distance, frechet_infinity
-from crafts.evaluation.statistics import compute_statistics
+from crafts.measures.distances import frechet_distance, frechet_infinity
+from crafts.measures.neighbors import nearest
+from crafts.measures.rows import unit_rows
+from crafts.measures.statistics import compute_statistics
+from crafts.sets.described import Sets, describe
+from crafts.sets.draws import Sides
 
 
 @pytest.fixture
@@ -28,12 +30,12 @@ def _plan(rows, train=None, *, kind="none", most=500):
 
 def _sets(make_set, number=80, train=None):
     made = make_set(number, prefix="g", seed=1, shift=0.5)
-    nearest = (
-        np.empty(0, np.int64) if train is None else nearest_in(made.features, train.features)[0]
-    )
+    index = np.empty(0, np.int64)
+    if train is not None:
+        index = nearest(unit_rows(made.features), unit_rows(train.features)).index
     nothing = replace(made, features=made.features[:0], rows=(), texts=None)
     sides = (describe(one, {}) if one is not None else None for one in (made, nothing, train))
-    return Sets(*sides, nearest)
+    return Sets(*sides, index)
 
 
 def test_every_measure_has_the_names_of_a_comparison_of_folders(make_set, real):

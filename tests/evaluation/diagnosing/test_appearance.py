@@ -7,7 +7,7 @@ from crafts.core.errors import DataError
 from crafts.data.painter import paint_tile
 from crafts.evaluation.diagnosing.appearance import COLUMNS, appearance
 from crafts.evaluation.diagnosing.damage import compress
-from crafts.evaluation.structure import blur
+from crafts.measures.structure import blur
 
 
 @pytest.fixture(scope="module")

@@ -19,8 +19,8 @@ from crafts.evaluation.diagnosing.damage import (
 from crafts.evaluation.diagnosing.diagnosis import CAUSES, Thresholds, diagnose, hidden_causes
 from crafts.evaluation.diagnosing.evidence import Evidence, Measured, compute_evidence
 from crafts.evaluation.diagnosing.sides import Observed
-from crafts.evaluation.structure import blur
 from crafts.imaging.stains import stain_vectors
+from crafts.measures.structure import blur
 
 PATIENTS = 24
 NUM = PATIENTS * TILES_PER_PATIENT

@@ -23,7 +23,7 @@ from crafts.evaluation.gating.gate import (
     load_reference,
     shipped_gate,
 )
-from crafts.model.image_encoders import SHIPPED, open_encoder
+from crafts.model.vision.image_encoders import SHIPPED, open_encoder
 
 SIZE = 64
 TAILS = GateTails(alignment=0.05, disagreement=0.05, artefact=0.01, copy_cosine=0.01)

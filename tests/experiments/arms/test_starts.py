@@ -88,7 +88,7 @@ def test_an_unknown_text_encoder_is_refused(tiny_model, tmp_path):
 
 
 def test_a_text_encoder_of_another_width_is_refused(tiny_model, tmp_path):
-    from crafts.model.image_encoders import SHIPPED
+    from crafts.model.vision.image_encoders import SHIPPED
 
     with pytest.raises(ConfigError, match="experiment: text encoder: width 128; expected 16"):
         with_text("second", tiny_model, tmp_path, second=SHIPPED)

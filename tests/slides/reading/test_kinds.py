@@ -10,8 +10,8 @@ import pytest
 import tifffile
 from PIL import Image
 
-from crafts.slides.reader import open_slide
 from crafts.slides.reading.formats import colour_order
+from crafts.slides.reading.reader import open_slide
 from crafts.slides.reading.resolution import SlideReadError
 from crafts.slides.reading.sources import list_sources
 from crafts.slides.tile import TileConfig, run

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from crafts.auditing.results import Results, SetName
+from crafts.auditing.results import Results
 from crafts.auditing.sets import Features
+from crafts.sets.source import SetName
 
 
 def compose_notes(results: Results, usable: Mapping[SetName, Features]) -> list[str]:

@@ -12,10 +12,10 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator
 
-from crafts.captions.findings.doubts import DIAGNOSES
-from crafts.captions.findings.fields import NAMES, Fields, Finding, extract_fields
+from crafts.captions.cleaning import iter_sentences
+from crafts.captions.findings.extract import extract_fields
+from crafts.captions.findings.fields import DIAGNOSES, NAMES, Fields, Finding
 from crafts.captions.findings.negation import is_negated
-from crafts.captions.scrubbing.cleaning import iter_sentences
 
 # words that build sentences and tell of no finding
 _GLUE = frozenset(

@@ -14,13 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from crafts.captions.scores import KINDS, Outline, Patches, ScoreTable
+from crafts.captions.scoring.scores import KINDS, Outline, Patches, ScoreTable
 from crafts.core.arrays import check_unpacked
-from crafts.core.errors import ConfigError, DataError
+from crafts.core.errors import ConfigError, DataError, first_line
 from crafts.core.parsing import parse_json
 from crafts.core.tables import CSV_SUFFIXES, find_column, open_table, same_name
 from crafts.core.tabular.csv_rows import FEWER_CELLS
-from crafts.imaging.opening import first_line
 from crafts.imaging.outlines import Feature, check_polygons, class_lineage, read_features
 
 SUFFIXES = (*CSV_SUFFIXES, ".h5", ".hdf5", ".geojson", ".json")

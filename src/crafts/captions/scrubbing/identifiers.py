@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from crafts.captions.scrubbing.cleaning import ANY_GAP, line_around
+from crafts.captions.cleaning import ANY_GAP, line_around
 from crafts.captions.vocabulary import load_lexicon
 
 

@@ -12,8 +12,8 @@ import re
 from collections.abc import Iterator
 from functools import lru_cache
 
+from crafts.captions.cleaning import iter_sentences
 from crafts.captions.findings.concepts import HEAD
-from crafts.captions.scrubbing.cleaning import iter_sentences
 from crafts.captions.vocabulary import load_function_words, load_lexicon, load_verbs
 
 _MACHINE = re.compile(

@@ -17,10 +17,11 @@ import itertools
 import re
 from collections.abc import Iterable, Sequence
 
+from crafts.captions.cleaning import TracedText, iter_sentences
 from crafts.captions.findings.benign import is_benign
 from crafts.captions.findings.concepts import ABBREVIATION, HEAD
-from crafts.captions.findings.fields import Finding, extract_fields
-from crafts.captions.scrubbing.cleaning import TracedText, iter_sentences
+from crafts.captions.findings.extract import extract_fields
+from crafts.captions.findings.fields import Finding
 from crafts.captions.scrubbing.instructions import is_obliging
 
 Span = tuple[int, int]

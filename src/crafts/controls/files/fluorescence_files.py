@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from PIL import Image
 
-from crafts.core.errors import ConfigError, DataError
+from crafts.core.errors import ConfigError, DataError, first_line
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -83,7 +83,7 @@ def open_fluorescence(path: Path) -> Iterator[Reader]:
         with tifffile.TiffFile(path) as file:
             yield _Tiff(file, path)
     except _DAMAGE as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         raise _refuse(path, f"unreadable ({reason})", "an undamaged image") from None
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from crafts.controls.files.mask_images import check_area, instance_ids, whole_numbers
 from crafts.controls.nuclei import UNKNOWN, NucleiMask, Table, label_classes
 from crafts.core.arrays import HEADER_ERRORS
-from crafts.core.errors import ConfigError, DataError
+from crafts.core.errors import ConfigError, DataError, first_line
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -201,7 +201,7 @@ def _unclassified(ids: NDArray[np.int32]) -> NDArray[np.uint8]:
 
 
 def _unreadable(path: Path, error: Exception) -> DataError:
-    reason = (str(error).splitlines() or [type(error).__name__])[0]
+    reason = first_line(error)
     return DataError(
         str(path),
         came=f"unreadable ({reason})",

@@ -18,8 +18,8 @@ from crafts.controls.nuclei import (
     label_classes,
     resolve_table,
 )
-from crafts.core.errors import ConfigError, DataError
-from crafts.imaging.opening import DAMAGE, first_line, is_deep_colour, open_header, upright
+from crafts.core.errors import ConfigError, DataError, first_line
+from crafts.imaging.opening import DAMAGE, is_deep_colour, open_header, upright
 from crafts.imaging.shapes import marked_shape
 from crafts.imaging.stripping import RefusedImageError
 

@@ -13,9 +13,8 @@ from PIL import Image, ImageDraw
 
 from crafts.controls.files.mask_images import MAX_PIXELS
 from crafts.controls.nuclei import UNKNOWN, NucleiMask, Table, resolve_table
-from crafts.core.errors import ConfigError, DataError
+from crafts.core.errors import ConfigError, DataError, first_line
 from crafts.core.parsing import parse_json
-from crafts.imaging.opening import first_line
 from crafts.imaging.outlines import Feature, class_lineage, crosses_itself, read_features
 
 if TYPE_CHECKING:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from crafts.core.errors import first_line
 from crafts.core.parsing import parse_json
 from crafts.core.tabular.rows import MAX_ROW, Row
 
@@ -105,4 +106,4 @@ def _class_names(facts: bytes) -> dict[str, list[str]]:
 
 
 def _damaged(error: Exception) -> str:
-    return f"damaged parquet ({(str(error).splitlines() or [type(error).__name__])[0]})"
+    return f"damaged parquet ({first_line(error)})"

@@ -7,9 +7,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Mapping
 
-from pydantic import Field
-
-from crafts.core.config import Config
+from crafts.data.config import WordingConfig
 
 # Function words: they carry grammar, not content, so that they tell languages apart in any subject.
 _ENGLISH = frozenset(
@@ -37,23 +35,6 @@ _FOREIGN: Mapping[str, set[str]] = {
     }.items()
 }
 _WORD = re.compile(r"[^\W\d_]+")
-
-
-class WordingConfig(Config):
-    """Limits of captions.
-
-    Attributes:
-        english: refuse captions in another language.
-        min_words: smallest number of words.
-        max_words: largest number of words.
-        max_repeats: how often a caption may come; further images with it are refused, since what
-            stands beside many images describes none of them and is learnt by heart.
-    """
-
-    english: bool = True
-    min_words: int = Field(3, ge=1)
-    max_words: int = Field(400, ge=1)
-    max_repeats: int = Field(20, ge=1)
 
 
 def wording_fault(text: str, limits: WordingConfig) -> str:

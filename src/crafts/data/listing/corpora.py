@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 from crafts.core.artifacts import write_bytes
 from crafts.core.errors import ConfigError, DataError
@@ -20,14 +20,13 @@ from crafts.core.records import Ledger
 from crafts.core.tables import csv_row_writer, open_table
 from crafts.core.tabular.csv_rows import FEWER_CELLS
 from crafts.core.tabular.rows import as_text, is_missing
-from crafts.data.importers import list_items
+from crafts.data.config import Columns, Kind
 from crafts.data.listing.items import Item, clean_key
 from crafts.data.listing.listings import index_images, iter_members
-from crafts.data.listing.tables import Columns
+from crafts.data.listing.sources import list_items
 from crafts.data.listing.tcga import find_cancer, patient_of
 from crafts.data.taxonomy import CANCERS, Cancer
 
-Kind = Literal["pathgen", "quilt", "pathcap", "arch", "tcga"]
 Row = dict[str, Any]
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -86,7 +85,7 @@ def import_corpus(
     Args:
         kind: which corpus.
         source: its list (json, csv), the folder that holds it, or for "tcga" anything that
-            :func:`crafts.data.importers.list_items` reads.
+            :func:`crafts.data.listing.sources.list_items` reads.
         ledger: counts pairs: listed, used, rejected with the reason.
         images: folder of the images, searched as a whole; pairs without an image there are
             rejected. Without it figure rows keep the name that the list gives, and PathGen rows,

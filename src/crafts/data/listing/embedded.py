@@ -12,7 +12,9 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-from crafts.data.listing.tables import IMAGE_COLUMNS, Columns, pick_name
+from crafts.core.errors import first_line
+from crafts.data.config import Columns
+from crafts.data.listing.tables import IMAGE_COLUMNS, pick_name
 
 
 def image_column(row: Mapping[str, Any], columns: Columns) -> str:
@@ -50,7 +52,7 @@ def read_embedded(path: Path, column: str, row: int) -> bytes:
         group = bisect_right(starts, row) - 1
         cell = _load_group(path, changed, column, group)[row - starts[group]].as_py()
     except (pa.ArrowException, IndexError) as error:
-        raise OSError(f"parquet: {(str(error).splitlines() or [''])[0]}") from None
+        raise OSError(f"parquet: {first_line(error)}") from None
     data = cell.get("bytes") if isinstance(cell, Mapping) else cell
     if not isinstance(data, bytes):
         raise OSError("parquet that changed after it was listed")

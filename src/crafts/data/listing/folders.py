@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from crafts.core.errors import DataError
+from crafts.core.paths import walk_files
 from crafts.core.tables import TABLE_SUFFIXES
-from crafts.core.walk import walk_files
 from crafts.data.listing.items import Item, clean_key
 from crafts.data.listing.tables import SPLIT_NAMES, names_images
 from crafts.imaging.opening import require_regular

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from crafts.core.errors import ConfigError, DataError
-from crafts.core.walk import walk_files
+from crafts.core.paths import walk_files
 
 _CHUNK = 1 << 20
 _ENDS = tuple(" \t\r\n,:]}")

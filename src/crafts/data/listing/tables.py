@@ -9,12 +9,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from crafts.core.config import Config
 from crafts.core.errors import ConfigError, CraftsError
 from crafts.core.parsing import parse_json
 from crafts.core.patients import find_patient, parse_id
 from crafts.core.tables import JSON_SUFFIXES, open_table, plain_name
 from crafts.core.tabular.rows import as_text, is_missing
+from crafts.data.config import Columns
 
 TEXT_FIELDS = ("patient", "split", "set", "label", "organ", "power", "licence")
 SPLIT_NAMES = {
@@ -35,27 +35,6 @@ TEXT_COLUMNS = ("text", "caption")
 _KNOWN = {*TEXT_FIELDS, "mpp", "captions", *IMAGE_COLUMNS, *MASK_COLUMNS, *TEXT_COLUMNS}
 _SPELT = {plain_name(name): name for name in sorted(_KNOWN)}
 _PEEKED = 8
-
-
-class Columns(Config):
-    """Names that a table uses for what crafts knows; empty means: found by the usual names.
-
-    Attributes:
-        image: path of the image, or in a parquet the file itself (usual: file_name, filename,
-            image, path, file).
-        text: caption (usual: text, caption).
-        key: unique name of the row (by default the path of the image).
-        mask: file with the nuclei of the tile (usual: mask).
-        rename: our name of a field -> name of the column, e.g. ``{"organ": "site"}``.
-        outside: let the paths of a table lead out of its folder; keys then hold their folders.
-    """
-
-    image: str = ""
-    text: str = ""
-    key: str = ""
-    mask: str = ""
-    rename: dict[str, str] = {}
-    outside: bool = False
 
 
 def parse_fields(raw: Mapping[str, Any]) -> dict[str, Any]:

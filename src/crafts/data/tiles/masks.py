@@ -9,7 +9,7 @@ from typing import IO, TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from crafts.core.errors import ConfigError, DataError
+from crafts.core.errors import ConfigError, DataError, first_line
 from crafts.core.protocols import LoadMask, Nuclei
 from crafts.imaging.opening import open_header, orientation_of
 from crafts.imaging.stripping import RefusedImageError
@@ -73,7 +73,7 @@ def decode_mask(data: bytes, where: str = "mask") -> MaskArrays:
             pixels = np.asarray(image) if image.mode == "RGB" else None
             came = f"a PNG of mode {image.mode}"
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        pixels, came = None, f"no readable PNG ({(str(error).splitlines() or [''])[0]})"
+        pixels, came = None, f"no readable PNG ({first_line(error)})"
     if pixels is not None:
         classes = pixels[..., 2].copy()
         instances = pixels[..., 0].astype(np.int32) * 256 + pixels[..., 1]

@@ -13,7 +13,7 @@ from crafts.core.runtime import generator_for
 from crafts.data.tiles.augment import dihedral, draw_stain_jitter, stain_jitter
 
 if TYPE_CHECKING:
-    from crafts.data.encode import EncodeConfig
+    from crafts.data.config import EncodeConfig
 
 
 def prepare(pixels: np.ndarray, config: EncodeConfig) -> torch.Tensor:

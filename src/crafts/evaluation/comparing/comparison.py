@@ -16,10 +16,12 @@ from numpy.typing import NDArray
 
 from crafts.core.errors import DataError
 from crafts.core.runtime import seed_from
-from crafts.evaluation.comparing.draws import Draw, Rows, Sides, draw, quotas
 from crafts.evaluation.comparing.measures import compute_measures, summarise
-from crafts.evaluation.comparing.slices import CLASS_FIELD, Described, values_of
-from crafts.evaluation.results import Generation, Measured, Row, SetName
+from crafts.evaluation.results import Generation, Measured, Row
+from crafts.sets.described import CLASS_FIELD, Described, Sets, values_of
+from crafts.sets.draws import Draw, Sides, draw, quotas
+from crafts.sets.source import SetName
+from crafts.sets.splits import Rows
 
 Features = NDArray[np.float32]
 RowKey = Literal["heldout", "floor", "nearest", "train", "heldout_train"]
@@ -33,33 +35,6 @@ TITLES: Mapping[RowKey, str] = {
     "train": "generated vs training tiles",
     "heldout_train": "held-out vs training tiles",
 }
-
-
-@dataclass(frozen=True)
-class Sets:
-    """The three sets of a comparison.
-
-    Attributes:
-        generated: to be judged.
-        heldout: real tiles of groups that the model has not seen; without rows where a file of
-            statistics stands in for them.
-        train: real tiles that it has seen, or None.
-        nearest: for each generated row the nearest training row [N]; empty without a training set.
-    """
-
-    generated: Described
-    heldout: Described
-    train: Described | None
-    nearest: Rows
-
-    def named(self) -> dict[SetName, Described]:
-        """Sets by name; those that are not there have no entry."""
-        found: dict[SetName, Described | None] = {
-            "generated": self.generated,
-            "heldout": self.heldout,
-            "train": self.train,
-        }
-        return {name: one for name, one in found.items() if one is not None and len(one)}
 
 
 @dataclass(frozen=True)
@@ -191,29 +166,6 @@ def missing_classes(sets: Sets, plan: Plan, numbers: Mapping[str, int]) -> dict[
     if unknown:
         found[""] = f"{unknown} generated tiles whose class is not known"
     return found
-
-
-def nearest_in(queries: Features, bank: Features) -> tuple[Rows, NDArray[np.float32]]:
-    """Row of the bank with the highest cosine, and that cosine, for each query [N].
-
-    Memory: one block of queries against the bank, about 256 MiB at most.
-    """
-    index = np.empty(len(queries), dtype=np.int64)
-    cosine = np.empty(len(queries), dtype=np.float32)
-    first, second = unit(queries), unit(bank)
-    step = max(1, 2**26 // len(second))
-    for start in range(0, len(first), step):
-        block = first[start : start + step] @ second.T
-        best = block.argmax(axis=1)
-        index[start : start + step] = best
-        cosine[start : start + step] = block[np.arange(len(best)), best]
-    return index, cosine
-
-
-def unit(features: Features) -> Features:
-    """Rows of length 1; a row of zeros stays zero."""
-    length = np.linalg.norm(features, axis=1, keepdims=True)
-    return np.asarray(features / np.where(length > 0, length, 1), dtype=np.float32)
 
 
 def generations_of(plan: Plan, found: Compared) -> list[Generation]:

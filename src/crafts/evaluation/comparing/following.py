@@ -10,11 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crafts.core.runtime import seed_from
-from crafts.evaluation.comparing.comparison import LEAST, Features, Sets, unit
-from crafts.evaluation.comparing.draws import Names, Rows
-from crafts.evaluation.comparing.slices import Described, even
-from crafts.evaluation.intervals import LEAST_GROUPS, group_interval
+from crafts.evaluation.comparing.comparison import LEAST, Features
 from crafts.evaluation.results import AlignmentRow, Measured
+from crafts.measures.intervals import LEAST_GROUPS, group_interval
+from crafts.measures.rows import unit_rows
+from crafts.sets.described import Described, Sets, even
+from crafts.sets.splits import Names, Rows
 
 AlignmentKey = Literal["generated", "shuffled", "heldout", "nearest"]
 TITLES: dict[AlignmentKey, str] = {
@@ -83,13 +84,13 @@ def class_texts(sides: Sequence[Described]) -> ClassTexts | None:
     known = [side for side in sides if side.set.texts is not None]
     if not known:
         return None
-    texts = np.concatenate([unit(side.set.texts) for side in known if side.set.texts is not None])
+    texts = np.concatenate([unit_rows(np.asarray(side.set.texts)) for side in known])
     classes = np.concatenate([side.classes for side in known])
     names = np.array([name for name in np.unique(classes) if name], dtype=np.str_)
     if len(names) < 2:
         return None
     means = np.stack([texts[classes == name].mean(axis=0) for name in names])
-    return ClassTexts(names, unit(means))
+    return ClassTexts(names, unit_rows(means))
 
 
 def alignment_rows(sets: Sets, *, seed: int) -> list[AlignmentRow]:
@@ -97,7 +98,7 @@ def alignment_rows(sets: Sets, *, seed: int) -> list[AlignmentRow]:
     real = [side for side in (sets.heldout, sets.train) if side is not None]
     classes = class_texts(real)
     followers = _followers(sets, seed)
-    images = unit(sets.heldout.set.features)
+    images = unit_rows(sets.heldout.set.features)
     rows = [_row(key, one, images, classes, seed=seed) for key, one in followers.items()]
     names = sorted(set(sets.generated.classes.tolist()) - {""})
     for name in names:
@@ -141,8 +142,8 @@ def bootstrap_mean(values: NDArray[np.floating], groups: Names, *, seed: int) ->
 def _followers(sets: Sets, seed: int) -> dict[AlignmentKey, Followers]:
     generated, heldout = sets.generated, sets.heldout
     own = _with_partners(generated, heldout, seed)
-    images, held_texts = unit(generated.set.features), heldout.set.texts
-    texts = None if generated.set.texts is None else unit(generated.set.texts)
+    images, held_texts = unit_rows(generated.set.features), heldout.set.texts
+    texts = None if generated.set.texts is None else unit_rows(generated.set.texts)
     made = Followers(images, texts, *own)
     found: dict[AlignmentKey, Followers] = {"generated": made}
     if texts is not None and len(np.unique(made.wordings)) > 1:
@@ -152,12 +153,12 @@ def _followers(sets: Sets, seed: int) -> dict[AlignmentKey, Followers]:
             other.same_caption,
         )  # fmt: skip
     if len(heldout):
-        held = None if held_texts is None else unit(held_texts)
+        held = None if held_texts is None else unit_rows(held_texts)
         found["heldout"] = Followers(
-            unit(heldout.set.features), held, *_with_partners(heldout, heldout, seed)
+            unit_rows(heldout.set.features), held, *_with_partners(heldout, heldout, seed)
         )
     if sets.train is not None:
-        bank = unit(sets.train.set.features[sets.nearest])
+        bank = unit_rows(sets.train.set.features[sets.nearest])
         found["nearest"] = Followers(bank, texts, *own)
     return found
 

@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crafts.core.runtime import seed_from
-from crafts.evaluation.comparing.comparison import Sets, unit
-from crafts.evaluation.comparing.draws import Rows
-from crafts.evaluation.comparing.slices import Described
 from crafts.evaluation.results import ClassPicks, Gallery, Pair, Pick, Point
-from crafts.evaluation.separation import stratified_rows, tsne_map
+from crafts.measures.rows import unit_rows
+from crafts.measures.separation import stratified_rows, tsne_map
+from crafts.sets.described import Described, Sets
+from crafts.sets.splits import Rows
 
 PICKS = 6
 PAIRS = 24
@@ -35,7 +35,7 @@ def build_gallery(
         "heldout": stratified_rows(sets.heldout.classes, most // 2, seed=seed),
     }
     sides = {"generated": sets.generated, "heldout": sets.heldout}
-    features = np.concatenate([unit(sides[name].set.features[rows[name]]) for name in rows])
+    features = np.concatenate([unit_rows(sides[name].set.features[rows[name]]) for name in rows])
     where = tsne_map(features, seed=seed % 2**32)
     starts = {"generated": 0, "heldout": len(rows["generated"])}
     places = {name: where[starts[name] : starts[name] + len(rows[name])] for name in rows}
@@ -64,7 +64,7 @@ def _picks(sets: Sets, seed: int) -> list[ClassPicks]:
     if generated.set.texts is None:
         score = np.zeros(len(generated))
     else:
-        cosines = unit(generated.set.features) * unit(generated.set.texts)
+        cosines = unit_rows(generated.set.features) * unit_rows(generated.set.texts)
         score = 100 * cosines.sum(axis=1)
     known = generated.set.texts is not None
     rng = np.random.default_rng(seed_from("picks", seed))

@@ -6,9 +6,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from crafts.evaluation.comparing.comparison import Sets
-from crafts.evaluation.comparing.scales import same_fields, scale_of
 from crafts.evaluation.results import Mark, Results
+from crafts.sets.described import Sets, same_fields, scale_of
 
 _LEAST_GROUPS = 10
 

@@ -8,8 +8,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from crafts.evaluation.coverage import prdc_at
-from crafts.evaluation.distances import (
+from crafts.evaluation.results import Measured
+from crafts.measures.distances import (
     cmmd,
     frechet_distance,
     frechet_infinity,
@@ -17,9 +17,8 @@ from crafts.evaluation.distances import (
     kernel_distance,
     normalised_frechet_distance,
 )
-from crafts.evaluation.diversity import vendi_score
-from crafts.evaluation.results import Measured
-from crafts.evaluation.rows import Array, Generated, Real, check_pair
+from crafts.measures.neighbors import prdc_at, vendi_score
+from crafts.measures.rows import Array, Generated, Real, check_pair
 
 NEIGHBOURS = (3, 5)
 """The k of precision, recall, density and coverage."""

@@ -15,12 +15,13 @@ from crafts.core.errors import ConfigError, DataError
 from crafts.core.protocols import BuildExtractor
 from crafts.core.records import FeatureSet, Ledger
 from crafts.core.runtime import say
-from crafts.data.collection import refuse_same_images, refuse_shared_groups
-from crafts.evaluation.comparing.comparison import LEAST, Sets, nearest_in
-from crafts.evaluation.comparing.slices import Described, caption_fields, describe, shared_files
-from crafts.evaluation.comparing.sources import Source, open_source
-from crafts.evaluation.results import SetName
-from crafts.evaluation.statistics import ReferenceStatistics, open_statistics
+from crafts.evaluation.comparing.comparison import LEAST
+from crafts.measures.neighbors import nearest
+from crafts.measures.rows import unit_rows
+from crafts.measures.statistics import ReferenceStatistics, open_statistics
+from crafts.sets.described import Described, Sets, caption_fields, describe, shared_files
+from crafts.sets.source import SetName, Source, open_source
+from crafts.sets.splits import refuse_same_images, refuse_shared_groups
 
 if TYPE_CHECKING:
     from crafts.evaluation.config import EvaluateConfig
@@ -126,11 +127,12 @@ def open_sets(
     heldout = describe(found["heldout"] if statistics is None else _nothing(encoder), {})
     train = describe(found["train"], {}) if "train" in found else None
     generated = describe(found["generated"], caption_fields(real))
-    nearest, cosine = np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32)
+    index, cosine = np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32)
     if train is not None:
         _refuse_shared_files(heldout, train)
-        nearest, cosine = nearest_in(generated.set.features, train.set.features)
-    return Opened(Sets(generated, heldout, train, nearest), sources, cosine, statistics)
+        near = nearest(unit_rows(generated.set.features), unit_rows(train.set.features))
+        index, cosine = near.index, near.cosine
+    return Opened(Sets(generated, heldout, train, index), sources, cosine, statistics)
 
 
 def statistics_facts(path: Path, statistics: ReferenceStatistics | None) -> dict[str, Any]:

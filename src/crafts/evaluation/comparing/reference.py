@@ -12,27 +12,20 @@ from numpy.typing import NDArray
 
 from crafts.core.errors import DataError
 from crafts.core.runtime import seed_from
-from crafts.evaluation.comparing.comparison import (
-    LEAST,
-    TITLES,
-    Compared,
-    Features,
-    Plan,
-    RowKey,
-    Sets,
-)
-from crafts.evaluation.comparing.draws import Rows
+from crafts.evaluation.comparing.comparison import LEAST, TITLES, Compared, Features, Plan, RowKey
 from crafts.evaluation.comparing.measures import BY_FEATURES, compute_measures, summarise
-from crafts.evaluation.distances import (
+from crafts.evaluation.results import Measured, Row
+from crafts.measures.distances import (
     frechet_from_moments,
     frechet_infinity,
     frechet_is_meaningful,
     moments,
 )
-from crafts.evaluation.diversity import vendi_score
-from crafts.evaluation.results import Measured, Row
-from crafts.evaluation.rows import Generated, Real
-from crafts.evaluation.statistics import ReferenceStatistics, supports_frechet
+from crafts.measures.neighbors import vendi_score
+from crafts.measures.rows import Generated, Real
+from crafts.measures.statistics import ReferenceStatistics, supports_frechet
+from crafts.sets.described import Sets
+from crafts.sets.splits import Rows
 
 NOT_COMPARED = {
     "class: all": "statistics hold the tiles of all classes together",

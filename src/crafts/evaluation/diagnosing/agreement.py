@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from crafts.evaluation.comparing.draws import Names
-from crafts.evaluation.rows import Array
+from crafts.measures.rows import Array
+from crafts.sets.splits import Names
 
 
 def class_directions(rows: Array, labels: Names, names: Sequence[str]) -> Array:

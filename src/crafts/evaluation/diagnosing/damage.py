@@ -1,7 +1,7 @@
 """Known damages to real tiles: what a measure or a diagnosis must see, at known strengths.
 
 Damages of pixels take and give uint8 [N, H, W, 3]; damages of sets say which tile lies at which
-place, and labels and texts stay where they are. Blur is :func:`crafts.evaluation.structure.blur`.
+place, and labels and texts stay where they are. Blur is :func:`crafts.measures.structure.blur`.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from crafts.core.errors import ConfigError, DataError
-from crafts.evaluation.structure import Images, check_images
 from crafts.imaging.stains import optical_density, stain_amounts
+from crafts.measures.structure import Images, check_images
 
 Indices = NDArray[np.int64]
 

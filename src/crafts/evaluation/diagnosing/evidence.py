@@ -13,8 +13,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from crafts.evaluation.comparing.draws import Names, Rows, halve
-from crafts.evaluation.coverage import prdc
 from crafts.evaluation.diagnosing.agreement import (
     class_directions,
     compare_classes,
@@ -30,11 +28,13 @@ from crafts.evaluation.diagnosing.sides import (
     pull_of_own_text,
 )
 from crafts.evaluation.diagnosing.telling import rank_telling
-from crafts.evaluation.distances import kernel_distance
-from crafts.evaluation.glands import GLAND
-from crafts.evaluation.intervals import widen_for_few
-from crafts.evaluation.rows import Array
 from crafts.imaging.stains import stain_amounts
+from crafts.measures.distances import kernel_distance
+from crafts.measures.glands import GLAND
+from crafts.measures.intervals import widen_for_few
+from crafts.measures.neighbors import prdc
+from crafts.measures.rows import Array
+from crafts.sets.splits import Names, Rows, halve
 
 LEAST_GROUPS = {"agreement": 5, "following": 5}
 """Real groups of a class below which its number is left out: a few patients differ too much."""

@@ -9,11 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from crafts.evaluation.comparing.comparison import Sets
-from crafts.evaluation.comparing.draws import Names, Rows
-from crafts.evaluation.comparing.scales import Scale, same_pixels, scale_of
-from crafts.evaluation.comparing.slices import Described
-from crafts.evaluation.comparing.sources import Source
 from crafts.evaluation.diagnosing.appearance import appearance
 from crafts.evaluation.diagnosing.diagnosis import diagnose, hidden_causes
 from crafts.evaluation.diagnosing.evidence import compute_evidence
@@ -24,9 +19,12 @@ from crafts.evaluation.diagnosing.stains import (
     cluster_stains,
     stain_rows,
 )
-from crafts.evaluation.glands import GLAND, Glands, join_glands, measure_glands
-from crafts.evaluation.results import Diagnosed, SetName, StainCluster, StainRow, StructureRow
+from crafts.evaluation.results import Diagnosed, StainCluster, StainRow, StructureRow
 from crafts.imaging.stains import stain_amounts, stain_vectors, textbook_stains
+from crafts.measures.glands import GLAND, Glands, join_glands, measure_glands
+from crafts.sets.described import Described, Scale, Sets, same_pixels, scale_of
+from crafts.sets.source import SetName, Source
+from crafts.sets.splits import Names, Rows
 
 _SMALLEST = 24  # pixels a side: below it sharpness means nothing
 _STAIN_TILES = 64

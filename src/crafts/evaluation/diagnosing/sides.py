@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crafts.core.errors import DataError
-from crafts.evaluation.comparing.draws import Names, Rows
-from crafts.evaluation.rows import Array, check_features, unit_rows
+from crafts.measures.rows import Array, check_features, unit_rows
+from crafts.sets.splits import Names, Rows
 
 LEAST = 8
 """Tiles of a class on each side below which the class is left out."""
@@ -31,7 +31,7 @@ class Observed:
         groups: patient of each tile [N]; for generated tiles None, and for real ones without
             groups each its own.
         texts: features of each tile's own caption or prompt [N, D], or None.
-        glands: scores of :func:`crafts.evaluation.glands.measure_glands` [N]; None leaves glands
+        glands: scores of :func:`crafts.measures.glands.measure_glands` [N]; None leaves glands
             unjudged.
     """
 

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from crafts.evaluation.comparing.draws import Names, halve
-from crafts.evaluation.results import SetName, StainCluster, StainRow
+from crafts.evaluation.results import StainCluster, StainRow
+from crafts.sets.source import SetName
+from crafts.sets.splits import Names, halve
 
 _CENTRAL = (0.01, 0.99)
 _LEAST = 10

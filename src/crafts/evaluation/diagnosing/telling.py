@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from crafts.evaluation.comparing.draws import Rows
 from crafts.evaluation.diagnosing.agreement import class_directions
 from crafts.evaluation.diagnosing.appearance import COLUMNS
 from crafts.evaluation.diagnosing.sides import (
@@ -13,8 +12,9 @@ from crafts.evaluation.diagnosing.sides import (
     mean_appearance,
     pull_of_own_text,
 )
-from crafts.evaluation.rows import Array
 from crafts.imaging.stains import stain_amounts
+from crafts.measures.rows import Array
+from crafts.sets.splits import Rows
 
 _NEIGHBOURS = 5
 

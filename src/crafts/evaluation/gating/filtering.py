@@ -17,9 +17,6 @@ from crafts.core.artifacts import write_bytes
 from crafts.core.marks import save_synthetic
 from crafts.core.runtime import say
 from crafts.core.tables import csv_row_writer
-from crafts.evaluation.comparing.comparison import Sets, nearest_in, unit
-from crafts.evaluation.comparing.slices import Described
-from crafts.evaluation.comparing.sources import Source, sample_tiles
 from crafts.evaluation.config import GateTails
 from crafts.evaluation.gating.artefacts import measure_artefacts
 from crafts.evaluation.gating.gate import (
@@ -30,7 +27,11 @@ from crafts.evaluation.gating.gate import (
     count_reasons,
     judge,
 )
-from crafts.evaluation.results import GateYield, SetName
+from crafts.evaluation.results import GateYield
+from crafts.measures.neighbors import nearest
+from crafts.measures.rows import unit_rows
+from crafts.sets.described import Described, Sets
+from crafts.sets.source import SetName, Source, sample_tiles
 
 KEPT = "kept"
 UNREADABLE = "unreadable"
@@ -100,13 +101,13 @@ def calibrate_on(
         if tile is not None:
             opened.append(row)
             measured.append(measure_artefacts(tile.pixels, SIZE))
-    features, texts = side.set.features[opened], side.set.texts
+    images, texts = unit_rows(side.set.features[opened]), side.set.texts
     real = Candidates(
-        images=unit(features),
-        texts=None if texts is None else unit(texts[opened]),
+        images=images,
+        texts=None if texts is None else unit_rows(texts[opened]),
         classes=side.classes[opened],
         artefacts=measured,
-        copies=None if bank is None else nearest_in(features, bank)[1],
+        copies=None if bank is None else nearest(images, unit_rows(bank)).cosine,
     )
     fingerprint = str(side.set.encoder.get("fingerprint", ""))
     return calibrate(real, side.groups[opened], encoder=fingerprint, size=SIZE, tails=tails)
@@ -123,8 +124,8 @@ def _judge_block(
     opened = rows[[index for index, _ in tiles]]
     texts = side.set.texts
     candidates = Candidates(
-        unit(side.set.features[opened]),
-        None if texts is None else unit(texts[opened]),
+        unit_rows(side.set.features[opened]),
+        None if texts is None else unit_rows(texts[opened]),
         side.classes[opened],
         [measure_artefacts(pixels, reference.size) for _, pixels in tiles],
         cosine[opened] if len(cosine) else None,

@@ -21,15 +21,15 @@ from crafts.core.config import Config, validate
 from crafts.core.errors import ConfigError, DataError
 from crafts.core.parsing import parse_json
 from crafts.core.protocols import Accept, UnknownTo
-from crafts.evaluation.comparing.comparison import unit
-from crafts.evaluation.comparing.draws import Names, halve
 from crafts.evaluation.config import GateTails
 from crafts.evaluation.gating.artefacts import ARTEFACTS, SIDES, measure_artefacts
+from crafts.measures.rows import unit_rows
+from crafts.sets.splits import Names, halve
 
 if TYPE_CHECKING:
     from PIL import Image
 
-    from crafts.model.image_encoders import ImageEncoder
+    from crafts.model.vision.image_encoders import ImageEncoder
 
 Features = NDArray[np.float32]
 
@@ -191,10 +191,10 @@ def build_gate(
 
     def accept(image: Image.Image, prompt: str) -> bool:
         pixels = np.asarray(image.convert("RGB"))
-        row = unit(encoder.images([pixels]).numpy())
+        row = unit_rows(encoder.images([pixels]).numpy())
         if prompt not in known:
             texts = encoder.texts([prompt])
-            known[prompt] = None if texts is None else unit(texts[0].numpy())
+            known[prompt] = None if texts is None else unit_rows(texts[0].numpy())
         text = known[prompt]
         tile = Candidates(
             images=row,
@@ -220,7 +220,7 @@ def load_reference(path: Path) -> GateReference:
         raise ConfigError(
             str(path),
             came=f"no readable thresholds ({' '.join(str(error).split())})",
-            allowed="gate.json as the stage `evaluate --filter` or recipes/mini/gate.py write it",
+            allowed="gate.json as `crafts evaluate --filter` writes it",
             do="Make it again, or leave --keep out.",
         ) from None
     found = validate(GateReference, values if isinstance(values, dict) else {}, str(path))
@@ -234,7 +234,7 @@ def shipped_gate(*, device: str = "auto") -> Accept:
         ConfigError: no thresholds there, or thresholds of another encoder.
         IntegrityError: a file is damaged.
     """
-    from crafts.model.image_encoders import SHIPPED, open_encoder
+    from crafts.model.vision.image_encoders import SHIPPED, open_encoder
 
     encoder = open_encoder("mini", device=device)
     return build_gate(load_reference(SHIPPED / GATE), encoder)
@@ -245,7 +245,7 @@ def shipped_gate_words() -> UnknownTo:
 
     To it such a word is like none of its classes: whatever it says of the picture is chance.
     """
-    from crafts.model.image_encoders import SHIPPED
+    from crafts.model.vision.image_encoders import SHIPPED
 
     found = read_trained_on(SHIPPED)
     known = found.known_words() if found else None
@@ -325,5 +325,5 @@ def _same_encoder(reference: GateReference, fingerprint: str, where: str) -> Non
             where,
             came=f"thresholds for encoder {reference.encoder[:12]}",
             allowed=f"thresholds for {fingerprint[:12]}",
-            do="Make them again with this encoder (recipes/mini/gate.py).",
+            do="Make them again: python -m crafts.workflows.releasing gate TILES.",
         )

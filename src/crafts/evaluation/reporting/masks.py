@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from crafts.core.page import MISSING, Cell, Column, Row, Table, number
-from crafts.evaluation.faithfulness import Faithfulness, MaskCounts
-from crafts.evaluation.nuclei import Scores
+from crafts.measures.faithfulness import Faithfulness, MaskCounts
+from crafts.measures.nuclei import Scores
 
 _COLUMNS = (
     ("n", "Tiles", "N"),

@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 
 from crafts.core.page import CLASS_ROLES, INK, Pair, Picture, chart, data_uri, number
 from crafts.evaluation import results as found
+from crafts.sets.source import SetName
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-OpenTile = Callable[[found.SetName, str], NDArray[np.uint8] | None]
+OpenTile = Callable[[SetName, str], NDArray[np.uint8] | None]
 """Set and name of a tile -> its pixels uint8 [H, W, 3]; None where it cannot be opened."""
 
 MAX_PICTURES = 216

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from crafts.core.page import MISSING, Cell, Column, Row, Table, number
 from crafts.evaluation import results as found
+from crafts.sets.source import SetName
 
 LABELS: Mapping[str, tuple[str, str]] = {
     "frechet_distance": ("Fréchet distance", "lower is closer"),
@@ -30,7 +31,7 @@ _NEIGHBOURS = "precision_k5 recall_k5 density_k5 coverage_k5".split()
 _VARIETY = "vendi vendi_reference image_alignment".split()
 _KINDS = {"heldout": "generated", "train": "training", "floor": "real", "nearest": "baseline"}
 _ORDER = ("heldout", "train", "floor", "nearest", "heldout_train")
-_SETS: Mapping[found.SetName, str] = {
+_SETS: Mapping[SetName, str] = {
     "generated": "Generated",
     "heldout": "Held-out",
     "train": "Training",

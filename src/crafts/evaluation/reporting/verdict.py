@@ -7,9 +7,14 @@ from collections.abc import Iterator, Mapping
 
 from crafts.core.page import Level, Stat, Verdict, number
 from crafts.evaluation import results as found
-from crafts.evaluation.intervals import LEAST_GROUPS, widen_for_few
-from crafts.evaluation.power import Power, power_of, power_of_interval
 from crafts.evaluation.reporting.tables import LABELS, alignment_of, is_spread, rows_of
+from crafts.measures.intervals import (
+    LEAST_GROUPS,
+    Power,
+    power_of,
+    power_of_interval,
+    widen_for_few,
+)
 
 _SHARE_LOST = 0.5  # of the floor's recall or precision; below it a sentence takes care
 
@@ -19,7 +24,7 @@ def compose_verdict(results: found.Results) -> Verdict:
 
     Alarm: the diagnosis found a cause, or prompts are followed no better than shuffled ones. Take
     care: a loud mark, a distance above the floor by more than both spreads, too few tiles or groups
-    to see one (:mod:`crafts.evaluation.power`), or no diagnosis. These are no thresholds of
+    to see one (:mod:`crafts.measures.power`), or no diagnosis. These are no thresholds of
     fitness for a purpose; the page says what they are.
     """
     sentences = [*_distance(results), *_alignment(results), *_baseline(results)]

@@ -68,7 +68,12 @@ class Tiles:
 
 
 def open_tiles(
-    config: ExperimentConfig, output: Path, *, factor: int, only_left_out: bool = False
+    config: ExperimentConfig,
+    output: Path,
+    *,
+    factor: int,
+    only_left_out: bool = False,
+    split: str = "heldout",
 ) -> Tiles:
     """Shards as they are, or tissue painted into ``output/data/shards``.
 
@@ -77,6 +82,7 @@ def open_tiles(
         output: of the experiment.
         factor: pixels of an edge that one latent stands for.
         only_left_out: ask for the classes that are left out of training, and no others.
+        split: whose patients judge; without it the validation patients, or those held out.
 
     Raises:
         ConfigError: ``leave_out`` names a class that the tiles do not have.
@@ -91,7 +97,7 @@ def open_tiles(
     left_out = choose_left_out(config, sorted(classes))
     asked = left_out if only_left_out else tuple(classes)
     splits = {row.get("split") for row in rows}
-    wanted = "heldout" if "heldout" in splits else "validation"
+    wanted = next((name for name in (split, "heldout") if name in splits), "validation")
     heldout = [i for i, r in enumerate(rows) if r.get("split") == wanted and r["label"] in asked]
     one, two = deal(rows, heldout, config.num_prompts)
     if len(classes) < 2 or len(one) < 2:
@@ -151,8 +157,8 @@ def deal(
     pairs: dict[str, list[tuple[int, int]]] = {}
     for label in sorted(by_class):
         halves = _halves(by_class[label], side_of)
-        pairs[label] = list(zip(*(_in_turn(half) for half in halves), strict=False))
-    chosen = _in_turn(pairs)[:most]
+        pairs[label] = list(zip(*(in_turn(half) for half in halves), strict=False))
+    chosen = in_turn(pairs)[:most]
     return tuple(pair[0] for pair in chosen), tuple(pair[1] for pair in chosen)
 
 
@@ -276,7 +282,7 @@ def _some(rows: Sequence[Row], numbers: list[int], most: int | None) -> list[int
     by_class: dict[str, list[int]] = {}
     for number in sorted(numbers, key=lambda i: seed_from("tile", rows[i]["key"])):
         by_class.setdefault(str(rows[number]["label"]), []).append(number)
-    return sorted(_in_turn(by_class)[:most])
+    return sorted(in_turn(by_class)[:most])
 
 
 def _classes(rows: Sequence[Row]) -> dict[str, tuple[str, ...]]:
@@ -301,7 +307,7 @@ def _halves(
     return halves
 
 
-def _in_turn(groups: Mapping[Any, Sequence[Any]]) -> list[Any]:
+def in_turn(groups: Mapping[Any, Sequence[Any]]) -> list[Any]:
     """The first of each group, then the second of each, and so on."""
     longest = max((len(group) for group in groups.values()), default=0)
     return [group[i] for i in range(longest) for group in groups.values() if i < len(group)]

@@ -15,10 +15,10 @@ from dataclasses import replace
 from functools import cache
 from typing import Any
 
-from crafts.captions.findings.fields import extract_fields
-from crafts.captions.findings.phrases import extract_summary
+from crafts.captions.findings.extract import extract_fields
 from crafts.captions.privacy import scrub
 from crafts.captions.prompts import VOCABULARY, TileFields, compose
+from crafts.captions.summaries.extractive import extract_summary
 from crafts.core.protocols import CountTokens
 from crafts.core.runtime import seed_from
 

@@ -18,17 +18,17 @@ from crafts.evaluation import (
     prompt_alignment,
     vendi_score,
 )
-from crafts.evaluation.alignment import unit_rows
-from crafts.evaluation.features import read_image
-from crafts.evaluation.separation import separation
-from crafts.evaluation.structure import balanced_accuracy
 from crafts.experiments.corpus.tiles import Tiles
 from crafts.experiments.judging.copies import CopySearch
 from crafts.experiments.judging.structure import GreyClassifier, to_grey
 from crafts.experiments.settings import ExperimentConfig
+from crafts.measures.rows import unit_rows
+from crafts.measures.separation import separation
+from crafts.measures.structure import balanced_accuracy
 from crafts.model.bundle import load_bundle
-from crafts.model.image_encoders import ImageEncoder, open_encoder
+from crafts.model.vision.image_encoders import ImageEncoder, open_encoder
 from crafts.sampling.losses import compute_losses
+from crafts.sets.features import read_image
 
 Pixels = NDArray[np.uint8]
 Measures = dict[str, float | None]

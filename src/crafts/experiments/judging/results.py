@@ -14,7 +14,6 @@ from PIL import Image, ImageDraw, ImageFont
 
 from crafts.core import artifacts
 from crafts.core.marks import save_synthetic
-from crafts.evaluation.features import read_image
 from crafts.experiments.arms.cost import StepCost
 from crafts.experiments.catalogue import Experiment
 from crafts.experiments.corpus.tiles import Tiles
@@ -27,6 +26,7 @@ from crafts.experiments.judging.paired import (
     say_finding,
 )
 from crafts.experiments.settings import FAST, PAINTED, ExperimentConfig
+from crafts.sets.features import read_image
 
 _COLUMNS, _NAMES, _TITLES = 8, 130, 36
 _AGAINST = " against "  # between two arms, where the second is not the baseline
@@ -162,8 +162,8 @@ def compose_table(
         f"# Experiment: {config.name}",
         experiment.question,
         *([_TRIAL] if is_trial(config) else []),
-        f"{len(config.seeds)} seeds an arm, {config.num_steps} steps of {config.batch_size} crops "
-        f"of {tiles.size} px, {len(tiles.training)} training tiles, {len(tiles.prompts)} prompts "
+        f"{len(config.seeds)} seeds an arm, {_trained(config, experiment)}{tiles.size} px, "
+        f"{len(tiles.training)} training tiles, {len(tiles.prompts)} prompts "
         f"of held-out patients in {len({row['label'] for row in tiles.rows(tiles.prompts)})} "
         f"classes (of {len(tiles.classes)}). All arms begin with one checkpoint. Arms that train "
         "on the same rows see the same crops, noise and timesteps for a seed; images of all arms "
@@ -214,6 +214,11 @@ def is_trial(config: ExperimentConfig) -> bool:
     """Whether an experiment is too small, or its tissue too simple, to say anything."""
     small = config.num_steps <= FAST["num_steps"] or config.num_prompts <= FAST["num_prompts"]
     return small or config.data == PAINTED
+
+
+def _trained(config: ExperimentConfig, experiment: Experiment) -> str:
+    steps = f"{config.num_steps} steps of {config.batch_size} crops of "
+    return steps if experiment.trains else "no training, tiles of "
 
 
 def _arms(experiment: Experiment) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from crafts.evaluation.structure import balanced_accuracy, grey_match
+from crafts.measures.structure import balanced_accuracy, grey_match
 
 _GREY = (170.0, 45.0)  # mean and deviation of grey tiles; nothing of the class is in them
 _PENALTY = 100.0  # of the weights: few tiles a class, more features than that

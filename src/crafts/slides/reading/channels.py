@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from crafts.slides.options import FIRST_CHANNELS
+from crafts.slides.config import FIRST_CHANNELS
 from crafts.slides.reading.resolution import SlideReadError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from crafts.slides.reader import Slide
+    from crafts.slides.reading.reader import Slide
 
 _PERCENTILES = 0.1, 99.9  # of a channel of more than 8 bits
 

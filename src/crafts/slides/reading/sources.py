@@ -15,7 +15,7 @@ from crafts.core.errors import ConfigError, DataError
 from crafts.core.patients import PATIENT_COLUMNS, parse_id
 from crafts.core.tables import read_columns
 from crafts.imaging.opening import require_regular
-from crafts.slides.reader import SUFFIXES, dicom_series
+from crafts.slides.reading.reader import SUFFIXES, dicom_series
 
 _BARCODE = re.compile(r"TCGA-[A-Z0-9]{2}-[A-Z0-9]{4}", re.IGNORECASE)
 _UNSAFE = re.compile(r"[^\w\-+=,@.]")

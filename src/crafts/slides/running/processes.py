@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from crafts.core.errors import EXIT_PROGRAM, EXIT_RETRY, CraftsError, RetryError
 from crafts.core.runtime import say
-from crafts.slides.reader import LIBRARIES
+from crafts.slides.reading.reader import LIBRARIES
 
 if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess

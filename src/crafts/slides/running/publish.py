@@ -19,9 +19,9 @@ from crafts.core.artifacts import replace_folder, write_bytes
 from crafts.core.parsing import parse_json
 from crafts.core.tables import csv_row_writer
 from crafts.slides.grid import View
-from crafts.slides.placing.coordinates import clam_attributes, trident_attributes, write_coordinates
-from crafts.slides.placing.regions import load_mask, trace_areas, write_regions
 from crafts.slides.reading.resolution import SlideReadError
+from crafts.slides.siting.coordinates import clam_attributes, trident_attributes, write_coordinates
+from crafts.slides.siting.regions import load_mask, trace_areas, write_regions
 from crafts.slides.work import PLAN, UNREADABLE, Job, block_name
 
 TILES, SLIDE = "tiles", "slide.json"

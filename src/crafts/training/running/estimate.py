@@ -10,9 +10,9 @@ from crafts.model.codec import codec_folder
 from crafts.model.config import CHUNK_LENGTH, SD15_DENOISER, SD15_TEXT, KLCodecConfig
 from crafts.model.count import Cost, Countable, Passes, count_dual_encoder, count_training
 from crafts.model.encoders import read_dual_encoder_config, read_text_config
-from crafts.model.folders import read_json
-from crafts.model.hub import hub_id
-from crafts.model.places import resolve_model
+from crafts.model.files.folders import read_json
+from crafts.model.files.hub import hub_id
+from crafts.model.files.places import resolve_model
 from crafts.model.segmenter import build_segmenter, load_segmenter
 from crafts.model.text import load_tokenizer
 from crafts.sampling.control import MAP_CHANNELS

@@ -16,11 +16,11 @@ from typing import Any
 
 from crafts import api
 from crafts.core import artifacts
-from crafts.core.begun import hold_to, mark_of
+from crafts.core.artifacts import hold_to, mark_of
 from crafts.core.config import load_config
 from crafts.core.errors import ConfigError
 from crafts.core.runtime import pick_device, say
-from crafts.data.importers import list_items
+from crafts.data.listing.sources import list_items
 from crafts.model.bundle import Bundle
 from crafts.workflows.finetuning.clock import (
     VARIANTS,

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from crafts.core.results import Number, ResultFile
 from crafts.core.runtime import say
-from crafts.evaluation.change import Change, kernel_change, kernel_floor
-from crafts.evaluation.features import read_image
 from crafts.experiments.judging.structure import to_grey
+from crafts.measures.change import Change, kernel_change, kernel_floor
 from crafts.model.bundle import Bundle
-from crafts.model.image_encoders import ImageEncoder, open_encoder
+from crafts.model.vision.image_encoders import ImageEncoder, open_encoder
 from crafts.sampling.losses import compute_losses
+from crafts.sets.features import read_image
 from crafts.workflows.finetuning.tiles import REAL, Tiles
 
 LEAST_TILES, LEAST_GROUPS, LEAST_IMAGES = 8, 4, 8

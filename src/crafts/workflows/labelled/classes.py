@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from crafts.core.begun import hold_text
+from crafts.core.artifacts import hold_text
 from crafts.core.errors import ConfigError, DataError
 from crafts.core.runtime import seed_from
 from crafts.core.tables import csv_writer, read_columns
 from crafts.data.listing.tables import SPLIT_NAMES
-from crafts.model.places import is_shipped
+from crafts.model.files.places import is_shipped
 
 COLUMNS = {"label": ("label", "class"), "prompt": ("prompt", "text"), "tissue": ("tissue",)}
 _SHIPPED = Path(__file__).with_name("mini-classes.csv")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from crafts import api
 from crafts.core import artifacts
-from crafts.core.begun import hold_to, mark_of
+from crafts.core.artifacts import hold_to, mark_of
 from crafts.core.errors import DataError
 from crafts.core.runtime import say
 from crafts.workflows.labelled.card import Account, Facts, build_card

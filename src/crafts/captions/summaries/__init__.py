@@ -1,0 +1,1 @@
+"""Short texts from reports: picked from them, or written by a language model and checked."""

@@ -1,0 +1,67 @@
+"""The command that opens the studio."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from crafts.commands.options import DryRun, Overrides, said, shown
+
+
+def serve(
+    host: Annotated[
+        str | None, typer.Option(help="Address to listen on.", show_default="127.0.0.1")
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option(help="Port to listen on.", show_default="8000")
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="mini, a folder, or a hub id on this disk.", show_default="mini"),
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of the queue, the results and what is to be judged.",
+            show_default="studio",
+        ),
+    ] = None,
+    token_file: Annotated[
+        Path | None,
+        typer.Option(help="One token a line; each sees its own only. Needed beyond loopback."),
+    ] = None,
+    overrides: Overrides = [],
+    dry_run: DryRun = False,
+) -> None:
+    """The studio in the browser, and its HTTP interface under /api/v1."""
+    from crafts.core.config import load_config
+    from crafts.server.config import ServeConfig
+
+    given = {"host": host, "port": port, "model": model, "data": data, "token_file": token_file}
+    config = load_config(ServeConfig, said(given), overrides)
+    if not shown(config, dry_run):
+        _require_extra()
+        from crafts.server.serve import run
+
+        run(config)
+
+
+def _require_extra() -> None:
+    """Refuse to begin without the packages of the extra.
+
+    Raises:
+        ConfigError: says the command that adds them.
+    """
+    from crafts.core.errors import ConfigError
+    from crafts.doctor import describe_missing
+
+    missing, add = describe_missing("serve")
+    if missing:
+        raise ConfigError(
+            "crafts serve",
+            came=f"no {', '.join(missing)}",
+            allowed="the packages of the extra `serve`",
+            do=f"Add them with: {add}",
+        )

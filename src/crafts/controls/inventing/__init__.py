@@ -1,1 +1,0 @@
-"""Nuclear layouts measured, fitted and edited."""

@@ -1,1 +1,0 @@
-"""Features on disk."""

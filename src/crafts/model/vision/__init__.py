@@ -1,0 +1,1 @@
+"""Networks that others trained, or we, and that turn images into features."""

@@ -1,0 +1,68 @@
+"""The application: routes behind the door, and the page."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from fastapi import FastAPI
+from fastapi.responses import FileResponse
+from starlette.staticfiles import StaticFiles
+
+from crafts.core.locks import lock
+from crafts.core.version import __version__
+from crafts.server import errors
+from crafts.server.access import load_tokens
+from crafts.server.config import ServeConfig, refuse_open_door
+from crafts.server.door import Door
+from crafts.server.routes import controls, jobs, judge, slides, system, words
+from crafts.server.studio import Studio
+
+STATIC = Path(__file__).parent / "static"
+
+
+def build_app(config: ServeConfig) -> FastAPI:
+    """The application of a configuration; its data folder is held while it runs.
+
+    Raises:
+        ConfigError: an address that others reach without a token, or a token file of no use.
+    """
+    refuse_open_door(config)
+    tokens = load_tokens(config.token_file)
+    counts: Counter[str] = Counter()
+
+    @asynccontextmanager
+    async def running(app: FastAPI) -> AsyncIterator[None]:
+        with lock(config.data):
+            studio = Studio(config, tokens)
+            app.state.studio = studio
+            studio.changes.bind()
+            studio.worker.start()
+            try:
+                yield
+            finally:
+                studio.close()
+
+    app = FastAPI(
+        title="crafts",
+        version=__version__,
+        description="Synthetic histology tiles. For research only; not a medical device.",
+        openapi_url="/api/v1/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+        lifespan=running,
+    )
+    app.state.counts = counts
+    errors.install(app)
+    for part in (system, jobs, words, controls, judge, slides):
+        app.include_router(part.router)
+
+    @app.get("/", include_in_schema=False)
+    async def page() -> FileResponse:
+        return FileResponse(STATIC / "index.html", headers={"cache-control": "no-cache"})
+
+    app.mount("/static", StaticFiles(directory=STATIC))
+    app.add_middleware(Door, config=config, tokens=tokens, counts=counts)
+    return app

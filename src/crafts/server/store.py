@@ -1,0 +1,258 @@
+"""What must outlive the process: jobs, pictures and uploads in SQLite."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from crafts.core.errors import DataError
+
+MIGRATIONS = (
+    # 1: as it began
+    """
+    CREATE TABLE jobs (
+        number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT UNIQUE NOT NULL, owner TEXT NOT NULL,
+        kind TEXT NOT NULL, request TEXT NOT NULL, state TEXT NOT NULL, total INTEGER NOT NULL,
+        created REAL NOT NULL, started REAL, ended REAL, deadline REAL NOT NULL,
+        attempts INTEGER NOT NULL DEFAULT 0, error TEXT, key TEXT, facts TEXT NOT NULL DEFAULT '{}',
+        UNIQUE (owner, key)
+    );
+    CREATE INDEX jobs_by_state ON jobs (state, number);
+    CREATE INDEX jobs_by_owner ON jobs (owner, number);
+    CREATE TABLE pictures (
+        job TEXT NOT NULL REFERENCES jobs (id) ON DELETE CASCADE, name TEXT NOT NULL,
+        facts TEXT NOT NULL, PRIMARY KEY (job, name)
+    );
+    CREATE TABLE uploads (
+        id TEXT PRIMARY KEY, owner TEXT NOT NULL, kind TEXT NOT NULL, created REAL NOT NULL,
+        bytes INTEGER NOT NULL
+    );
+    """,
+)
+"""Numbered from 1; a database remembers the last that it went through, and none is ever changed."""
+
+QUEUED, RUNNING, DONE, FAILED, CANCELLED = "queued", "running", "done", "failed", "cancelled"
+ENDED = (DONE, FAILED, CANCELLED)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job as it stands in the database; times are seconds since 1970."""
+
+    number: int
+    id: str
+    owner: str
+    kind: str
+    request: Mapping[str, Any]
+    state: str
+    total: int
+    created: float
+    started: float | None
+    ended: float | None
+    deadline: float
+    attempts: int
+    error: Mapping[str, str] | None
+    key: str | None
+    facts: Mapping[str, Any]
+
+
+class Store:
+    """The database of a data folder; every method is one transaction, from any thread.
+
+    Args:
+        path: of the file; made if absent, brought up to date if old.
+
+    Raises:
+        DataError: it is damaged, or of a later version of the program.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._lock = threading.Lock()
+        try:
+            self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+            self._db.row_factory = sqlite3.Row
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._db.execute("PRAGMA synchronous = FULL")  # a job that was accepted stays accepted
+            self._db.execute("PRAGMA foreign_keys = ON")
+            self._migrate(path)
+        except sqlite3.DatabaseError as error:
+            raise DataError(
+                str(path),
+                came=f"a database that cannot be used ({error})",
+                allowed="the database of an earlier `crafts serve`",
+                do="Move it away; finished pictures lie in jobs/ beside it.",
+            ) from None
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._db.close()
+
+    def add(self, job: Mapping[str, Any]) -> Job:
+        """Store a new job with its columns ``id, owner, kind, request, total, deadline, key``."""
+        with self._write() as db:
+            db.execute(
+                "INSERT INTO jobs (id, owner, kind, request, state, total, created, deadline, key) "
+                "VALUES (:id, :owner, :kind, :request, 'queued', :total, :created, :deadline,"
+                " :key)",
+                {**job, "request": json.dumps(job["request"]), "created": time.time()},
+            )
+        found = self.get(job["id"])
+        assert found is not None
+        return found
+
+    def get(self, job: str, owner: str | None = None) -> Job | None:
+        """A job by id; None where there is none, or not of this owner."""
+        row = self._one("SELECT * FROM jobs WHERE id = ?", job)
+        return _job(row) if row and owner in (None, row["owner"]) else None
+
+    def by_key(self, owner: str, key: str) -> Job | None:
+        """The job that was sent under an idempotency key."""
+        row = self._one("SELECT * FROM jobs WHERE owner = ? AND key = ?", owner, key)
+        return _job(row) if row else None
+
+    def list(self, owner: str, *, before: int | None = None, most: int = 50) -> list[Job]:
+        """Jobs of an owner, the newest first."""
+        rows = self._all(
+            "SELECT * FROM jobs WHERE owner = ? AND number < ? ORDER BY number DESC LIMIT ?",
+            owner,
+            2**62 if before is None else before,
+            most,
+        )
+        return [_job(row) for row in rows]
+
+    def take(self) -> Job | None:
+        """The next job that waits, now running; None where none waits."""
+        with self._write() as db:
+            row = db.execute(
+                "SELECT id FROM jobs WHERE state = 'queued' ORDER BY number LIMIT 1"
+            ).fetchone()
+            if row is None:
+                return None
+            db.execute(
+                "UPDATE jobs SET state = 'running', started = COALESCE(started, ?), "
+                "attempts = attempts + 1 WHERE id = ?",
+                (time.time(), row["id"]),
+            )
+        return self.get(row["id"])
+
+    def end(self, job: str, state: str, error: Mapping[str, str] | None = None) -> None:
+        """Bring a job that has not ended to its end."""
+        with self._write() as db:
+            db.execute(
+                "UPDATE jobs SET state = ?, ended = ?, error = ? "
+                "WHERE id = ? AND state IN ('queued', 'running')",
+                (state, time.time(), json.dumps(error) if error else None, job),
+            )
+
+    def hand_back(self, job: str) -> None:
+        """Let a running job wait again; it was not at fault."""
+        with self._write() as db:
+            db.execute(
+                "UPDATE jobs SET state = 'queued', attempts = attempts - 1 "
+                "WHERE id = ? AND state = 'running'",
+                (job,),
+            )
+
+    def wake(self) -> list[Job]:
+        """Let jobs wait again that ran when the process was killed; returns them."""
+        rows = self._all("SELECT * FROM jobs WHERE state = 'running'")
+        with self._write() as db:
+            db.execute("UPDATE jobs SET state = 'queued' WHERE state = 'running'")
+        return [_job(row) for row in rows]
+
+    def tell(self, job: str, facts: Mapping[str, Any]) -> None:
+        """Keep what else is known of a job."""
+        with self._write() as db:
+            db.execute("UPDATE jobs SET facts = ? WHERE id = ?", (json.dumps(facts), job))
+
+    def remove(self, job: str) -> None:
+        """Forget a job and its pictures."""
+        with self._write() as db:
+            db.execute("DELETE FROM jobs WHERE id = ?", (job,))
+
+    def add_picture(self, job: str, name: str, facts: Mapping[str, Any]) -> None:
+        """Note a finished picture; once more changes nothing."""
+        with self._write() as db:
+            db.execute(
+                "INSERT OR REPLACE INTO pictures (job, name, facts) VALUES (?, ?, ?)",
+                (job, name, json.dumps(facts)),
+            )
+            db.execute("UPDATE jobs SET attempts = 1 WHERE id = ?", (job,))  # it gets on
+
+    def pictures(self, job: str) -> dict[str, dict[str, Any]]:
+        """Name -> facts of the finished pictures of a job."""
+        rows = self._all("SELECT name, facts FROM pictures WHERE job = ? ORDER BY rowid", job)
+        return {row["name"]: json.loads(row["facts"]) for row in rows}
+
+    def waiting(self) -> list[tuple[str, int]]:
+        """Id and number of pictures of the jobs that wait, the next first."""
+        rows = self._all("SELECT id, total FROM jobs WHERE state = 'queued' ORDER BY number")
+        return [(row["id"], row["total"]) for row in rows]
+
+    def counts(self) -> dict[str, int]:
+        """State -> jobs in it."""
+        rows = self._all("SELECT state, COUNT(*) AS n FROM jobs GROUP BY state")
+        return {row["state"]: row["n"] for row in rows}
+
+    def add_upload(self, upload: str, owner: str, kind: str, size: int) -> None:
+        """Note an uploaded file."""
+        with self._write() as db:
+            db.execute(
+                "INSERT INTO uploads VALUES (?, ?, ?, ?, ?)",
+                (upload, owner, kind, time.time(), size),
+            )
+
+    def upload_kind(self, upload: str, owner: str) -> str | None:
+        """What an upload is; None where there is none of this owner."""
+        row = self._one("SELECT * FROM uploads WHERE id = ? AND owner = ?", upload, owner)
+        return str(row["kind"]) if row else None
+
+    def used(self, owner: str) -> int:
+        """Bytes of uploads of an owner."""
+        row = self._one("SELECT COALESCE(SUM(bytes), 0) AS n FROM uploads WHERE owner = ?", owner)
+        return int(row["n"]) if row else 0
+
+    def _migrate(self, path: Path) -> None:
+        (done,) = self._db.execute("PRAGMA user_version").fetchone()
+        if done > len(MIGRATIONS):
+            raise DataError(
+                str(path),
+                came=f"a database of version {done}",
+                allowed=f"at most {len(MIGRATIONS)}, which this version knows",
+                do="Use the newer version of crafts that wrote it, or another --data folder.",
+            )
+        for number, script in enumerate(MIGRATIONS[done:], done + 1):
+            self._db.executescript(f"BEGIN; {script}; PRAGMA user_version = {number}; COMMIT;")
+
+    @contextmanager
+    def _write(self) -> Iterator[sqlite3.Connection]:
+        with self._lock:
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._db
+            except BaseException:
+                self._db.execute("ROLLBACK")
+                raise
+            self._db.execute("COMMIT")
+
+    def _all(self, query: str, *values: Any) -> list[sqlite3.Row]:
+        with self._lock:
+            return self._db.execute(query, values).fetchall()
+
+    def _one(self, query: str, *values: Any) -> sqlite3.Row | None:
+        return next(iter(self._all(query, *values)), None)
+
+
+def _job(row: sqlite3.Row) -> Job:
+    values = dict(row)
+    values["request"] = json.loads(values["request"])
+    values["error"] = json.loads(values["error"]) if values["error"] else None
+    values["facts"] = json.loads(values["facts"])
+    return Job(**values)

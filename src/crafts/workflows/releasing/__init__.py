@@ -1,0 +1,1 @@
+"""Releasing: trained networks, scored, go into a folder of weights with card, figures, licence."""

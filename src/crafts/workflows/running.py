@@ -1,0 +1,42 @@
+"""Functions as commands of ``python -m``: what has a default is an option, the rest is given."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from typing import NoReturn
+
+import typer
+
+from crafts.core import cpu
+from crafts.core.errors import CraftsError
+
+
+def run_functions(**functions: str) -> NoReturn:
+    """Run the function that the command line names, print what it gives, and leave the process.
+
+    Args:
+        functions: name of the command -> ``module:function``; modules are loaded once threads are
+            settled.
+    """
+    cpu.settle()
+    app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True)
+    for name, place in functions.items():
+        module, _, function = place.partition(":")
+        app.command(name)(_printing(getattr(import_module(module), function)))
+    try:
+        app()
+    except CraftsError as error:
+        print(error, file=sys.stderr)
+        sys.exit(error.exit_code)
+    sys.exit(0)
+
+
+def _printing(function: Callable[..., str]) -> Callable[..., None]:
+    @functools.wraps(function)  # typer reads the signature
+    def command(*given: object, **options: object) -> None:
+        print(function(*given, **options))
+
+    return command

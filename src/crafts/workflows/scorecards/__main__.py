@@ -1,0 +1,12 @@
+"""``python -m crafts.workflows.scorecards model|codec|control --help``."""
+
+from crafts.workflows.running import run_functions
+
+if __name__ == "__main__":
+    here = "crafts.workflows.scorecards"
+    run_functions(
+        model=f"{here}.model:score_model",
+        codec=f"{here}.codec:score_codec",
+        control=f"{here}.control:score_control",
+        segmenters="crafts.experiments.segmenters.compare:compare_segmenters",
+    )

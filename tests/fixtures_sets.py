@@ -1,0 +1,64 @@
+"""Sets of features as the extractor gives them, without images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from crafts.core.records import FeatureSet
+
+WIDTH = 16
+MakeSet = Callable[..., FeatureSet]
+
+
+def centres(labels: list[str]) -> np.ndarray:
+    """A direction for each class, the same for images and texts."""
+    names = {"a": 0, "b": 1, "c": 2}
+    return np.stack([4 * np.eye(WIDTH)[names[label]] for label in labels])
+
+
+def feature_set(
+    count: int,
+    *,
+    seed: int = 0,
+    labels: str = "ab",
+    patients: int = 0,
+    shift: float = 0.0,
+    named: bool = True,
+    prefix: str = "t",
+    captions: bool = True,
+    **fields: str,
+) -> FeatureSet:
+    """``count`` rows; labels take turns, and each patient has all of them."""
+    rng = np.random.default_rng(seed)
+    own = [labels[row % len(labels)] for row in range(count)]
+    middle = centres(own)
+    rows = []
+    for row, label in enumerate(own):
+        facts: dict[str, object] = {
+            "name": f"{prefix}{row}.png",
+            "sha256": f"{prefix}-{seed}-{row}",
+            "text": f"tile of {label}, view {row % 3}" if captions else "",
+            **fields,
+        }
+        if named:
+            facts["label"] = label
+        if patients:
+            facts["patient"] = f"{prefix}-{row * patients // count}"
+        rows.append(facts)
+    texts = middle + 0.1 * rng.standard_normal(middle.shape)
+    features = middle + rng.standard_normal(middle.shape) + shift
+    return FeatureSet(
+        features=features.astype(np.float32),
+        rows=tuple(rows),
+        rejected=(),
+        encoder={"name": "made up", "fingerprint": "f" * 64, "width": WIDTH},
+        texts=texts.astype(np.float32) if captions else None,
+    )
+
+
+@pytest.fixture
+def make_set() -> MakeSet:
+    return feature_set
