@@ -25,7 +25,7 @@ from crafts.sampling.presets import Preset
 from crafts.sampling.sampler import build_denoise, build_scheduler, decode_pixels, network_denoiser
 from crafts.sampling.sampler import sample as integrate
 from crafts.sampling.windows import BAND, noise_band
-from crafts.slides.tile import TileConfig
+from crafts.slides.config import TileConfig
 from crafts.slides.tile import run as tile
 from killed_runs import finish_after_kills
 from reference.canvas import average

@@ -19,7 +19,7 @@ from crafts.core.progress import Progress
 from crafts.core.runtime import say
 from crafts.generation.plan import Item, Plan
 from crafts.generation.prompt_map import PromptMap
-from crafts.model.folders import save_tensors
+from crafts.model.files.folders import save_tensors
 from crafts.sampling.conditioning import encode_draws
 from crafts.sampling.sampler import check_latents, network_denoiser
 from crafts.sampling.strips import StripDecoder
