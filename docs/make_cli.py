@@ -26,9 +26,7 @@ COMMANDS = (
     ["experiment"],
     ["benchmark"],
     ["study"],
-    ["study", "prepare"],
-    ["study", "serve"],
-    ["study", "analyze"],
+    *(["study", step] for step in ("prepare", "power", "simulate", "serve", "close", "analyze")),
     ["serve"],
 )
 HEAD = """# Commands

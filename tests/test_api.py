@@ -46,7 +46,7 @@ def test_import_takes_nothing_heavy():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-@pytest.mark.parametrize("name", ["benchmark", "study"])
+@pytest.mark.parametrize("name", ["benchmark"])
 def test_what_is_not_built_says_so(name, tmp_path):
     with pytest.raises(NotYetError, match="not built yet; expected one of doctor"):
         getattr(crafts, name)({}, tmp_path)

@@ -71,16 +71,16 @@ FLAGS = {
     ],
     "experiment": ["--output", "--fast", "--data", "--set", "--dry-run"],
     "benchmark": ["--output"],
-    "study prepare": ["--output"],
-    "study serve": ["--output"],
-    "study analyze": ["--output"],
+    "study prepare": ["--real", "--generated", "--output", "--set", "--dry-run"],
+    "study power": ["--half-width", "--margin", "--output"],
+    "study simulate": ["--output"],
+    "study serve": ["--host", "--port", "--address", "--output"],
+    "study close": ["--answers"],
+    "study analyze": ["--readings", "--output"],
     "serve": ["--host", "--port", "--model", "--data", "--token-file", "--set", "--dry-run"],
 }
 NOT_YET = [
     ["benchmark", "retrieval", "--output", "o"],
-    ["study", "prepare", "--output", "o"],
-    ["study", "serve", "--output", "o"],
-    ["study", "analyze", "--output", "o"],
 ]
 
 

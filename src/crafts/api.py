@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from crafts.core.config import takes
-from crafts.core.errors import NotYetError
+from crafts.core.errors import ConfigError, NotYetError
 from crafts.core.paths import check_places
 from crafts.generation.request import ImageRequest
 
@@ -53,7 +53,14 @@ _CONFIGS: dict[Stage, tuple[str, str]] = {
     "evaluate": ("crafts.evaluation.config", "EvaluateConfig"),
     "audit": ("crafts.auditing.audit", "AuditConfig"),
 }
-BUILT = ("doctor", "models", *_CONFIGS)
+# step -> name of its configuration class, in crafts.readerstudy.config
+_STUDY = {
+    "prepare": "PrepareConfig",
+    "simulate": "SimulateConfig",
+    "power": "PowerConfig",
+    "analyze": "AnalyzeConfig",
+}
+BUILT = ("doctor", "models", *_CONFIGS, "study")
 
 
 @dataclass(frozen=True)
@@ -456,9 +463,101 @@ def benchmark(config: Mapping[str, Any], output: Path) -> NoReturn:
     not_yet("crafts benchmark", "benchmarks")
 
 
-def study(config: Mapping[str, Any], output: Path) -> NoReturn:
-    """Reader study; not built yet."""
-    not_yet("crafts study", "reader studies")
+def study(config: Config | Mapping[str, Any], output: Path) -> Manifest:
+    """One step of a reader study; see :mod:`crafts.readerstudy`.
+
+    Args:
+        config: of a step, or a mapping with ``step`` (prepare, simulate, power or analyze) and the
+            fields of that step.
+        output: folder to write.
+
+    Raises:
+        ConfigError: no such step, or a field is unknown or out of bounds.
+        DataError: unusable tiles or readings, or a study that is still open.
+    """
+    from importlib import import_module
+
+    from crafts.core.config import Config
+
+    if isinstance(config, Config):
+        found = (name for name, kind in _STUDY.items() if kind == type(config).__name__)
+        step, resolved = next(found, ""), config
+    else:
+        values = dict(config)
+        step = str(values.pop("step", ""))
+        resolved = configure_study(step, values)
+    stage = import_module(f"crafts.readerstudy.{_study_step(step)}")
+    inputs = (getattr(resolved, name, None) for name in ("real", "generated", "study", "readings"))
+    check_places(output, *inputs)
+    manifest: Manifest = stage.run(resolved, None, Path(output))
+    return manifest
+
+
+def configure_study(
+    step: str, source: Mapping[str, Any] | None = None, overrides: Sequence[str] = ()
+) -> Any:
+    """The validated configuration of a step of a study.
+
+    Args:
+        step: prepare, serve, simulate, power or analyze.
+        source: mapping, or None for the defaults.
+        overrides: ``a.b=c`` strings.
+
+    Raises:
+        ConfigError: no such step, or a field is unknown or out of bounds.
+    """
+    from crafts.core.config import load_config
+    from crafts.readerstudy import config
+
+    kind = "ServeConfig" if step == "serve" else _STUDY[_study_step(step)]
+    return load_config(getattr(config, kind), source, overrides)
+
+
+def serve_study(config: Config | Mapping[str, Any], output: Path) -> None:
+    """Serve a study to its readers until Ctrl-C; see :func:`crafts.readerstudy.web.serve`.
+
+    Args:
+        config: the study and the address.
+        output: folder of the answers; the first time, of ``links.csv`` too.
+
+    Raises:
+        DataError: no prepared study, or answers to another one.
+    """
+    from crafts.core.config import Config
+
+    resolved = config if isinstance(config, Config) else configure_study("serve", config)
+    check_places(output, resolved.study)  # type: ignore[attr-defined]
+
+    from crafts.readerstudy.web import serve
+
+    serve(resolved, Path(output))  # type: ignore[arg-type]
+
+
+def close_study(study: Path, answers: Path) -> Manifest:
+    """Close a study for good and write its readings; see ``crafts study close``.
+
+    Args:
+        study: output of ``prepare``.
+        answers: output of ``serve``; gets the folder ``readings``.
+
+    Raises:
+        DataError: nothing was served there, or answers to another study.
+    """
+    from crafts.readerstudy.sessions import close_study as close
+
+    check_places(answers, study)
+    return close(Path(study), Path(answers))
+
+
+def _study_step(step: str) -> str:
+    if step not in _STUDY:
+        raise ConfigError(
+            "study: step",
+            came=repr(step),
+            allowed=f"one of {', '.join(_STUDY)}",
+            do="Name the step, for example study({'step': 'prepare', ...}, output).",
+        )
+    return step
 
 
 def not_yet(where: str, what: str) -> NoReturn:

@@ -18,7 +18,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from crafts.commands import chains, checking, data, models, planned, serving
+from crafts.commands import chains, checking, data, models, planned, serving, study
 from crafts.commands.options import complete
 from crafts.core import cpu
 from crafts.core.errors import (
@@ -83,7 +83,7 @@ def common(
 
 for command in COMMANDS:
     app.command()(command)
-app.add_typer(planned.study, name="study")
+app.add_typer(study.app, name="study")
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from crafts.captions.trained_on import FILE, Share, TrainedOn, read_trained_on
+from crafts.captions.trained_on import FILE, TrainedOn, TrainedTiles, read_trained_on
 from crafts.core.artifacts import MANIFEST, load_manifest
 from crafts.core.errors import ConfigError, DataError
 from crafts.model.files.places import MINI, is_shipped, resolve_model
@@ -148,7 +148,7 @@ def _size(found: TrainedOn) -> str:
     return f"{tiles} tiles of {groups or 'no named'} patients or sources, {classes} classes"
 
 
-def _table(what: str, shares: Mapping[str, Share]) -> Iterator[str]:
+def _table(what: str, shares: Mapping[str, TrainedTiles]) -> Iterator[str]:
     if not shares:
         return
     width = max(map(len, [what, *shares]))

@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crafts.captions.cleaning import GAP, TracedText, clean, iter_sentences, normalise
+from crafts.captions.cleaning import GAP, TracedText, clean, iter_sentences, normalize
 from crafts.captions.vocabulary import inflect, load_lexicon, repair_word
 
 
 @given(st.text(max_size=200))
 def test_normalised_text_is_ascii_and_traced(source):
-    traced = normalise(source)
+    traced = normalize(source)
     assert re.fullmatch(r"[\x20-\x7e\n]*", traced.text)
     assert len(traced.text) == len(traced.starts) == len(traced.ends)
     assert all(0 <= s < e <= len(source) for s, e in zip(traced.starts, traced.ends, strict=True))
@@ -36,7 +36,7 @@ def test_invisible_and_disguised_letters():
     source = (
         "c\u200ba\u00adr\u0441\u0456noma \uff49n s\u0131tu, M\u00e9n\u00e9trier, 3 \u00b5m \u00d7 4"
     )
-    assert normalise(source).text == "carcinoma in situ, Menetrier, 3 um x 4"
+    assert normalize(source).text == "carcinoma in situ, Menetrier, 3 um x 4"
 
 
 @pytest.mark.parametrize(

@@ -122,8 +122,8 @@ def test_png_of_16_bits_and_grey_kept_as_colour(tmp_path):
     part = array[6:16, 5:25].astype(float)
     assert np.abs(found.values[0] - (part - part.min()) / np.ptp(part)).max() < 1e-6
     assert load_fluorescence(tmp_path / "a.png").ranges[0].high == pytest.approx(high)
-    grey = pixels(1, kind=np.uint8)[0]
-    Image.fromarray(np.stack([grey] * 3, 2)).save(tmp_path / "b.png")
+    gray = pixels(1, kind=np.uint8)[0]
+    Image.fromarray(np.stack([gray] * 3, 2)).save(tmp_path / "b.png")
     assert list_channels(tmp_path / "b.png") == ("grey",)
     Image.fromarray(pixels(3, kind=np.uint8).transpose(1, 2, 0)).save(tmp_path / "c.png")
     assert load_fluorescence(tmp_path / "c.png", channels=["blue"]).values.shape == (1, 64, 96)

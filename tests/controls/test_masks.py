@@ -18,9 +18,9 @@ from fixtures_controls import random_mask
 PANNUKE = ["neoplastic", "inflammatory", "connective", "dead", "epithelial"]
 
 
-def png_header(path, width, height, bits=8, colours=0):
+def png_header(path, width, height, bits=8, colors=0):
     """A PNG that claims a size and holds nothing."""
-    body = struct.pack(">IIBBBBB", width, height, bits, colours, 0, 0, 0)
+    body = struct.pack(">IIBBBBB", width, height, bits, colors, 0, 0, 0)
     chunk = b"IHDR" + body
     path.write_bytes(
         b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + chunk + struct.pack(">I", zlib.crc32(chunk))
@@ -75,24 +75,24 @@ def test_16_bit_labels_that_were_cut_off_are_refused(tmp_path):
 def test_classes_in_grey_palette_and_colours(tmp_path):
     labels = np.array([[0, 1, 2], [3, 4, 5]], np.uint8)
     expected = np.array([[0, *(CLASSES.index(name) for name in PANNUKE)]]).reshape(2, 3)
-    grey, palette, colour = (tmp_path / f"{name}.png" for name in ("grey", "palette", "colour"))
-    Image.fromarray(labels).save(grey)
+    gray, palette, color = (tmp_path / f"{name}.png" for name in ("grey", "palette", "colour"))
+    Image.fromarray(labels).save(gray)
     image = Image.fromarray(labels, "P")
     image.putpalette([200, 10, 10] * 6)
     image.save(palette)
-    colours = np.array(
+    colors = np.array(
         [[0, 0, 0], [0, 255, 0], [255, 0, 0], [0, 0, 255], [255, 255, 0], [0, 255, 255]], np.uint8
     )
-    Image.fromarray(colours[labels]).save(colour)
-    for path in (grey, palette, colour):
+    Image.fromarray(colors[labels]).save(color)
+    for path in (gray, palette, color):
         found = load_mask(path, table="pannuke")
         assert np.array_equal(found.classes, expected) and found.instances is None
     with pytest.raises(ConfigError, match="classes without a table"):
-        load_mask(grey, values="classes")
+        load_mask(gray, values="classes")
     with pytest.raises(ConfigError, match="classes without a table"):
-        load_mask(colour)
+        load_mask(color)
     with pytest.raises(DataError, match="allowed|table with colours"):
-        load_mask(colour, table="lizard")
+        load_mask(color, table="lizard")
 
 
 def test_other_colours_are_refused(tmp_path):
@@ -187,7 +187,7 @@ def test_files_that_are_no_mask_are_refused(tmp_path):
 
 
 def test_colours_of_16_bits_are_refused(tmp_path):
-    path = png_header(tmp_path / "a.png", 4, 4, bits=16, colours=2)
+    path = png_header(tmp_path / "a.png", 4, 4, bits=16, colors=2)
     with pytest.raises(DataError, match="16 bits"):
         load_mask(path)
 
@@ -267,6 +267,6 @@ def test_real_sets_read_and_their_nuclei_are_counted(real, folder, options, know
             assert found.num_nuclei == int(row["label"]) == len(set(pixels.ravel().tolist()) - {0})
         else:
             level = 0 if pixels.ndim == 2 or path.suffix == ".png" else 127
-            grey = np.asarray(Image.open(path).convert("L"))
-            off = (found.classes > 0) != (grey > level)
+            gray = np.asarray(Image.open(path).convert("L"))
+            off = (found.classes > 0) != (gray > level)
             assert off.mean() <= (1e-3 if path.suffix == ".jpg" else 0.06 * (pixels.ndim == 3))

@@ -159,7 +159,7 @@ def test_a_chart_follows_the_page_and_is_the_same_each_time():
     assert page.faults == []
     assert "distance & more" in page.text  # text stays text
     assert "var(--generated)" in first and "var(--muted)" in first
-    assert not any(colour in first for colour in INK.values())
+    assert not any(color in first for color in INK.values())
     assert not re.search(r"<style|<metadata|DOCTYPE|https?:", first)
 
 

@@ -62,11 +62,11 @@ def test_masks_lie_on_their_tiles(sets: Path, tmp_path: Path) -> None:
     assert scales == ["x1"] * 4 + ["x2"]
     assert {row["set"] for row in rows} == {"lizard128_NC", "monuseg_NC", "dsb2018_cc0"}
     for row in rows:
-        grey = np.asarray(Image.open(tmp_path / "pairs" / row["file_name"]).convert("L"), float)
+        gray = np.asarray(Image.open(tmp_path / "pairs" / row["file_name"]).convert("L"), float)
         mask = load_mask(tmp_path / "pairs" / row["mask"])
-        assert mask.size == grey.shape == (256, 256)
+        assert mask.size == gray.shape == (256, 256)
         inside = mask.classes > 0
-        assert grey[inside].mean() < grey[~inside].mean() - 30  # painted nuclei are dark
+        assert gray[inside].mean() < gray[~inside].mean() - 30  # painted nuclei are dark
         assert (mask.instances is not None) == (row["nuclei"] == "instances")
 
 

@@ -30,7 +30,7 @@ def build_source(folder: Path) -> Path:
     """One figure of each kind."""
     first, second = tissue(0), tissue(1)
     halves = "Gut. (A) Glands here. (B) More glands."
-    grey = np.repeat(tissue(2).mean(axis=2, keepdims=True).astype(np.uint8), 3, axis=2)
+    gray = np.repeat(tissue(2).mean(axis=2, keepdims=True).astype(np.uint8), 3, axis=2)
     gutter = np.full((160, 8, 3), 255, np.uint8)
     written = Image.fromarray(tissue(5, 320))
     ink = ImageFont.load_default(24)
@@ -41,7 +41,7 @@ def build_source(folder: Path) -> Path:
         "b-second": (second, "Bundles of fibres with thin nuclei"),
         "c-mirrored": (first[:, ::-1], TEXT),
         "d-turned": (near, TEXT),
-        "e-grey": (grey, TEXT),
+        "e-grey": (gray, TEXT),
         "f-panels": (np.hstack([tissue(4), gutter, tissue(8)]), halves),
         "g-written": (np.asarray(written), TEXT),
         "h-small": (tissue(1, 100), TEXT),

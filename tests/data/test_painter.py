@@ -74,10 +74,10 @@ def test_many_lymphocytes_are_more_than_few(label):
 
 
 def test_patients_have_stains_of_their_own():
-    def colour(index):
+    def color(index):
         return paint_tile(seed=0, index=index, size=64, classes=["stroma"]).image.mean(axis=(0, 1))
 
-    patients = [[colour(8 * patient + k) for k in range(3)] for patient in range(6)]
+    patients = [[color(8 * patient + k) for k in range(3)] for patient in range(6)]
     within = np.mean([np.std(group, axis=0) for group in patients])
     between = np.mean(np.std([np.mean(group, axis=0) for group in patients], axis=0))
     assert between > within

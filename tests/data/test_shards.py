@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from crafts.core.errors import IntegrityError
 from crafts.data.listing.loading import load_item
-from crafts.data.listing.sources import list_items
+from crafts.data.listing.tilesets import list_items
 from crafts.data.loader import ShardReader
 from crafts.data.shards import (
     INDEX,

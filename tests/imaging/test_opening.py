@@ -17,7 +17,7 @@ from PIL import Image
 from crafts.captions.scoring.estimates import estimate_file
 from crafts.core.errors import DataError
 from crafts.data.listing.loading import load_item
-from crafts.data.listing.sources import list_items
+from crafts.data.listing.tilesets import list_items
 from crafts.imaging.opening import MAX_PIXELS, decode_picture, open_header, read_rgb
 from crafts.imaging.shapes import marked_shape
 from crafts.imaging.stripping import RefusedImageError
@@ -90,7 +90,7 @@ def test_modes_that_would_be_guesses_are_refused(image, form, reason):
 
 @pytest.mark.parametrize("form", ["TIFF", "GIF", "PNG", "WEBP"])
 def test_several_pages_are_refused(form):
-    pages = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
+    pages = [Image.new("RGB", (8, 8), color) for color in ("red", "blue")]
     data = as_file(pages[0], form, save_all=True, append_images=pages[1:])
     with pytest.raises(RefusedImageError, match=r"several frames \(2\)"):
         decode_picture(data)

@@ -14,8 +14,8 @@ from crafts.model.codec import (
     KLCodecConfig,
     TinyCodecConfig,
     build_codec,
-    fold_normalisation,
-    initialise_linear,
+    fold_normalization,
+    initialize_linear,
     load_codec,
     save_codec,
 )
@@ -108,8 +108,8 @@ def test_fold_changes_latents_and_not_images() -> None:
     with torch.no_grad():
         mean, std = codec.encode(images)
         before = codec.decode(mean)
-        centre, spread = mean.mean((0, 2, 3)), mean.std((0, 2, 3))
-        fold_normalisation(codec, centre, spread)
+        center, spread = mean.mean((0, 2, 3)), mean.std((0, 2, 3))
+        fold_normalization(codec, center, spread)
         folded_mean, folded_std = codec.encode(images)
         after = codec.decode(folded_mean)
     assert codec.module.config.scaling_factor == 1.0
@@ -120,22 +120,22 @@ def test_fold_changes_latents_and_not_images() -> None:
 
 
 def test_fold_survives_saving(tmp_path: Path) -> None:
-    codec = fold_normalisation(kl_codec(), torch.full((4,), 0.1), torch.full((4,), 0.5))
+    codec = fold_normalization(kl_codec(), torch.full((4,), 0.1), torch.full((4,), 0.5))
     save_codec(codec, tmp_path / "vae")
     assert load_codec(tmp_path / "vae").fingerprint == codec.fingerprint
 
 
 def test_fold_refuses_what_no_affine_map_passes() -> None:
     codec = tiny_codec()
-    assert fold_normalisation(codec, torch.zeros(4), torch.ones(4)) is codec
+    assert fold_normalization(codec, torch.zeros(4), torch.ones(4)) is codec
     with pytest.raises(ConfigError, match="AutoencoderTiny with padding or a tanh"):
-        fold_normalisation(codec, torch.zeros(4), torch.full((4,), 2.0))
+        fold_normalization(codec, torch.zeros(4), torch.full((4,), 2.0))
 
 
 @pytest.mark.parametrize("std", [torch.ones(3), torch.tensor([1.0, 1.0, 0.0, 1.0])])
 def test_fold_refuses_wrong_moments(std: torch.Tensor) -> None:
     with pytest.raises(ConfigError, match="4 means and as many positive deviations"):
-        fold_normalisation(kl_codec(), torch.zeros(4), std)
+        fold_normalization(kl_codec(), torch.zeros(4), std)
 
 
 def test_linear_start_explains_what_pca_explains() -> None:
@@ -143,7 +143,7 @@ def test_linear_start_explains_what_pca_explains() -> None:
     config = TinyCodecConfig(
         encoder_width=32, decoder_width=8, num_encoder_blocks=(1, 2, 2, 2), latent_channels=6
     )
-    codec = initialise_linear(build_codec(config), smooth_images(64, 64, 1))
+    codec = initialize_linear(build_codec(config), smooth_images(64, 64, 1))
     images = smooth_images(48, 64, 2)
     with torch.no_grad():
         latents = codec.encode(images)[0]
@@ -171,9 +171,9 @@ def test_a_random_start_explains_far_less() -> None:
 
 def test_linear_start_refuses_other_networks() -> None:
     with pytest.raises(ConfigError, match="AutoencoderKL"):
-        initialise_linear(kl_codec(), torch.zeros(1, 3, 16, 16))
+        initialize_linear(kl_codec(), torch.zeros(1, 3, 16, 16))
     with pytest.raises(ConfigError, match="at least as wide as its latents"):
-        initialise_linear(tiny_codec(width=8, channels=16), torch.zeros(1, 3, 16, 16))
+        initialize_linear(tiny_codec(width=8, channels=16), torch.zeros(1, 3, 16, 16))
 
 
 def test_refuses_an_odd_size() -> None:

@@ -16,9 +16,9 @@ from crafts.slides.quality import find_fault, has_filler, measure_sharpness
 GLANDS = paint_tile(seed=0, index=0, size=256, classes=("glands",)).image
 
 
-def stroke(colour: tuple[int, int, int]) -> np.ndarray:
+def stroke(color: tuple[int, int, int]) -> np.ndarray:
     marked = GLANDS.copy()
-    marked[100:160] = colour
+    marked[100:160] = color
     return marked
 
 
@@ -60,8 +60,8 @@ def test_each_gate_names_its_reason(pixels, reason):
 
 
 def test_sharpness_is_the_variance_of_the_laplacian():
-    grey = np.asarray(Image.fromarray(GLANDS).convert("L")).astype(float)
-    edges = ndimage.laplace(grey)[1:-1, 1:-1]
+    gray = np.asarray(Image.fromarray(GLANDS).convert("L")).astype(float)
+    edges = ndimage.laplace(gray)[1:-1, 1:-1]
     high, low = GLANDS.max(-1).astype(int), GLANDS.min(-1).astype(int)
     stained = (high - low > high // 20)[1:-1, 1:-1]
     assert measure_sharpness(GLANDS) == pytest.approx(edges[stained].var())

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from crafts.data.painter import paint_tile
-from crafts.slides.stain import StainFit, StainRefusedError, fit_stain, normalise_stain
+from crafts.slides.stain import StainFit, StainRefusedError, fit_stain, normalize_stain
 
 HE = np.array([[0.650, 0.072], [0.704, 0.990], [0.286, 0.105]])
 
@@ -44,7 +44,7 @@ def macenko_slowly(pixels: np.ndarray) -> np.ndarray:
 
 def test_macenko_is_that_of_its_authors():
     pixels = two_dyes(4000)
-    found = normalise_stain(pixels[None], fit_stain(pixels, "macenko"))[0]
+    found = normalize_stain(pixels[None], fit_stain(pixels, "macenko"))[0]
     assert np.abs(found.astype(float) - macenko_slowly(pixels)).mean() <= 1
 
 
@@ -58,7 +58,7 @@ def test_reinhard_gives_tissue_the_moments_of_the_reference_and_leaves_glass():
     pixels = paint_tile(seed=0, index=0, size=128, classes=("glands",)).image
     glass = np.full((64, 128, 3), 245, np.uint8)
     tile = np.concatenate([pixels, glass])
-    found = normalise_stain(tile, fit_stain(tile, "reinhard"))
+    found = normalize_stain(tile, fit_stain(tile, "reinhard"))
     assert np.array_equal(found[128:], glass)
     again = np.array(fit_stain(found, "reinhard").values)
     assert np.abs(again[0] - [8.06, -0.17, 0.06]).max() < 0.15
@@ -69,13 +69,13 @@ def test_two_scanners_come_closer(method):
     a = two_dyes(seed=1)
     b = np.clip(a.astype(float) * [0.9, 1.05, 0.8], 0, 255).astype(np.uint8)
     before = np.abs(a.mean(0) - b.mean(0)).mean()
-    first, second = (normalise_stain(x[None], fit_stain(x, method)).mean((0, 1)) for x in (a, b))
+    first, second = (normalize_stain(x[None], fit_stain(x, method)).mean((0, 1)) for x in (a, b))
     assert np.abs(first - second).mean() < before / 2
 
 
-def tile(colour: tuple[int, int, int], noise: int = 0) -> np.ndarray:
+def tile(color: tuple[int, int, int], noise: int = 0) -> np.ndarray:
     rng = np.random.default_rng(0)
-    values = np.array(colour) + rng.integers(-noise, noise + 1, (64, 64, 3))
+    values = np.array(color) + rng.integers(-noise, noise + 1, (64, 64, 3))
     return np.clip(values, 0, 255).astype(np.uint8)
 
 
@@ -121,4 +121,4 @@ def test_one_dye_with_noise_and_too_little_dye_are_refused():
 def test_a_tile_of_glass_is_left_alone():
     fit = StainFit("macenko", tuple(map(tuple, [*HE.tolist(), [1.0, 1.0]])))
     with pytest.raises(StainRefusedError, match="tissue"):
-        normalise_stain(tile((245, 245, 245), 3), fit)
+        normalize_stain(tile((245, 245, 245), 3), fit)

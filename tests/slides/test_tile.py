@@ -399,8 +399,8 @@ def test_a_slide_that_keeps_its_own_colours_is_told(tmp_path, config, capfd):
 
     paint_slide(tmp_path / "a.tif", side=512, levels=1)
     with Image.open(tmp_path / "a.tif") as image:
-        grey = ImageOps.grayscale(image).convert("RGB")
-        grey.save(tmp_path / "grey.tif", resolution=50_800, resolution_unit=2)
+        gray = ImageOps.grayscale(image).convert("RGB")
+        gray.save(tmp_path / "grey.tif", resolution=50_800, resolution_unit=2)
     settings = config(stain={"method": "macenko"}, tissue={"method": "none"}, gates={"blur": 0})
     manifest = run(settings, tmp_path / "grey.tif", tmp_path / "out")
     rows = rows_of(tmp_path / "out")

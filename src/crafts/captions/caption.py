@@ -36,7 +36,7 @@ from crafts.core.paths import place_within
 from crafts.core.protocols import CountTokens
 from crafts.core.records import Ledger
 from crafts.core.runtime import say
-from crafts.core.tables import Table, csv_row_writer, find_metadata, open_table
+from crafts.core.tables import TableReader, csv_row_writer, find_metadata, open_table
 from crafts.core.tabular.rows import as_text, is_missing
 
 Kind = Literal["tumor", "til", "stroma", "fat", "necrosis"]
@@ -197,7 +197,7 @@ def _write_tiles(work: _Work, source: Path, folder: Path, ledger: Ledger) -> Non
     if not listed.header:  # every row of JSON names its own columns
         rows = list(listed.rows)
         names = dict.fromkeys(name for row in rows for name in row.cells)
-        listed = Table(work.listing, tuple(names), iter(rows))
+        listed = TableReader(work.listing, tuple(names), iter(rows))
     with (folder / METADATA).open("w", encoding="utf-8", newline="") as table:
         header = _header(listed)
         scores = [f"score_{kind}" for kind in work.kinds]
@@ -216,7 +216,7 @@ def _write_tiles(work: _Work, source: Path, folder: Path, ledger: Ledger) -> Non
                 say(f"caption: {number} tiles")
 
 
-def _header(listed: Table) -> list[str]:
+def _header(listed: TableReader) -> list[str]:
     names = listed.header
     if "file_name" not in names:
         raise DataError(
@@ -229,7 +229,7 @@ def _header(listed: Table) -> list[str]:
     return [name for name in names if name and name not in ("file_name", "text", "captions")]
 
 
-def _rows(listed: Table, source: Path, ledger: Ledger) -> Iterator[dict[str, str]]:
+def _rows(listed: TableReader, source: Path, ledger: Ledger) -> Iterator[dict[str, str]]:
     """Rows of the listing; those that are broken or name no usable file are rejected here."""
     seen: set[str] = set()
     for found in listed.rows:
@@ -272,10 +272,10 @@ def _caption(work: _Work, row: Mapping[str, str], image: Path) -> dict[str, Any]
     if missing and config.missing_scores == "reject":
         wanting = f"no score of {', '.join(missing)}"
         return f"{wanting}; set kinds to those of the file, or missing_scores=omit"
-    said = say_scores(scores, kinds=work.kinds, levels=config.levels, grammar=config.grammar)
-    caption = join_caption(said, text, tokens=config.tokens, count=work.count)
+    worded = say_scores(scores, kinds=work.kinds, levels=config.levels, grammar=config.grammar)
+    caption = join_caption(worded, text, tokens=config.tokens, count=work.count)
     if not caption:
-        return f"no caption within {config.tokens} tokens" if said or text else "nothing to say"
+        return f"no caption within {config.tokens} tokens" if worded or text else "nothing to say"
     columns: dict[str, Any] = {f"score_{kind}": scores.get(kind, "") for kind in work.kinds}
     columns["report_id"] = report_id or row.get("report_id", "")
     return columns | {"text": caption, "caption_tokens": work.count(caption)}
@@ -285,12 +285,12 @@ _SENTENCE = re.compile(r"(?<=[a-z\d%)+]\.)\s+(?=[A-Z\d])")
 
 
 def join_caption(
-    said: Sequence[str], summary: str, *, tokens: int | None, count: CountTokens
+    worded: Sequence[str], summary: str, *, tokens: int | None, count: CountTokens
 ) -> str:
     """Scores and summary in one text within a budget.
 
     Args:
-        said: scores in words.
+        worded: scores in words.
         summary: text behind them; loses sentences from its end first.
         tokens: budget; None for none.
         count: tokens of a text.
@@ -298,7 +298,7 @@ def join_caption(
     Returns:
         The caption; "" where not even the first sentence of the summary fits alone.
     """
-    scores, sentences = list(said), _SENTENCE.split(summary.strip()) if summary.strip() else []
+    scores, sentences = list(worded), _SENTENCE.split(summary.strip()) if summary.strip() else []
     least = 1 if sentences else 0
     while scores or sentences:
         text = " ".join([*scores, *sentences]).removesuffix(";")

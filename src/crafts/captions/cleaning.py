@@ -91,7 +91,7 @@ class TracedText:
 
 def clean(source: str) -> TracedText:
     """A report without what scanning did to it; see the module for the order of steps."""
-    traced = normalise(source)
+    traced = normalize(source)
     for pattern, words in SIGNS:
         traced = traced.replace(pattern, words)
     traced = traced.edit([(start, end, " ") for start, end in find_unticked(traced.text)])
@@ -157,7 +157,7 @@ _NAMED = {
 _ODD = re.compile(r"\r\n?|[\t\f\v]|[\x00-\x08\x0e-\x1f\x7f]|[^\x00-\x7f]|(?<=\w)[\u0300-\u036f]+")
 
 
-def normalise(source: str) -> TracedText:
+def normalize(source: str) -> TracedText:
     """One spelling of every character, in ASCII; invisible ones vanish.
 
     Letters that only look Latin become Latin, accents fall, full-width forms become plain. What

@@ -213,7 +213,7 @@ def _judge_eponyms(text: str, tokens: list[_Token]) -> None:
         company = lexicon.eponyms.get(token.word)
         if company is None:
             continue
-        after, before = _neighbour(tokens, i, 1), _neighbour(tokens, i, -1)
+        after, before = _neighbor(tokens, i, 1), _neighbor(tokens, i, -1)
         fits = (
             after is not None
             and _beside(text, token, after)
@@ -229,7 +229,7 @@ def _judge_eponyms(text: str, tokens: list[_Token]) -> None:
         token.kept, token.kind = fits, "term" if fits else ""
 
 
-def _neighbour(tokens: list[_Token], index: int, step: int) -> _Token | None:
+def _neighbor(tokens: list[_Token], index: int, step: int) -> _Token | None:
     """The next word on a side, an "and" between two names not counted."""
     index += step
     if 0 <= index < len(tokens) and tokens[index].word == "and":

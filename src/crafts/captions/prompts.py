@@ -203,16 +203,16 @@ def _subject(tile: TileFields, rng: random.Random, held_back: bool) -> str:
 
 def _findings(tile: TileFields, rng: random.Random, held_back: bool) -> list[str]:
     """Cells and features, each said two times in three, in any order."""
-    said = [
+    parts = [
         _pick("cell", f"{kind}/{level}", rng, held_back)
         for kind, level in tile.cells.items()
         if _sayable(kind, level) and rng.random() < 0.67
     ]
-    said += [
+    parts += [
         _pick("feature", name, rng, held_back) for name in tile.features if rng.random() < 0.67
     ]
-    rng.shuffle(said)
-    return said
+    rng.shuffle(parts)
+    return parts
 
 
 def _report(pieces: _Pieces, rng: random.Random) -> str:

@@ -12,7 +12,7 @@ from typing import Any, Literal, TextIO
 
 from pydantic import Field
 
-from crafts.captions.cleaning import normalise
+from crafts.captions.cleaning import normalize
 from crafts.captions.findings.extract import extract_fields
 from crafts.captions.privacy import disallowed, scrub
 from crafts.captions.reports import Report, list_reports
@@ -231,7 +231,7 @@ def _language_fault(text: str) -> str:
     It would lose its negations, which no list of ours holds, and keep its diagnoses, which look
     alike everywhere. Latin has enough words of the lexicon to pass.
     """
-    words = re.findall(r"[A-Za-z]{2,}", normalise(text).text)
+    words = re.findall(r"[A-Za-z]{2,}", normalize(text).text)
     known = sum(bool(load_lexicon().kind(word)) for word in words)
     if len(words) < _LEAST_WORDS or known >= _LEAST_KNOWN * len(words):
         return ""

@@ -27,7 +27,7 @@ _MOST_BYTES = 16 * 2**20
 _NUMBER = re.compile(r"\d{4}")  # accession numbers and the like: never listed
 
 
-class Share(Config):
+class TrainedTiles(Config):
     """Tiles of a class or a set.
 
     Attributes:
@@ -47,7 +47,7 @@ class Corpus(Config):
     """One collection of tiles that a model was trained on.
 
     Attributes:
-        tiles, groups: as in :class:`Share`.
+        tiles, groups: as in :class:`TrainedTiles`.
         classes: name of a class (the column ``label``) -> its share.
         sets: name of a source (the column ``set``) -> its share.
         words: word -> tiles in whose captions it stands, the most frequent first.
@@ -55,8 +55,8 @@ class Corpus(Config):
 
     tiles: int = Field(ge=0)
     groups: int = Field(0, ge=0)
-    classes: dict[str, Share] = {}
-    sets: dict[str, Share] = {}
+    classes: dict[str, TrainedTiles] = {}
+    sets: dict[str, TrainedTiles] = {}
     words: dict[str, int] = {}
 
 
@@ -77,11 +77,11 @@ class TrainedOn(Config):
             counts.update(corpus.words)
         return KnownWords(counts)
 
-    def classes(self) -> dict[str, Share]:
+    def classes(self) -> dict[str, TrainedTiles]:
         """The classes of all corpora, by name."""
         return _sum(corpus.classes for corpus in self.corpora.values())
 
-    def sets(self) -> dict[str, Share]:
+    def sets(self) -> dict[str, TrainedTiles]:
         """The sets of all corpora, by name."""
         return _sum(corpus.sets for corpus in self.corpora.values())
 
@@ -157,9 +157,9 @@ def _groups(rows: Iterable[Mapping[str, Any]]) -> int:
     return len({row["patient"] for row in rows if row.get("patient")})
 
 
-def _share(rows: Sequence[Mapping[str, Any]], name: str = "") -> Share:
+def _share(rows: Sequence[Mapping[str, Any]], name: str = "") -> TrainedTiles:
     licences = sorted({str(row["licence"]) for row in rows if row.get("licence")})
-    return Share(
+    return TrainedTiles(
         tiles=len(rows),
         groups=_groups(rows),
         licences=tuple(licences),
@@ -174,12 +174,12 @@ def _common_caption(rows: Iterable[Mapping[str, Any]]) -> str:
     return best if counts[best] > 1 else ""
 
 
-def _sum(parts: Iterable[Mapping[str, Share]]) -> dict[str, Share]:
-    found: dict[str, Share] = {}
+def _sum(parts: Iterable[Mapping[str, TrainedTiles]]) -> dict[str, TrainedTiles]:
+    found: dict[str, TrainedTiles] = {}
     for part in parts:
         for name, share in part.items():
-            old = found.get(name, Share(tiles=0))
-            found[name] = Share(
+            old = found.get(name, TrainedTiles(tiles=0))
+            found[name] = TrainedTiles(
                 tiles=old.tiles + share.tiles,
                 groups=old.groups + share.groups,
                 licences=tuple(sorted({*old.licences, *share.licences})),

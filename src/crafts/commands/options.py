@@ -130,3 +130,26 @@ def done(manifest: Manifest, output: Path) -> None:
         return
     counts = ", ".join(f"{value} {name}" for name, value in manifest.counts.items())
     typer.echo(f"{output}: {counts or 'done'}")
+
+
+def require_extra(command: str, extra: str) -> None:
+    """Refuse to begin without the packages of an extra.
+
+    Args:
+        command: that needs them.
+        extra: its name.
+
+    Raises:
+        ConfigError: says the command that adds them.
+    """
+    from crafts.core.errors import ConfigError
+    from crafts.doctor import describe_missing
+
+    missing, add = describe_missing(extra)
+    if missing:
+        raise ConfigError(
+            command,
+            came=f"no {', '.join(missing)}",
+            allowed=f"the packages of the extra `{extra}`",
+            do=f"Add them with: {add}",
+        )

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from crafts.commands.options import DryRun, Overrides, said, shown
+from crafts.commands.options import DryRun, Overrides, require_extra, said, shown
 
 
 def serve(
@@ -42,26 +42,7 @@ def serve(
     given = {"host": host, "port": port, "model": model, "data": data, "token_file": token_file}
     config = load_config(ServeConfig, said(given), overrides)
     if not shown(config, dry_run):
-        _require_extra()
+        require_extra("crafts serve", "serve")
         from crafts.server.serve import run
 
         run(config)
-
-
-def _require_extra() -> None:
-    """Refuse to begin without the packages of the extra.
-
-    Raises:
-        ConfigError: says the command that adds them.
-    """
-    from crafts.core.errors import ConfigError
-    from crafts.doctor import describe_missing
-
-    missing, add = describe_missing("serve")
-    if missing:
-        raise ConfigError(
-            "crafts serve",
-            came=f"no {', '.join(missing)}",
-            allowed="the packages of the extra `serve`",
-            do=f"Add them with: {add}",
-        )

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from crafts.controls.files.fluorescence_files import MAX_PIXELS, Reader, open_fluorescence
@@ -19,9 +20,6 @@ from crafts.controls.intensity import (
     measure_range,
 )
 from crafts.core.errors import ConfigError
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 MAX_CHANNELS = 3
 _TOLERANCE = 0.01  # of the proportions of a region

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
+from numpy.typing import NDArray
 
 from crafts.controls.intensity import PERCENTILES, ChannelRange, apply_range, measure_range
 from crafts.core.errors import DataError
 from crafts.imaging.stains import HEMATOXYLIN_EOSIN_REST
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 _DARKEST = 1.0 / 255.0
 _LEAST_SPAN = 0.2  # optical density: glass and bare stroma stay dark, their noise is not stretched

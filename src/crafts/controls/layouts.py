@@ -6,9 +6,9 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from crafts.controls.clustering import Cluster, fit_cluster
@@ -17,10 +17,7 @@ from crafts.core.config import Config, validate
 from crafts.core.errors import ConfigError, DataError, first_line
 from crafts.core.parsing import parse_json
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Floats = NDArray[np.float64]
+Floats = NDArray[np.float64]
 
 LEVELS = tuple(np.linspace(0, 1, 21).round(2).tolist())
 """Shares of nuclei at which quantiles of area and elongation are kept."""
@@ -39,7 +36,7 @@ class NucleiTable:
         numbers: in ``instances`` [N].
         classes: class numbers [N].
         areas: pixels [N].
-        centres: y and x of the middle in pixels [N, 2].
+        centers: y and x of the middle in pixels [N, 2].
         elongations: long axis over short axis of the ellipse with the same moments [N], 1 or more.
         angles: of the long axis in radians, from the x axis towards y [N].
         boxes: height and width [N, 2].
@@ -51,7 +48,7 @@ class NucleiTable:
     numbers: NDArray[np.int64]
     classes: NDArray[np.uint8]
     areas: Floats
-    centres: Floats
+    centers: Floats
     elongations: Floats
     angles: Floats
     boxes: NDArray[np.int64]
@@ -111,7 +108,7 @@ class LayoutStatistics(Config):
         """Mean number of nuclei per megapixel."""
         return float(np.mean([sum(row.values()) for row in self.compositions]))
 
-    def expected_neighbours(self, name: str) -> dict[str, float]:
+    def expected_neighbors(self, name: str) -> dict[str, float]:
         """Class -> share among the nuclei of fields in which a class lies, if they were mixed."""
         rows = [(row.get(name, 0.0), sum(row.values()), row) for row in self.compositions]
         total = max(sum(own for own, _, _ in rows), 1e-9)
@@ -162,7 +159,7 @@ def measure_nuclei(mask: NucleiMask) -> NucleiTable:
         numbers=numbers[nuclei].astype(np.int64),
         classes=mask.classes.reshape(-1)[first[nuclei]],
         areas=areas,
-        centres=np.stack([middle_y, middle_x], axis=1) + 0.5,
+        centers=np.stack([middle_y, middle_x], axis=1) + 0.5,
         elongations=np.sqrt((half + spread) / np.maximum(half - spread, 1 / 12)),
         angles=np.arctan2(2 * together, varx - vary) / 2,
         boxes=edges[:, 2:] - edges[:, :2],
@@ -279,9 +276,9 @@ def _class_statistics(
             [_chances(table, size) for table, size in zip(tables, sizes, strict=True)],
         )
     )
-    points = [table.centres[own] for table, own in zip(tables, mine, strict=True)]
+    points = [table.centers[own] for table, own in zip(tables, mine, strict=True)]
     diameter = 2 * float(np.sqrt(np.average(areas, weights=1 / chances) / np.pi))
-    neighbours, alignment = _neighbours(tables, mine)
+    neighbours, alignment = _neighbors(tables, mine)
     distances = nearest_distances(points, sizes)
     return ClassStatistics(
         count=len(areas),
@@ -315,7 +312,7 @@ def _likeness(tables: Sequence[NucleiTable], whole: Sequence[NDArray[np.bool_]])
     pairs: list[Floats] = [np.zeros((2, 0))]
     for table, own in zip(tables, whole, strict=True):
         if own.sum() >= 2:
-            areas, places = table.areas[own], table.centres[own]
+            areas, places = table.areas[own], table.centers[own]
             pairs.append(np.stack([areas, areas[cKDTree(places).query(places, k=2)[1][:, 1]]]))
     first, second = np.concatenate(pairs, axis=1)
     return _rank_correlation(first, second)
@@ -328,7 +325,7 @@ def _rank_correlation(first: Floats, second: Floats) -> float:
     return float(np.clip(np.asarray(np.corrcoef(ranks))[0, 1], -1, 1))
 
 
-def _neighbours(
+def _neighbors(
     tables: Sequence[NucleiTable], mine: Sequence[NDArray[np.bool_]]
 ) -> tuple[dict[str, float], float]:
     """Classes of the nearest nuclei, and how parallel long nuclei lie to them."""
@@ -339,7 +336,7 @@ def _neighbours(
     for table, own in zip(tables, mine, strict=True):
         if len(table.areas) < 2 or not own.any():
             continue
-        nearest = cKDTree(table.centres).query(table.centres[own], k=2)[1][:, 1]
+        nearest = cKDTree(table.centers).query(table.centers[own], k=2)[1][:, 1]
         counts += np.bincount(table.classes[nearest], minlength=len(CLASSES))
         long = (table.elongations[own] > _LONG) & (table.elongations[nearest] > _LONG)
         cosines.append(np.cos(2 * (table.angles[own] - table.angles[nearest]))[long])

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from crafts.controls.nuclei import (
     CLASSES,
@@ -16,9 +16,6 @@ from crafts.controls.nuclei import (
     find_edges,
 )
 from crafts.core.errors import ConfigError, DataError
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 CHANNELS: tuple[str, ...] = ("nucleus", *CLASSES[1:-1], "boundary", "distance")
 """Channels of a control map, in their order."""

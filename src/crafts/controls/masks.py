@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from crafts.controls.files.mask_arrays import read_mat, read_npy
 from crafts.controls.files.mask_images import (
@@ -17,12 +17,9 @@ from crafts.controls.files.mask_images import (
     whole_numbers,
 )
 from crafts.controls.files.mask_polygons import Frame, read_json_mask
-from crafts.controls.nuclei import CLASSES, UNKNOWN, NucleiMask, Table, resolve_table
+from crafts.controls.nuclei import CLASSES, UNKNOWN, ClassTable, NucleiMask, resolve_table
 from crafts.core.errors import ConfigError, DataError
 from crafts.core.parsing import parse_json
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 _IMAGES = (".png", ".tif", ".tiff", ".bmp", ".gif", ".jpg", ".jpeg")
 _OUTLINES = (".json", ".geojson")
@@ -34,7 +31,7 @@ def load_mask(
     path: Path | str,
     *,
     values: Values | None = None,
-    table: Table | None = None,
+    table: ClassTable | None = None,
     mpp: float | None = None,
     frame: Frame | None = None,
     index: int | None = None,
@@ -91,7 +88,7 @@ def load_tile_mask(
     size: tuple[int, int],
     *,
     values: Values | None = None,
-    table: Table | None = None,
+    table: ClassTable | None = None,
 ) -> NucleiMask:
     """Load the nuclei of a tile, beside masks of other formats.
 

@@ -6,14 +6,12 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from crafts.core.errors import ConfigError, DataError
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 _FILE = json.loads(Path(__file__).with_name("classes.json").read_text(encoding="utf-8"))
 
@@ -35,7 +33,7 @@ _EIGHT = np.ones((3, 3), bool)  # pixels that meet at a corner belong together
 NECK = 0.65  # of 0.5 to 0.85 the best on masks whose nuclei are known (docs/control.md)
 _SMOOTH = 1.0  # pixels; wrinkles of the edge make no bodies
 
-Table = str | Mapping[str, str]
+ClassTable = str | Mapping[str, str]
 """Name of a table of ``TABLES``, or labels -> classes."""
 
 
@@ -103,7 +101,7 @@ class NucleiMask:
         return int(np.count_nonzero(np.unique(self.instances)))
 
 
-def resolve_table(table: Table) -> dict[str, int]:
+def resolve_table(table: ClassTable) -> dict[str, int]:
     """Labels of a source in lower case -> class numbers.
 
     Raises:
@@ -128,7 +126,9 @@ def resolve_table(table: Table) -> dict[str, int]:
     return {str(label).lower(): CLASSES.index(name) for label, name in labels.items()}
 
 
-def label_classes(labels: NDArray[np.integer], table: Table, *, where: str) -> NDArray[np.uint8]:
+def label_classes(
+    labels: NDArray[np.integer], table: ClassTable, *, where: str
+) -> NDArray[np.uint8]:
     """Class numbers for the numbers of a source.
 
     Args:
@@ -158,8 +158,8 @@ def connected_nuclei(classes: NDArray[np.uint8]) -> NDArray[np.int32]:
 
     parts = np.zeros(classes.shape, np.int32)
     for number in np.unique(classes[classes > 0]):
-        labelled, count = ndimage.label(classes == number, _EIGHT)
-        parts[labelled > 0] = labelled[labelled > 0] + parts.max()
+        labeled, count = ndimage.label(classes == number, _EIGHT)
+        parts[labeled > 0] = labeled[labeled > 0] + parts.max()
     return parts
 
 
@@ -210,11 +210,11 @@ def edge_distance(instances: NDArray[np.int32]) -> NDArray[np.float32]:
 def find_edges(instances: NDArray[np.int32]) -> NDArray[np.bool_]:
     """Pixels of a nucleus [H, W] with something else above, below, left or right of them."""
     padded = np.pad(instances, 1, mode="edge")
-    centre = padded[1:-1, 1:-1]
+    center = padded[1:-1, 1:-1]
     sides = (padded[:-2, 1:-1], padded[2:, 1:-1], padded[1:-1, :-2], padded[1:-1, 2:])
     edges = np.zeros(instances.shape, bool)
     for side in sides:
-        edges |= side != centre
+        edges |= side != center
     return edges & (instances > 0)
 
 

@@ -371,6 +371,6 @@ def _body(svg: str) -> str:
     body = re.sub(r' id="([^"]*)"', lambda hit: hit[0] if hit[1] in used else "", body)
     body = re.sub(r"font-family: [^;\"]*", "font-family: inherit", body)
     body = re.sub(r"\s*\n\s*", " ", body)
-    for role, colour in INK.items():
-        body = body.replace(colour, f"var(--{role})")
+    for role, color in INK.items():
+        body = body.replace(color, f"var(--{role})")
     return body

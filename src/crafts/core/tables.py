@@ -14,7 +14,7 @@ from typing import Any, TextIO
 from crafts.core.errors import CraftsError, DataError
 from crafts.core.tabular.csv_rows import MORE_CELLS, read_csv
 from crafts.core.tabular.json_rows import read_json_lines
-from crafts.core.tabular.rows import Row, as_text, is_missing
+from crafts.core.tabular.rows import TableRow, as_text, is_missing
 
 CSV_SUFFIXES, JSON_SUFFIXES = (".csv", ".tsv"), (".jsonl", ".ndjson")
 TABLE_SUFFIXES = (*CSV_SUFFIXES, *JSON_SUFFIXES, ".parquet")
@@ -33,7 +33,7 @@ Fault = Callable[[str, str], CraftsError]
 
 
 @dataclass(frozen=True)
-class Table:
+class TableReader:
     """A table that is read row by row.
 
     Attributes:
@@ -45,7 +45,7 @@ class Table:
 
     path: Path
     header: tuple[str, ...]
-    rows: Iterator[Row]
+    rows: Iterator[TableRow]
 
 
 def open_table(
@@ -54,7 +54,7 @@ def open_table(
     *,
     fallback: str = "",
     max_rows: int = MAX_ROWS,
-) -> Table:
+) -> TableReader:
     """The one reader of tables: csv, tsv, JSON lines and parquet, by the suffix in any case.
 
     A csv lies between commas, semicolons or tabs, its quotes doubled or behind a backslash, in
@@ -89,12 +89,12 @@ def open_table(
     twice = next((name for name in named if named.count(name) > 1), "")
     if twice:
         raise fault(str(path), f"two columns {twice!r}")
-    return Table(path, header, rows)
+    return TableReader(path, header, rows)
 
 
 def _open_text(
     path: Path, encoding: str, *, is_json: bool
-) -> tuple[tuple[str, ...], Iterator[Row]]:
+) -> tuple[tuple[str, ...], Iterator[TableRow]]:
     # what a fallback cannot say is marked in the text; nothing else is left that it could meet
     handle = path.open(encoding=encoding, errors="replace", newline="\n" if is_json else "")
     if is_json:
@@ -103,15 +103,17 @@ def _open_text(
     return header, _closing(handle, rows)
 
 
-def _closing(handle: TextIO, rows: Iterator[Row]) -> Iterator[Row]:
+def _closing(handle: TextIO, rows: Iterator[TableRow]) -> Iterator[TableRow]:
     with handle:
         yield from rows
 
 
-def _open_parquet(path: Path, fault: Fault, max_rows: int) -> tuple[tuple[str, ...], Iterator[Row]]:
+def _open_parquet(
+    path: Path, fault: Fault, max_rows: int
+) -> tuple[tuple[str, ...], Iterator[TableRow]]:
     from crafts.core.tabular.parquet_rows import UnreadableError, read_parquet
 
-    def guarded(rows: Iterator[Row]) -> Iterator[Row]:
+    def guarded(rows: Iterator[TableRow]) -> Iterator[TableRow]:
         try:
             yield from rows
         except UnreadableError as error:
@@ -187,9 +189,9 @@ def read_columns(
     table = open_table(path, fault)
     rows = list(table.rows)
     names = table.header or tuple(dict.fromkeys(name for row in rows for name in row.cells))
-    found = {our: find_column(names, theirs) for our, theirs in columns.items()}
+    found = {our: find_column(names, aliases) for our, aliases in columns.items()}
     missing = any(not name and our not in optional for our, name in found.items())
-    wanted = {plain_name(name) for theirs in columns.values() for name in theirs}
+    wanted = {plain_name(name) for aliases in columns.values() for name in aliases}
     known = [plain_name(name) for name in names if plain_name(name) in wanted]
     if missing or len(set(known)) < len(known):  # slide and Slide: which of them is meant?
         raise fault(str(path), f"columns {', '.join(filter(None, names)) or 'none'}")
@@ -197,7 +199,7 @@ def read_columns(
 
 
 def _columns_of(
-    row: Row, found: Mapping[str, str], where: str, fault: Fault
+    row: TableRow, found: Mapping[str, str], where: str, fault: Fault
 ) -> tuple[str, dict[str, str]]:
     if row.fault:
         hint = " (a decimal comma? write numbers with a point)"

@@ -14,9 +14,9 @@ from crafts.core.artifacts import MANIFEST, load_manifest, sha256_bytes
 from crafts.core.errors import ConfigError
 from crafts.core.patients import patient_in
 from crafts.data.config import Columns
-from crafts.data.listing.items import Item
+from crafts.data.listing.items import ListedTile
 from crafts.data.listing.loading import load_item
-from crafts.data.listing.sources import list_items
+from crafts.data.listing.tilesets import list_items
 from crafts.data.loader import ShardReader
 from crafts.data.tiles.images import MAX_PIXELS, decode_rgb
 
@@ -46,7 +46,7 @@ class Collection:
     """Images by number: a folder of tiles in any layout that ``pack`` reads, or packed shards.
 
     Args:
-        source: folder, table or tar as :func:`~crafts.data.listing.sources.list_items` knows them,
+        source: folder, table or tar as :func:`~crafts.data.listing.tilesets.list_items` knows them,
             the output of ``generate``, or the output of ``pack``.
         split: keep rows of this split only; rows that name no split are then left out.
         columns: names of columns in tables.
@@ -65,7 +65,7 @@ class Collection:
     ) -> None:
         self.source = source
         self._shards = ShardReader(source) if _is_packed(source) else None
-        self._items: list[Item] = [] if self._shards else list_items(source, columns)
+        self._items: list[ListedTile] = [] if self._shards else list_items(source, columns)
         every: list[Mapping[str, Any]] = (
             list(self._shards.rows) if self._shards else [item.fields for item in self._items]
         )
@@ -96,6 +96,21 @@ class Collection:
         if self._shards:
             return [group_of(self._shards.rows[where]) for where in self._order]
         return [group_of(self._items[where].fields) for where in self._order]
+
+    def row(self, index: int) -> Mapping[str, Any]:
+        """What is known of an image before it is opened: its fields and its ``text``."""
+        where = self._order[index]
+        if self._shards:
+            return self._shards.rows[where]
+        return {**self._items[where].fields, "text": self._items[where].text}
+
+    def encoded(self, index: int) -> bytes | str:
+        """One image file without its metadata, or the reason why it cannot be used."""
+        where = self._order[index]
+        if self._shards:
+            return self._shards.image_bytes(where)
+        found = load_item(self._items[where], MAX_PIXELS)
+        return found if isinstance(found, str) else found.sample.image
 
     def load(self, index: int) -> Tile | str:
         """Open one image: the tile, or the reason in words why it cannot be used."""

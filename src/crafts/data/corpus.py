@@ -25,7 +25,7 @@ from crafts.data.cleaning.figures import (
 )
 from crafts.data.cleaning.wordings import Repeats, split_caption, wording_fault
 from crafts.data.config import CleanConfig
-from crafts.data.listing.items import Item, reject_collisions
+from crafts.data.listing.items import ListedTile, reject_collisions
 from crafts.data.listing.loading import Loaded, load_item
 from crafts.data.tiles.images import MAX_PIXELS, decode_rgb
 
@@ -39,18 +39,18 @@ class _Panel:
         print: what copies are found by; None where they are not looked for.
     """
 
-    item: Item
+    item: ListedTile
     print: Print | None
 
 
 def clean_items(
-    items: Sequence[Item],
+    items: Sequence[ListedTile],
     config: CleanConfig,
     dropped: Ledger,
     *,
     folder: Path,
     max_pixels: int = MAX_PIXELS,
-) -> list[Item]:
+) -> list[ListedTile]:
     """Drop what is no histology, comes twice or has no caption of use; cut figures into panels.
 
     Args:
@@ -65,7 +65,7 @@ def clean_items(
         its figure, the figure's ``patient``, so that they stay in one split; one that would get
         the key of another image has a fault.
     """
-    faulty: list[Item] = []
+    faulty: list[ListedTile] = []
     panels: list[_Panel] = []
     progress = Progress("clean", len(items), "figures")
     for number, item in enumerate(items, 1):
@@ -81,13 +81,13 @@ def clean_items(
     return reject_collisions(sorted(kept, key=lambda item: (item.key, item.name)))
 
 
-def _drop(dropped: Ledger, item: Item, reason: str) -> None:
+def _drop(dropped: Ledger, item: ListedTile, reason: str) -> None:
     dropped.listed()
     dropped.reject(item.name, reason)
 
 
 def _panels_of(
-    item: Item, found: Loaded, config: CleanConfig, dropped: Ledger, folder: Path
+    item: ListedTile, found: Loaded, config: CleanConfig, dropped: Ledger, folder: Path
 ) -> Iterator[_Panel]:
     """Panels of a figure that pass the rules on a single picture, their files written."""
     pixels = decode_rgb(found.sample.image)
@@ -109,13 +109,13 @@ def _panels_of(
         yield _Panel(own, make_print(part) if config.duplicates else None)
 
 
-def _cut(item: Item, caption: str, number: int, folder: Path) -> Item:
+def _cut(item: ListedTile, caption: str, number: int, folder: Path) -> ListedTile:
     """The item of a panel; other captions of its figure are of the whole."""
     fields = {name: value for name, value in item.fields.items() if name != "captions"}
     fields |= {"panel": number, "patient": fields.get("patient") or f"figure:{item.key}"}
     key = f"{item.key}-{number}"
     path = str(folder / f"{key}.png")
-    return Item(f"{item.name}#{number}", key, path, text=caption, fields=fields)
+    return ListedTile(f"{item.name}#{number}", key, path, text=caption, fields=fields)
 
 
 def _png(pixels: np.ndarray) -> bytes:
@@ -134,7 +134,7 @@ def _picture_fault(pixels: np.ndarray, config: CleanConfig) -> str:
     return ""
 
 
-def _each_once(panels: Sequence[_Panel], config: CleanConfig, dropped: Ledger) -> list[Item]:
+def _each_once(panels: Sequence[_Panel], config: CleanConfig, dropped: Ledger) -> list[ListedTile]:
     """Drop copies, and captions that come too often."""
     prints = [panel.print for panel in panels if panel.print is not None]
     copies = {one.index: one for one in find_duplicates(prints, max_bits=config.max_bits)}

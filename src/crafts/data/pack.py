@@ -28,10 +28,10 @@ from crafts.data.cleaning.card import count_reasons, write_card
 from crafts.data.config import Columns, PackConfig
 from crafts.data.corpus import clean_items
 from crafts.data.listing.corpora import list_corpus, write_requests
-from crafts.data.listing.items import Item
+from crafts.data.listing.items import ListedTile
 from crafts.data.listing.loading import Loaded, all_stay_jpeg, load_item
-from crafts.data.listing.sources import list_items
 from crafts.data.listing.tcga import load_studies
+from crafts.data.listing.tilesets import list_items
 from crafts.data.shards import (
     INDEX,
     iter_batches,
@@ -60,7 +60,7 @@ def run(
 
     Args:
         config: configuration.
-        inputs: source, see :func:`crafts.data.listing.sources.list_items`; with ``config.corpus``
+        inputs: source, see :func:`crafts.data.listing.tilesets.list_items`; with ``config.corpus``
             what :func:`crafts.data.listing.corpora.import_corpus` reads.
         output: folder of the shards; an earlier artifact there is replaced.
         splits: csv with the columns ``split`` and ``patient`` (or ``key``).
@@ -108,7 +108,7 @@ def run(
         )
 
 
-def _has_masks(items: Sequence[Item], load_mask: LoadMask | None, inputs: Path) -> bool:
+def _has_masks(items: Sequence[ListedTile], load_mask: LoadMask | None, inputs: Path) -> bool:
     masks = any(item.mask for item in items)
     if masks and load_mask is None:
         raise ConfigError(
@@ -144,14 +144,16 @@ def _say_strangers(rows: Sequence[Mapping[str, Any]]) -> None:
         )
 
 
-def _cleaned(items: list[Item], config: PackConfig, dropped: Ledger, folder: Path) -> list[Item]:
+def _cleaned(
+    items: list[ListedTile], config: PackConfig, dropped: Ledger, folder: Path
+) -> list[ListedTile]:
     if config.clean is None:
         return items
     folder.mkdir()
     return clean_items(items, config.clean, dropped, folder=folder, max_pixels=config.max_pixels)
 
 
-def _list_source(config: PackConfig, inputs: Path) -> list[Item]:
+def _list_source(config: PackConfig, inputs: Path) -> list[ListedTile]:
     if config.corpus is None:
         return list_items(inputs, config.columns)
     if config.corpus != "tcga" and config.columns != Columns():
@@ -165,7 +167,7 @@ def _list_source(config: PackConfig, inputs: Path) -> list[Item]:
     return list_corpus(config.corpus, inputs, studies=studies, columns=config.columns)
 
 
-def _with_titles(items: list[Item], untitled: str) -> list[Item]:
+def _with_titles(items: list[ListedTile], untitled: str) -> list[ListedTile]:
     """Give tiles without text what ``untitled`` makes of their class, and say how many."""
     if not untitled:
         return items
@@ -177,7 +179,7 @@ def _with_titles(items: list[Item], untitled: str) -> list[Item]:
     return titled
 
 
-def _with_title(item: Item, untitled: str) -> Item:
+def _with_title(item: ListedTile, untitled: str) -> ListedTile:
     label = str(item.fields.get("label") or "")
     if item.text or item.fields.get("captions") or ("{label}" in untitled and not label):
         return item
@@ -185,8 +187,8 @@ def _with_title(item: Item, untitled: str) -> Item:
 
 
 def assign_item_splits(
-    items: Sequence[Item], config: PackConfig, splits: Path | None
-) -> list[Item]:
+    items: Sequence[ListedTile], config: PackConfig, splits: Path | None
+) -> list[ListedTile]:
     """Give every item its split: from the file, else from the source, else by fractions.
 
     Items that a splits file or a source with splits leaves out get a fault and are rejected later.
@@ -216,7 +218,7 @@ def assign_item_splits(
     return assigned
 
 
-def _by_fractions(items: Sequence[Item], config: PackConfig) -> list[str]:
+def _by_fractions(items: Sequence[ListedTile], config: PackConfig) -> list[str]:
     """Splits by patient within each label; a tile without patient stands for itself."""
     if config.heldout == 0 and config.validation == 0:
         return ["train"] * len(items)
@@ -235,13 +237,13 @@ def _by_fractions(items: Sequence[Item], config: PackConfig) -> list[str]:
 
 
 def _keep_usable(
-    items: Sequence[Item],
+    items: Sequence[ListedTile],
     config: PackConfig,
     ledger: Ledger,
     counts: dict[str, int],
     load_mask: LoadMask | None,
 ) -> Iterator[Loaded]:
-    first: dict[str, Item] = {}
+    first: dict[str, ListedTile] = {}
     left_out = 0
     tiles = _load_all(items, config, load_mask)
     progress = Progress("pack", len(items), "tiles")
@@ -269,7 +271,7 @@ def _keep_usable(
 
 
 def _load_all(
-    items: Sequence[Item], config: PackConfig, load_mask: LoadMask | None
+    items: Sequence[ListedTile], config: PackConfig, load_mask: LoadMask | None
 ) -> Iterator[Loaded | str]:
     """Decode in order, in this process or in workers."""
     work = partial(
@@ -288,14 +290,14 @@ def _load_all(
         yield from several
 
 
-def _wants_png(items: Sequence[Item], config: PackConfig) -> bool:
+def _wants_png(items: Sequence[ListedTile], config: PackConfig) -> bool:
     if config.image_format == "auto":
         return not all_stay_jpeg(items)
     return config.image_format == "png"
 
 
 def _load_chunk(
-    items: Sequence[Item], max_pixels: int, as_png: bool, load_mask: LoadMask | None
+    items: Sequence[ListedTile], max_pixels: int, as_png: bool, load_mask: LoadMask | None
 ) -> list[Loaded | str]:
     return [load_item(item, max_pixels, as_png=as_png, load_mask=load_mask) for item in items]
 

@@ -17,8 +17,8 @@ from PIL import Image
 
 from crafts.controls.maps import resize_mask
 from crafts.core.errors import ConfigError, DataError
-from crafts.data.listing.items import Item
-from crafts.data.listing.sources import list_items
+from crafts.data.listing.items import ListedTile
+from crafts.data.listing.tilesets import list_items
 from crafts.measures.faithfulness import (
     Faithfulness,
     MaskCounts,
@@ -45,7 +45,7 @@ class Masked:
         rejected: tiles and rows of a table of masks that cannot be used, with the reason.
     """
 
-    items: Sequence[Item] = ()
+    items: Sequence[ListedTile] = ()
     unmasked: int = 0
     rejected: Sequence[str] = field(default_factory=list)
 
@@ -185,7 +185,7 @@ def _open(side: Masked, most: int) -> _Opened:
     return _Opened(pairs, rejected, counts)
 
 
-def _with_table(items: Sequence[Item], table: Path) -> tuple[list[Item], list[str]]:
+def _with_table(items: Sequence[ListedTile], table: Path) -> tuple[list[ListedTile], list[str]]:
     """Items with the masks of a table, and its rows that cannot be used."""
     rows, rejected = list_items(table), []
     if not any(row.mask for row in rows):
@@ -220,12 +220,12 @@ def _with_table(items: Sequence[Item], table: Path) -> tuple[list[Item], list[st
 class _Places:
     """Where the tiles of a list stand: by name, by key, and by the end of a name."""
 
-    def __init__(self, items: Sequence[Item]) -> None:
+    def __init__(self, items: Sequence[ListedTile]) -> None:
         self.names = {item.name: k for k, item in enumerate(items)}
         self.keys = _unique((item.key, k) for k, item in enumerate(items))
         self.ends = _unique((PurePosixPath(item.name).name, k) for k, item in enumerate(items))
 
-    def find(self, row: Item) -> int | None:
+    def find(self, row: ListedTile) -> int | None:
         """The tile that a row means; None for none, or for one of several."""
         for table, name in ((self.names, row.name), (self.keys, row.key)):
             if name in table:

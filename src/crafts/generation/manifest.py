@@ -16,7 +16,7 @@ from crafts.core.paths import storage_fault, storage_key
 from crafts.core.records import Ledger
 from crafts.core.runtime import say
 from crafts.core.tables import JSON_SUFFIXES, TABLE_SUFFIXES, open_table
-from crafts.core.tabular.rows import Row
+from crafts.core.tabular.rows import TableRow
 from crafts.generation.request import COLUMNS as FIELDS
 from crafts.generation.request import (
     SIZE,
@@ -154,7 +154,7 @@ def load_rows(path: Path) -> list[Any]:
     return rows
 
 
-def _raw(row: Row, *, is_json: bool) -> Any:
+def _raw(row: TableRow, *, is_json: bool) -> Any:
     if row.fault:
         return f"line {row.number} is {row.fault}" if is_json else row.fault
     return _as_prompt(row.cells)

@@ -11,16 +11,14 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from crafts.core.errors import first_line
 from crafts.imaging.stripping import RefusedImageError, strip_jpeg, strip_png
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP", "GIF", "PPM")
 MAX_PIXELS = 64_000_000
@@ -46,7 +44,7 @@ _limit = threading.Lock()
 
 
 @dataclass(frozen=True)
-class Picture:
+class DecodedPicture:
     """A decoded image file.
 
     Attributes:
@@ -114,7 +112,7 @@ def open_header(
     return image
 
 
-def decode_picture(data: bytes, max_pixels: int = MAX_PIXELS) -> Picture:
+def decode_picture(data: bytes, max_pixels: int = MAX_PIXELS) -> DecodedPicture:
     """Decode a file to its last pixel and bring it to upright 8-bit RGB.
 
     Grey and palette images are converted, transparent ones put on white. Colour of 16 bits a
@@ -168,7 +166,7 @@ def upright(image: Image.Image) -> Image.Image:
     return image if image.format == "TIFF" else ImageOps.exif_transpose(image)  # loaded upright
 
 
-def is_deep_colour(image: Image.Image) -> bool:
+def is_deep_color(image: Image.Image) -> bool:
     """Whether colours have more than 8 bits, of which Pillow keeps the upper ones; before loading.
 
     Grey of more than 8 bits has a mode of its own.
@@ -190,10 +188,10 @@ def is_upright_rgb(image: Image.Image) -> bool:
     return plain and orientation_of(image) == 1
 
 
-def _decode(image: Image.Image, data: bytes) -> Picture:
+def _decode(image: Image.Image, data: bytes) -> DecodedPicture:
     if (num_frames := getattr(image, "n_frames", 1)) > 1:
         raise RefusedImageError(f"several frames ({num_frames}) in one file")
-    deep = is_deep_colour(image)
+    deep = is_deep_color(image)
     stripped = {"PNG": strip_png, "JPEG": strip_jpeg}.get(str(image.format), bytes)(data)
     orientation = orientation_of(image)
     image.load()
@@ -205,7 +203,7 @@ def _decode(image: Image.Image, data: bytes) -> Picture:
     if deep:
         _require_full_scale(rgb)
     kept = stripped if plain and suffix else None
-    return Picture(rgb, kept, suffix if kept is not None else "png", orientation)
+    return DecodedPicture(rgb, kept, suffix if kept is not None else "png", orientation)
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 Ring = tuple[tuple[float, float], ...]
 Polygon = tuple[Ring, ...]

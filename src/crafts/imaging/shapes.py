@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from crafts.imaging.stripping import RefusedImageError
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 LOSSLESS = ("PNG", "TIFF", "BMP", "GIF")
 
@@ -31,16 +29,16 @@ def marked_shape(image: Image.Image) -> NDArray[np.bool_]:
     if image.mode in ("P", "PA"):
         found["palette index"] = np.asarray(image.getchannel(0)) > 0
     plain = image.mode in ("1", "L", "I", "F") or image.mode.startswith("I;")
-    colours = np.asarray(image if plain else image.convert("RGBA"))
-    found["colour"] = colours > 0 if plain else colours[..., :3].any(axis=-1)
+    colors = np.asarray(image if plain else image.convert("RGBA"))
+    found["colour"] = colors > 0 if plain else colors[..., :3].any(axis=-1)
     if image.has_transparency_data:
         found["opacity"] = np.asarray(image.convert("RGBA").getchannel("A")) > 0
         if not found["opacity"].any():  # nothing is to be seen
             del found["colour"]
-    telling = {name: shape for name, shape in found.items() if shape.any() and not shape.all()}
-    if not telling and "opacity" in found and found["opacity"].all():
+    distinct = {name: shape for name, shape in found.items() if shape.any() and not shape.all()}
+    if not distinct and "opacity" in found and found["opacity"].all():
         del found["opacity"]
-    return _agreed(telling or found)
+    return _agreed(distinct or found)
 
 
 def _agreed(shapes: dict[str, NDArray[np.bool_]]) -> NDArray[np.bool_]:

@@ -122,13 +122,13 @@ def _pixels_only(stream: bytes, header: bytes) -> bytes | None:
 
 def _raw_size(header: bytes) -> int:
     """Bytes of the unpacked pixels, with one for the filter of each row."""
-    width, height, bits, colours, _, _, interlaced = struct.unpack(">IIBBBBB", header)
+    width, height, bits, colors, _, _, interlaced = struct.unpack(">IIBBBBB", header)
     steps = _PASSES if interlaced else ((0, 0, 1, 1),)
     total = 0
     for left, top, across, down in steps:
         columns, rows = -(-(width - left) // across), -(-(height - top) // down)
         if columns > 0 and rows > 0:
-            total += rows * (1 + -(-columns * bits * _CHANNELS.get(colours, 1) // 8))
+            total += rows * (1 + -(-columns * bits * _CHANNELS.get(colors, 1) // 8))
     return total
 
 

@@ -23,9 +23,9 @@ from crafts.core.config import Config
 from crafts.core.errors import DataError
 from crafts.core.protocols import Nuclei, SegmentNuclei
 from crafts.core.runtime import seed_from
-from crafts.data.listing.items import Item
+from crafts.data.listing.items import ListedTile
 from crafts.data.listing.loading import load_item
-from crafts.data.listing.sources import list_items
+from crafts.data.listing.tilesets import list_items
 from crafts.data.tiles.images import decode_rgb
 from crafts.data.tiles.masks import decode_mask
 from crafts.measures.intervals import LEAST_GROUPS, group_interval
@@ -180,7 +180,7 @@ def hematoxylin_correlation(
     return correlation(density.reshape(-1), np.asarray(control, float).reshape(-1))
 
 
-def list_pairs(source: Path, split: str = "") -> list[Item]:
+def list_pairs(source: Path, split: str = "") -> list[ListedTile]:
     """Tiles of a folder, table or shards that have a mask.
 
     Args:
@@ -191,7 +191,7 @@ def list_pairs(source: Path, split: str = "") -> list[Item]:
     return [item for item in items if not split or item.fields.get("split") == split]
 
 
-def iter_pairs(items: Sequence[Item], *, resize: bool = False) -> Iterator[Pair | str]:
+def iter_pairs(items: Sequence[ListedTile], *, resize: bool = False) -> Iterator[Pair | str]:
     """Open tiles with their masks; one that cannot be used comes as its reason.
 
     Args:

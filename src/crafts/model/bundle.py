@@ -285,8 +285,8 @@ def _check_fit(
 
 def _identify(manifest: artifacts.Manifest) -> str:
     """Hash of all that an image depends on: a model whose card was rewritten is the same model."""
-    told = ("README.md", TRAINED_ON)
-    files = {name: entry.sha256 for name, entry in manifest.files.items() if name not in told}
+    pages = ("README.md", TRAINED_ON)
+    files = {name: entry.sha256 for name, entry in manifest.files.items() if name not in pages}
     facts = json.dumps({"files": files, "extra": manifest.extra}, sort_keys=True)
     return artifacts.sha256_bytes(facts.encode())
 

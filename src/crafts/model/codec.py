@@ -180,7 +180,7 @@ def weights_file(folder: Path) -> Path:
     return folder / f"diffusion_pytorch_model{middle}.safetensors"
 
 
-def fold_normalisation(codec: Codec, mean: Tensor, std: Tensor) -> Codec:
+def fold_normalization(codec: Codec, mean: Tensor, std: Tensor) -> Codec:
     """Give scaled latents zero mean and unit deviation, in place, ``decode(encode(x))`` unchanged.
 
     A diffusers pipeline knows one scalar ``scaling_factor`` only, so the affine map per channel
@@ -202,7 +202,7 @@ def fold_normalisation(codec: Codec, mean: Tensor, std: Tensor) -> Codec:
     mean, std = mean.float(), std.float()
     if mean.shape != (codec.channels,) or std.shape != mean.shape or not bool((std > 0).all()):
         raise ConfigError(
-            "fold_normalisation: mean, std",
+            "fold_normalization: mean, std",
             came=f"shapes {tuple(mean.shape)} and {tuple(std.shape)}",
             allowed=f"{codec.channels} means and as many positive deviations",
             do="Measure them on scaled latents.",
@@ -216,7 +216,7 @@ def fold_normalisation(codec: Codec, mean: Tensor, std: Tensor) -> Codec:
         or module.post_quant_conv is None
     ):
         raise ConfigError(
-            "fold_normalisation: codec",
+            "fold_normalization: codec",
             came=f"{type(module).__name__} with padding or a tanh beside its latents",
             allowed="an AutoencoderKL with quant_conv and post_quant_conv",
             do="Train with the latent moment penalty until there is nothing to fold.",
@@ -239,7 +239,7 @@ def _fold_kl(module: Any, mean: Tensor, std: Tensor) -> None:
 
 
 @torch.no_grad()
-def initialise_linear(codec: Codec, images: Tensor) -> Codec:
+def initialize_linear(codec: Codec, images: Tensor) -> Codec:
     """Start the encoder of an ``AutoencoderTiny`` as a hierarchical PCA, in place.
 
     Each stride-2 convolution becomes the principal directions of 2x2 neighbourhoods of the features
@@ -279,7 +279,7 @@ def _check_linear(codec: Codec) -> list[tuple[Any, list[Any]]]:
     width = levels[0][0].out_channels if levels else 0
     if not levels or not all(blocks for _, blocks in levels) or codec.channels > width:
         raise ConfigError(
-            "initialise_linear: codec",
+            "initialize_linear: codec",
             came=f"{type(codec.module).__name__} of width {width}",
             allowed="an AutoencoderTiny with blocks at each level, at least as wide as its latents",
             do="Start this codec from random weights, or change its configuration.",

@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import (
@@ -28,18 +26,22 @@ from transformers import (
 
 from crafts.core import artifacts
 from crafts.core.config import validate
-from crafts.core.errors import ConfigError, DataError
+from crafts.core.errors import ConfigError
 from crafts.model.config import (
     DualEncoderConfig,
     RegNetVision,
     TextConfig,
     ViTVision,
 )
-from crafts.model.files.folders import check_safetensors, load_with_report, read_json, save_tensors
-from crafts.model.files.guards import check_config, check_finite, check_size
+from crafts.model.files.folders import (
+    WEIGHTS,
+    load_network,
+    load_with_report,
+    read_json,
+    save_tensors,
+)
+from crafts.model.files.guards import check_config
 from crafts.model.text import TextConditioner, build_text_encoder, load_tokenizer, save_tokenizer
-
-_WEIGHTS = "model.safetensors"
 
 
 class DualEncoder(nn.Module):
@@ -154,7 +156,7 @@ def save_dual_encoder(encoder: DualEncoder, folder: Path, *, half: bool = False)
         name: value.to(dtype) if value.is_floating_point() else value
         for name, value in encoder.state_dict().items()
     }
-    save_tensors(weights, folder / _WEIGHTS, metadata={"format": "pt"})
+    save_tensors(weights, folder / WEIGHTS, metadata={"format": "pt"})
     config = {"_class_name": "DualEncoder", **encoder.config.model_dump(mode="json")}
     (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
     save_tokenizer(encoder.tokenizer, folder / "tokenizer")
@@ -172,22 +174,8 @@ def load_dual_encoder(folder: Path) -> DualEncoder:
     """
     config = read_dual_encoder_config(folder)
     artifacts.check(folder, ours=True)  # only crafts writes such a folder
-    check_safetensors(folder)
     tokenizer = load_tokenizer(folder / "tokenizer")
-    check_size(folder, lambda: build_dual_encoder(config, tokenizer))
-    encoder = build_dual_encoder(config, tokenizer)
-    try:
-        encoder.load_state_dict(load_file(folder / _WEIGHTS))
-    except (OSError, RuntimeError, SafetensorError) as error:
-        reason = " ".join(str(error).split())[:160]
-        raise DataError(
-            str(folder / _WEIGHTS),
-            came=f"unreadable weights ({reason})",
-            allowed="weights that fit config.json",
-            do="Restore the file or train the encoder again.",
-        ) from None
-    check_finite(encoder.state_dict(), folder)
-    return encoder.eval()
+    return load_network(folder, lambda: build_dual_encoder(config, tokenizer))
 
 
 def load_text_conditioner(folder: Path) -> TextConditioner:
@@ -275,8 +263,7 @@ def _build_vision(config: DualEncoderConfig) -> tuple[Any, int]:
         )
         return ViTModel(sizes), vision.width
     if isinstance(vision, RegNetVision):
-        return RegNetModel(
-            RegNetConfig(**vision.model_dump(exclude={"kind"}))
-        ), vision.hidden_sizes[-1]
+        regnet = RegNetConfig(**vision.model_dump(exclude={"kind"}))
+        return RegNetModel(regnet), vision.hidden_sizes[-1]
     sizes = ResNetConfig(layer_type="basic", **vision.model_dump(exclude={"kind"}))
     return ResNetModel(sizes), vision.hidden_sizes[-1]

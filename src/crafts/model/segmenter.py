@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -16,14 +17,16 @@ from crafts.core import artifacts
 from crafts.core.config import validate
 from crafts.core.errors import ConfigError, DataError
 from crafts.model.config import NORM_GROUP, SegmenterConfig
-from crafts.model.files.folders import check_safetensors, read_json, save_tensors, write_json
-from crafts.model.files.guards import check_config, check_finite, check_size
+from crafts.model.files.folders import (
+    WEIGHTS,
+    load_network,
+    read_json,
+    save_tensors,
+    write_json,
+)
+from crafts.model.files.guards import check_config
 from crafts.model.files.places import SHIPPED
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-_WEIGHTS = "model.safetensors"
 _SHIPPED = SHIPPED / "segmenter"
 _KIND = "crafts nuclei segmenter"
 _SMOOTH = 1.5  # pixels; ripples of the depth make no middles
@@ -62,7 +65,7 @@ class SegmenterNetwork(nn.Module):
         self.up_blocks = nn.ModuleList(_Block(width) for width in widths[:-1])
         outputs = 2 + len(config.classes)
         self.head = nn.Sequential(
-            _normalise(widths[0]), nn.SiLU(), nn.Conv2d(widths[0], 4 * outputs, 3, padding=1)
+            _normalize(widths[0]), nn.SiLU(), nn.Conv2d(widths[0], 4 * outputs, 3, padding=1)
         )
 
     def forward(self, images: Tensor) -> Prediction:
@@ -89,10 +92,10 @@ class _Block(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.layers = nn.Sequential(
-            _normalise(width),
+            _normalize(width),
             nn.SiLU(),
             nn.Conv2d(width, width, 3, padding=1),
-            _normalise(width),
+            _normalize(width),
             nn.SiLU(),
             nn.Conv2d(width, width, 3, padding=1),
         )
@@ -101,7 +104,7 @@ class _Block(nn.Module):
         return hidden + self.layers(hidden)
 
 
-def _normalise(width: int) -> nn.Module:
+def _normalize(width: int) -> nn.Module:
     # statistics of a batch would make a sample depend on its company
     return nn.GroupNorm(width // NORM_GROUP, width)
 
@@ -266,7 +269,7 @@ def save_segmenter(network: SegmenterNetwork, folder: Path, *, half: bool = Fals
     write_json(folder / "config.json", {"kind": _KIND, **network.config.model_dump(mode="json")})
     dtype = torch.float16 if half else torch.float32
     tensors = {name: value.to(dtype) for name, value in network.state_dict().items()}
-    save_tensors(tensors, folder / _WEIGHTS)
+    save_tensors(tensors, folder / WEIGHTS)
 
 
 def open_segmenter(name: str) -> Segmenter:
@@ -304,9 +307,6 @@ def load_segmenter(folder: Path) -> Segmenter:
         IntegrityError: a file differs from the manifest, or the manifest was lost.
         DataError: the weights do not fit the configuration, or are not finite.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
     stored = read_json(folder / "config.json")
     if stored.pop("kind", None) != _KIND:
         raise ConfigError(
@@ -316,23 +316,10 @@ def load_segmenter(folder: Path) -> Segmenter:
             do="Pass the folder `model` of a run of recipes/mini/segmenter.yaml.",
         )
     artifacts.check(folder, ours=True)  # only crafts writes such a folder
-    check_safetensors(folder)
     check_config(stored, folder / "config.json")
     config = validate(SegmenterConfig, stored, str(folder / "config.json"))
-    check_size(folder, lambda: build_segmenter(config))
-    network = build_segmenter(config)
-    try:
-        network.load_state_dict(load_file(folder / _WEIGHTS))
-    except (RuntimeError, OSError, SafetensorError) as error:
-        raise DataError(
-            str(folder),
-            came=f"unreadable weights ({' '.join(str(error).split())[:120]})",
-            allowed="weights that fit config.json",
-            do="Restore the folder, or train again.",
-        ) from None
-    check_finite(network.state_dict(), folder)
-    network = network.float().eval().requires_grad_(False)
-    return Segmenter(network, fingerprint=artifacts.sha256_file(folder / _WEIGHTS))
+    network = load_network(folder, lambda: build_segmenter(config)).requires_grad_(False)
+    return Segmenter(network, fingerprint=artifacts.sha256_file(folder / WEIGHTS))
 
 
 def _check_images(images: Sequence[NDArray[np.uint8]]) -> None:

@@ -6,18 +6,14 @@ refuses less than 1 % of tiles without fault. No gate replaces a look at what it
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
 from crafts.slides.config import GateConfig
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Floats = NDArray[np.float32]
+Floats = NDArray[np.float32]
 
 _WHITE, _BLACK = 220, 30  # grey levels
 _STAINED = 20  # a pixel counts for the sharpness above a saturation of one twentieth
@@ -36,11 +32,11 @@ def find_fault(pixels: NDArray[np.uint8], config: GateConfig) -> str | None:
         pixels: RGB [H, W, 3].
         config: limits.
     """
-    colours = pixels[::_STRIDE, ::_STRIDE].astype(np.float32)
-    red, green, blue = colours[..., 0], colours[..., 1], colours[..., 2]
-    high, low = colours.max(-1), colours.min(-1)
+    colors = pixels[::_STRIDE, ::_STRIDE].astype(np.float32)
+    red, green, blue = colors[..., 0], colors[..., 1], colors[..., 2]
+    high, low = colors.max(-1), colors.min(-1)
     saturation = (high - low) / np.maximum(high, 1)
-    spread = float(colours.std((0, 1)).max())
+    spread = float(colors.std((0, 1)).max())
     ink = (green - red > 25) & ((green >= blue - 25) | (saturation > 0.6))
     shares = (
         ("blank (white)", low > _WHITE, config.blank),
@@ -76,9 +72,9 @@ def has_filler(pixels: NDArray[np.uint8]) -> bool:
     Args:
         pixels: RGB [H, W, 3].
     """
-    grey = (pixels[::_STRIDE, ::_STRIDE] == _FILLER).all(-1)
-    height, width = (side // 4 for side in grey.shape)
-    parts = grey[: 4 * height, : 4 * width].reshape(height, 4, width, 4)
+    gray = (pixels[::_STRIDE, ::_STRIDE] == _FILLER).all(-1)
+    height, width = (side // 4 for side in gray.shape)
+    parts = gray[: 4 * height, : 4 * width].reshape(height, 4, width, 4)
     return bool(parts.all((1, 3)).any())
 
 
@@ -91,9 +87,9 @@ def measure_sharpness(pixels: NDArray[np.uint8]) -> float | None:
     Returns:
         In grey levels squared; None where hardly a pixel is stained.
     """
-    grey = np.asarray(Image.fromarray(pixels).convert("L")).astype(np.int16)
-    inner = grey[1:-1, 1:-1]
-    edges = grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:] - 4 * inner
+    gray = np.asarray(Image.fromarray(pixels).convert("L")).astype(np.int16)
+    inner = gray[1:-1, 1:-1]
+    edges = gray[:-2, 1:-1] + gray[2:, 1:-1] + gray[1:-1, :-2] + gray[1:-1, 2:] - 4 * inner
     first, second, third = (pixels[1:-1, 1:-1, channel] for channel in range(3))
     high = np.maximum(np.maximum(first, second), third)
     low = np.minimum(np.minimum(first, second), third)

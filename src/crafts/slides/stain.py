@@ -9,14 +9,12 @@ amount of dye make the answer a guess.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Floats = NDArray[np.float64]
+Floats = NDArray[np.float64]
 
 _BETA = 0.15  # optical density below which a pixel is glass
 _IO = 240.0  # brightness of glass
@@ -78,7 +76,7 @@ def fit_stain(pixels: NDArray[np.uint8], method: Literal["macenko", "reinhard"])
     return StainFit("macenko", _as_tuples(np.vstack([dyes, most])))
 
 
-def normalise_stain(pixels: NDArray[np.uint8], fit: StainFit) -> NDArray[np.uint8]:
+def normalize_stain(pixels: NDArray[np.uint8], fit: StainFit) -> NDArray[np.uint8]:
     """A tile in the colours of the reference.
 
     Args:
@@ -95,8 +93,8 @@ def normalise_stain(pixels: NDArray[np.uint8], fit: StainFit) -> NDArray[np.uint
     if fit.method == "reinhard":
         return _match_lab(flat, values, tissue).reshape(pixels.shape)
     amounts = _amounts(density, values[:3]) * (_REFERENCE_DYE / values[3])[:, None]
-    colours = _IO * np.exp(-_REFERENCE @ amounts)
-    return np.clip(colours.T, 0, 255).astype(np.uint8).reshape(pixels.shape)
+    colors = _IO * np.exp(-_REFERENCE @ amounts)
+    return np.clip(colors.T, 0, 255).astype(np.uint8).reshape(pixels.shape)
 
 
 def _within(ratio: Floats) -> bool:
@@ -149,8 +147,8 @@ def _match_lab(flat: NDArray[np.uint8], source: Floats, tissue: Any) -> Any:
     lab = _lab(flat)
     matched = (lab - source[0]) * (_REFERENCE_LAB[1] / np.maximum(source[1], 1e-6))
     lms = np.exp((matched + _REFERENCE_LAB[0]) @ np.linalg.inv(_TO_LAB).T)
-    colours = np.clip(np.rint(lms @ np.linalg.inv(_TO_LMS).T - 1), 0, 255).astype(np.uint8)
-    return np.where(tissue[:, None], colours, flat)
+    colors = np.clip(np.rint(lms @ np.linalg.inv(_TO_LMS).T - 1), 0, 255).astype(np.uint8)
+    return np.where(tissue[:, None], colors, flat)
 
 
 def _as_tuples(values: Floats) -> tuple[tuple[float, ...], ...]:

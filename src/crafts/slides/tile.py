@@ -30,8 +30,8 @@ from crafts.core.runtime import say
 from crafts.slides.config import TileConfig
 from crafts.slides.reading.naming import one_value
 from crafts.slides.reading.resolution import SlideReadError, load_overrides
-from crafts.slides.reading.sources import (
-    Source,
+from crafts.slides.reading.slide_files import (
+    SlideFile,
     identity,
     list_sources,
     load_patients,
@@ -53,7 +53,7 @@ from crafts.slides.running.publish import (
 )
 from crafts.slides.siting.places import FindPlaces, Places, load_places, require_places
 from crafts.slides.siting.regions import find_region_file
-from crafts.slides.work import Job, cut_block, plan_slide
+from crafts.slides.work import SlideJob, cut_block, plan_slide
 
 __all__ = ["TileConfig", "run"]
 
@@ -64,7 +64,7 @@ _WORK = ".work"
 class _Progress:
     """A slide on its way: what it is, and which of its blocks are still to come."""
 
-    job: Job
+    job: SlideJob
     key: str
     open_blocks: set[int] = field(default_factory=set)
     starts: tuple[int, ...] = ()
@@ -86,7 +86,7 @@ class _Run:
     config: TileConfig
     tables: _Tables
     output: Path
-    waiting: deque[Source]
+    waiting: deque[SlideFile]
     ready: deque[Task] = field(default_factory=deque)
     busy: dict[str, _Progress] = field(default_factory=dict)
     found: dict[str, Finished] = field(default_factory=dict)
@@ -128,7 +128,7 @@ class _Run:
         if fault:
             self._reject(name, fault)
 
-    def _begin(self, source: Source) -> _Progress | None:
+    def _begin(self, source: SlideFile) -> _Progress | None:
         """Take over a finished slide, or prepare a folder to work in."""
         require_text(source)
         self.patients[source.name] = patient_of(source, self.tables.patients)
@@ -147,7 +147,7 @@ class _Run:
         # a name of its own: a process of a run that was killed may still write into its old folder
         folder = self.output / _WORK / f"{os.getpid()}-{source.name}"
         folder.mkdir()
-        return _Progress(Job(source.name, source.path, mpp, self.config, folder, places), key)
+        return _Progress(SlideJob(source.name, source.path, mpp, self.config, folder, places), key)
 
     def _plan_blocks(self, progress: _Progress) -> str:
         job = progress.job
@@ -237,15 +237,15 @@ def run(config: TileConfig, inputs: Path, output: Path) -> Manifest:
 
 def _say_outcome(manifest: Manifest, output: Path) -> None:
     counts, own = manifest.counts, sum(manifest.extra["stain_refused"].values())
-    colours = f" ({own} in their own colours)" if own else ""
+    colors = f" ({own} in their own colours)" if own else ""
     say(
         f"tile: {counts['slides_used']} slides used, {counts['slides_rejected']} rejected; "
-        f"{counts['used']} tiles used{colours}, {counts['rejected']} rejected; "
+        f"{counts['used']} tiles used{colors}, {counts['rejected']} rejected; "
         f"reasons in {output / 'rejects.jsonl'}"
     )
 
 
-def _load_tables(config: TileConfig, sources: list[Source]) -> _Tables:
+def _load_tables(config: TileConfig, sources: list[SlideFile]) -> _Tables:
     """What the user says, by name of the slide; a row may be of a slide of another shard."""
     mpp, patients, places = config.mpp_csv, config.patients, config.coordinates
     return _Tables(
@@ -255,7 +255,7 @@ def _load_tables(config: TileConfig, sources: list[Source]) -> _Tables:
     )
 
 
-def _share(sources: list[Source], shard: str | None) -> list[Source]:
+def _share(sources: list[SlideFile], shard: str | None) -> list[SlideFile]:
     k, _, n = (shard or "1/1").partition("/")
     return sources[int(k) - 1 :: int(n)]
 
@@ -315,7 +315,7 @@ def _open_crew(config: TileConfig) -> Crew | RayCrew:
     return Crew(config.num_workers or len(os.sched_getaffinity(0)), config.seconds)
 
 
-def _key(source: Source, mpp: float | None, places: Places | None, config: TileConfig) -> str:
+def _key(source: SlideFile, mpp: float | None, places: Places | None, config: TileConfig) -> str:
     """What a finished slide must agree in to be kept."""
     regions = ""
     if config.regions.folder is not None:
@@ -327,7 +327,7 @@ def _key(source: Source, mpp: float | None, places: Places | None, config: TileC
     return sha256_bytes(repr(parts).encode())
 
 
-def _settle(sources: list[Source], work: _Run) -> Ledger:
+def _settle(sources: list[SlideFile], work: _Run) -> Ledger:
     """Account for every slide, and write what lists the tiles."""
     slides = Ledger("tile")
     slides.listed(len(sources))
@@ -373,7 +373,7 @@ def _reasons(found: dict[str, Finished]) -> dict[str, dict[str, int]]:
 
 
 def _fingerprints(
-    sources: list[Source], found: dict[str, Finished], config: TileConfig
+    sources: list[SlideFile], found: dict[str, Finished], config: TileConfig
 ) -> dict[str, str]:
     keys = "".join(f"{s.name} {found[s.name].key if s.name in found else ''}\n" for s in sources)
     inputs = {"slides": sha256_bytes(keys.encode())}

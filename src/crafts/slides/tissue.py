@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
@@ -21,8 +22,6 @@ from crafts.slides.config import TissueConfig
 from crafts.slides.reading.resolution import SlideReadError
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from crafts.slides.reading.reader import Slide
 
 _CHUNK = 256  # pixels of the mask a side that are read at once
@@ -124,13 +123,13 @@ def saturation_of(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
 def otsu_threshold(values: NDArray[np.float32]) -> float:
     """Otsu's threshold of values in [0, 1] over 256 bins; 0 when there is nothing to part."""
     counts, edges = np.histogram(values, bins=256, range=(0, 1))
-    centres = (edges[:-1] + edges[1:]) / 2
+    centers = (edges[:-1] + edges[1:]) / 2
     below, above = np.cumsum(counts)[:-1], np.cumsum(counts[::-1])[::-1][1:]
-    sums = np.cumsum(counts * centres)
+    sums = np.cumsum(counts * centers)
     with np.errstate(invalid="ignore", divide="ignore"):
         gap = sums[:-1] / below - (sums[-1] - sums[:-1]) / above
         between = np.nan_to_num(below * above * gap**2)
-    return float(centres[np.argmax(between)]) if between.max(initial=0) > 0 else 0.0
+    return float(centers[np.argmax(between)]) if between.max(initial=0) > 0 else 0.0
 
 
 def _read_saturation(

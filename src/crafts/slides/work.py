@@ -13,9 +13,10 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from crafts.core.artifacts import sha256_bytes, write_bytes
@@ -23,16 +24,13 @@ from crafts.core.errors import DataError
 from crafts.slides.config import TileConfig
 from crafts.slides.grid import TooCoarseError, View, crop_of
 from crafts.slides.quality import find_fault, has_filler
-from crafts.slides.reading.channels import choose_channels, colour_channels, measure_range
+from crafts.slides.reading.channels import choose_channels, color_channels, measure_range
 from crafts.slides.reading.reader import Slide, open_slide
 from crafts.slides.reading.resolution import SlideReadError
 from crafts.slides.siting.places import Layout, Places, lay_out
 from crafts.slides.siting.regions import find_region_file, map_regions
-from crafts.slides.stain import StainFit, StainRefusedError, fit_stain, normalise_stain
+from crafts.slides.stain import StainFit, StainRefusedError, fit_stain, normalize_stain
 from crafts.slides.tissue import TissueMap, map_tissue, saturation_of
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 PLAN, UNREADABLE = "plan.json", "unreadable region"
 # zlib's run-length strategy: on tissue as small as the default, in a third of the time
@@ -43,7 +41,7 @@ Tile = tuple[int, int, float | None, str]
 
 
 @dataclass(frozen=True)
-class Job:
+class SlideJob:
     """A slide to be tiled.
 
     Attributes:
@@ -63,7 +61,7 @@ class Job:
     places: Places | None = None
 
 
-def plan_slide(job: Job) -> None:
+def plan_slide(job: SlideJob) -> None:
     """Find the tiles of a slide; writes ``plan.json``, which holds ``fault`` where it has none."""
     try:
         plan = _plan(job)
@@ -72,7 +70,7 @@ def plan_slide(job: Job) -> None:
     _write_json(job.folder / PLAN, plan)
 
 
-def cut_block(job: Job, start: int, stop: int) -> None:
+def cut_block(job: SlideJob, start: int, stop: int) -> None:
     """Cut some of the planned tiles; writes images and ``block-<start>.json``."""
     plan = json.loads((job.folder / PLAN).read_bytes())
     method = job.config.stain.method
@@ -93,7 +91,7 @@ def cut_block(job: Job, start: int, stop: int) -> None:
             refused = plan["stain_refused"]
             if fit is not None:
                 try:
-                    picture = normalise_stain(picture, fit)
+                    picture = normalize_stain(picture, fit)
                 except StainRefusedError as refusal:
                     refused = str(refusal)
             row = _save(picture, (x, y, fraction, region), view, job)
@@ -155,11 +153,11 @@ def _resize(
     return np.rint(np.stack(channels, -1)).astype(pixels.dtype)
 
 
-def _open(job: Job) -> Slide:
+def _open(job: SlideJob) -> Slide:
     return open_slide(job.path, mpp=job.mpp, reader=job.config.reader)
 
 
-def _plan(job: Job) -> dict[str, Any]:
+def _plan(job: SlideJob) -> dict[str, Any]:
     config = job.config
     with _open(job) as slide:
         _refuse_turned(slide, config, job.places)
@@ -203,7 +201,7 @@ def _refuse_turned(slide: Slide, config: TileConfig, places: Places | None) -> N
 
 
 def _sift(
-    job: Job, names: Sequence[str | None], layout: Layout, tissue: TissueMap | None
+    job: SlideJob, names: Sequence[str | None], layout: Layout, tissue: TissueMap | None
 ) -> tuple[list[Tile], list[tuple[int, int, str]]]:
     """Tiles to cut, and the others that are listed: with tissue on a grid, all that are named."""
     x, y, limit = layout.x, layout.y, job.config.tissue.min_fraction
@@ -256,7 +254,7 @@ def _facts(slide: Slide, layout: Layout, tissue: TissueMap | None) -> dict[str, 
     }
 
 
-def _regions(job: Job, slide: Slide, layout: Layout) -> tuple[list[str | None], list[str]]:
+def _regions(job: SlideJob, slide: Slide, layout: Layout) -> tuple[list[str | None], list[str]]:
     """For each tile the class of the area that covers most of it, and what was left out.
 
     Outside of all areas it is None.
@@ -324,7 +322,7 @@ def _checked(
     if slide.is_fluorescence:
         if not np.isfinite(pixels).all():
             raise _RejectedTileError("values that are not finite")
-        return colour_channels(pixels, plan["mapping"], plan["slide"]["shown"])
+        return color_channels(pixels, plan["mapping"], plan["slide"]["shown"])
     if fraction is None and plan["threshold"]:
         share = float((saturation_of(pixels) > plan["threshold"]).mean())
         if share < config.tissue.min_fraction:
@@ -338,7 +336,7 @@ def _save(
     pixels: NDArray[np.uint8],
     tile: Tile,
     view: View,
-    job: Job,
+    job: SlideJob,
 ) -> dict[str, Any]:
     x, y, fraction, region = tile
     name = f"x{x:07d}-y{y:07d}.{job.config.image_format}"

@@ -190,8 +190,8 @@ def test_tables_of_excel_are_read(tmp_path, encoding, mark):
 # ---- the estimate ----------------------------------------------------------------------------
 
 
-def paint(colour: tuple[int, int, int], size: int = 256) -> np.ndarray:
-    return np.full((size, size, 3), colour, np.uint8)
+def paint(color: tuple[int, int, int], size: int = 256) -> np.ndarray:
+    return np.full((size, size, 3), color, np.uint8)
 
 
 def dots(pixels: np.ndarray, radius: float, step: int) -> np.ndarray:

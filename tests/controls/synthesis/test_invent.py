@@ -73,7 +73,7 @@ def test_measures_of_an_ellipse_are_its_own():
     assert table.areas[0] == pytest.approx(np.pi * long * short, rel=0.02)
     assert table.elongations[0] == pytest.approx(long / short, rel=0.02)
     assert table.angles[0] == pytest.approx(angle, abs=0.02)
-    assert table.centres[0] == pytest.approx([38.5, 40.5], abs=0.05)
+    assert table.centers[0] == pytest.approx([38.5, 40.5], abs=0.05)
     assert table.whole[0] and table.counted[0] and table.numbers[0] == 3
     shape = draw_outline(300, 2.0, angle, draws=draws)
     again = measure_nuclei(NucleiMask(np.pad(shape, 3).astype(np.uint8)))
@@ -112,8 +112,8 @@ def test_a_thomas_process_is_found_and_points_anywhere_are_no_clusters():
     draws = np.random.default_rng(1)
     points, plain = [], []
     for _ in range(12):
-        centres = draws.uniform(-60, 460, (draws.poisson(520 * 520 * 60e-6), 2))
-        around = np.repeat(centres, draws.poisson(15, len(centres)), axis=0)
+        centers = draws.uniform(-60, 460, (draws.poisson(520 * 520 * 60e-6), 2))
+        around = np.repeat(centers, draws.poisson(15, len(centers)), axis=0)
         around = around + 15 * draws.standard_normal(around.shape)
         points.append(around[((around >= 0) & (around < 400)).all(axis=1)])
         plain.append(draws.uniform(0, 400, (150, 2)))
@@ -159,7 +159,7 @@ def test_clustered_lymphocytes_lie_closer_than_such_anywhere(again):
     def k(statistics):
         masks = sampled(statistics)
         tables = [measure_nuclei(mask) for mask in masks]
-        own = [t.centres[t.classes == CLASSES.index("lymphocyte")] for t in tables]
+        own = [t.centers[t.classes == CLASSES.index("lymphocyte")] for t in tables]
         return ripley_k(own, [mask.size for mask in masks], radii)[0][0]
 
     assert k(truth(Cluster(radius=25, density=30))) > 1.5 * k(truth())

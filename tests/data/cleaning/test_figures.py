@@ -68,8 +68,8 @@ def test_charts_are_no_histology(kind, form):
 def test_painted_tissue_is_kept_and_its_grey_or_recoloured_copies_are_not(painted):
     for tile in painted:
         assert picture_fault(measure_look(tile)) == ""
-        grey = np.repeat(tile.mean(axis=2, keepdims=True).astype(np.uint8), 3, axis=2)
-        assert picture_fault(measure_look(grey)).startswith("no colour")
+        gray = np.repeat(tile.mean(axis=2, keepdims=True).astype(np.uint8), 3, axis=2)
+        assert picture_fault(measure_look(gray)).startswith("no colour")
         assert picture_fault(measure_look(tile[..., [1, 0, 1]])).startswith("colours of no stain")
         assert picture_fault(measure_look(255 - tile)) != ""
     empty = np.full((64, 64, 3), 240, np.uint8)
@@ -88,9 +88,9 @@ def test_radiology_of_a_dicom_library_is_dropped():
     for name in ("CT_small.dcm", "MR_small.dcm"):
         values = pydicom.dcmread(folder / name).pixel_array
         low, high = np.percentile(values, [1, 99])
-        grey = (np.clip((values - low) / (high - low), 0, 1) * 255).astype(np.uint8)
-        look = measure_look(np.repeat(grey[..., None], 3, axis=2))
-        assert look.coloured == 0 and picture_fault(look)
+        gray = (np.clip((values - low) / (high - low), 0, 1) * 255).astype(np.uint8)
+        look = measure_look(np.repeat(gray[..., None], 3, axis=2))
+        assert look.colored == 0 and picture_fault(look)
 
 
 def test_photographs_of_an_image_library_are_mostly_dropped():

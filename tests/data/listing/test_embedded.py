@@ -12,7 +12,7 @@ from crafts.core.artifacts import sha256_file
 from crafts.data.config import Columns, PackConfig
 from crafts.data.listing.embedded import read_embedded
 from crafts.data.listing.loading import load_item
-from crafts.data.listing.sources import list_items
+from crafts.data.listing.tilesets import list_items
 from crafts.data.pack import run
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from crafts.data.config import PackConfig
 from crafts.data.listing.loading import load_item
-from crafts.data.listing.sources import list_items
+from crafts.data.listing.tilesets import list_items
 from crafts.data.pack import run
 
 

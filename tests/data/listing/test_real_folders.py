@@ -12,14 +12,14 @@ import pytest
 
 from crafts.core.errors import ConfigError, DataError
 from crafts.data.config import Columns, PackConfig
-from crafts.data.listing.items import Item
+from crafts.data.listing.items import ListedTile
 from crafts.data.listing.loading import load_item
-from crafts.data.listing.sources import list_items
+from crafts.data.listing.tilesets import list_items
 from crafts.data.pack import assign_item_splits
 from crafts.data.splits import read_splits
 
 
-def listed(source: Path, columns: Columns | None = None) -> dict[str, Item]:
+def listed(source: Path, columns: Columns | None = None) -> dict[str, ListedTile]:
     return {item.name: item for item in list_items(source, columns)}
 
 

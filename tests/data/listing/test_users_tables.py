@@ -13,7 +13,7 @@ import pytest
 
 from crafts.core.errors import DataError
 from crafts.data.config import Columns, PackConfig
-from crafts.data.listing.sources import list_items
+from crafts.data.listing.tilesets import list_items
 from crafts.data.pack import run
 from crafts.data.shards import read_index
 from crafts.data.splits import read_splits

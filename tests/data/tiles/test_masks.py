@@ -21,7 +21,7 @@ from crafts.controls.nuclei import NucleiMask
 from crafts.core.errors import ConfigError, DataError, IntegrityError
 from crafts.data.config import PackConfig
 from crafts.data.listing.loading import load_item
-from crafts.data.listing.sources import list_items
+from crafts.data.listing.tilesets import list_items
 from crafts.data.loader import ShardReader
 from crafts.data.pack import run
 from crafts.data.tiles.images import RefusedImageError

@@ -16,7 +16,7 @@ from crafts.controls.masks import load_mask, save_mask
 from crafts.controls.nuclei import NucleiMask, label_classes, separate
 from crafts.core.config import load_config
 from crafts.core.errors import ConfigError, DataError
-from crafts.data.listing.items import Item
+from crafts.data.listing.items import ListedTile
 from crafts.data.loader import ShardReader
 from crafts.data.painter import paint_tile
 from crafts.experiments.segmenters import compare, page
@@ -97,7 +97,7 @@ def sources(counts: dict[str, list[int]]) -> list[Source]:
         for patient, number in enumerate(numbers)
         for _ in range(number)
     ]
-    return [Source(k, Item("", str(k), "", fields=fields)) for k, fields in enumerate(known)]
+    return [Source(k, ListedTile("", str(k), "", fields=fields)) for k, fields in enumerate(known)]
 
 
 def test_sets_and_patients_give_alike_and_only_training_tiles(pairs: Path) -> None:

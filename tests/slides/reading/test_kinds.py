@@ -10,10 +10,10 @@ import pytest
 import tifffile
 from PIL import Image
 
-from crafts.slides.reading.formats import colour_order
+from crafts.slides.reading.formats import color_order
 from crafts.slides.reading.reader import open_slide
 from crafts.slides.reading.resolution import SlideReadError
-from crafts.slides.reading.sources import list_sources
+from crafts.slides.reading.slide_files import list_sources
 from crafts.slides.tile import TileConfig, run
 
 MPP = {"resolution": (20_000, 20_000), "resolutionunit": "CENTIMETER"}  # 0.5 microns per pixel
@@ -110,10 +110,10 @@ def test_a_lost_part_is_said_and_its_place_is_unscanned(tmp_path, lost):
 def test_three_bright_channels_called_colours_are_a_picture(tmp_path, names):
     pixels = bright(side=128)
     pixels[:, 64:] = 250  # glass
-    order = colour_order(names)
+    order = color_order(names)
     planes = np.empty((3, 128, 128), np.uint8)
-    for colour, place in enumerate(order):
-        planes[place] = pixels[..., colour]
+    for color, place in enumerate(order):
+        planes[place] = pixels[..., color]
     metadata = {"axes": "CYX", "Channel": {"Name": list(names)}, "PhysicalSizeX": 0.5}
     metadata |= {"PhysicalSizeXUnit": "µm", "PhysicalSizeY": 0.5, "PhysicalSizeYUnit": "µm"}
     path = tmp_path / "he.ome.tif"

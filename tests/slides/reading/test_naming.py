@@ -8,11 +8,11 @@ import pytest
 
 from crafts.core.errors import ConfigError
 from crafts.slides.reading.naming import group_rows, one_value
-from crafts.slides.reading.sources import Source
+from crafts.slides.reading.slide_files import SlideFile
 
 
-def source(place: str, name: str = "") -> Source:
-    return Source(name or Path(place).stem, Path("/in") / place, place)
+def source(place: str, name: str = "") -> SlideFile:
+    return SlideFile(name or Path(place).stem, Path("/in") / place, place)
 
 
 ALONE = [source("a.svs"), source("sub/b.tif"), source("c.ome.tif")]

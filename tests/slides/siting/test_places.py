@@ -12,7 +12,7 @@ from PIL import Image
 
 from crafts.core.errors import ConfigError, DataError
 from crafts.slides.reading.resolution import SlideReadError
-from crafts.slides.reading.sources import Source
+from crafts.slides.reading.slide_files import SlideFile
 from crafts.slides.siting.coordinates import read_coordinates
 from crafts.slides.siting.places import Places, lay_out, load_places, require_places
 from crafts.slides.tile import run
@@ -139,8 +139,8 @@ def test_unusable_tables_are_refused(tmp_path, text, message):
         load_places(tmp_path / "a.csv", [SLIDE])
 
 
-SLIDE = Source("a", Path("/in/a.svs"), "a.svs")
-TWINS = [Source(f"{at}_a.svs", Path(f"/in/{at}/a.svs"), f"{at}/a.svs") for at in ("x", "y")]
+SLIDE = SlideFile("a", Path("/in/a.svs"), "a.svs")
+TWINS = [SlideFile(f"{at}_a.svs", Path(f"/in/{at}/a.svs"), f"{at}/a.svs") for at in ("x", "y")]
 
 
 def test_nothing_there_is_refused(tmp_path):

@@ -20,7 +20,7 @@ from crafts.slides.siting.regions import (
     load_mask,
     load_regions,
     map_regions,
-    rasterise,
+    rasterize,
     trace_areas,
     write_regions,
 )
@@ -62,7 +62,7 @@ def test_forms_of_a_file(tmp_path, name, form):
     assert find_region_file(tmp_path, "s") == path
     (region,) = load_regions(path)
     assert region.name == "Tumor"
-    mask, pixel = rasterise([region], (1000, 800), 2.0)
+    mask, pixel = rasterize([region], (1000, 800), 2.0)
     assert (mask.shape, pixel) == ((400, 500), (2.0, 2.0))
     assert mask.sum() * 4 == pytest.approx(400**2 - 100**2, rel=0.03)
     assert not mask[110:140, 110:140].any()
@@ -71,7 +71,7 @@ def test_forms_of_a_file(tmp_path, name, form):
 def test_several_polygons_and_derived_classes(tmp_path):
     (region,) = load_regions(write(tmp_path / "a.json", [MULTI]))
     assert region.name == "Tumor: Positive"
-    mask, _ = rasterise([region], (1000, 1000), 1.0)
+    mask, _ = rasterize([region], (1000, 1000), 1.0)
     assert mask.sum() == pytest.approx(400**2 - 100**2 + 100**2, rel=0.02)
 
 
@@ -139,7 +139,7 @@ def test_outlines_of_a_mask_hold_its_pieces_and_holes(tmp_path):
     write_regions(tmp_path / "s.geojson", areas)
     assert load_regions(tmp_path / "s.geojson") == areas
     assert any(len(area.polygons[0]) > 1 for area in areas), "no hole in this mask"
-    back, pixel = rasterise(areas, (960, 720), 2.0)
+    back, pixel = rasterize(areas, (960, 720), 2.0)
     assert pixel == (2.0, 2.0)
     fine = rough.repeat(4, 0).repeat(4, 1)  # the corners of pixels are cut off, no more
     assert (back & fine).sum() / (back | fine).sum() > 0.97
@@ -178,7 +178,7 @@ def test_collections_hold_their_areas_and_what_has_none_is_counted(tmp_path):
     path = write(tmp_path / "a.json", [feature(both, "Tumor"), POINT, feature(None, "Tumor")])
     left_out = Counter()
     (region,) = load_regions(path, left_out)
-    mask, _ = rasterise([region], (1000, 1000), 1.0)
+    mask, _ = rasterize([region], (1000, 1000), 1.0)
     assert mask.sum() == pytest.approx(400**2 - 100**2 + 100**2, rel=0.02)
     assert left_out == {"LineString": 1, "Point": 1, "no geometry": 1}
 

@@ -150,12 +150,12 @@ def without_doubtful(findings: list[Finding], doubtful: Sequence[Doubt]) -> list
         f: max((d for a, b, d in doubtful if a < f.end and f.start < b), default=0)
         for f in findings
     }
-    said = {f: doubt for f, doubt in doubts.items() if not (f.negated or f.uncertain)}
-    main = [f for f in said if f.name in DIAGNOSES and not f.value.startswith("metastatic ")]
+    affirmed = {f: doubt for f, doubt in doubts.items() if not (f.negated or f.uncertain)}
+    main = [f for f in affirmed if f.name in DIAGNOSES and not f.value.startswith("metastatic ")]
     if not main:
         return findings
-    least = min(said[f] for f in main)
-    certain = {f.name for f, doubt in said.items() if doubt <= least}
+    least = min(affirmed[f] for f in main)
+    certain = {f.name for f, doubt in affirmed.items() if doubt <= least}
     struck = {"histology", "in_situ"} | certain.intersection(("site", "procedure", "grade"))
     if not certain.intersection(DIAGNOSES[:2]):
         struck.add("finding")

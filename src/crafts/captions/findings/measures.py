@@ -209,7 +209,7 @@ _OTHER_FOLLOWS = re.compile(
     r"of (?:the )?(?:skin|tissue))",
     re.IGNORECASE,
 )
-_LABELLED = re.compile(r"tumou?r (?:size|diameter)\W{0,4}$", re.IGNORECASE)
+_LABELED = re.compile(r"tumou?r (?:size|diameter)\W{0,4}$", re.IGNORECASE)
 _PLAINLY = re.compile(r"tumou?r|carcinoma|mass|greatest", re.IGNORECASE)
 
 
@@ -219,13 +219,13 @@ def find_sizes(text: str) -> Iterator[Hit]:
         before = text[max(0, match.start() - 70) : match.start()]
         before = re.sub(r"\([^()]*\)", "", before)
         clause = re.split(r"[;.]\s|,\s(?=\D)|\(", before)[-1]
-        labelled = _LABELLED.search(clause) is not None
-        if not labelled and not _is_of_tumor(before, clause, text[match.end() : match.end() + 40]):
+        labeled = _LABELED.search(clause) is not None
+        if not labeled and not _is_of_tumor(before, clause, text[match.end() : match.end() + 40]):
             continue
         scale = 0.1 if match[4].lower().startswith(("mm", "mi")) else 1.0
         size = scale * max(float(n.replace(",", ".")) for n in match.groups()[:3] if n)
         if 0 < size <= _LARGEST_CM:
-            weight = 3 if labelled else 2 if _PLAINLY.search(clause) else 1
+            weight = 3 if labeled else 2 if _PLAINLY.search(clause) else 1
             yield Hit("size", f"{size:.3g} cm", *match.span(), weight, False)
 
 

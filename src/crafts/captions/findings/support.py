@@ -40,11 +40,11 @@ def find_unsupported(text: str, report: str, fields: Fields) -> tuple[str, ...]:
         report: the scrubbed report.
         fields: its findings.
     """
-    said = extract_fields(text)
-    faults = [*_lost_diagnosis(said, fields), *_foreign_findings(text, said, fields)]
+    claimed = extract_fields(text)
+    faults = [*_lost_diagnosis(claimed, fields), *_foreign_findings(text, claimed, fields)]
     # the words of a finding are judged with it; what is left must be the report's, word for word
     rest = text
-    for finding in said.findings:
+    for finding in claimed.findings:
         rest = rest[: finding.start] + " " * (finding.end - finding.start) + rest[finding.end :]
     faults += _foreign_words(rest, report, fields)
     faults += _flipped(text, rest, report)
@@ -53,27 +53,27 @@ def find_unsupported(text: str, report: str, fields: Fields) -> tuple[str, ...]:
 
 def names_only(text: str, fields: Fields) -> bool:
     """Whether each diagnosis that a text names, or denies, is one of these findings."""
-    theirs = [one for name in DIAGNOSES for one in fields.of(name)]
-    said = [one for one in extract_fields(text).findings if one.name in DIAGNOSES]
-    return all(any(_agrees(one, other) for other in theirs) for one in said)
+    reported = [one for name in DIAGNOSES for one in fields.of(name)]
+    claimed = [one for one in extract_fields(text).findings if one.name in DIAGNOSES]
+    return all(any(_agrees(one, other) for other in reported) for one in claimed)
 
 
-def _lost_diagnosis(said: Fields, fields: Fields) -> Iterator[str]:
-    wanted, found = fields.diagnosis, said.diagnosis
+def _lost_diagnosis(claimed: Fields, fields: Fields) -> Iterator[str]:
+    wanted, found = fields.diagnosis, claimed.diagnosis
     if wanted is None:
         return
     if found is None or found.value != wanted.value or found.uncertain != wanted.uncertain:
         yield "the diagnosis is missing or another one"
 
 
-def _foreign_findings(text: str, said: Fields, fields: Fields) -> Iterator[str]:
-    for finding in said.findings:
+def _foreign_findings(text: str, claimed: Fields, fields: Fields) -> Iterator[str]:
+    for finding in claimed.findings:
         names = DIAGNOSES if finding.name in DIAGNOSES else (finding.name,)
-        theirs = [one for name in names for one in fields.of(name)]
+        reported = [one for name in names for one in fields.of(name)]
         counted = finding.value == "lymph node" and bool(fields.of("nodes"))
         if finding.name == "laterality" or counted:
             continue
-        if not any(_agrees(finding, one) for one in theirs):
+        if not any(_agrees(finding, one) for one in reported):
             yield f"{finding.name} is not so in the report"
     sides = {match.group().lower() for match in _SIDE.finditer(text)}
     known = {finding.laterality for finding in fields.findings} | {
@@ -83,14 +83,14 @@ def _foreign_findings(text: str, said: Fields, fields: Fields) -> Iterator[str]:
         yield "side is not so in the report"
 
 
-def _agrees(finding: Finding, said: Finding) -> bool:
+def _agrees(finding: Finding, claimed: Finding) -> bool:
     """Same statement, or a less specific one ("carcinoma" of an invasive ductal carcinoma)."""
-    if finding.negated != said.negated or (said.uncertain and not finding.uncertain):
+    if finding.negated != claimed.negated or (claimed.uncertain and not finding.uncertain):
         return False
-    if finding.laterality and said.laterality and finding.laterality != said.laterality:
-        return said.laterality == "bilateral"
-    less = set(finding.value.split()) <= set(said.value.split())
-    return finding.value in (said.value, "present") or (finding.name in DIAGNOSES and less)
+    if finding.laterality and claimed.laterality and finding.laterality != claimed.laterality:
+        return claimed.laterality == "bilateral"
+    less = set(finding.value.split()) <= set(claimed.value.split())
+    return finding.value in (claimed.value, "present") or (finding.name in DIAGNOSES and less)
 
 
 # ---- words and numbers -----------------------------------------------------------------------
@@ -130,16 +130,16 @@ def _foreign_words(text: str, report: str, fields: Fields) -> Iterator[str]:
 
 def _flipped(text: str, rest: str, report: str) -> Iterator[str]:
     """Negations of a text that are not the report's; ``rest`` is the text without its findings."""
-    theirs = _states(report, report)
+    reported = _states(report, report)
     for start, end in iter_sentences(text):
-        said = _states(text[start:end], rest[start:end])
-        for stem, states in said.items():
-            if True in states and theirs.get(stem) == {False}:
+        claimed = _states(text[start:end], rest[start:end])
+        for stem, states in claimed.items():
+            if True in states and reported.get(stem) == {False}:
                 yield "it denies what the report affirms"
             # that there is a tumor is the diagnosis, which was judged before
-            if False in states and theirs.get(stem) == {True} and stem not in _TUMOR_STEMS:
+            if False in states and reported.get(stem) == {True} and stem not in _TUMOR_STEMS:
                 yield "it affirms what the report denies"
-        denied = {stem for stem, states in said.items() if True in states}
+        denied = {stem for stem, states in claimed.items() if True in states}
         # "no tumor" alone is true of a margin and a lie of the tissue
         if denied and denied <= _TUMOR_STEMS:
             yield "it denies the tumor without saying where"

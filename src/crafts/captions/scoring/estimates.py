@@ -13,18 +13,15 @@ the first three from here unless told otherwise.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from crafts.imaging.opening import read_rgb
 from crafts.imaging.stains import optical_density, stain_amounts, textbook_stains
 from crafts.imaging.stripping import RefusedImageError
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Floats = NDArray[np.float64]
+Floats = NDArray[np.float64]
 
 _GLASS = 0.12  # mean optical density below which a pixel is empty
 _NUCLEUS = 0.42  # amount of hematoxylin of a nucleus

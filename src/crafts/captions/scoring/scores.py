@@ -10,16 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from crafts.core.errors import DataError
 from crafts.core.tables import same_name
 from crafts.imaging.outlines import Polygon, draw_polygon
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 KINDS = ("tumor", "til", "stroma", "fat", "necrosis")
 Grammar = Literal["pathldm", "sentences"]

@@ -166,15 +166,15 @@ def _is_finding(diagnosis: Finding | None) -> bool:
 
 def _benign_clauses(fields: Fields, negated: bool) -> Iterator[Clause]:
     """Where nothing worse was found: all findings, and what was ruled out."""
-    said = {fields.diagnosis.value} if fields.diagnosis else set()
+    named = {fields.diagnosis.value} if fields.diagnosis else set()
     if negated and fields.rules_out_malignancy:
         best = fields.best("histology") or fields.best("in_situ")
         yield Clause("finding", f"no {best.value if best else 'malignancy'}")
     for one in fields.of("finding"):
         if one.negated and is_benign(one.value):
             continue  # "not benign" names no disease
-        if one.negated == negated and not one.uncertain and not one.past and one.value not in said:
-            said.add(one.value)
+        if one.negated == negated and not one.uncertain and not one.past and one.value not in named:
+            named.add(one.value)
             yield Clause("finding", f"no {one.value}" if negated else one.value)
 
 
@@ -189,8 +189,9 @@ def _words(finding: Finding) -> str:
 
 def _unseen(fields: Fields) -> Iterator[Clause]:
     """What only the report knows."""
-    said = {name: text for name in _UNSEEN if (text := _report_words(fields, name))}
-    yield from (Clause(name, text) for name, text in said.items())
+    for name in _UNSEEN:
+        if text := _report_words(fields, name):
+            yield Clause(name, text)
 
 
 def _report_words(fields: Fields, name: str) -> str:
@@ -264,10 +265,10 @@ def visible_sentences(text: str) -> list[str]:
         sentence = text[start:end]
         title = _TITLE.match(sentence) if ":" in sentence[:60] else None
         unseen = bool(title["unseen"]) if title else unseen
-        telling = len(_morphology(sentence))
-        if unseen or telling < 2 or _NOT_VISIBLE.search(sentence):
+        num_words = len(_morphology(sentence))
+        if unseen or num_words < 2 or _NOT_VISIBLE.search(sentence):
             continue
-        found.setdefault(_shortened(sentence), telling)
+        found.setdefault(_shortened(sentence), num_words)
     order = sorted(found, key=lambda sentence: -found[sentence])
     return [sentence for sentence in order if len(sentence.split()) >= 3][:_MOST]
 

@@ -297,7 +297,7 @@ class ServerSummarizer:
         A key or model that is refused at the first answer is refused for every report: that stops
         the run. Later it costs the rest, which the rules write, and not what was there already.
         """
-        said = f"status {status}" + (f": {words}" if words else "")
+        reason = f"status {status}" + (f": {words}" if words else "")
         if status in (401, 403, 404):
             if not self._believed:
                 raise ConfigError(
@@ -311,8 +311,8 @@ class ServerSummarizer:
             self._lost = _GIVE_UP
         self._lost += 1
         if status in (400, 422) and self.config.schema_mode != "none":
-            said += "; try --set server.schema_mode=none"
-        raise _ServerGaveUpError(said)
+            reason += "; try --set server.schema_mode=none"
+        raise _ServerGaveUpError(reason)
 
     def _words(self, error: APIStatusError, request: dict[str, Any]) -> str:
         report = request["messages"][-1]["content"]

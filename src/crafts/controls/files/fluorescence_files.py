@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 import struct
 import warnings
@@ -16,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from crafts.core.errors import ConfigError, DataError, first_line
+from crafts.imaging.tiffs import channel_names, numbered, quiet_tifffile, require_whole
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 MAX_PIXELS = 64_000_000
 _TIFF = (".tif", ".tiff", ".qptiff")
-_COLOURS = ("red", "green", "blue")
+_COLORS = ("red", "green", "blue")
 _MICRONS = {"µm": 1.0, "μm": 1.0, "um": 1.0, "nm": 1e-3, "mm": 1e3, "cm": 1e4, "m": 1e6, "": 1.0}
 _TIFF_UNITS = {2: 25_400.0, 3: 10_000.0}  # inch and centimetre in microns
 _PLAUSIBLE = (0.05, 20.0)  # microns per pixel
@@ -83,8 +83,8 @@ def open_fluorescence(path: Path) -> Iterator[Reader]:
         with tifffile.TiffFile(path) as file:
             yield _Tiff(file, path)
     except _DAMAGE as error:
-        reason = first_line(error)
-        raise _refuse(path, f"unreadable ({reason})", "an undamaged image") from None
+        came = f"unreadable ({first_line(error)})"
+        raise _refuse(path, came, "an undamaged image") from None
 
 
 class _Png:
@@ -95,7 +95,7 @@ class _Png:
         if len(header) < 26 or header[:8] != b"\x89PNG\r\n\x1a\n":
             raise _refuse(path, "no PNG header", "a PNG")
         width, height = struct.unpack(">II", header[16:24])
-        bits, colours = header[24], header[25]
+        bits, colors = header[24], header[25]
         if width * height > MAX_PIXELS:
             raise _refuse(
                 path,
@@ -103,10 +103,10 @@ class _Png:
                 f"at most {MAX_PIXELS // 10**6} Mpx: a PNG can only be read whole",
                 do="Save it as a tiled OME-TIFF, or cut it.",
             )
-        if colours not in (0, 2) or (colours == 2 and bits != 8) or bits < 8:
+        if colors not in (0, 2) or (colors == 2 and bits != 8) or bits < 8:
             raise _refuse(
                 path,
-                f"a PNG with {bits} bits of colour type {colours}",
+                f"a PNG with {bits} bits of colour type {colors}",
                 "8- or 16-bit grey, or 8-bit RGB",
                 do="Save each channel as 16-bit grey, or all as OME-TIFF.",
             )
@@ -114,10 +114,10 @@ class _Png:
         self.sizes: tuple[tuple[int, int], ...] = ((int(height), int(width)),)
         self.mpp: float | None = None
         self.names: tuple[str, ...] = ("grey",)
-        if colours == 2:  # grey is often stored as colour
+        if colors == 2:  # grey is often stored as colour
             pixels = self._load()
             equal = bool((pixels == pixels[:1]).all())
-            self._pixels, self.names = (pixels[:1], ("grey",)) if equal else (pixels, _COLOURS)
+            self._pixels, self.names = (pixels[:1], ("grey",)) if equal else (pixels, _COLORS)
 
     def read(self, channels: Sequence[int], region: Region, level: int) -> NDArray[Any]:
         left, top, width, height = region
@@ -141,10 +141,10 @@ class _Tiff:
         self._path, self._axes = path, str(series.axes)
         sizes = dict(zip(series.axes, series.shape, strict=True))
         _refuse_planes(sizes, path)
-        _refuse_cut_short(series, path)
+        require_whole(series, path, sparse=True)
         self._channel_axis = next((axis for axis in "CS" if axis in sizes), "")
         count = int(sizes.get(self._channel_axis, 1))
-        self.names = _names(file, count, colour=self._channel_axis == "S")
+        self.names = _names(file, count, color=self._channel_axis == "S")
         self.sizes = tuple(
             (int(at.shape[at.axes.index("Y")]), int(at.shape[at.axes.index("X")]))
             for at in series.levels
@@ -178,19 +178,12 @@ class _Tiff:
         return np.stack(planes)
 
 
-def _names(file: Any, count: int, *, colour: bool) -> tuple[str, ...]:
-    """From OME, from QPTIFF (one XML a page), from ImageJ; numbered where none says any."""
-    if colour and count == 3:
-        return _COLOURS
-    names = re.findall(r'<Channel\b[^>]*\bName="([^"]*)"', file.ome_metadata or "")
-    if not names:
-        pages = [file.pages[index] for index in range(min(count, len(file.pages)))]
-        texts = [getattr(page, "description", "") for page in pages]
-        found = [re.search(r"<Name>([^<]*)</Name>", text) for text in texts]
-        names = [match.group(1) for match in found if match]
-    if not names:
-        names = [str(label) for label in (file.imagej_metadata or {}).get("Labels") or ()]
-    return tuple(names) if len(names) == count else tuple(f"channel {i}" for i in range(count))
+def _names(file: Any, count: int, *, color: bool) -> tuple[str, ...]:
+    """From OME, from QPTIFF, from ImageJ; numbered where none says any."""
+    if color and count == 3:
+        return _COLORS
+    labels = (file.imagej_metadata or {}).get("Labels") or ()
+    return tuple(numbered(channel_names(file, count) or [str(label) for label in labels], count))
 
 
 def _mpp(file: Any) -> float | None:
@@ -223,15 +216,6 @@ def _refuse_planes(sizes: dict[str, int], path: Path) -> None:
         )
 
 
-def _refuse_cut_short(series: Any, path: Path) -> None:
-    """Tifffile shows what is missing as black."""
-    length = path.stat().st_size
-    for page in (page for level in series.levels for page in level.pages):
-        ends = np.add(page.dataoffsets, page.databytecounts)
-        if len(ends) == 0 or int(ends.max()) > length:
-            raise _refuse(path, "pixels are missing; the file was cut short", "a whole file")
-
-
 def _import_tifffile(path: Path) -> Any:
     try:
         import tifffile
@@ -243,7 +227,7 @@ def _import_tifffile(path: Path) -> Any:
             allowed="TIFF with the packages of the extra `slides`",
             do='Run pip install "crafts[slides]".',
         ) from None
-    logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # it logs what it raises
+    quiet_tifffile()
     return tifffile
 
 

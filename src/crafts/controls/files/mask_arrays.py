@@ -4,23 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from crafts.controls.files.mask_images import check_area, instance_ids, whole_numbers
-from crafts.controls.nuclei import UNKNOWN, NucleiMask, Table, label_classes
+from crafts.controls.nuclei import UNKNOWN, ClassTable, NucleiMask, label_classes
 from crafts.core.arrays import HEADER_ERRORS
 from crafts.core.errors import ConfigError, DataError, first_line
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 _NPY_ERRORS: tuple[type[Exception], ...] = (OSError, *HEADER_ERRORS)
 _PANNUKE_CHANNELS = 6  # neoplastic, inflammatory, connective, dead, epithelial, background
 
 
-def read_mat(path: Path, *, table: Table | None, mpp: float | None) -> NucleiMask:
+def read_mat(path: Path, *, table: ClassTable | None, mpp: float | None) -> NucleiMask:
     """Read ``inst_map`` of a .mat file and its classes, as HoVer-Net, CoNSeP and Lizard write them.
 
     Classes come from ``type_map`` [H, W], else from ``inst_type`` or ``class``: one a nucleus, in
@@ -51,7 +49,7 @@ def read_mat(path: Path, *, table: Table | None, mpp: float | None) -> NucleiMas
 
 
 def read_npy(
-    path: Path, *, index: int | None, table: Table | None, mpp: float | None
+    path: Path, *, index: int | None, table: ClassTable | None, mpp: float | None
 ) -> NucleiMask:
     """Read one field of a .npy file; others of a long array are not touched.
 
@@ -127,7 +125,7 @@ def _with_classes(
     ids: NDArray[np.int32],
     labels: NDArray[np.integer],
     *,
-    table: Table | None,
+    table: ClassTable | None,
     mpp: float | None,
     path: Path,
 ) -> NucleiMask:

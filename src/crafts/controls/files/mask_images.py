@@ -5,26 +5,24 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from crafts.controls.nuclei import (
     UNKNOWN,
+    ClassTable,
     NucleiMask,
-    Table,
     connected_nuclei,
     label_classes,
     resolve_table,
 )
 from crafts.core.errors import ConfigError, DataError, first_line
-from crafts.imaging.opening import DAMAGE, is_deep_colour, open_header, upright
+from crafts.imaging.opening import DAMAGE, is_deep_color, open_header, upright
 from crafts.imaging.shapes import marked_shape
 from crafts.imaging.stripping import RefusedImageError
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 Values = Literal["instances", "classes", "foreground"]
 """What the numbers of a mask mean: a nucleus each, a class each, or nucleus and not."""
@@ -33,11 +31,11 @@ MAX_PIXELS = 64_000_000
 _FORMATS = ("PNG", "TIFF", "BMP", "GIF", "JPEG")
 _MODES = {"1", "L", "P", "RGB", "I", "I;16", "I;16B", "F"}
 _SHARE_OFF, _FAR = 0.1, 64  # of a coloured or lossy mask: pixels far from every level allowed
-_NEAR, _SHARE_GREY = 16, 0.6  # blurred edges stay below 0.6 of the marked pixels, labels do not
+_NEAR, _SHARE_GRAY = 16, 0.6  # blurred edges stay below 0.6 of the marked pixels, labels do not
 
 
 def read_image_mask(
-    path: Path, *, values: Values | None, table: Table | None, mpp: float | None
+    path: Path, *, values: Values | None, table: ClassTable | None, mpp: float | None
 ) -> NucleiMask:
     """Read a mask from an image file.
 
@@ -98,7 +96,7 @@ def _check_header(image: Image.Image, path: Path) -> None:
         raise DataError(
             str(path), came=f"{frames} frames", allowed="one", do="Save the mask as one image."
         )
-    deep = is_deep_colour(image)
+    deep = is_deep_color(image)
     if image.mode not in _MODES or deep:
         raise DataError(
             str(path),
@@ -127,7 +125,7 @@ def _to_array(image: Image.Image, path: Path) -> NDArray[np.integer]:
     image = upright(image)
     if image.mode == "P" or image.has_transparency_data:
         marked_shape(image)  # refuses what could mean two things
-    pixels = np.array(image.convert("L") if _is_grey_palette(image) else image)
+    pixels = np.array(image.convert("L") if _is_gray_palette(image) else image)
     if pixels.dtype == bool:
         pixels = pixels.astype(np.uint8)
     if pixels.ndim == 3 and (pixels == pixels[..., :1]).all():
@@ -135,12 +133,12 @@ def _to_array(image: Image.Image, path: Path) -> NDArray[np.integer]:
     return whole_numbers(pixels, str(path))
 
 
-def _is_grey_palette(image: Image.Image) -> bool:
+def _is_gray_palette(image: Image.Image) -> bool:
     """A palette of greys is what programs that save space make of a grey image."""
     if image.mode != "P":
         return False
-    colours = np.asarray(image.convert("RGB"))
-    return bool((colours == colours[..., :1]).all())
+    colors = np.asarray(image.convert("RGB"))
+    return bool((colors == colors[..., :1]).all())
 
 
 def whole_numbers(array: NDArray[np.generic], where: str) -> NDArray[np.integer]:
@@ -225,7 +223,7 @@ def _foreground(pixels: NDArray[np.integer], path: Path, mpp: float | None) -> N
             do="This looks like a picture, not a mask; check the path.",
         )
     marked = pixels > low + _NEAR
-    if not two and (pixels[marked] < high - _FAR).mean() > _SHARE_GREY:
+    if not two and (pixels[marked] < high - _FAR).mean() > _SHARE_GRAY:
         raise DataError(
             str(path),
             came="many levels of grey in most of the nuclei",
@@ -238,30 +236,30 @@ def _foreground(pixels: NDArray[np.integer], path: Path, mpp: float | None) -> N
 
 
 def _classes(
-    pixels: NDArray[np.integer], lossy: bool, table: Table, path: Path
+    pixels: NDArray[np.integer], lossy: bool, table: ClassTable, path: Path
 ) -> NDArray[np.uint8]:
     if lossy:
         raise _lossy(path)
     if pixels.ndim == 2:
         return label_classes(pixels, table, where=str(path))
     known = resolve_table(table)
-    colours = {label: number for label, number in known.items() if label.startswith("#")}
-    if not colours:
+    colors = {label: number for label, number in known.items() if label.startswith("#")}
+    if not colors:
         raise DataError(
             str(path),
             came="a coloured mask",
             allowed="a table with colours (#rrggbb), or one grey channel",
             do="Save the label of each nucleus as 16-bit grey, or add the colours to the table.",
         )
-    return _nearest_colour(pixels, {"#000000": 0, **colours}, path)
+    return _nearest_color(pixels, {"#000000": 0, **colors}, path)
 
 
-def _nearest_colour(
-    pixels: NDArray[np.integer], colours: dict[str, int], path: Path
+def _nearest_color(
+    pixels: NDArray[np.integer], colors: dict[str, int], path: Path
 ) -> NDArray[np.uint8]:
     """Class of the nearest colour: resampled masks have mixed colours along the edges."""
-    palette = np.array([tuple(bytes.fromhex(colour[1:])) for colour in colours], np.int64)
-    numbers = np.array(list(colours.values()), np.uint8)
+    palette = np.array([tuple(bytes.fromhex(color[1:])) for color in colors], np.int64)
+    numbers = np.array(list(colors.values()), np.uint8)
     packed = pixels.astype(np.int64) @ np.array([1 << 16, 1 << 8, 1])
     codes, inverse = np.unique(packed, return_inverse=True)
     flat = np.stack([codes >> 16, codes >> 8 & 255, codes & 255], axis=1)
@@ -271,7 +269,7 @@ def _nearest_colour(
         raise DataError(
             str(path),
             came=f"{100 * off.mean():.0f} % of the pixels in colours that the table lacks",
-            allowed=f"{', '.join(colours)}",
+            allowed=f"{', '.join(colors)}",
             do="Save the label of each nucleus as 16-bit grey, or pass the table of this source.",
         )
     nearest = numbers[distance.argmin(axis=1)]

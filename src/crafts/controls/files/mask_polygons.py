@@ -6,21 +6,19 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from crafts.controls.files.mask_images import MAX_PIXELS
-from crafts.controls.nuclei import UNKNOWN, NucleiMask, Table, resolve_table
+from crafts.controls.nuclei import UNKNOWN, ClassTable, NucleiMask, resolve_table
 from crafts.core.errors import ConfigError, DataError, first_line
 from crafts.core.parsing import parse_json
 from crafts.imaging.outlines import Feature, class_lineage, crosses_itself, read_features
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Points = NDArray[np.float64]
+Points = NDArray[np.float64]
 
 Frame = tuple[int, int, int, int]
 """Left, top, width and height of the field in the pixels of the file's coordinates."""
@@ -72,7 +70,7 @@ class _Canvas:
 
 
 def read_json_mask(
-    path: Path, *, frame: Frame | None, table: Table | None, mpp: float | None
+    path: Path, *, frame: Frame | None, table: ClassTable | None, mpp: float | None
 ) -> NucleiMask:
     """Draw the outlines of a json or geojson file; later nuclei lie over earlier ones.
 
@@ -247,7 +245,7 @@ def _reject_hidden(canvas: _Canvas) -> None:
             canvas.rejected.append(f"{name}: hidden by nuclei drawn after it")
 
 
-def _numbers(kind: str, content: Any, table: Table | None, path: Path) -> Mapping[str, int]:
+def _numbers(kind: str, content: Any, table: ClassTable | None, path: Path) -> Mapping[str, int]:
     names = resolve_table("names")
     if table is not None:
         return resolve_table(table)

@@ -6,17 +6,15 @@ Every edit is a pure function of mask, amount and seed. Nuclei never overlap.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from crafts.controls.layouts import NucleiTable, measure_nuclei
 from crafts.controls.nuclei import CLASSES, NucleiMask, separate
 from crafts.controls.synthesis.invent import draw_outline
 from crafts.core.errors import ConfigError
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 T = TypeVar("T", bound=np.generic)
 
@@ -56,7 +54,7 @@ def more_lymphocytes(mask: NucleiMask, amount: float, *, seed: int) -> NucleiMas
         shapes.append(draw_outline(area * spread, elongation, angle, draws=draws))
     reach = _REACH * 2 * float(np.sqrt(area / np.pi))
     return _insert(
-        mask, [(shape, _LYMPHOCYTE) for shape in shapes], table.centres[own], reach, draws=draws
+        mask, [(shape, _LYMPHOCYTE) for shape in shapes], table.centers[own], reach, draws=draws
     )
 
 
@@ -91,7 +89,7 @@ def change_density(mask: NucleiMask, amount: float, *, seed: int) -> NucleiMask:
             for place in draws.choice(mine, share)
         ]
         reach = _REACH * 2 * float(np.sqrt(np.median(table.areas[mine]) / np.pi))
-        mask = _insert(mask, copies, table.centres[mine], reach, draws=draws)
+        mask = _insert(mask, copies, table.centers[mine], reach, draws=draws)
     return mask
 
 
@@ -192,10 +190,10 @@ def _insert(
     number, lost = int(ids.max()), 0
     for shape, kind in shapes:
         for attempt in range(_TRIES):
-            centre = draws.uniform(size=2) * ids.shape
+            center = draws.uniform(size=2) * ids.shape
             if len(around) and attempt < _TRIES // 2:
-                centre = around[draws.integers(len(around))] + reach * draws.standard_normal(2)
-            top, left = (round(c - s / 2) for c, s in zip(centre, shape.shape, strict=True))
+                center = around[draws.integers(len(around))] + reach * draws.standard_normal(2)
+            top, left = (round(c - s / 2) for c, s in zip(center, shape.shape, strict=True))
             bottom, right = top + shape.shape[0], left + shape.shape[1]
             if min(top, left) < 0 or bottom > ids.shape[0] or right > ids.shape[1]:
                 continue
@@ -218,7 +216,7 @@ def _scaled(
     """A nucleus scaled about its middle, and the part of the field that it lies in."""
     from scipy import ndimage
 
-    number, middle = int(table.numbers[place]), table.centres[place]
+    number, middle = int(table.numbers[place]), table.centers[place]
     half = np.ceil(table.boxes[place] * max(factor, 1)).astype(int) + 1
     start = np.maximum(np.floor(middle).astype(int) - half, 0)
     stop = np.minimum(np.floor(middle).astype(int) + half + 1, instances.shape)

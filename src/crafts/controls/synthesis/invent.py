@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from crafts.controls.layouts import (
     LEVELS,
@@ -17,10 +17,7 @@ from crafts.controls.layouts import (
 from crafts.controls.nuclei import CLASSES, NucleiMask
 from crafts.core.errors import ConfigError
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Floats = NDArray[np.float64]
+Floats = NDArray[np.float64]
 
 _MAX_SIDE = 4096
 _CANDIDATES, _TRIES, _ROUNDS = 24, 6, 4  # places looked at for a nucleus; of them tried; how often
@@ -35,30 +32,30 @@ class Canvas:
 
     Attributes:
         ids: int32 [H, W], margin included.
-        centres: y and x of the nuclei.
+        centers: y and x of the nuclei.
         classes: their class numbers.
         angles: of their long axes.
         scores: normal scores of their areas within their class.
     """
 
     ids: NDArray[np.int32]
-    centres: list[tuple[float, float]] = field(default_factory=list)
+    centers: list[tuple[float, float]] = field(default_factory=list)
     classes: list[int] = field(default_factory=list)
     angles: list[float] = field(default_factory=list)
     scores: list[float] = field(default_factory=list)
 
-    def place(self, shape: NDArray[np.bool_], centre: tuple[float, float]) -> bool:
-        """Put a shape with its middle at ``centre`` if all of it is free; the border may cut it."""
-        top = round(centre[0] - shape.shape[0] / 2)
-        left = round(centre[1] - shape.shape[1] / 2)
+    def place(self, shape: NDArray[np.bool_], center: tuple[float, float]) -> bool:
+        """Put a shape with its middle at ``center`` if all of it is free; the border may cut it."""
+        top = round(center[0] - shape.shape[0] / 2)
+        left = round(center[1] - shape.shape[1] / 2)
         shape = shape[max(-top, 0) :, max(-left, 0) :]
         top, left = max(top, 0), max(left, 0)
         spot = self.ids[top : top + shape.shape[0], left : left + shape.shape[1]]
         shape = shape[: spot.shape[0], : spot.shape[1]]
         if not shape.any() or spot[shape].any():
             return False
-        spot[shape] = len(self.centres) + 1
-        self.centres.append(centre)
+        spot[shape] = len(self.centers) + 1
+        self.centers.append(center)
         return True
 
 
@@ -67,12 +64,12 @@ class _Where:
     """Where nuclei of a class go.
 
     Attributes:
-        centres: of clusters [K, 2], None: anywhere.
+        centers: of clusters [K, 2], None: anywhere.
         affinity: weight of a place by the class of its nearest nucleus.
         beside: share of nuclei that are placed next to one of their class.
     """
 
-    centres: Floats | None
+    centers: Floats | None
     affinity: Floats
     beside: float
 
@@ -114,9 +111,9 @@ def sample_layout(
     wanted = _draw_classes(statistics, canvas.ids.size / scale**2, draws)
     places = {}
     for name, one in statistics.classes.items():
-        mixed = statistics.expected_neighbours(name)
+        mixed = statistics.expected_neighbors(name)
         places[name] = _Where(
-            _draw_centres(one, canvas.ids.shape, scale, draws),
+            _draw_centers(one, canvas.ids.shape, scale, draws),
             _affinity(one.neighbours, mixed),
             _beside(one.neighbours.get(name, 0.0), mixed[name]),
         )
@@ -224,14 +221,14 @@ def _candidates(
     shape = np.array(canvas.ids.shape)
     own = np.flatnonzero(np.array(canvas.classes, int) == number)
     if one.nearest is not None and len(own) and draws.uniform() < where.beside:
-        around = np.array(canvas.centres)[draws.choice(own, _CANDIDATES)]
+        around = np.array(canvas.centers)[draws.choice(own, _CANDIDATES)]
         distances = np.interp(draws.uniform(size=_CANDIDATES), LEVELS, one.nearest) * scale
         turns = draws.uniform(0, 2 * np.pi, _CANDIDATES)
         places = around + distances[:, None] * np.stack([np.sin(turns), np.cos(turns)], axis=1)
-    elif where.centres is None or one.cluster is None:
+    elif where.centers is None or one.cluster is None:
         places = draws.uniform(size=(_CANDIDATES, 2)) * shape
     else:
-        around = where.centres[draws.integers(len(where.centres), size=_CANDIDATES)]
+        around = where.centers[draws.integers(len(where.centers), size=_CANDIDATES)]
         spread = one.cluster.radius * scale * draws.standard_normal((_CANDIDATES, 2))
         places = (around + spread) % shape
     places = places[((places >= 0) & (places < shape)).all(axis=1)]
@@ -243,9 +240,9 @@ def _rank(
     canvas: Canvas, places: Floats, affinity: Floats, draws: np.random.Generator
 ) -> tuple[NDArray[np.int64], NDArray[np.int64] | None]:
     """Order of the places, likelier ones first, and the nearest nucleus of each."""
-    if not canvas.centres:
+    if not canvas.centers:
         return np.arange(len(places)), None
-    gaps = places[:, None] - np.array(canvas.centres)[None]
+    gaps = places[:, None] - np.array(canvas.centers)[None]
     nearest = (gaps**2).sum(axis=2).argmin(axis=1)
     weights = affinity[np.array(canvas.classes)[nearest]]
     # sorting by u^(1/w) draws without replacement with weights w
@@ -288,7 +285,7 @@ def _draw_classes(
     return wanted
 
 
-def _draw_centres(
+def _draw_centers(
     one: ClassStatistics, shape: tuple[int, ...], scale: float, draws: np.random.Generator
 ) -> Floats | None:
     if one.cluster is None:

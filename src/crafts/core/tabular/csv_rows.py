@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from io import StringIO
 from typing import TextIO
 
-from crafts.core.tabular.rows import MAX_ROW, Row
+from crafts.core.tabular.rows import MAX_ROW, TableRow
 
 DELIMITERS = ",;\t"
 MORE_CELLS, FEWER_CELLS = "more cells than columns", "fewer cells than columns"
@@ -159,7 +159,7 @@ class _Parser:
         return False
 
 
-def read_csv(handle: TextIO, *, prefer: str = "") -> tuple[tuple[str, ...], Iterator[Row]]:
+def read_csv(handle: TextIO, *, prefer: str = "") -> tuple[tuple[str, ...], Iterator[TableRow]]:
     """Header and rows of a csv between commas, semicolons or tabs.
 
     Quotes are doubled within quotes, or have a backslash before them, as Spark, Hive and R write
@@ -226,7 +226,7 @@ def _sample(lines: Lines) -> str:
     return "".join(found)
 
 
-def _unspaced(row: Row) -> Row:
+def _unspaced(row: TableRow) -> TableRow:
     return replace(row, cells={name: cell.lstrip(" ") for name, cell in row.cells.items()})
 
 
@@ -245,17 +245,17 @@ class _Rows:
         self.width, self.number = len(header), 0
         self.shapes: set[str] = set()
 
-    def __iter__(self) -> Iterator[Row]:
-        held: Row | None = None
+    def __iter__(self) -> Iterator[TableRow]:
+        held: TableRow | None = None
         for row in self._rows():
             if held is not None:
                 cut = row.fault == FEWER_CELLS and not held.fault
-                yield Row(held.number, fault=_CUT) if cut else held
+                yield TableRow(held.number, fault=_CUT) if cut else held
             held = row
         if held is not None:
             yield held
 
-    def _rows(self) -> Iterator[Row]:
+    def _rows(self) -> Iterator[TableRow]:
         while (text := self.lines.peek()) is not None:
             if not text.strip(_ENDS):
                 self.lines.take()
@@ -280,19 +280,21 @@ class _Rows:
                 return other if other.fits(self.width) else record
         return record
 
-    def _row(self, cells: Sequence[str]) -> Row:
+    def _row(self, cells: Sequence[str]) -> TableRow:
         shape = _shape(cells[0])
         named = dict(zip(self.header, cells, strict=False))
         named.pop("", None)  # the numbers of a data frame, written without a name
         if len(cells) > self.width:
-            return Row(self.number, fault=MORE_CELLS)
+            return TableRow(self.number, fault=MORE_CELLS)
         if any("\0" in cell for cell in cells):
-            return Row(self.number, fault="a NUL byte")
+            return TableRow(self.number, fault="a NUL byte")
         short = len(cells) < self.width
         if short and self.shapes and shape not in self.shapes and _is_prose(cells[0]):
-            return Row(self.number, fault=FEWER_CELLS)  # the rest of the row before, most likely
+            return TableRow(
+                self.number, fault=FEWER_CELLS
+            )  # the rest of the row before, most likely
         self.shapes.add(shape)
-        return Row(self.number, named, short=short)
+        return TableRow(self.number, named, short=short)
 
     def _swallowed(self, record: _Record) -> str:
         """The line within a row that begins like the row itself does; "" for none."""
@@ -312,24 +314,24 @@ class _Rows:
         more = text.count(self.mark) - (self.width - 1)
         return (more == 0 or (more > 0 and '"' in text)) and _stem(first) == own
 
-    def _broken(self, reason: str, text: str) -> Iterator[Row]:
+    def _broken(self, reason: str, text: str) -> Iterator[TableRow]:
         """A broken row, and the lines behind it that may be rows."""
         number, first = self.number, self.lines.number
         cell = text.partition(self.mark)[0].strip(' "')
         own = _stem(cell)
         shapes = self.shapes | {_shape(cell)}
         quoted = self._skip_line()
-        doubtful: list[Row] = []
+        doubtful: list[TableRow] = []
         if quoted and not self._is_whole(text):
             while (line := self.lines.peek()) is not None and not self._starts(line, shapes):
                 if own and self._begins_row(line, own):
                     self.number += 1
                     why = f"behind the broken row {number}, not certain to be a row"
-                    doubtful.append(Row(self.number, fault=why))
+                    doubtful.append(TableRow(self.number, fault=why))
                 self._skip_line()
         last = self.lines.number - 1
         where = f"line {first}" if last == first else f"lines {first} to {last}"
-        yield Row(number, fault=f"a broken row ({reason}; {where})")
+        yield TableRow(number, fault=f"a broken row ({reason}; {where})")
         yield from doubtful
 
     def _skip_line(self) -> bool:

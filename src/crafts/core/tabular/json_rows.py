@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from typing import TextIO
 
 from crafts.core.parsing import parse_json
-from crafts.core.tabular.rows import Row
+from crafts.core.tabular.rows import TableRow
 
 MAX_LINE = 16_000_000
 
 
-def read_json_lines(handle: TextIO) -> Iterator[Row]:
+def read_json_lines(handle: TextIO) -> Iterator[TableRow]:
     """One row a line; empty lines are left out, but counted.
 
     Args:
@@ -23,16 +23,16 @@ def read_json_lines(handle: TextIO) -> Iterator[Row]:
         if len(line) > MAX_LINE:
             while line and not line.endswith("\n"):
                 line = handle.readline(MAX_LINE)
-            yield Row(number, fault=f"longer than {MAX_LINE} characters")
+            yield TableRow(number, fault=f"longer than {MAX_LINE} characters")
         elif line.strip():
             yield _row(number, line)
 
 
-def _row(number: int, line: str) -> Row:
+def _row(number: int, line: str) -> TableRow:
     try:
         value = parse_json(line)
     except ValueError as error:
-        return Row(number, fault=f"not JSON ({error})")
+        return TableRow(number, fault=f"not JSON ({error})")
     if not isinstance(value, dict):
-        return Row(number, fault="not a JSON object")
-    return Row(number, value)
+        return TableRow(number, fault="not a JSON object")
+    return TableRow(number, value)

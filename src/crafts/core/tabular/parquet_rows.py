@@ -8,7 +8,7 @@ from typing import Any
 
 from crafts.core.errors import first_line
 from crafts.core.parsing import parse_json
-from crafts.core.tabular.rows import MAX_ROW, Row
+from crafts.core.tabular.rows import MAX_ROW, TableRow
 
 _BATCH = 64
 _MAX_GROUP = 8 << 30
@@ -19,7 +19,7 @@ class UnreadableError(Exception):
     """The parquet as a whole cannot be used; the text says why."""
 
 
-def read_parquet(path: Path, max_rows: int) -> tuple[tuple[str, ...], Iterator[Row]]:
+def read_parquet(path: Path, max_rows: int) -> tuple[tuple[str, ...], Iterator[TableRow]]:
     """Names of the columns, and the rows.
 
     Class numbers of `datasets` come as the names of the classes.
@@ -55,7 +55,7 @@ def read_parquet(path: Path, max_rows: int) -> tuple[tuple[str, ...], Iterator[R
     return names, _measured(_rows(path, texts, classes), _MEAN_TEXT * max_rows)
 
 
-def _measured(rows: Iterator[Row], most: int) -> Iterator[Row]:
+def _measured(rows: Iterator[TableRow], most: int) -> Iterator[TableRow]:
     """The rows, as long as their texts together fit into memory: the footer does not tell."""
     size = 0
     for row in rows:
@@ -65,7 +65,9 @@ def _measured(rows: Iterator[Row], most: int) -> Iterator[Row]:
         yield row
 
 
-def _rows(path: Path, texts: Sequence[str], classes: Mapping[str, Sequence[str]]) -> Iterator[Row]:
+def _rows(
+    path: Path, texts: Sequence[str], classes: Mapping[str, Sequence[str]]
+) -> Iterator[TableRow]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -80,19 +82,19 @@ def _rows(path: Path, texts: Sequence[str], classes: Mapping[str, Sequence[str]]
         raise UnreadableError(_damaged(error)) from None
 
 
-def _row(number: int, batch: Any, index: int, classes: Mapping[str, Sequence[str]]) -> Row:
+def _row(number: int, batch: Any, index: int, classes: Mapping[str, Sequence[str]]) -> TableRow:
     cells: dict[str, Any] = {}
     for name, column in zip(batch.schema.names, batch.columns, strict=True):
         try:
             value = column[index].as_py()
         except (ValueError, OverflowError) as error:  # no UTF-8, a date beyond all calendars
-            return Row(number, fault=f"{name} that cannot be read ({type(error).__name__})")
+            return TableRow(number, fault=f"{name} that cannot be read ({type(error).__name__})")
         if isinstance(value, str) and len(value) > MAX_ROW:
-            return Row(number, fault=f"{name} longer than {MAX_ROW} characters")
+            return TableRow(number, fault=f"{name} longer than {MAX_ROW} characters")
         names = classes.get(name, ())
         known = isinstance(value, int) and 0 <= value < len(names)
         cells[name] = names[value] if known else value
-    return Row(number, cells)
+    return TableRow(number, cells)
 
 
 def _class_names(facts: bytes) -> dict[str, list[str]]:

@@ -11,7 +11,7 @@ MAX_ROW = 4_000_000
 
 
 @dataclass(frozen=True)
-class Row:
+class TableRow:
     """One listed row.
 
     Attributes:

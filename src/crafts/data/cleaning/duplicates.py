@@ -68,9 +68,9 @@ def make_print(pixels: Pixels) -> Print:
     from scipy.fft import dctn
 
     image = Image.fromarray(pixels)
-    grey = np.asarray(image.convert("L").resize((_EDGE, _EDGE), Image.Resampling.BOX), np.float64)
+    gray = np.asarray(image.convert("L").resize((_EDGE, _EDGE), Image.Resampling.BOX), np.float64)
     # without frequency 0, whose sign is that of the brightness and the same for all
-    low = dctn(grey, norm="ortho")[1 : _GRID + 1, 1 : _GRID + 1]
+    low = dctn(gray, norm="ortho")[1 : _GRID + 1, 1 : _GRID + 1]
     thumb = np.asarray(image.resize((_THUMB, _THUMB), Image.Resampling.BOX))
     return Print(_exact_digest(pixels), low > 0, thumb)
 

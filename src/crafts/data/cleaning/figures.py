@@ -34,7 +34,7 @@ class Look:
     Attributes:
         light: pixels that are nearly white.
         dark: pixels that are nearly black.
-        coloured: pixels that are not grey, of those neither light nor dark.
+        colored: pixels that are not grey, of those neither light nor dark.
         stained: pixels in the hues of common stains, from blue over violet and pink to red and
             DAB's brown, of the coloured ones.
         flat: blocks of 8 px with a single colour; cameras and scanners leave noise.
@@ -43,7 +43,7 @@ class Look:
 
     light: float
     dark: float
-    coloured: float
+    colored: float
     stained: float
     flat: float
     drawn: float
@@ -60,17 +60,17 @@ def measure_look(pixels: Pixels) -> Look:
     small = np.asarray(image, dtype=np.int16)
     high, low = small.max(axis=2), small.min(axis=2)
     light, dark = low >= 225, high <= 40
-    coloured = ((high - low) >= _CHROMA) & ~light & ~dark
+    colored = ((high - low) >= _CHROMA) & ~light & ~dark
     hue = np.asarray(image.convert("HSV"))[..., 0]  # 0..255 for 0..360 degrees
-    stained = coloured & ((hue >= 138) | (hue <= 39))  # from 195 over 360 to 55 degrees
-    grey = _middle(pixels).mean(axis=2)
+    stained = colored & ((hue >= 138) | (hue <= 39))  # from 195 over 360 to 55 degrees
+    gray = _middle(pixels).mean(axis=2)
     return Look(
         light=float(light.mean()),
         dark=float(dark.mean()),
-        coloured=float(coloured.sum() / max(1, (~light & ~dark).sum())),
-        stained=float(stained.sum() / max(1, coloured.sum())),
-        flat=_flat_share(grey),
-        drawn=_drawn_share(grey),
+        colored=float(colored.sum() / max(1, (~light & ~dark).sum())),
+        stained=float(stained.sum() / max(1, colored.sum())),
+        flat=_flat_share(gray),
+        drawn=_drawn_share(gray),
     )
 
 
@@ -80,7 +80,7 @@ def picture_fault(look: Look) -> str:
         return "almost empty"
     if look.drawn >= 0.1 and look.flat >= 0.2:
         return "drawn lines on plain areas (chart, diagram, table)"
-    if look.coloured < 0.1:
+    if look.colored < 0.1:
         return "no colour (radiology, electron microscopy, drawing)"
     if look.dark >= 0.05:
         return "dark areas (fluorescence, radiology, photograph)"
@@ -94,14 +94,14 @@ def _middle(pixels: Pixels) -> Pixels:
     return pixels[top : top + _NATIVE, left : left + _NATIVE]
 
 
-def _flat_share(grey: NDArray[np.floating]) -> float:
-    height, width = (side // _BLOCK * _BLOCK for side in grey.shape)
-    blocks = grey[:height, :width].reshape(height // _BLOCK, _BLOCK, width // _BLOCK, _BLOCK)
+def _flat_share(gray: NDArray[np.floating]) -> float:
+    height, width = (side // _BLOCK * _BLOCK for side in gray.shape)
+    blocks = gray[:height, :width].reshape(height // _BLOCK, _BLOCK, width // _BLOCK, _BLOCK)
     return float((np.ptp(blocks, axis=(1, 3)) <= 1.5).mean())
 
 
-def _drawn_share(grey: NDArray[np.floating]) -> float:
-    steps = np.abs(np.diff(grey, axis=1))
+def _drawn_share(gray: NDArray[np.floating]) -> float:
+    steps = np.abs(np.diff(gray, axis=1))
     return float((steps > 96).sum() / max(1, (steps > 8).sum()))
 
 
@@ -146,9 +146,9 @@ def _cut(pixels: Pixels, box: Box, depth: int) -> Iterator[Box]:
 def _spans(part: Pixels) -> list[tuple[int, int]]:
     """Runs of lines between gutters."""
     # brightness, as JPEG lets the colours of a panel bleed into a black gutter
-    grey = part.mean(axis=2, dtype=np.float32)
+    gray = part.mean(axis=2, dtype=np.float32)
     low, high = part.min(axis=2), part.max(axis=2)
-    gutters = _gutters(low >= 235, low < 225) + _gutters(grey <= 24, high > 40)
+    gutters = _gutters(low >= 235, low < 225) + _gutters(gray <= 24, high > 40)
     spans, start = [], 0
     for first, last in sorted(gutters):
         if first > start:

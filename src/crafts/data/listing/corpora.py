@@ -21,10 +21,10 @@ from crafts.core.tables import csv_row_writer, open_table
 from crafts.core.tabular.csv_rows import FEWER_CELLS
 from crafts.core.tabular.rows import as_text, is_missing
 from crafts.data.config import Columns, Kind
-from crafts.data.listing.items import Item, clean_key
+from crafts.data.listing.items import ListedTile, clean_key
 from crafts.data.listing.listings import index_images, iter_members
-from crafts.data.listing.sources import list_items
 from crafts.data.listing.tcga import find_cancer, patient_of
+from crafts.data.listing.tilesets import list_items
 from crafts.data.taxonomy import CANCERS, Cancer
 
 Row = dict[str, Any]
@@ -85,7 +85,7 @@ def import_corpus(
     Args:
         kind: which corpus.
         source: its list (json, csv), the folder that holds it, or for "tcga" anything that
-            :func:`crafts.data.listing.sources.list_items` reads.
+            :func:`crafts.data.listing.tilesets.list_items` reads.
         ledger: counts pairs: listed, used, rejected with the reason.
         images: folder of the images, searched as a whole; pairs without an image there are
             rejected. Without it figure rows keep the name that the list gives, and PathGen rows,
@@ -128,7 +128,7 @@ def list_corpus(
     studies: Mapping[str, str] | None = None,
     cancers: Sequence[Cancer] = CANCERS,
     columns: Columns | None = None,
-) -> list[Item]:
+) -> list[ListedTile]:
     """A corpus as items for ``pack``: its images lie in the folder of its list or below.
 
     Pairs that cannot be used come as items with a fault.
@@ -145,7 +145,8 @@ def list_corpus(
     )
     items = [_item(base, row) for row in rows]
     items += [
-        Item(row["item"], clean_key(row["item"]), "", fault=row["reason"]) for row in ledger.rejects
+        ListedTile(row["item"], clean_key(row["item"]), "", fault=row["reason"])
+        for row in ledger.rejects
     ]
     return sorted(items, key=lambda item: (item.key, item.name))
 
@@ -212,10 +213,12 @@ def _variants(names: tuple[str, ...]) -> Iterator[str]:
         yield from (plain, plain.rsplit("/", 1)[-1])
 
 
-def _item(base: Path, row: Row) -> Item:
+def _item(base: Path, row: Row) -> ListedTile:
     fields = {name: value for name, value in row.items() if name not in ("key", "text")}
     name, mask = fields.pop("file_name"), fields.pop("mask", "")
-    return Item(name, row["key"], str(base / name), text=row["text"], fields=fields, mask=mask)
+    return ListedTile(
+        name, row["key"], str(base / name), text=row["text"], fields=fields, mask=mask
+    )
 
 
 _Label = Callable[[str], "tuple[Row, str]"]
@@ -324,10 +327,10 @@ def _read_tcga(source: Path, label: _Label, columns: Columns | None) -> Iterator
         pair = _Pair(item.name, (item.name,), item.text, fields, item.fault)
         if item.offset >= 0 and not pair.fault:
             pair = replace(pair, fault="inside a tar or table; save it as a file first")
-        yield pair if pair.fault else _labelled(pair, label)
+        yield pair if pair.fault else _labeled(pair, label)
 
 
-def _labelled(pair: _Pair, label: _Label) -> _Pair:
+def _labeled(pair: _Pair, label: _Label) -> _Pair:
     asked = (str(pair.fields.get(name, "")) for name in ("slide", "patient"))
     patient = next(filter(None, map(patient_of, (*asked, pair.name))), "")
     if not patient:

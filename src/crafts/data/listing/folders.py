@@ -10,7 +10,7 @@ from typing import Any
 from crafts.core.errors import DataError
 from crafts.core.paths import walk_files
 from crafts.core.tables import TABLE_SUFFIXES
-from crafts.data.listing.items import Item, clean_key
+from crafts.data.listing.items import ListedTile, clean_key
 from crafts.data.listing.tables import SPLIT_NAMES, names_images
 from crafts.imaging.opening import require_regular
 
@@ -18,7 +18,7 @@ _IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".
 _CAPTION_SUFFIX = ".txt"
 
 
-def list_folders(source: Path) -> Iterator[Item]:
+def list_folders(source: Path) -> Iterator[ListedTile]:
     """Images in class folders; every file that is not hidden is listed, bar companions of images.
 
     A companion bears the name of an image up to the last dot: ``0001.txt`` is the caption of
@@ -52,7 +52,7 @@ def _is_image(path: Path) -> bool:
     return path.suffix.lower() in _IMAGE_SUFFIXES
 
 
-def _make_item(path: Path, source: Path, caption: Path | None) -> Item:
+def _make_item(path: Path, source: Path, caption: Path | None) -> ListedTile:
     # a name that is no UTF-8 comes with lone surrogates, which no text file can hold
     parts = path.relative_to(source).parts
     shown = [part.encode("utf-8", "backslashreplace").decode() for part in parts]
@@ -63,7 +63,9 @@ def _make_item(path: Path, source: Path, caption: Path | None) -> Item:
     if folders:
         fields["label"] = folders[0]
     text, fault = _read_caption(caption) if caption else ("", "")
-    return Item(name, clean_key(name.rsplit(".", 1)[0]), str(path), -1, 0, text, fields, fault)
+    return ListedTile(
+        name, clean_key(name.rsplit(".", 1)[0]), str(path), -1, 0, text, fields, fault
+    )
 
 
 def _read_caption(path: Path) -> tuple[str, str]:

@@ -10,7 +10,7 @@ _UNSAFE = re.compile(r"[^\w\-+=,@]")
 
 
 @dataclass(frozen=True)
-class Item:
+class ListedTile:
     """One listed tile, not yet opened.
 
     Attributes:
@@ -48,14 +48,14 @@ def clean_key(text: str) -> str:
     return _UNSAFE.sub("_", text) or "_"
 
 
-def reject_collisions(items: list[Item]) -> list[Item]:
+def reject_collisions(items: list[ListedTile]) -> list[ListedTile]:
     """Give a fault to every tile whose key an earlier one has; faulty rows take no key.
 
     Args:
         items: sorted by key and name.
     """
-    unique: list[Item] = []
-    last: Item | None = None
+    unique: list[ListedTile] = []
+    last: ListedTile | None = None
     for item in items:
         if item.fault:
             unique.append(item)

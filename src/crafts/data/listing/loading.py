@@ -13,7 +13,7 @@ from pathlib import Path
 from crafts.core.protocols import LoadedNuclei, LoadMask
 from crafts.core.records import Sample
 from crafts.data.listing.embedded import read_embedded
-from crafts.data.listing.items import Item
+from crafts.data.listing.items import ListedTile
 from crafts.data.tiles.images import check_header, check_image, stays_jpeg
 from crafts.data.tiles.masks import read_mask
 from crafts.imaging.opening import MAX_PIXELS, require_regular
@@ -40,7 +40,7 @@ class Loaded:
 
 
 def load_item(
-    item: Item,
+    item: ListedTile,
     max_pixels: int = MAX_PIXELS,
     *,
     as_png: bool = False,
@@ -85,19 +85,19 @@ def _load_noting(
     return mask
 
 
-def all_stay_jpeg(items: Iterable[Item]) -> bool:
+def all_stay_jpeg(items: Iterable[ListedTile]) -> bool:
     """Whether every readable image of a source can be kept as JPEG; stops at the first other."""
     return all(item.fault or _stays_jpeg(item) for item in items)
 
 
-def _stays_jpeg(item: Item) -> bool:
+def _stays_jpeg(item: ListedTile) -> bool:
     try:
         return stays_jpeg(_read_image(item, MAX_PIXELS))
     except (OSError, ValueError, RefusedImageError):
         return True  # rejected later, with its reason
 
 
-def _read_image(item: Item, max_pixels: int) -> bytes:
+def _read_image(item: ListedTile, max_pixels: int) -> bytes:
     if item.column:
         return read_embedded(Path(item.path), item.column, item.offset)
     if item.offset < 0:  # whatever lies in a folder: an archive or a slide is not read whole

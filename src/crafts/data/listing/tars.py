@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 from crafts.core.parsing import parse_json
 from crafts.core.tabular.json_rows import MAX_LINE
-from crafts.data.listing.items import Item, clean_key
+from crafts.data.listing.items import ListedTile, clean_key
 from crafts.data.listing.tables import TEXT_COLUMNS, parse_row, pick
 from crafts.data.tiles.masks import MASK_SUFFIX
 from crafts.imaging.opening import require_regular
@@ -18,13 +18,13 @@ from crafts.imaging.opening import require_regular
 _IMAGE_SUFFIXES = ("png", "jpg", "jpeg", "tif", "tiff", "bmp", "webp")
 
 
-def list_tars(paths: list[Path]) -> Iterator[Item]:
+def list_tars(paths: list[Path]) -> Iterator[ListedTile]:
     """Samples of tars, one tar after the other."""
     for path in paths:
         yield from _list_tar(path)
 
 
-def _list_tar(path: Path) -> Iterator[Item]:
+def _list_tar(path: Path) -> Iterator[ListedTile]:
     """Samples of one WebDataset tar: members with the same name up to the first dot, in a row."""
     group: list[tarfile.TarInfo] = []
     name = ""
@@ -35,7 +35,7 @@ def _list_tar(path: Path) -> Iterator[Item]:
                 if member.islnk() or member.issym():
                     shown = _shown(path, member.name)
                     fault = "a link inside a tar; put the file itself in it"
-                    yield Item(shown, clean_key(shown), str(path), fault=fault)
+                    yield ListedTile(shown, clean_key(shown), str(path), fault=fault)
                 if not member.isfile():
                     continue
                 base = _split_member(member.name)[0]
@@ -53,7 +53,9 @@ def _list_tar(path: Path) -> Iterator[Item]:
     except OSError as error:
         fault = f"unreadable tar ({error.strerror or error})"
     if fault:  # what stood behind this place is not known; the tar itself is the listed item
-        yield Item(path.name, clean_key(path.name), str(path), fault=f"{fault} after {name!r}")
+        yield ListedTile(
+            path.name, clean_key(path.name), str(path), fault=f"{fault} after {name!r}"
+        )
 
 
 def _split_member(name: str) -> tuple[str, str]:
@@ -67,12 +69,12 @@ def _shown(path: Path, name: str) -> str:
     return f"{path.name}:{name}"
 
 
-def _tar_item(path: Path, name: str, group: list[tarfile.TarInfo], handle: BinaryIO) -> Item:
+def _tar_item(path: Path, name: str, group: list[tarfile.TarInfo], handle: BinaryIO) -> ListedTile:
     members = {_split_member(member.name)[1]: member for member in group}
     shown, key = _shown(path, name), clean_key(name)
     image = next((members[suffix] for suffix in _IMAGE_SUFFIXES if suffix in members), None)
     if image is None:
-        return Item(shown, key, str(path), fault=f"no image among {', '.join(members)}")
+        return ListedTile(shown, key, str(path), fault=f"no image among {', '.join(members)}")
     try:
         if any(members[kind].size > MAX_LINE for kind in ("json", "txt") if kind in members):
             raise ValueError(f"text of more than {MAX_LINE} bytes")
@@ -84,8 +86,8 @@ def _tar_item(path: Path, name: str, group: list[tarfile.TarInfo], handle: Binar
         text = pick(row, "", TEXT_COLUMNS)
         text, fields = parse_row(text, {k: v for k, v in row.items() if k not in TEXT_COLUMNS})
     except ValueError as error:  # also bad JSON and bad UTF-8
-        return Item(shown, key, str(path), fault=str(error))
-    item = Item(shown, key, str(path), image.offset_data, image.size, text, fields)
+        return ListedTile(shown, key, str(path), fault=str(error))
+    item = ListedTile(shown, key, str(path), image.offset_data, image.size, text, fields)
     mask = members.get(MASK_SUFFIX)
     if mask is None:
         return item

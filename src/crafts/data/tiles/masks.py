@@ -5,17 +5,15 @@ from __future__ import annotations
 import io
 import tempfile
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, NamedTuple
+from typing import IO, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from crafts.core.errors import ConfigError, DataError, first_line
 from crafts.core.protocols import LoadMask, Nuclei
 from crafts.imaging.opening import open_header, orientation_of
 from crafts.imaging.stripping import RefusedImageError
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 MASK_SUFFIX = "mask.png"
 _MOST = 65535  # nuclei that two bytes can number

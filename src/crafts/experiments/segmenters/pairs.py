@@ -31,7 +31,7 @@ from crafts.controls.synthesis.invent import sample_layout
 from crafts.core.errors import DataError
 from crafts.core.runtime import say, seed_from
 from crafts.core.tables import csv_writer
-from crafts.data.listing.items import Item
+from crafts.data.listing.items import ListedTile
 from crafts.experiments.corpus.tiles import in_turn
 from crafts.measures.faithfulness import list_pairs
 
@@ -44,7 +44,7 @@ class Source:
     """A real training tile; pairs of one number belong together."""
 
     number: int
-    item: Item
+    item: ListedTile
 
     @property
     def set(self) -> str:
@@ -74,7 +74,7 @@ def choose_sources(pairs: Path, num: int) -> list[Source]:
     Raises:
         DataError: no training tile with a mask.
     """
-    by_set: dict[str, dict[str, list[Item]]] = defaultdict(lambda: defaultdict(list))
+    by_set: dict[str, dict[str, list[ListedTile]]] = defaultdict(lambda: defaultdict(list))
     for item in sorted(list_pairs(pairs, "train"), key=lambda item: seed_from("pairs", item.key)):
         by_set[str(item.fields["set"])][str(item.fields["patient"])].append(item)
     if not by_set:
@@ -84,7 +84,7 @@ def choose_sources(pairs: Path, num: int) -> list[Source]:
             allowed="a table with file_name, mask, set, patient and split",
             do="Collect the pairs with their splits.",
         )
-    chosen: list[Item] = []
+    chosen: list[ListedTile] = []
     sizes = {name: sum(map(len, patients.values())) for name, patients in by_set.items()}
     for place, name in enumerate(sorted(sizes, key=lambda name: (sizes[name], name))):
         share = (num - len(chosen)) // (len(sizes) - place)

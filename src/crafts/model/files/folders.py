@@ -5,13 +5,14 @@ from __future__ import annotations
 import copy
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from textwrap import shorten
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
-from safetensors.torch import save_file
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from crafts.core.disk import retry_when_full
@@ -20,8 +21,10 @@ from crafts.core.parsing import parse_json, parse_yaml
 from crafts.model.config import UNKNOWN
 from crafts.model.files.guards import check_config, check_finite, check_index, check_size
 
+WEIGHTS = "model.safetensors"
 _ORIGINS = ("_name_or_path", "name_or_path")
-# first parts of paths in our pages and commands; a model named so is a path that was mistyped
+
+N = TypeVar("N", bound=nn.Module)
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -73,9 +76,8 @@ def save_module(module: nn.Module, folder: Path, *, half: bool) -> None:
     path = folder / "config.json"
     config = read_json(path)
     if "dtype" in config:
-        config["dtype"] = (
-            "float32"  # transformers would else build a float16 encoder beside a float32 U-Net
-        )
+        # transformers would else build a float16 encoder beside a float32 U-Net
+        config["dtype"] = "float32"
     if config.get("_class_name") == "AutoencoderTiny":
         config.pop("block_out_channels", None)  # derived; reading it back would warn
     write_json(path, config)
@@ -98,6 +100,35 @@ def save_tensors(
     plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     with retry_when_full(path):
         save_file(plain, path, metadata=dict(metadata) if metadata else None)
+
+
+def load_network(folder: Path, build: Callable[[], N]) -> N:
+    """A network of ours with the weights of its folder, in float32, in evaluation mode.
+
+    Its size is checked before it is built, its weights afterwards.
+
+    Args:
+        folder: holds ``model.safetensors``, and the ``config.json`` that ``build`` follows.
+        build: makes the network.
+
+    Raises:
+        ConfigError: the folder holds no safetensors.
+        DataError: the weights are damaged, do not fit the configuration, or are not finite.
+    """
+    check_safetensors(folder)
+    check_size(folder, build)
+    network = build()
+    try:
+        network.load_state_dict(load_file(folder / WEIGHTS))
+    except (OSError, RuntimeError, SafetensorError) as error:
+        raise DataError(
+            str(folder / WEIGHTS),
+            came=f"unreadable weights ({shorten(str(error), 160, placeholder=' ...')})",
+            allowed="weights that fit config.json",
+            do="Restore the file, or train again.",
+        ) from None
+    check_finite(network.state_dict(), folder)
+    return network.float().eval()
 
 
 def strip_origin(folder: Path) -> None:

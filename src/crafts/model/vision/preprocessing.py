@@ -67,7 +67,7 @@ class Preprocessing:
             resample = Image.Resampling[self.filter.upper()]
             pixels = np.asarray(Image.fromarray(pixels).resize(size[::-1], resample))
         if self.crop:
-            pixels = _centre(pixels, *self.crop)
+            pixels = _center(pixels, *self.crop)
         image = torch.from_numpy(np.array(pixels)).permute(2, 0, 1).float() * self.scale
         mean, std = torch.tensor(self.mean), torch.tensor(self.std)
         return (image - mean[:, None, None]) / std[:, None, None]
@@ -118,14 +118,14 @@ def read_preprocessing(folder: Path) -> Preprocessing:
     if crop is None and not isinstance(resize, tuple):
         came = "images left at sizes of their own"
         raise _unfit(path, "do_center_crop", came, "a crop, or a size of height and width")
-    normalise = values.get("do_normalize", True)
+    normalize = values.get("do_normalize", True)
     return Preprocessing(
         resize=resize,
         filter=_filter(values, path) if resize else "none",
         crop=crop,
         scale=_factor(values, path) if values.get("do_rescale", 1) else 1.0,
-        mean=_channels(values, "image_mean", path) if normalise else (0.0,) * 3,
-        std=_channels(values, "image_std", path) if normalise else (1.0,) * 3,
+        mean=_channels(values, "image_mean", path) if normalize else (0.0,) * 3,
+        std=_channels(values, "image_std", path) if normalize else (1.0,) * 3,
     )
 
 
@@ -199,7 +199,7 @@ def _channels(values: Mapping[str, Any], field: str, path: Path) -> tuple[float,
     return tuple(float(value) for value in numbers)
 
 
-def _centre(pixels: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
+def _center(pixels: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
     """The centre [height, width, 3]; a smaller image gets a black border first."""
     rows, columns = max(height - pixels.shape[0], 0), max(width - pixels.shape[1], 0)
     if rows or columns:

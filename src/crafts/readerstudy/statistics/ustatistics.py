@@ -25,6 +25,9 @@ from crafts.readerstudy.statistics.estimates import Estimate, t_interval
 Array = NDArray[np.float64]
 Axes = tuple[int, ...]
 
+FEW_READERS = 5
+"""Readers below which an interval takes the degrees of freedom of the readers alone."""
+
 
 @dataclass(frozen=True)
 class Moments:
@@ -51,6 +54,26 @@ class Moments:
     def plug_in(self) -> float:
         """Biased upwards and never negative in a crossed design ("MLE" in iMRMC)."""
         return sum(self.coefficients[axes] * self.at_least[axes] for axes in self.at_least)
+
+    @property
+    def truncated(self) -> float:
+        """Variance in which a component below zero counts as zero, as in Obuchowski-Rockette.
+
+        A component belongs to a set of axes: what two terms that share them have in common beyond
+        what fewer shared axes explain. In small studies and with answers missing the unbiased sum
+        is often too small; this one is a little too large.
+        """
+        parts = (
+            share * max(self._common(axes), 0.0) for axes, share in self.overlap.items() if axes
+        )
+        return sum(parts)
+
+    def _common(self, axes: Axes) -> float:
+        return sum(
+            (-1) ** (len(axes) - len(fewer)) * value
+            for fewer, value in self.exact.items()
+            if set(fewer) <= set(axes)
+        )
 
     def component(self, axis: int) -> float:
         """Biased variance component of one axis; 0 where the two kernels share nothing of it."""
@@ -104,6 +127,28 @@ def estimate(kernel: Array, *, level: float = 0.95, plug_in: bool = False) -> Es
     axes = range(kernel.ndim)
     parts = [(found.component(axis), found.freedom(axis)) for axis in axes]
     return t_interval(mean_of(kernel), variance, _satterthwaite(variance, parts), level)
+
+
+def over_readers(kernel: Array, *, level: float = 0.95) -> Estimate:
+    """The interval that a report shows: for other readers of other cases.
+
+    It takes the variance without negative components. With two to four readers Student's t has the
+    degrees of freedom of the readers alone; one reader says nothing of others, and there is no
+    interval.
+
+    Args:
+        kernel: [R, N] or [R, N, M], NaN where nothing was read.
+        level: between 0 and 1.
+    """
+    kernel = kernel[~np.isnan(kernel).all(axis=tuple(range(1, kernel.ndim)))]
+    if len(kernel) < 2:
+        return t_interval(mean_of(kernel), math.nan, math.nan, level)
+    found = moments(kernel)
+    variance = found.truncated
+    parts = [(found.component(axis), found.freedom(axis)) for axis in range(kernel.ndim)]
+    few = len(kernel) < FEW_READERS
+    df = len(kernel) - 1.0 if few else _satterthwaite(variance, parts)
+    return t_interval(mean_of(kernel), variance, df, level)
 
 
 def difference(

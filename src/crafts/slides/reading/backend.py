@@ -45,7 +45,7 @@ def known_faults() -> tuple[type[Exception], ...]:
 
 
 @dataclass(frozen=True)
-class Region:
+class RegionPixels:
     """Pixels of a rectangle.
 
     Attributes:
@@ -65,7 +65,7 @@ class Backend(Protocol):
     properties: Mapping[str, str]
     channels: Sequence[str]
 
-    def read(self, x: int, y: int, level: int, width: int, height: int) -> Region:
+    def read(self, x: int, y: int, level: int, width: int, height: int) -> RegionPixels:
         """A rectangle; x and y in pixels of level 0, width and height in those of ``level``."""
         ...
 

@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from crafts.slides.config import FIRST_CHANNELS
 from crafts.slides.reading.resolution import SlideReadError
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from crafts.slides.reading.reader import Slide
 
 _PERCENTILES = 0.1, 99.9  # of a channel of more than 8 bits
@@ -79,7 +78,7 @@ def measure_range(slide: Slide) -> list[tuple[float, float]] | None:
     return ranges
 
 
-def colour_channels(
+def color_channels(
     pixels: NDArray[Any], mapping: list[tuple[float, float]] | None, channels: Sequence[int]
 ) -> NDArray[np.uint8]:
     """Three channels as red, green and blue, black for -1; 8 bits stay as they are.
@@ -92,12 +91,12 @@ def colour_channels(
     Returns:
         RGB [H, W, 3].
     """
-    colours = np.zeros((*pixels.shape[:2], 3), np.uint8)
+    colors = np.zeros((*pixels.shape[:2], 3), np.uint8)
     for target, channel in enumerate(channels):
         if channel >= 0:
             plane = pixels[..., channel]
             if mapping is not None:
                 low, high = mapping[channel]
                 plane = np.clip((plane.astype(np.float64) - low) / (high - low) * 255, 0, 255)
-            colours[..., target] = plane
-    return colours
+            colors[..., target] = plane
+    return colors

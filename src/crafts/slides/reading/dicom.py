@@ -5,12 +5,13 @@ from __future__ import annotations
 import warnings
 from collections import OrderedDict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from crafts.imaging.opening import require_regular
-from crafts.slides.reading.backend import Region, known_faults
+from crafts.slides.reading.backend import RegionPixels, known_faults
 from crafts.slides.reading.formats import (
     Frame,
     dicom_spacing,
@@ -19,9 +20,6 @@ from crafts.slides.reading.formats import (
     join_parts,
     states_frame_order,
 )
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 _SEAMS = 64  # pairs of frames that are compared where their order is not stated
 _FRAMES = 64  # decoded frames that are kept
@@ -51,7 +49,7 @@ class Dicom:
         self.properties["crafts.note"] = "; ".join(notes)
         self._places = [find_frames(parts, by_columns=by_columns) for parts in self._levels]
 
-    def read(self, x: int, y: int, level: int, width: int, height: int) -> Region:
+    def read(self, x: int, y: int, level: int, width: int, height: int) -> RegionPixels:
         """A rectangle; x and y in pixels of level 0, width and height in those of ``level``."""
         (full, _), (small, _) = self.sizes[0], self.sizes[level]
         left, top = round(x * small / full), round(y * small / full)
@@ -66,7 +64,7 @@ class Dicom:
                 frame = self._frame(level, frame_at)[y0 - row : y1 - row, x0 - column : x1 - column]
                 pixels[y0 - top : y1 - top, x0 - left : x1 - left] = frame
                 seen[y0 - top : y1 - top, x0 - left : x1 - left] = True
-        return Region(pixels, 1.0 - float(seen.mean()))
+        return RegionPixels(pixels, 1.0 - float(seen.mean()))
 
     def _runs_down(self) -> bool:
         """Whether a frame continues at the bottom of the one before it rather than at its right."""

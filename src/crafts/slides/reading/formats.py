@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-_COLOURS = {"r", "g", "b", "red", "green", "blue"}
+from crafts.imaging.tiffs import channel_names, numbered
+
+_COLORS = {"r", "g", "b", "red", "green", "blue"}
 
 Frame = tuple[int, int]
 """Number of a part of a level, and of a frame in it, both from 0."""
@@ -27,11 +29,11 @@ class Part(NamedTuple):
     first: int
 
 
-def colour_order(names: Sequence[str]) -> list[int] | None:
+def color_order(names: Sequence[str]) -> list[int] | None:
     """Places of red, green and blue among the names of three channels; None for other names."""
     short = [name.strip().lower()[:1] for name in names]
-    full = all(name.strip().lower() in _COLOURS for name in names)
-    return [short.index(colour) for colour in "rgb"] if full and set(short) == set("rgb") else None
+    full = all(name.strip().lower() in _COLORS for name in names)
+    return [short.index(color) for color in "rgb"] if full and set(short) == set("rgb") else None
 
 
 def describe_channels(file: Any, count: int) -> tuple[dict[str, str], list[str]]:
@@ -51,15 +53,8 @@ def describe_channels(file: Any, count: int) -> tuple[dict[str, str], list[str]]
             properties[f"tiff.{name}"] = str(tag.value[0] / tag.value[1])
     if tag := page.tags.get("ResolutionUnit"):
         properties["tiff.ResolutionUnit"] = str(int(tag.value))
-    ome = file.ome_metadata or ""
-    properties |= ome_sizes(ome)
-    names = re.findall(r'<Channel\b[^>]*\bName="([^"]*)"', ome)
-    if not names:  # QPTIFF: one XML a page
-        pages = [file.pages[index] for index in range(min(count, len(file.pages)))]
-        texts = [getattr(page, "description", "") for page in pages]  # a frame has none
-        found = [re.search(r"<Name>([^<]*)</Name>", text) for text in texts]
-        names = [match.group(1) for match in found if match]
-    return properties, names if len(names) == count else [f"channel {i}" for i in range(count)]
+    properties |= ome_sizes(file.ome_metadata or "")
+    return properties, numbered(channel_names(file, count), count)
 
 
 def ome_sizes(text: str) -> dict[str, str]:

@@ -5,7 +5,6 @@ Nothing outside of ``reader.py`` opens one of these. They raise whatever their l
 
 from __future__ import annotations
 
-import logging
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -13,10 +12,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from crafts.imaging.opening import is_deep_colour, open_header, orientation_of, upright
-from crafts.slides.reading.backend import NotThisKindError, Region, known_faults
+from crafts.imaging.opening import is_deep_color, open_header, orientation_of, upright
+from crafts.imaging.tiffs import quiet_tifffile, require_whole
+from crafts.slides.reading.backend import NotThisKindError, RegionPixels, known_faults
 from crafts.slides.reading.dicom import Dicom, any_file
-from crafts.slides.reading.formats import channel_count, colour_order, describe_channels, ome_sizes
+from crafts.slides.reading.formats import channel_count, color_order, describe_channels, ome_sizes
 
 MAX_PLAIN_PIXELS = 170_000_000  # a plain image is decoded as a whole
 _INKS = {5: "inks (CMYK)", 8: "CIELab", 9: "ICCLab"}  # by TIFF's photometric interpretation
@@ -34,7 +34,7 @@ class _OpenSlide:
         self.properties = dict(self._slide.properties)
         self.properties |= ome_sizes(self.properties.get("tiff.ImageDescription", ""))
 
-    def read(self, x: int, y: int, level: int, width: int, height: int) -> Region:
+    def read(self, x: int, y: int, level: int, width: int, height: int) -> RegionPixels:
         return _from_rgba(self._slide.read_region((x, y), level, (width, height)))
 
     def close(self) -> None:
@@ -47,9 +47,9 @@ class _TiffSlide:
     def __init__(self, path: Path) -> None:
         import tiffslide
 
-        _quiet_tifffile()
+        quiet_tifffile()
         self._slide = tiffslide.TiffSlide(path)
-        _require_whole(self._slide.ts_tifffile, path)
+        require_whole(self._slide.ts_tifffile.series[0], path)
         self.sizes = self._slide.level_dimensions
         self.properties = {
             name.replace("tiffslide.", "openslide."): str(value)
@@ -58,11 +58,11 @@ class _TiffSlide:
         }
         self.properties |= ome_sizes(self._slide.ts_tifffile.ome_metadata or "")
 
-    def read(self, x: int, y: int, level: int, width: int, height: int) -> Region:
+    def read(self, x: int, y: int, level: int, width: int, height: int) -> RegionPixels:
         found = self._slide.read_region((x, y), level, (width, height), as_array=True)
         if found.shape != (height, width, 3) or found.dtype != np.uint8:
             raise ValueError(f"pixels of shape {found.shape} and type {found.dtype}")
-        return Region(found)
+        return RegionPixels(found)
 
     def close(self) -> None:
         self._slide.close()
@@ -93,11 +93,11 @@ class _Plain:
             self.properties["tiff.YResolution"] = str(float(down))
             self.properties["tiff.ResolutionUnit"] = "inch"
 
-    def read(self, x: int, y: int, level: int, width: int, height: int) -> Region:
+    def read(self, x: int, y: int, level: int, width: int, height: int) -> RegionPixels:
         if width < 0 or height < 0:
             raise ValueError(f"a region of {width} x {height} px")
         found = self._pixels[y : y + height, x : x + width]
-        return Region(found) if found.shape[2] == 3 else _from_rgba(Image.fromarray(found))
+        return RegionPixels(found) if found.shape[2] == 3 else _from_rgba(Image.fromarray(found))
 
     def close(self) -> None:
         """Nothing is open: the picture was decoded as a whole."""
@@ -112,7 +112,7 @@ class _Channels:
     def __init__(self, path: Path) -> None:
         import tifffile
 
-        _quiet_tifffile()
+        quiet_tifffile()
         self._file = tifffile.TiffFile(path)
         with ExitStack() as on_fault:
             on_fault.callback(self._file.close)
@@ -120,7 +120,7 @@ class _Channels:
             self._axes = series.axes
             if not (count := channel_count(series)):
                 raise NotThisKindError
-            _require_whole(self._file, path)
+            require_whole(series, path)
             import zarr  # late: it is slow to import, and most TIFF slides are in colour
 
             self._levels: list[Any] = [
@@ -129,10 +129,10 @@ class _Channels:
             ]
             self.sizes = [(level.sizes["width"], level.sizes["height"]) for level in series.levels]
             self.properties, self.channels = describe_channels(self._file, count)
-            self._take_colours(series.dtype)
+            self._take_colors(series.dtype)
             on_fault.pop_all()  # whole: it stays open
 
-    def read(self, x: int, y: int, level: int, width: int, height: int) -> Region:
+    def read(self, x: int, y: int, level: int, width: int, height: int) -> RegionPixels:
         (full, _), (small, _) = self.sizes[0], self.sizes[level]
         left, top = round(x * small / full), round(y * small / full)
         spans = {"Y": slice(top, top + height), "X": slice(left, left + width), "C": slice(None)}
@@ -141,13 +141,13 @@ class _Channels:
         if "C" not in kept:
             found, kept = found[None], ["C", *kept]
         pixels = found.transpose([kept.index(axis) for axis in "YXC"])[..., self._order]
-        return Region(np.ascontiguousarray(pixels))
+        return RegionPixels(np.ascontiguousarray(pixels))
 
-    def _take_colours(self, kind: np.dtype[Any]) -> None:
+    def _take_colors(self, kind: np.dtype[Any]) -> None:
         """Bright red, green and blue in 8 bits are a picture in light, channel by channel."""
         if len(self.channels) != 3 or kind != np.uint8 or not self._is_bright():
             return
-        if order := colour_order(self.channels):
+        if order := color_order(self.channels):
             self._order, self.channels = order, ["red", "green", "blue"]
             self.properties["crafts.colour"] = "planes"
         else:
@@ -179,7 +179,7 @@ def refused_content(path: Path) -> str:
     try:
         import tifffile
 
-        _quiet_tifffile()
+        quiet_tifffile()
         with tifffile.TiffFile(path) as file:
             page, series = file.pages[0], file.series[0]
             sizes = dict(zip(series.axes, series.shape, strict=True))
@@ -204,7 +204,7 @@ def require_eight_bits(image: Image.Image) -> None:
     """
     if image.mode.startswith(("I", "F")):  # Pillow would cut them to 8 bits
         raise ValueError("grey of more than 8 bits; save it as TIFF")
-    if is_deep_colour(image):
+    if is_deep_color(image):
         raise ValueError("16 bits a channel; save it as 8-bit RGB")
     if image.mode in ("CMYK", "LAB"):
         raise ValueError(f"colour mode {image.mode!r}; save it as 8-bit RGB")
@@ -220,28 +220,16 @@ def _refuse_more_planes(image: Image.Image) -> None:
     image.seek(0)
 
 
-def _quiet_tifffile() -> None:
-    """It logs every fault besides raising it."""
-    logging.getLogger("tifffile").setLevel(logging.CRITICAL)
-
-
-def _require_whole(file: Any, path: Path) -> None:
-    """Refuse a TIFF that was cut short: tifffile shows what is missing as black."""
-    size = path.stat().st_size
-    for page in (page for level in file.series[0].levels for page in level.pages):
-        ends = np.add(page.dataoffsets, page.databytecounts)
-        if len(ends) == 0 or ends.max() > size or min(page.databytecounts) == 0:
-            raise ValueError("pixels are missing; the file was cut short")
-
-
-def _from_rgba(image: Image.Image) -> Region:
+def _from_rgba(image: Image.Image) -> RegionPixels:
     """Colours without their opacity, which is partial at the seams of some levels."""
     pixels = np.asarray(image.convert("RGB"))
     alpha = image.getchannel("A")
     unscanned = np.asarray(alpha) == 0
     if not unscanned.any():
-        return Region(pixels)
-    return Region(np.where(unscanned[..., None], np.uint8(255), pixels), float(unscanned.mean()))
+        return RegionPixels(pixels)
+    return RegionPixels(
+        np.where(unscanned[..., None], np.uint8(255), pixels), float(unscanned.mean())
+    )
 
 
 OPENERS: dict[str, Any] = {

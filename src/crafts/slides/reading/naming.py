@@ -9,13 +9,13 @@ from typing import TypeVar
 from crafts.core.errors import ConfigError
 from crafts.core.runtime import say
 from crafts.core.tables import same_name
-from crafts.slides.reading.sources import Source
+from crafts.slides.reading.slide_files import SlideFile
 
 T = TypeVar("T")
 
 
 def group_rows(
-    table: Mapping[str, T], sources: Sequence[Source], where: str
+    table: Mapping[str, T], sources: Sequence[SlideFile], where: str
 ) -> dict[str, dict[str, T]]:
     """What a table says of each slide.
 
@@ -58,7 +58,7 @@ def group_rows(
     return dict(rows)
 
 
-def one_value(table: Mapping[str, T], sources: Sequence[Source], where: str) -> dict[str, T]:
+def one_value(table: Mapping[str, T], sources: Sequence[SlideFile], where: str) -> dict[str, T]:
     """What a table says of each slide, of which it may say one thing only.
 
     Args:
@@ -88,23 +88,23 @@ def one_value(table: Mapping[str, T], sources: Sequence[Source], where: str) -> 
     return values
 
 
-def _index(pairs: Iterable[tuple[str, Source]]) -> dict[str, list[Source]]:
+def _index(pairs: Iterable[tuple[str, SlideFile]]) -> dict[str, list[SlideFile]]:
     index = defaultdict(list)
     for name, source in pairs:
         index[same_name(name)].append(source)
     return dict(index)
 
 
-def _path(source: Source) -> str:
+def _path(source: SlideFile) -> str:
     """With at least one slash, so that it cannot be taken for the name of a file."""
     return source.place if "/" in source.place else f"./{source.place}"
 
 
-def _without_suffix(source: Source) -> str:
+def _without_suffix(source: SlideFile) -> str:
     return _path(source).removesuffix("" if source.path.is_dir() else source.path.suffix)
 
 
-def _ambiguous(name: str, found: Sequence[Source], where: str) -> ConfigError:
+def _ambiguous(name: str, found: Sequence[SlideFile], where: str) -> ConfigError:
     paths = ", ".join(repr(_path(source)) for source in found[:3])
     return ConfigError(
         where,

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from crafts.core.errors import ConfigError, first_line
-from crafts.slides.reading.backend import Backend, NotThisKindError, Region, known_faults
+from crafts.slides.reading.backend import Backend, NotThisKindError, RegionPixels, known_faults
 from crafts.slides.reading.dicom import dicom_header
 from crafts.slides.reading.libraries import OPENERS, refused_content
 from crafts.slides.reading.resolution import (
@@ -62,7 +62,7 @@ class Slide:
         """Whether the file carries an ICC profile; colours are read as they are stored."""
         return "openslide.icc-size" in self.properties
 
-    def read(self, x: int, y: int, level: int, *, width: int, height: int) -> Region:
+    def read(self, x: int, y: int, level: int, *, width: int, height: int) -> RegionPixels:
         """Read a rectangle.
 
         Args:

@@ -87,7 +87,7 @@ def _first(properties: Mapping[str, str]) -> tuple[float, float, str] | None:
         _dicom,
         _ome,
         _pair("aperio.MPP", "aperio.MPP"),
-        _per_centimetre("hamamatsu.XResolution", "hamamatsu.YResolution"),
+        _per_centimeter("hamamatsu.XResolution", "hamamatsu.YResolution"),
         _pair("openslide.mirax.MPP", "openslide.mirax.MPP"),
         _tiff,
     )
@@ -105,7 +105,7 @@ def _pair(x: str, y: str) -> Callable[[Mapping[str, str]], tuple[float, float, s
     return read
 
 
-def _per_centimetre(
+def _per_centimeter(
     x: str, y: str
 ) -> Callable[[Mapping[str, str]], tuple[float, float, str] | None]:
     """Hamamatsu: pixels in a centimetre."""

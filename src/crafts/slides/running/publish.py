@@ -22,7 +22,7 @@ from crafts.slides.grid import View
 from crafts.slides.reading.resolution import SlideReadError
 from crafts.slides.siting.coordinates import clam_attributes, trident_attributes, write_coordinates
 from crafts.slides.siting.regions import load_mask, trace_areas, write_regions
-from crafts.slides.work import PLAN, UNREADABLE, Job, block_name
+from crafts.slides.work import PLAN, UNREADABLE, SlideJob, block_name
 
 TILES, SLIDE = "tiles", "slide.json"
 FOLDERS = "trident", "clam", "tissue"  # of one file or two a slide
@@ -78,7 +78,7 @@ def read_plan(folder: Path) -> dict[str, Any]:
     return plan
 
 
-def collect(job: Job, key: str, starts: Sequence[int]) -> Finished:
+def collect(job: SlideJob, key: str, starts: Sequence[int]) -> Finished:
     """Join the blocks of a slide.
 
     Raises:

@@ -12,14 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from crafts.core.arrays import check_unpacked
 from crafts.core.disk import replacing
 from crafts.core.errors import DataError, first_line
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from crafts.slides.grid import View
 
 

@@ -6,9 +6,10 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from crafts.core.errors import ConfigError, DataError
 from crafts.core.tables import read_columns
@@ -16,11 +17,8 @@ from crafts.slides.config import TileConfig
 from crafts.slides.grid import View, choose_view, plan_grid
 from crafts.slides.reading.naming import group_rows
 from crafts.slides.reading.resolution import SlideReadError
-from crafts.slides.reading.sources import Source
+from crafts.slides.reading.slide_files import SlideFile
 from crafts.slides.siting.coordinates import read_coordinates
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 _COLUMNS = {
     "slide": ("slide", "wsi", "slide_id"), "x": ("x",), "y": ("y",), "extent": ("extent", "size"),
@@ -42,7 +40,7 @@ class Places:
     extent: float | None
 
 
-FindPlaces = Callable[[Source], Places | None]
+FindPlaces = Callable[[SlideFile], Places | None]
 """Slide -> what is asked for on it; None where nothing is."""
 
 
@@ -67,7 +65,7 @@ class Layout:
     grid: tuple[int, int] | None
 
 
-def load_places(given: Path, sources: Sequence[Source]) -> FindPlaces:
+def load_places(given: Path, sources: Sequence[SlideFile]) -> FindPlaces:
     """What is asked for, by slide.
 
     Args:
@@ -102,11 +100,11 @@ def _require_h5(folder: Path) -> None:
     )
 
 
-def _stems(source: Source) -> set[str]:
+def _stems(source: SlideFile) -> set[str]:
     return {source.path.stem, source.path.name}
 
 
-def _find_file(folder: Path, source: Source, files: Mapping[str, int]) -> Places | None:
+def _find_file(folder: Path, source: SlideFile, files: Mapping[str, int]) -> Places | None:
     """The file of a slide: by the name that we give it, else by that of its own file."""
     stems = dict.fromkeys((source.name, source.path.stem, source.path.name))
     paths = ((stem, folder / f"{stem}{end}.h5") for stem in stems for end in ("_patches", ""))
@@ -205,7 +203,7 @@ def _refuse_endless(columns: int, rows: int) -> None:
         )
 
 
-def require_places(find: FindPlaces | None, source: Source, given: Path | None) -> Places | None:
+def require_places(find: FindPlaces | None, source: SlideFile, given: Path | None) -> Places | None:
     """What is asked for on a slide; None where nothing is asked for of any.
 
     Raises:

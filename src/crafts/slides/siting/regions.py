@@ -11,15 +11,15 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from crafts.core.artifacts import write_bytes
 from crafts.core.errors import DataError, first_line
 from crafts.core.parsing import parse_json
-from crafts.imaging.opening import DAMAGE, is_deep_colour, open_header, upright
+from crafts.imaging.opening import DAMAGE, is_deep_color, open_header, upright
 from crafts.imaging.outlines import (
     Feature,
     Polygon,
@@ -33,13 +33,10 @@ from crafts.imaging.stripping import RefusedImageError
 from crafts.slides.config import RegionConfig
 from crafts.slides.tissue import TissueMap
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
 SUFFIXES = (".geojson", ".geojson.gz", ".json", ".png")
 _MAX_MASK = 8192  # px a side of the raster
 _MAX_PIXELS = 170_000_000  # of a mask image, which is decoded as a whole
-_COLOUR = (0, 128, 96)
+_COLOR = (0, 128, 96)
 
 
 @dataclass(frozen=True)
@@ -85,7 +82,7 @@ def load_regions(path: Path, left_out: Counter[str] | None = None) -> list[Regio
         raise _bad(path, f"no GeoJSON of areas ({first_line(error)})") from None
 
 
-def rasterise(
+def rasterize(
     regions: Iterable[Region], slide: tuple[int, int], pixel: float
 ) -> tuple[NDArray[np.bool_], tuple[float, float]]:
     """Areas as a mask.
@@ -135,7 +132,7 @@ def map_regions(
             groups.setdefault(region.name, []).append(region)
     maps = {}
     for name, members in sorted(groups.items()):
-        mask, size = rasterise(members, slide, pixel)
+        mask, size = rasterize(members, slide, pixel)
         maps[name] = TissueMap(mask, np.zeros_like(mask), 0.0, size)
     return maps
 
@@ -178,10 +175,10 @@ def _require_mask(image: Image.Image, path: Path) -> None:
             allowed=f"at most {_MAX_PIXELS // 10**6} Mpx",
             do="Scale it down; it is stretched over the slide anyway.",
         )
-    if is_deep_colour(image) or getattr(image, "n_frames", 1) > 1:
+    if is_deep_color(image) or getattr(image, "n_frames", 1) > 1:
         raise DataError(
             str(path),
-            came="a mask of 16 bits a channel" if is_deep_colour(image) else "several frames",
+            came="a mask of 16 bits a channel" if is_deep_color(image) else "several frames",
             allowed="one image in 8-bit grey or colour",
             do="Save it as 8-bit grey, 0 outside.",
         )
@@ -229,7 +226,7 @@ def write_regions(path: Path, regions: Sequence[Region]) -> None:
             else {"type": "Polygon", "coordinates": region.polygons[0]},
             "properties": {
                 "objectType": "annotation",
-                "classification": {"name": region.name, "color": _COLOUR},
+                "classification": {"name": region.name, "color": _COLOR},
             },
         }
         for number, region in enumerate(regions)

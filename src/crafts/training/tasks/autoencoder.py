@@ -32,7 +32,7 @@ from crafts.losses.reconstruction import (
 from crafts.model.codec import (
     Codec,
     build_codec,
-    initialise_linear,
+    initialize_linear,
     load_codec,
     save_codec,
     weights_file,
@@ -182,7 +182,7 @@ class AutoencoderTask:
         if isinstance(self.stage.codec, TinyCodecConfig):
             size = self._edge(codec, 2 * self.stage.crop)
             crops = torch.stack([self._crop(g, size) for g in range(256)])
-            initialise_linear(codec, crops)
+            initialize_linear(codec, crops)
         return codec
 
     def _edge(self, codec: Codec, wanted: int) -> int:

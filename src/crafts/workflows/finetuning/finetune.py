@@ -20,7 +20,7 @@ from crafts.core.artifacts import hold_to, mark_of
 from crafts.core.config import load_config
 from crafts.core.errors import ConfigError
 from crafts.core.runtime import pick_device, say
-from crafts.data.listing.sources import list_items
+from crafts.data.listing.tilesets import list_items
 from crafts.model.bundle import Bundle
 from crafts.workflows.finetuning.clock import (
     VARIANTS,

@@ -17,7 +17,7 @@ from crafts.core.runtime import say, seed_from
 from crafts.core.tables import csv_writer
 from crafts.data.collection import group_of
 from crafts.data.config import EncodeConfig, PackConfig
-from crafts.data.listing.sources import list_items
+from crafts.data.listing.tilesets import list_items
 from crafts.data.loader import ShardReader
 from crafts.data.pack import assign_item_splits
 from crafts.data.tiles.variants import prepare

@@ -22,7 +22,7 @@ from crafts.controls.synthesis.edit import shift
 from crafts.core.marks import save_synthetic
 from crafts.core.protocols import SegmentNuclei
 from crafts.core.runtime import say, seed_from
-from crafts.data.listing.items import Item
+from crafts.data.listing.items import ListedTile
 from crafts.imaging.montage import montage
 from crafts.measures.faithfulness import Pair, iter_pairs, list_pairs, measure_faithfulness
 from crafts.measures.intervals import LEAST_GROUPS, group_interval
@@ -132,7 +132,7 @@ def make_steered(
 
 def pick_cases(pairs: Path, per_set: int) -> list[Case]:
     """Held-out tiles, evenly spread over each set."""
-    by_set: dict[str, list[Item]] = defaultdict(list)
+    by_set: dict[str, list[ListedTile]] = defaultdict(list)
     for item in list_pairs(pairs, "heldout"):
         by_set[str(item.fields["set"])].append(item)
     cases = []

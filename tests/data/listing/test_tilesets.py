@@ -20,8 +20,8 @@ from crafts.core.errors import ConfigError, DataError
 from crafts.data.config import Columns
 from crafts.data.listing.items import clean_key
 from crafts.data.listing.loading import load_item
-from crafts.data.listing.sources import list_items
 from crafts.data.listing.tables import parse_fields, parse_mpp
+from crafts.data.listing.tilesets import list_items
 from crafts.data.tiles.images import MAX_PIXELS, RefusedImageError, check_image, decode_rgb
 
 

@@ -27,7 +27,7 @@ _MAX_NAME = 200  # bytes; a file system takes 255, and files of a slide have mor
 
 
 @dataclass(frozen=True)
-class Source:
+class SlideFile:
     """One slide.
 
     Attributes:
@@ -41,7 +41,7 @@ class Source:
     place: str
 
 
-def list_sources(slides: Path, *, leave_out: Path | None = None) -> list[Source]:
+def list_sources(slides: Path, *, leave_out: Path | None = None) -> list[SlideFile]:
     """Slides of a folder and of its folders, or one slide, sorted by name.
 
     DICOM files of one series in one folder are one slide. Files of other kinds, hidden files, and
@@ -100,7 +100,7 @@ def load_patients(path: Path) -> dict[str, str]:
     return table
 
 
-def patient_of(source: Source, patients: Mapping[str, str] | None) -> str:
+def patient_of(source: SlideFile, patients: Mapping[str, str] | None) -> str:
     """Whose slide it is: as the table says, else as the TCGA barcode in its name does.
 
     Args:
@@ -125,7 +125,7 @@ def patient_of(source: Source, patients: Mapping[str, str] | None) -> str:
     )
 
 
-def require_text(source: Source) -> None:
+def require_text(source: SlideFile) -> None:
     """Refuse a path whose bytes are no text: no table could name it.
 
     Raises:
@@ -204,7 +204,7 @@ def _walk(folder: Path, seen: set[Path]) -> Iterable[Path]:
             yield from _walk(path, seen)
 
 
-def _named(paths: Sequence[Path], top: Path) -> Iterable[Source]:
+def _named(paths: Sequence[Path], top: Path) -> Iterable[SlideFile]:
     """A slide is called by its file; where two are, by its path too."""
     groups = defaultdict(list)
     for path in paths:
@@ -217,7 +217,7 @@ def _named(paths: Sequence[Path], top: Path) -> Iterable[Source]:
         candidates = (name if number == 1 else f"{name}-{number}" for number in count(1))
         free = next(candidate for candidate in candidates if _key(candidate) not in taken)
         taken.add(_key(free))
-        yield Source(free, path, path.name if path == top else path.relative_to(top).as_posix())
+        yield SlideFile(free, path, path.name if path == top else path.relative_to(top).as_posix())
 
 
 def _stem(path: Path) -> str:

@@ -22,7 +22,7 @@ from crafts.core.tabular.rows import as_text, is_missing
 from crafts.data.config import Columns
 from crafts.data.listing.embedded import image_column, is_embedded, path_in
 from crafts.data.listing.folders import list_folders
-from crafts.data.listing.items import Item, clean_key, reject_collisions
+from crafts.data.listing.items import ListedTile, clean_key, reject_collisions
 from crafts.data.listing.tables import (
     MASK_COLUMNS,
     SPLIT_NAMES,
@@ -43,7 +43,7 @@ OUTSIDE = "no path of {} within the folder of the table (columns.outside=true al
 _NUMBERED = "*-?????-of-?????*.parquet"  # as `datasets` writes the parts of a split
 
 
-def list_items(source: Path, columns: Columns | None = None) -> list[Item]:
+def list_items(source: Path, columns: Columns | None = None) -> list[ListedTile]:
     """List a source without opening its images.
 
     Recognised, in this order: a table file or a tar file; a folder (or its split folders) with
@@ -78,7 +78,7 @@ def list_items(source: Path, columns: Columns | None = None) -> list[Item]:
     return reject_collisions(items)
 
 
-def _detect(source: Path, columns: Columns) -> Iterator[Item]:
+def _detect(source: Path, columns: Columns) -> Iterator[ListedTile]:
     if not source.is_dir() and not source.is_file():
         raise _no_regular_file(source)
     if source.is_file():
@@ -186,7 +186,7 @@ def _numbered_parts(source: Path) -> list[tuple[Path, str]]:
 
 def _list_table(
     path: Path, columns: Columns, base: Path | None = None, split: str = ""
-) -> Iterator[Item]:
+) -> Iterator[ListedTile]:
     """Rows of a csv, jsonl or parquet; paths are relative to the table's folder."""
     prefix = path.parent.relative_to(base).as_posix() + "/" if base and path.parent != base else ""
     locate = _locator(path.parent, columns)
@@ -195,7 +195,7 @@ def _list_table(
         where = f"{prefix}{path.name} row {number}"
         fault = listed.fault or (FEWER_CELLS if listed.short else "")
         if fault:
-            yield Item(where, clean_key(where), "", fault=fault)
+            yield ListedTile(where, clean_key(where), "", fault=fault)
             continue
         row = tidy_names(_without_spaces(listed.cells), columns)
         require_columns(path, columns, row)
@@ -205,16 +205,18 @@ def _list_table(
         if is_embedded(cell):
             # a key by number keeps the order of the rows; names inside often come twice
             key = clean_key(f"{prefix}{path.stem}-{number:08d}")
-            item = Item(where, key, str(path), number - 1, column=column)
+            item = ListedTile(where, key, str(path), number - 1, column=column)
         elif isinstance(image, str) and image:
             place = locate(image)
             if not place:
-                yield Item(prefix + image, clean_key(where), "", fault=OUTSIDE.format("an image"))
+                yield ListedTile(
+                    prefix + image, clean_key(where), "", fault=OUTSIDE.format("an image")
+                )
                 continue
             key = clean_key((prefix + place).rsplit(".", 1)[0])
-            item = Item(prefix + image, key, str(path.parent / place))
+            item = ListedTile(prefix + image, key, str(path.parent / place))
         else:
-            yield Item(where, clean_key(where), "", fault="no image path")
+            yield ListedTile(where, clean_key(where), "", fault="no image path")
             continue
         yield _fill(item, row, columns, split, path.parent, locate)
 
@@ -242,13 +244,13 @@ def _locator(folder: Path, columns: Columns) -> Callable[[str], str]:
 
 
 def _fill(
-    item: Item,
+    item: ListedTile,
     row: Mapping[str, Any],
     columns: Columns,
     split: str,
     folder: Path,
     locate: Callable[[str], str],
-) -> Item:
+) -> ListedTile:
     """The item with key, text, fields and mask of its row; files in other cells are left out."""
     taken = {
         image_column(row, columns),
@@ -257,8 +259,8 @@ def _fill(
         pick_name(row, columns.mask, MASK_COLUMNS),
         *(name for name, value in row.items() if is_embedded(value)),
     }
-    ours = {theirs: our for our, theirs in columns.rename.items()}
-    ours |= {our: f"source_{our}" for our in columns.rename if our not in ours}  # overruled
+    ours = {column: field for field, column in columns.rename.items()}
+    ours |= {field: f"source_{field}" for field in columns.rename if field not in ours}  # overruled
     raw = {ours.get(name, name): value for name, value in row.items() if name not in taken}
     if split:
         raw.setdefault("split", split)

@@ -8,7 +8,7 @@ import pytest
 
 from crafts.core.errors import ConfigError, DataError
 from crafts.slides.reading.naming import one_value
-from crafts.slides.reading.sources import identity, list_sources, load_patients, patient_of
+from crafts.slides.reading.slide_files import identity, list_sources, load_patients, patient_of
 
 
 def touch(folder, *names):

@@ -1,0 +1,1 @@
+"""What the readings of a closed study say, and how the report says it."""

@@ -1,0 +1,1 @@
+"""What readers are shown: drawn, matched, made alike, and put in order."""
