@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -196,19 +195,20 @@ def test_regions_get_their_prompts(finished, tiny_model, bundle, tmp_path):
     assert change[:100].min() > 0 and change[150 + 32 + 2 * 32 + 64 :].max() == 0
 
 
-def test_slides_are_read_back_by_tile(tiny_model, bundle, tmp_path):
-    for kind in ("tiff", "ome-tiff"):
-        run(config(tiny_model, format=kind), None, tmp_path / kind, bundle=bundle)
-    expected = pixels_of(tmp_path / "tiff/slide.tiff")
-    for kind, name in (("tiff", "slide.tiff"), ("ome-tiff", "slide.ome.tiff")):
-        (tmp_path / f"in-{kind}").mkdir()
-        os.link(tmp_path / kind / name, tmp_path / f"in-{kind}" / name)
-        options = {"size": 64, "num_workers": 1, "tissue": {"method": "none"}}
-        gates = {"gates": {"blank": 1, "flat": 0, "pen": 1, "blur": 0, "fold": 1}}
-        tile(TileConfig(**options, **gates), tmp_path / f"in-{kind}", tmp_path / f"cut-{kind}")
-        found = sorted((tmp_path / f"cut-{kind}").rglob("*.png"))
-        assert len(found) == 8
-        assert np.array_equal(np.asarray(Image.open(found[0]).convert("RGB")), expected[:64])
+@pytest.mark.parametrize(
+    ("kind", "name"), [("tiff", "slide.tiff"), ("ome-tiff", "slide.ome.tiff"), ("dicom", "dicom")]
+)
+def test_slides_are_read_back_by_tile(finished, tiny_model, bundle, tmp_path, kind, name):
+    run(config(tiny_model, format=kind), None, tmp_path / "out", bundle=bundle)
+    (tmp_path / "slides").mkdir()
+    (tmp_path / "out" / name).rename(tmp_path / "slides" / name)
+    options = {"size": 64, "num_workers": 1, "tissue": {"method": "none"}}
+    gates = {"gates": {"blank": 1, "flat": 0, "pen": 1, "blur": 0, "fold": 1}}
+    tile(TileConfig(**options, **gates), tmp_path / "slides", tmp_path / "cut")
+    found = sorted((tmp_path / "cut").rglob("*.png"))
+    assert len(found) == 8  # at the 0.5 microns per pixel that the files name
+    tiles = np.concatenate([np.asarray(Image.open(path).convert("RGB")) for path in found])
+    assert np.array_equal(tiles, pixels_of(finished[0] / "slide.tiff")[:512])
 
 
 def test_a_png_is_written_on_request(finished, tiny_model, bundle, tmp_path):
@@ -225,12 +225,13 @@ def test_a_png_is_written_on_request(finished, tiny_model, bundle, tmp_path):
         ({"size": "16x64"}, "multiples of 8. Ask for 32x64."),
         ({"size": "64", "control": ("nuclei=sample:colon",)}, "--control for slides"),
         ({"size": "16384x16384", "format": "png"}, "--format png: 16384x16384 pixels"),
+        ({"size": "64", "format": "dicom"}, "a model that does not know its microns per pixel"),
         ({"size": "32", "format": "ome-tiff"}, "--format ome-tiff for tiles"),
     ],
 )
 def test_wishes_that_cannot_be_met_are_refused(tiny_model, bundle, tmp_path, values, message):
     with pytest.raises(ConfigError) as caught:
-        run(config(tiny_model, **values), None, tmp_path / "out", bundle=bundle)
+        run(config(tiny_model, **values), None, tmp_path / "out", bundle=replace(bundle, mpp=None))
     assert message in str(caught.value)
     assert not (tmp_path / "out" / "slide.tiff").exists()
 

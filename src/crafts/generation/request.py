@@ -230,7 +230,7 @@ class GenerateConfig(ImageRequest):
         description="Where on a slide which prompt holds: GeoJSON regions with prompts, or a mask "
         "of numbers with a .json beside it. The prompt holds elsewhere.",
     )
-    format: Literal["png", "tiff", "ome-tiff"] | None = Field(
+    format: Literal["png", "tiff", "ome-tiff", "dicom"] | None = Field(
         None, description="Of pictures beyond one tile.", json_schema_extra={"unset": "tiff"}
     )
     canvas: CanvasOptions = Field(

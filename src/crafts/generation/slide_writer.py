@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,10 +16,11 @@ from crafts.core.marks import SYNTHETIC, xmp_packet
 from crafts.generation.canvas import Canvas
 from crafts.generation.export import Provenance, describe_provenance, save_png
 from crafts.generation.prompt_map import ClassLevel
-from crafts.slides.writing.rasters import EDGE, Raster, build_pyramid
+from crafts.slides.writing import dicoms, tiffs
+from crafts.slides.writing.rasters import EDGE, Level, Raster, build_pyramid
 from crafts.slides.writing.tiffs import About, write_ome_tiff, write_tiff
 
-NAMES = {"tiff": "slide.tiff", "ome-tiff": "slide.ome.tiff", "png": "slide.png"}
+NAMES = {"tiff": "slide.tiff", "ome-tiff": "slide.ome.tiff", "png": "slide.png", "dicom": "dicom"}
 """Format -> file or folder that is written."""
 
 LABELS, PROMPTS, PREVIEW, DONE = "labels", "prompts.geojson", "preview.png", "provenance.json"
@@ -27,11 +28,12 @@ _PREVIEW = 1024  # pixels of its longer side, at most
 MAX_PNG = 64_000_000
 
 
-def check_format(name: str, size: tuple[int, int]) -> None:
+def check_format(name: str, size: tuple[int, int], mpp: float | None) -> None:
     """Refuse a format that cannot hold a canvas.
 
     Raises:
-        ConfigError: a PNG too large for the memory.
+        ConfigError: a PNG too large for the memory, DICOM without microns per pixel, or a missing
+            package.
     """
     if name == "png" and size[0] * size[1] > MAX_PNG:
         raise ConfigError(
@@ -40,6 +42,16 @@ def check_format(name: str, size: tuple[int, int]) -> None:
             allowed=f"at most {MAX_PNG // 10**6} Mpx, as a PNG is held in memory as a whole",
             do="Take --format tiff.",
         )
+    if name == "dicom" and mpp is None:
+        raise ConfigError(
+            "--format dicom",
+            came="a model that does not know its microns per pixel",
+            allowed="a known size of a pixel, without which there is no DICOM slide",
+            do="Take --format tiff, which may leave it out.",
+        )
+    tiffs.require_library()  # labels are TIFF in any case
+    if name == "dicom":
+        dicoms.require_library()
 
 
 def file_of(kind: str | None) -> str:
@@ -95,9 +107,18 @@ def _remove_earlier(folder: Path, name: str) -> None:
         (folder / other).unlink(missing_ok=True)
 
 
+def _write_dicom(levels: Sequence[Level], path: Path, about: About, *, quality: int | None) -> None:
+    temporary = path.with_name(f".{path.name}.tmp")
+    remove_folder(temporary)
+    dicoms.write_dicom(levels, temporary, about, quality=quality)
+    remove_folder(path)
+    temporary.rename(path)
+
+
 _WRITERS: dict[str, Callable[..., None]] = {
     "tiff": write_tiff,
     "ome-tiff": write_ome_tiff,
+    "dicom": _write_dicom,
 }
 
 

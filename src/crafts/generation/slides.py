@@ -24,7 +24,6 @@ from crafts.generation.slide_writer import (
     find_slide,
     write_slide,
 )
-from crafts.slides.writing.tiffs import require_library
 
 SLIDES, WORK = "slides", ".work"
 
@@ -52,7 +51,7 @@ def plan_canvases(
         try:
             size = parse_size(row.size or config.size, plan.bundle)
             if size is not None:
-                check_format(config.format or "tiff", size)
+                check_format(config.format or "tiff", size, plan.common.mpp)
                 drawn[row.id] = load_prompt_map(path, row.prompt, size)
             usable.append(row)
         except CraftsError as error:
@@ -61,8 +60,6 @@ def plan_canvases(
             ledger.withdraw(row.id, str(error))
             say(f"generate: {row.id} is left out: {error}")
     _refuse_mixed(plan, usable, len(drawn))
-    if drawn:
-        require_library()
     number = sum(plan.number(row) for row in usable)
     canvases = [
         _canvas(plan, row, k, drawn[row.id], alone=number == 1)

@@ -98,12 +98,17 @@ def _halve(level: Raster, path: Path) -> Raster:
     return half
 
 
+def read_band(level: Level, number: int) -> NDArray[np.uint8]:
+    """Rows of the tiles of a level, [EDGE, W], W a multiple of ``EDGE``; its edge is repeated."""
+    top = number * EDGE
+    rows = level.read(top, min(top + EDGE, level.height))
+    missing = [(0, EDGE - len(rows)), (0, -rows.shape[1] % EDGE)]
+    return np.pad(rows, missing + [(0, 0)] * (rows.ndim - 2), mode="edge")
+
+
 def iter_tiles(level: Level) -> Iterator[NDArray[np.uint8]]:
     """Squares of ``EDGE`` pixels, row by row; the last ones repeat the edge of the picture."""
-    for top in range(0, level.height, EDGE):
-        rows = level.read(top, min(top + EDGE, level.height))
-        below, beside = EDGE - len(rows), -rows.shape[1] % EDGE
-        rest = [(0, 0)] * (rows.ndim - 2)
-        rows = np.pad(rows, [(0, below), (0, beside), *rest], mode="edge")
+    for number in range(-(-level.height // EDGE)):
+        rows = read_band(level, number)
         for left in range(0, rows.shape[1], EDGE):
             yield np.ascontiguousarray(rows[:, left : left + EDGE])
