@@ -18,8 +18,7 @@ if TYPE_CHECKING:
 
     from crafts.auditing.audit import AuditConfig
     from crafts.auditing.membership import Target
-    from crafts.captions.caption import CaptionConfig
-    from crafts.captions.summarise import SummariseConfig
+    from crafts.captions.config import CaptionConfig, SummariseConfig
     from crafts.core.artifacts import Manifest
     from crafts.core.config import Config
     from crafts.core.protocols import CountTokens
@@ -44,8 +43,8 @@ Stage = Literal[
 # module and name of each stage's configuration class, imported when it is asked for
 _CONFIGS: dict[Stage, tuple[str, str]] = {
     "tile": ("crafts.slides.config", "TileConfig"),
-    "summarise": ("crafts.captions.summarise", "SummariseConfig"),
-    "caption": ("crafts.captions.caption", "CaptionConfig"),
+    "summarise": ("crafts.captions.config", "SummariseConfig"),
+    "caption": ("crafts.captions.config", "CaptionConfig"),
     "pack": ("crafts.data.config", "PackConfig"),
     "encode": ("crafts.data.config", "EncodeConfig"),
     "train": ("crafts.training.config", "TrainConfig"),
@@ -262,7 +261,7 @@ def train(
 
 def estimate(config: TrainConfig | Mapping[str, Any] | Path) -> list[str]:
     """What a recipe will cost, in lines; see ``describe_cost`` of the training package."""
-    from crafts.training.running.estimate import describe_cost
+    from crafts.training.session.estimate import describe_cost
 
     return describe_cost(_resolved("train", config))
 
@@ -277,7 +276,7 @@ def generate(
         output: folder to write.
         model: one that is loaded already, instead of ``config.model``.
     """
-    from crafts.generation.control_inputs import parse_options
+    from crafts.conditions.wishes import parse_options
     from crafts.generation.manifest import require_prompts
 
     resolved = _resolved("generate", config)

@@ -19,7 +19,7 @@ from crafts.generation.export import read_provenance
 from crafts.generation.generate import generate_images, run
 from crafts.generation.request import GenerateConfig
 from crafts.model.bundle import load_bundle
-from crafts.sampling.conditioning import Draw, encode_draws
+from crafts.sampling.draws import Draw, encode_draws
 from crafts.sampling.presets import Preset
 from crafts.sampling.sampler import build_denoise, build_scheduler, decode_pixels, network_denoiser
 from crafts.sampling.sampler import sample as integrate

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crafts.model.bundle import load_bundle
-from crafts.sampling.conditioning import Draw, encode_draws
+from crafts.sampling.draws import Draw, encode_draws
 from crafts.sampling.presets import Preset
 from crafts.sampling.sampler import (
     build_denoise,

@@ -28,7 +28,7 @@ from crafts.core.config import Config
 from crafts.core.errors import DataError
 from crafts.core.marks import save_synthetic
 from crafts.core.protocols import BuildExtractor
-from crafts.core.records import Ledger
+from crafts.core.records import Ledger, rejects_beside
 from crafts.core.runtime import say
 from crafts.core.tables import csv_writer
 from crafts.sets.source import SetName
@@ -98,7 +98,8 @@ def run(
     with staging(output, "audit", sources=read) as folder:
         searched = _search(config, sets)
         features = {name: read_features(one, build) for name, one in sets.items()}
-        ledger, rejected = _account(config, sets, searched, features)
+        ledger = Ledger("audit", rejects_beside(output))
+        rejected = _account(config, ledger, sets, searched=searched, features=features)
         ledger.write(folder / "rejects.jsonl")
         usable = {
             name: one.keep(set(one.numbers.tolist()) - set(rejected[name]))
@@ -158,16 +159,17 @@ def _search(config: AuditConfig, sets: Mapping[SetName, ImageSet]) -> Searched:
 
 def _account(
     config: AuditConfig,
+    ledger: Ledger,
     sets: Mapping[SetName, ImageSet],
+    *,
     searched: Searched,
     features: Mapping[SetName, Features],
-) -> tuple[Ledger, dict[SetName, dict[int, str]]]:
+) -> dict[SetName, dict[int, str]]:
     """Every image of every set is used or rejected with its reason.
 
     Raises:
         DataError: a set without usable images, or with too many unusable ones.
     """
-    ledger = Ledger("audit")
     rejected: dict[SetName, dict[int, str]] = {}
     for name, one in sets.items():
         faults = dict(features[name].faults)
@@ -177,7 +179,7 @@ def _account(
             else searched.library.facts.items()
         )
         faults |= {number: facts.fault for number, facts in seen if facts.fault}
-        mine = Ledger(f"audit: {name}")
+        mine = Ledger(f"audit: {name}", ledger.listing)
         for each in (ledger, mine):
             each.listed(len(one.images))
             for number in range(len(one.images)):
@@ -188,7 +190,7 @@ def _account(
                     each.use(item)
         mine.check(config.max_reject_fraction)
         rejected[name] = faults
-    return ledger, rejected
+    return rejected
 
 
 def _write(folder: Path, sets: Mapping[SetName, ImageSet], findings: Findings) -> None:

@@ -75,7 +75,7 @@ def place(
     to_train = nearest(generated.units, train.units)
     if heldout is None:
         return Placed(to_train, authentic(to_train, within), None), None
-    patients = heldout.column("patient")
+    patients = heldout.patients()
     same = None if patients is None else (patients, patients)
     among = nearest(heldout.units, heldout.units, groups=same, without_self=True)
     of_heldout = nearest(heldout.units, train.units)

@@ -177,7 +177,7 @@ def _authentic(placed: Placed) -> Share:
 
 
 def _facts(one: ImageSet, usable: Features) -> SetFacts:
-    patients = usable.column("patient")
+    patients = usable.patients()
     groups = len(set(patients.tolist())) if patients is not None else 0
     return one.facts(len(one.images) - len(usable.numbers), groups)
 

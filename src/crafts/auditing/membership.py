@@ -13,7 +13,7 @@ from crafts.auditing.results import Attack
 from crafts.core.errors import DataError
 from crafts.core.protocols import LossesOf, MakeImages
 from crafts.core.runtime import say
-from crafts.data.collection import Tile
+from crafts.data.collection import Tile, group_of
 
 Array = NDArray[np.float64]
 
@@ -284,5 +284,5 @@ def contrast_of(images: Sequence[NDArray[np.uint8]], texts: Sequence[str]) -> Ar
 
 def _groups(rows: Sequence[Mapping[str, Any]], chosen: NDArray[np.int64]) -> list[str]:
     """Patient of each chosen row; empty unless all are named."""
-    names = [rows[k].get("patient") for k in chosen]
-    return [str(name) for name in names] if all(names) else []
+    names = [group_of(rows[k]) for k in chosen]
+    return names if all(names) else []

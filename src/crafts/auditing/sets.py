@@ -14,7 +14,7 @@ from crafts.auditing.results import SetFacts
 from crafts.core.errors import DataError
 from crafts.core.protocols import BuildExtractor
 from crafts.core.records import FeatureSet
-from crafts.data.collection import Collection
+from crafts.data.collection import Collection, group_of
 from crafts.measures.rows import check_features, unit_rows
 from crafts.sets.source import SetName
 from crafts.sets.splits import choose_split
@@ -85,10 +85,10 @@ class Features:
     faults: Mapping[int, str]
     encoder: Mapping[str, Any]
 
-    def column(self, name: str) -> NDArray[Any] | None:
-        """A field of all rows as texts [N]; None unless every row has it."""
-        values = [row.get(name) for row in self.rows]
-        return np.array([str(value) for value in values]) if all(values) else None
+    def patients(self) -> NDArray[np.str_] | None:
+        """Patient (or group, case, slide) of each row [N]; None unless every row names one."""
+        names = [group_of(row) for row in self.rows]
+        return np.array(names) if all(names) else None
 
     def keep(self, numbers: set[int]) -> Features:
         """The rows of these images."""

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from crafts.core.artifacts import Manifest, finish, staging, write_bytes
 from crafts.core.errors import ConfigError
 from crafts.core.protocols import BuildExtractor, ExtractFeatures
-from crafts.core.records import Ledger
+from crafts.core.records import Ledger, rejects_beside
 from crafts.core.runtime import say
 from crafts.evaluation.comparing.comparison import (
     LEAST,
@@ -96,7 +96,7 @@ def run(
     found = encoder or _open_encoder(config)
     read = [path for path in (config.generated, config.real, config.train) if path]
     with staging(output, "evaluate", sources=read) as folder:
-        ledger = Ledger("evaluate")
+        ledger = Ledger("evaluate", rejects_beside(output))
         build = _builder(config, found)
         opened = open_sets(config, sources, build, ledger, encoder=found.facts)
         ledger.write(folder / "rejects.jsonl")

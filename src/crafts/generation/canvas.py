@@ -20,7 +20,7 @@ from crafts.core.runtime import say
 from crafts.generation.plan import Item, Plan
 from crafts.generation.prompt_map import PromptMap
 from crafts.model.files.folders import save_tensors
-from crafts.sampling.conditioning import encode_draws
+from crafts.sampling.draws import encode_draws
 from crafts.sampling.sampler import check_latents, network_denoiser
 from crafts.sampling.strips import StripDecoder
 from crafts.sampling.windows import (
@@ -160,7 +160,7 @@ def paint(canvas: Canvas, folder: Path) -> tuple[Raster, str]:
         check_latents(rows[:1], [canvas.item.draw])
         pixels.write(top, pipe.decoder.push(rows[0]))
         pipe.save(folder / STATE, band + 1)
-    return pixels, "\n".join(told.cut for told in pipe.conditionings if told.cut)
+    return pixels, "\n".join(told.cut for told in pipe.features if told.cut)
 
 
 class _Pipe:
@@ -175,7 +175,7 @@ class _Pipe:
         self.bands = -(-self.height // BAND)
         self.device = next(bundle.denoiser.parameters()).device
         draws = [replace(draw, prompt=prompt) for prompt in canvas.prompts.prompts]
-        self.conditionings = encode_draws(bundle.text, draws, bundle.conditions)
+        self.features = encode_draws(bundle.text, draws)
         edge = bundle.native_size // self.factor
         overlap = min(max(round(options.overlap * edge), 1), edge - 1)
         border = round(options.border / 2 / self.factor) if canvas.prompts.fingerprint else 0
@@ -185,7 +185,7 @@ class _Pipe:
 
         self.steps = build_steps(
             network_denoiser(bundle.denoiser),
-            self.conditionings,
+            self.features,
             replace(plan.preset, guidance_scale=draw.guidance_scale),
             bundle.schedule.config,
             grids=grid,

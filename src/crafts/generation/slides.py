@@ -12,7 +12,6 @@ from crafts.core.errors import ConfigError, CraftsError
 from crafts.core.records import Ledger
 from crafts.core.runtime import say
 from crafts.generation.canvas import Canvas, check_disk, paint, parse_size
-from crafts.generation.folder import Made
 from crafts.generation.manifest import PromptRow
 from crafts.generation.plan import Plan
 from crafts.generation.prompt_map import PromptMap, load_prompt_map
@@ -24,6 +23,7 @@ from crafts.generation.slide_writer import (
     find_slide,
     write_slide,
 )
+from crafts.generation.writer import Made
 
 SLIDES, WORK = "slides", ".work"
 

@@ -23,6 +23,7 @@ from crafts.core.config import Config
 from crafts.core.errors import DataError
 from crafts.core.protocols import Nuclei, SegmentNuclei
 from crafts.core.runtime import seed_from
+from crafts.data.collection import group_of
 from crafts.data.listing.items import ListedTile
 from crafts.data.listing.loading import load_item
 from crafts.data.listing.tilesets import list_items
@@ -208,7 +209,7 @@ def iter_pairs(items: Sequence[ListedTile], *, resize: bool = False) -> Iterator
             continue
         arrays = decode_mask(loaded.mask)
         mask = NucleiMask(arrays.classes, arrays.instances, source=item.name)
-        patient = str(item.fields.get("patient") or "")
+        patient = group_of(item.fields)
         yield Pair(item.name, decode_rgb(loaded.sample.image), mask, patient, mpp)
 
 

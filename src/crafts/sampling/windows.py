@@ -19,8 +19,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from crafts.conditions.text import TextFeatures
 from crafts.core.runtime import generator_for
-from crafts.sampling.conditioning import Conditioning
 from crafts.sampling.guidance import TextDenoiser
 from crafts.sampling.presets import Preset
 from crafts.sampling.sampler import build_denoise, build_scheduler
@@ -219,7 +219,7 @@ def planes_of(scheduler: Any) -> int:
 
 def build_steps(
     denoiser: TextDenoiser,
-    conditionings: Sequence[Conditioning],
+    features: Sequence[TextFeatures],
     preset: Preset,
     schedule_config: Mapping[str, Any],
     *,
@@ -231,7 +231,7 @@ def build_steps(
 
     Args:
         denoiser: of :func:`crafts.sampling.sampler.network_denoiser`.
-        conditionings: of the prompts, by their numbers.
+        features: of the prompts, by their numbers.
         preset: solver, steps and guidance scale.
         schedule_config: as for :func:`build_scheduler`.
         grids: number of a step -> its windows.
@@ -244,7 +244,7 @@ def build_steps(
         def predict(windows: Tensor, prompt: int) -> Tensor:
             found = []
             for batch in windows.split(batch_size):
-                told = [conditionings[prompt]] * len(batch)
+                told = [features[prompt]] * len(batch)
                 denoise = build_denoise(denoiser, told, preset, scheduler.timesteps, batch.device)
                 found.append(denoise(batch, t.to(batch.device)))
             return torch.cat(found)

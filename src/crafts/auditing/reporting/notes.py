@@ -47,7 +47,7 @@ def _leaks(results: Results) -> list[str]:
 def _patients(usable: Mapping[SetName, Features]) -> list[str]:
     if "heldout" not in usable:
         return []
-    train, heldout = (usable[name].column("patient") for name in ("train", "heldout"))
+    train, heldout = (usable[name].patients() for name in ("train", "heldout"))
     if train is None or heldout is None:
         return [
             "Patients are not named in both real sets: intervals are over single tiles, and only "

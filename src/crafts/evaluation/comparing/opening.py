@@ -115,7 +115,7 @@ def open_sets(
     for name, source in sources.items():
         say(f"evaluate: features of {name} tiles")
         found[name] = source.features(build)
-        mine = Ledger(f"evaluate: {name}")
+        mine = Ledger(f"evaluate: {name}", ledger.listing)
         for one in (ledger, mine):
             one.listed(len(found[name]) + len(found[name].rejected))
             for row in found[name].rows:

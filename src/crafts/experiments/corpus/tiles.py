@@ -21,6 +21,7 @@ from PIL import Image, ImageFilter
 
 from crafts.core import artifacts
 from crafts.core.errors import ConfigError, DataError
+from crafts.core.patients import patient_in
 from crafts.core.protocols import Codec
 from crafts.core.runtime import say, seed_from
 from crafts.core.tables import csv_writer
@@ -152,7 +153,7 @@ def deal(
     by_class: dict[str, dict[str, list[int]]] = {}
     for number in numbers:
         patients = by_class.setdefault(str(rows[number]["label"]), {})
-        patients.setdefault(str(rows[number].get("patient") or number), []).append(number)
+        patients.setdefault(patient_in(rows[number]) or str(number), []).append(number)
     side_of: dict[str, int] = {}
     pairs: dict[str, list[tuple[int, int]]] = {}
     for label in sorted(by_class):
