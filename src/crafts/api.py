@@ -16,7 +16,7 @@ from crafts.generation.request import ImageRequest
 if TYPE_CHECKING:
     from PIL import Image
 
-    from crafts.auditing.audit import AuditConfig
+    from crafts.auditing.config import AuditConfig
     from crafts.auditing.membership import Target
     from crafts.captions.config import CaptionConfig, SummariseConfig
     from crafts.core.artifacts import Manifest
@@ -50,7 +50,7 @@ _CONFIGS: dict[Stage, tuple[str, str]] = {
     "train": ("crafts.training.config", "TrainConfig"),
     "generate": ("crafts.generation.request", "GenerateConfig"),
     "evaluate": ("crafts.evaluation.config", "EvaluateConfig"),
-    "audit": ("crafts.auditing.audit", "AuditConfig"),
+    "audit": ("crafts.auditing.config", "AuditConfig"),
 }
 # step -> name of its configuration class, in crafts.readerstudy.config
 _STUDY = {
@@ -291,7 +291,7 @@ def generate(
     bundle = model.bundle if model else None
     gate: dict[str, Any] = {}
     if resolved.keep is not None:
-        from crafts.evaluation.gating.gate import shipped_gate, shipped_gate_words
+        from crafts.evaluation.gate import shipped_gate, shipped_gate_words
 
         gate = {"accept": shipped_gate(device=resolved.device), "unknown_to": shipped_gate_words()}
     return stage.run(resolved, None, Path(output), bundle=bundle, **gate)
