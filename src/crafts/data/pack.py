@@ -21,6 +21,7 @@ from crafts.core.artifacts import (
 )
 from crafts.core.crew import map_in_order
 from crafts.core.errors import ConfigError, DataError
+from crafts.core.marks import xmp_packet
 from crafts.core.progress import Progress
 from crafts.core.protocols import CountTokens, LoadMask
 from crafts.core.records import Ledger, rejects_beside
@@ -42,8 +43,10 @@ from crafts.data.shards import (
     write_shards,
 )
 from crafts.data.splits import assign_splits, check_splits, read_splits
+from crafts.imaging.stripping import add_xmp
 
 _PANELS = ".panels"  # folder of what cleaning cut; gone before the end
+_LONGEST = 1000  # characters of a name in a mark
 _CHUNK = 16  # items a worker takes at once
 
 
@@ -265,9 +268,16 @@ def _keep_usable(
                 say(f"pack: {item.name}: an outline of its mask is left out ({found.left_out[0]})")
             left_out += len(found.left_out)
             counts["outlines_left_out"] = left_out
-        yield found
+        yield _marked(found) if found.synthetic else found
     if left_out:
         say(f"pack: {left_out} outlines of masks left out")
+
+
+def _marked(found: Loaded) -> Loaded:
+    """A generated tile that says so again: its own mark went with the rest of its metadata."""
+    model, licence = (str(found.sample.fields.get(name) or "") for name in ("model", "licence"))
+    packet = xmp_packet(system=model[:_LONGEST], licence=licence[:_LONGEST] or "unknown")
+    return replace(found, sample=replace(found.sample, image=add_xmp(found.sample.image, packet)))
 
 
 def _load_all(

@@ -29,6 +29,17 @@ from crafts.core.errors import ConfigError, DataError
 from crafts.core.records import Ledger, rejects_beside
 from crafts.core.runtime import say
 from crafts.slides.config import TileConfig
+from crafts.slides.output.origin import take_over
+from crafts.slides.output.publish import (
+    FOLDERS,
+    TILES,
+    Finished,
+    collect,
+    find_finished,
+    publish,
+    read_plan,
+    write_listing,
+)
 from crafts.slides.reading.naming import one_value
 from crafts.slides.reading.reader import LIBRARIES
 from crafts.slides.reading.resolution import SlideReadError, load_overrides
@@ -39,17 +50,6 @@ from crafts.slides.reading.slide_files import (
     load_patients,
     patient_of,
     require_text,
-)
-from crafts.slides.running.origin import take_over
-from crafts.slides.running.publish import (
-    FOLDERS,
-    TILES,
-    Finished,
-    collect,
-    find_finished,
-    publish,
-    read_plan,
-    write_listing,
 )
 from crafts.slides.siting.places import FindPlaces, Places, load_places, require_places
 from crafts.slides.siting.regions import find_region_file
@@ -301,7 +301,7 @@ def _clear_work(output: Path) -> None:
 def _tile_all(work: _Run) -> None:
     """Finish every slide, or learn why not."""
     hands = open_hands(work.config.runner, _PRELOAD)
-    crew = Crew(hands, work.config.num_workers, work.config.seconds)
+    crew: Crew[tuple[str, int | None]] = Crew(hands, work.config.num_workers, work.config.seconds)
     try:
         while True:
             while crew.has_room and (task := work.next_task()):
