@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from crafts.evaluation.config import EvaluateConfig
     from crafts.generation.request import GenerateConfig
     from crafts.model.bundle import Bundle
+    from crafts.readerstudy.config import ServeConfig
     from crafts.slides.config import TileConfig
     from crafts.training.config import TrainConfig
 
@@ -512,7 +513,7 @@ def configure_study(
     return load_config(getattr(config, kind), source, overrides)
 
 
-def serve_study(config: Config | Mapping[str, Any], output: Path) -> None:
+def serve_study(config: ServeConfig | Mapping[str, Any], output: Path) -> None:
     """Serve a study to its readers until Ctrl-C; see :func:`crafts.readerstudy.web.serve`.
 
     Args:
@@ -522,14 +523,14 @@ def serve_study(config: Config | Mapping[str, Any], output: Path) -> None:
     Raises:
         DataError: no prepared study, or answers to another one.
     """
-    from crafts.core.config import Config
+    from crafts.readerstudy.config import ServeConfig
 
-    resolved = config if isinstance(config, Config) else configure_study("serve", config)
-    check_places(output, resolved.study)  # type: ignore[attr-defined]
+    served = config if isinstance(config, ServeConfig) else configure_study("serve", config)
+    check_places(output, served.study)
 
     from crafts.readerstudy.web import serve
 
-    serve(resolved, Path(output))  # type: ignore[arg-type]
+    serve(served, Path(output))
 
 
 def close_study(study: Path, answers: Path) -> Manifest:

@@ -50,8 +50,8 @@ def prepare(
     dry_run: DryRun = False,
 ) -> None:
     """Blinded, matched items for readers; the plan fixed and the answers sealed."""
-    given = {"real": real, "generated": generated, "readers": readers, "per_class": per_class}
-    given |= {"match": match, "margin": margin, "seed": seed}
+    given: dict[str, object] = {"real": real, "generated": generated, "readers": readers}
+    given |= {"per_class": per_class, "match": match, "margin": margin, "seed": seed}
     _run("prepare", given, overrides, output, dry_run)
 
 

@@ -131,8 +131,8 @@ def _make_pairs(sources: Sequence[Source], config: SegmentersConfig, output: Pat
     }
     generate.run(validate(GenerateConfig, values, "segmenters"), requests, output / "generated")
     write_pairs(sources, output, few=config.few, seeds=config.seeds)
-    values = {"columns": {"key": "key", "outside": True}}
-    packing = validate(pack.PackConfig, values, "segmenters")
+    columns = {"columns": {"key": "key", "outside": True}}
+    packing = validate(pack.PackConfig, columns, "segmenters")
     pack.run(packing, output / "table", output / "pairs", load_mask=load_tile_mask)
 
 
