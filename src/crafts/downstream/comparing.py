@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -115,7 +116,7 @@ def compare_arms(
         }
         adjusted = dict(zip(gains, holm([one.p for one in gains.values()]), strict=True))
         for (arm_name, folder), arm in arms.items():
-            values = _measures(exam, arm)
+            values: dict[str, Any] = _measures(exam, arm)
             if (gain := gains.get((arm_name, folder))) is not None:
                 values |= _judged(gain, adjusted[arm_name, folder])
             found.append(
@@ -151,7 +152,7 @@ def _gain(config: BenchmarkConfig, exam: Exam, baseline: Arm, arm: Arm) -> Gain:
     )
 
 
-def _judged(gain: Gain, adjusted: float) -> dict[str, float | Outcome]:
+def _judged(gain: Gain, adjusted: float) -> dict[str, Any]:
     outcome: Outcome = "no difference seen"
     if adjusted < _LEVEL:
         outcome = "helped" if gain.mean > 0 else "harmed"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from crafts.captions.trained_on import TrainedOn, collect, read_trained_on
 from crafts.core.artifacts import MANIFEST, Manifest, load_manifest
@@ -32,16 +32,8 @@ class Images(Protocol):
         ...
 
 
-class Copy(NamedTuple):
-    """A tile that shows another one: its name, that of the other, and what was done to it."""
-
-    name: str
-    source: str
-    how: str
-
-
-FindCopies = Callable[[Images, Images], Sequence[Copy]]
-"""Suspects and the tiles that they may be copies of -> those that are."""
+FindCopies = Callable[[Images, Images], Sequence[tuple[str, str, str]]]
+"""Suspects and tiles that they may be copies of -> those that are: name, source, what was done."""
 
 
 def refuse_leaks(
@@ -202,7 +194,7 @@ def _refuse_copies(where: str, side: Side, opened: Opened, find_copies: FindCopi
         for known in real:
             found = find_copies(side.source.images(prefix), known.source.images())
             if found:
-                pairs = [f"{one.name} shows {one.source} ({one.how})" for one in found]
+                pairs = [f"{name} shows {source} ({how})" for name, source, how in found]
                 raise DataError(
                     where,
                     came=f"{len(found)} copies of real tiles: {_some(pairs)}",
