@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,7 @@ from crafts.core.protocols import BuildExtractor
 from crafts.core.records import Ledger, rejects_beside
 from crafts.core.runtime import say
 from crafts.core.tables import csv_writer
+from crafts.data.config import Links
 from crafts.sets.source import SetName
 from crafts.sets.splits import AUTO, refuse_same_images, refuse_shared_groups
 
@@ -50,6 +52,7 @@ class AuditConfig(Config):
     encoder: str = Field("mini", min_length=1, description="mini, a folder, or a hub id")
     train_split: str = Field(AUTO, description="auto: train, where rows name splits; '' for all")
     heldout_split: str = Field(AUTO, description="auto: heldout, where rows name it; '' for all")
+    columns: Links = Links()
     correlation: float | None = Field(
         None, gt=0, lt=1, description="limit above which structure counts as copied"
     )
@@ -122,12 +125,13 @@ def run(
 
 def _open(config: AuditConfig) -> dict[SetName, ImageSet]:
     """The folders; looked at before any work, so that mistakes show at once."""
+    opened = partial(open_set, columns=config.columns.as_columns())
     sets: dict[SetName, ImageSet] = {
-        "generated": open_set("generated", config.generated, split="", wanted=""),
-        "train": open_set("train", config.train, split=config.train_split, wanted="train"),
+        "generated": opened("generated", config.generated, split="", wanted=""),
+        "train": opened("train", config.train, split=config.train_split, wanted="train"),
     }
     if config.heldout is not None:
-        sets["heldout"] = open_set(
+        sets["heldout"] = opened(
             "heldout", config.heldout, split=config.heldout_split, wanted="heldout"
         )
     flags = {"generated": "--generated", "train": "--train", "heldout": "--heldout"}

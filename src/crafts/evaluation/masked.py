@@ -17,6 +17,7 @@ from PIL import Image
 
 from crafts.controls.maps import resize_mask
 from crafts.core.errors import ConfigError, DataError
+from crafts.data.config import Columns
 from crafts.data.listing.items import ListedTile
 from crafts.data.listing.tilesets import list_items
 from crafts.measures.faithfulness import (
@@ -51,7 +52,11 @@ class Masked:
 
 
 def find_masked(
-    folders: Mapping[str, Path], *, split: str = "", table: Path | None = None
+    folders: Mapping[str, Path],
+    *,
+    split: str = "",
+    table: Path | None = None,
+    columns: Columns | None = None,
 ) -> Masked:
     """Tiles with a mask, whatever is listed without one, and what cannot be used.
 
@@ -61,6 +66,7 @@ def find_masked(
         table: a table of two columns, ``file_name`` and ``mask`` (paths relative to the table),
             which goes before masks that the tiles name themselves. A row belongs to the tile of
             its name; a name without folders also to the only tile that ends in it.
+        columns: of all these tables.
 
     Raises:
         ConfigError: no such table, no column ``mask``, or no row that belongs to a tile.
@@ -69,11 +75,11 @@ def find_masked(
     items = [
         replace(item, name=f"{prefix}/{item.name}" if prefix else item.name)
         for prefix, folder in folders.items()
-        for item in list_items(folder)
+        for item in list_items(folder, columns)
     ]
     rejected: list[str] = []
     if table is not None:
-        items, rejected = _with_table(items, table)
+        items, rejected = _with_table(items, table, columns)
     items = [item for item in items if not split or item.fields.get("split") == split]
     named = [item for item in items if item.mask]
     faults = [f"{item.name}: {item.fault}" for item in named if item.fault]
@@ -185,9 +191,11 @@ def _open(side: Masked, most: int) -> _Opened:
     return _Opened(pairs, rejected, counts)
 
 
-def _with_table(items: Sequence[ListedTile], table: Path) -> tuple[list[ListedTile], list[str]]:
+def _with_table(
+    items: Sequence[ListedTile], table: Path, columns: Columns | None
+) -> tuple[list[ListedTile], list[str]]:
     """Items with the masks of a table, and its rows that cannot be used."""
-    rows, rejected = list_items(table), []
+    rows, rejected = list_items(table, columns), []
     if not any(row.mask for row in rows):
         raise ConfigError(
             str(table),
