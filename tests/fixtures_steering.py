@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from crafts.conditions.maps import MAP_CHANNELS, MAPPINGS
 from crafts.controls.nuclei import NucleiMask
 from crafts.core.artifacts import staging
 from crafts.model.bundle import Bundle, load_bundle, save_bundle
 from crafts.model.control import Control, build_control, save_control
-from crafts.sampling.control import MAP_CHANNELS, MAPPINGS
 
 WIDTHS = (4, 8, 8, 8)
 

@@ -11,14 +11,14 @@ import pytest
 import torch
 
 import crafts
+from crafts.conditions.maps import MAP_CHANNELS, mask_map
 from crafts.controls.layouts import load_statistics, shipped_layouts
 from crafts.controls.synthesis.invent import sample_layout
 from crafts.core import artifacts
 from crafts.generation.generate import generate_images
 from crafts.model.bundle import Bundle, load_bundle
 from crafts.model.control import KINDS, Control, check_control, load_control, trained_beside
-from crafts.sampling.conditioning import Draw
-from crafts.sampling.control import MAP_CHANNELS, mask_map
+from crafts.sampling.draws import Draw
 from crafts.sampling.sampler import draw_noise
 
 WEIGHTS = Path(crafts.__file__).parent / "weights"

@@ -262,7 +262,7 @@ def train(
 
 def estimate(config: TrainConfig | Mapping[str, Any] | Path) -> list[str]:
     """What a recipe will cost, in lines; see ``describe_cost`` of the training package."""
-    from crafts.training.running.estimate import describe_cost
+    from crafts.training.session.estimate import describe_cost
 
     return describe_cost(_resolved("train", config))
 
@@ -277,7 +277,7 @@ def generate(
         output: folder to write.
         model: one that is loaded already, instead of ``config.model``.
     """
-    from crafts.generation.control_inputs import parse_options
+    from crafts.conditions.wishes import parse_options
     from crafts.generation.manifest import require_prompts
 
     resolved = _resolved("generate", config)

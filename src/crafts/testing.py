@@ -24,6 +24,7 @@ class FakeCodec:
     """
 
     channels = 3
+    deterministic = True
 
     def __init__(self, factor: int = 8) -> None:
         self.factor = factor

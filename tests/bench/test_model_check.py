@@ -1,8 +1,6 @@
 """The guard of the shipped weights passes on what it was made from, and names what is worse."""
 
-import importlib.util
 import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -11,11 +9,9 @@ from crafts.core.errors import IntegrityError
 from crafts.model.bundle import load_bundle
 from crafts.workflows.scorecards.judges import Judges
 from fixtures_scorecards import write_labelled_tiles, write_models
+from fixtures_scripts import load_script
 
-PATH = Path(__file__).parents[2] / "bench" / "model_check.py"
-SPEC = importlib.util.spec_from_file_location("bench_model_check", PATH)
-model_check = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(model_check)
+model_check = load_script("bench/model_check.py")
 
 
 @pytest.fixture(scope="module")

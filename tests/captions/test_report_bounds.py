@@ -25,12 +25,11 @@ IDENTIFIERS = re.compile(
 @pytest.mark.soak
 @pytest.mark.parametrize(
     "check",
-    ["scrub_check.py", "scrub_check.py --flat", "summary_check.py", "instruction_check.py"],
+    ["scrub", "scrub --flat", "summaries", "instructions"],
 )
 def test_the_bounds_hold_on_a_thousand_reports(root, check):
     """Each check prints its figures, and fails where a bound is not held."""
-    name, *options = check.split()
-    command = [sys.executable, str(root / "recipes" / "reports" / name), *options]
+    command = [sys.executable, str(root / "bench" / "reports.py"), *check.split()]
     source = Path(__file__).parents[2] / "src"
     done = subprocess.run(command, env={**os.environ, "PYTHONPATH": str(source)}, timeout=1200)
     assert done.returncode == 0

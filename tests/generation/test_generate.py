@@ -20,7 +20,7 @@ from crafts.generation.export import read_provenance
 from crafts.generation.generate import generate_images, run
 from crafts.generation.request import GenerateConfig
 from crafts.model.bundle import load_bundle
-from crafts.sampling.conditioning import Draw
+from crafts.sampling.draws import Draw
 from crafts.sampling.sampler import draw_noise
 from killed_runs import leave_unfinished
 

@@ -96,7 +96,7 @@ def test_what_is_no_tile_is_refused() -> None:
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="the open sets are not at ../shared/data")
 def test_real_stroma_muscle_and_lymphocytes_seldom_show_glands() -> None:
-    """A look at few tiles; recipes/measures/glands.py has the figures."""
+    """A look at few tiles; bench/glands.py has the figures."""
 
     def share(*classes: str) -> float:
         files = [path for name in classes for path in sorted((DATA / name).rglob("*.jpg"))[:24]]

@@ -20,7 +20,6 @@ from crafts.model.conditions import (
     save_conditions,
 )
 from crafts.model.files.folders import write_json
-from crafts.sampling.conditioning import Draw, encode_draws
 
 
 @pytest.fixture
@@ -98,24 +97,6 @@ def test_known_kinds_go_on_when_others_begin(module: ConditionTokens) -> None:
     given = {"scale": (2.0,)}
     assert torch.equal(alone.tokens_of(given), module.tokens_of(given))
     assert extend_conditions(module, (), 16) is None
-
-
-def test_a_draw_without_conditions_is_told_its_text_alone(tiny_model: Path, module) -> None:
-    text = load_bundle(tiny_model).text
-    plain = encode_draws(text, [Draw("colon", guidance_scale=2.0)])[0]
-    same, told = encode_draws(
-        text,
-        [
-            Draw("colon", guidance_scale=2.0),
-            Draw("colon", guidance_scale=2.0, conditions=(("scale", (0.5,)),)),
-        ],
-        module,
-    )
-    assert torch.equal(same.tokens, plain.tokens)
-    assert torch.equal(told.tokens[:-1], plain.tokens)
-    assert torch.equal(told.tokens[-1], told.unconditional[-1])
-    with pytest.raises(ConfigError, match="knows no conditions"):
-        encode_draws(text, [Draw("colon", conditions=(("scale", (0.5,)),))])
 
 
 def test_diffusers_passes_the_folder_over(tiny_model: Path, module, tmp_path: Path) -> None:

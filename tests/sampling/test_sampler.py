@@ -9,7 +9,7 @@ import torch
 
 from crafts.core.errors import ConfigError
 from crafts.model.bundle import load_bundle
-from crafts.sampling.conditioning import Draw, encode_draws
+from crafts.sampling.draws import Draw, encode_draws
 from crafts.sampling.presets import PRESETS, Preset, resolve_preset
 from crafts.sampling.sampler import (
     build_scheduler,

@@ -27,8 +27,9 @@ from crafts.data import pack
 from crafts.data.painter import paint_tile
 from crafts.model.bundle import load_bundle, save_bundle
 from crafts.testing import write_tiny_model
-from crafts.training import passes, train
-from crafts.training.stages import build_task
+from crafts.training import loop, train
+from crafts.training.loader import make_batch
+from crafts.training.tasks.task import build_task
 from fixtures_model import TINY_DENOISER
 
 SMALL_CLIP = {
@@ -51,7 +52,7 @@ class After(list):
         return self.left < 0
 
 
-def begin(config: train.TrainConfig, output: Path) -> train.Run:
+def begin(config: train.TrainConfig, output: Path) -> loop.Run:
     """The moving parts of a fresh run, to look into."""
     output.mkdir(exist_ok=True)
     alone, device = train.Processes(), torch.device("cpu")
@@ -93,7 +94,7 @@ def test_stopped_and_resumed_equals_undisturbed(recipe: dict[str, Any], tmp_path
     stopped = tmp_path / "stopped"
     run = begin(configure(recipe), stopped)
     with pytest.raises(InterruptedRunError, match="signal after step 1"):
-        train._train(run, [signal.SIGTERM])
+        loop.train(run, [signal.SIGTERM])
     manifest = train.run(configure(recipe), {}, stopped)
     assert manifest.counts == {"steps": 8, "skipped": 0}
     assert_same(weights_of(tmp_path / "whole"), weights_of(stopped))
@@ -166,7 +167,7 @@ def test_accumulation_gives_the_same_gradients(
     for size in (4, micro):
         config = configure(recipe, f"micro_batch_size={size}")
         run = begin(config, tmp_path / f"{micro}-{size}")
-        passes.accumulate(run, 0)
+        loop.accumulate(run, loop.made_now(run, 0))
         gradients.append({name: p.grad for name, p in run.parameters.items()})
     assert all(torch.allclose(gradients[0][n], gradients[1][n], atol=1e-12) for n in gradients[0])
 
@@ -180,7 +181,7 @@ def test_frozen_parts_get_no_gradient_and_do_not_move(
     before = [
         p.clone() for part in (bundle.codec.module, bundle.text.encoder) for p in part.parameters()
     ]
-    passes.accumulate(run, 0)
+    loop.accumulate(run, loop.made_now(run, 0))
     frozen = [p for part in (bundle.codec.module, bundle.text.encoder) for p in part.parameters()]
     assert all(p.grad is None for p in frozen)
     assert all(torch.equal(a, b) for a, b in zip(before, frozen, strict=True))
@@ -205,17 +206,17 @@ def test_a_non_finite_step_is_skipped_counted_and_named(
     recipe: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     run = begin(configure(recipe), tmp_path / "run")
-    batch, poisoned = run.task.batch, []
+    sample, poisoned = run.task.sample, []
 
-    def poison(positions: Any) -> dict[str, Any]:
-        values = batch(positions)
-        if positions[0] == 8:  # the third step
-            values["x0"][0, 0, 0, 0] = float("nan")
-            poisoned.extend(values["keys"])
+    def poison(position: int) -> dict[str, Any]:
+        values = sample(position)
+        if position == 8:  # the third step
+            values["noise"][0, 0, 0] = float("nan")
+            poisoned.append(values["key"])
         return values
 
-    run.task.batch = poison  # type: ignore[method-assign]
-    train._train(run, [])
+    run.task.sample = poison  # type: ignore[method-assign]
+    loop.train(run, [])
     assert run.progress.skipped == 1 and run.progress.step == 8
     assert all(torch.isfinite(value).all() for value in weights_of(tmp_path / "run").values())
     said = capsys.readouterr().err
@@ -224,12 +225,12 @@ def test_a_non_finite_step_is_skipped_counted_and_named(
 
 def test_too_many_non_finite_steps_end_the_run(recipe: dict[str, Any], tmp_path: Path) -> None:
     run = begin(configure(recipe, "max_skipped_in_a_row=2"), tmp_path / "run")
-    batch = run.task.batch
-    run.task.batch = lambda positions: (
-        batch(positions) | {"x0": torch.full((4, 4, 4, 4), float("inf"))}
+    sample = run.task.sample
+    run.task.sample = lambda position: (
+        sample(position) | {"noise": torch.full((4, 4, 4), float("inf"))}
     )
     with pytest.raises(DataError, match="2 non-finite gradients in a row"):
-        train._train(run, [])
+        loop.train(run, [])
 
 
 def test_caption_dropout_is_independent_of_the_rest(recipe: dict[str, Any]) -> None:
@@ -239,7 +240,7 @@ def test_caption_dropout_is_independent_of_the_rest(recipe: dict[str, Any]) -> N
         task = build_task(
             config.stage, config.data, seed=0, device=torch.device("cpu"), dtype=torch.float32
         )
-        tasks.append(task.batch(range(16)))
+        tasks.append(make_batch(task, range(16)))
     kept, dropped = tasks
     assert kept["keys"] == dropped["keys"]
     for name in ("x0", "noise", "t"):
@@ -325,7 +326,7 @@ def test_a_shorter_last_micro_batch_weighs_less(recipe: dict[str, Any], tmp_path
     gradients = []
     for size in (4, 3):
         run = begin(configure(recipe, f"micro_batch_size={size}"), tmp_path / str(size))
-        passes.accumulate(run, 0)
+        loop.accumulate(run, loop.made_now(run, 0))
         gradients.append({name: p.grad for name, p in run.parameters.items()})
     assert all(torch.allclose(gradients[0][n], gradients[1][n], atol=1e-12) for n in gradients[0])
 
@@ -337,12 +338,12 @@ def test_a_caption_does_not_depend_on_its_batch(recipe: dict[str, Any]) -> None:
     )
     for row in task.rows:
         row["captions"] = ["lung " * 30, "lung " * 100]
-    whole, network = task.batch(range(6)), task.network.eval()
+    whole, network = make_batch(task, range(6)), task.network.eval()
     assert whole["tokens"].shape[1] > 77 and not whole["mask"].all()
     keys = whole.pop("keys")
     together = network.per_sample(whole)
     for position in range(6):
-        alone = task.batch([position])
+        alone = make_batch(task, [position])
         assert alone.pop("keys") == [keys[position]]
         assert torch.allclose(network.per_sample(alone)[0], together[position], atol=1e-12)
 
@@ -391,7 +392,7 @@ def test_resume_refuses_changed_inputs(
     recipe["stage"]["init_from"] = str(model)
     run = begin(configure(recipe), tmp_path / "run")
     with pytest.raises(InterruptedRunError):
-        train._train(run, [signal.SIGTERM])
+        loop.train(run, [signal.SIGTERM])
     shutil.rmtree(model)
     write_tiny_model(model, seed=1)
     with pytest.raises(ConfigError, match="input 'init_from': fingerprint"):
@@ -403,7 +404,7 @@ def test_a_checkpoint_without_manifest_is_set_aside(recipe: dict[str, Any], tmp_
     output = tmp_path / "run"
     run = begin(configure(recipe), output)
     with pytest.raises(InterruptedRunError):
-        train._train(run, After(5))
+        loop.train(run, After(5))
     newest = sorted((output / "checkpoints").glob("step-*"))[-1]
     (newest / "manifest.json").unlink()
     train.run(configure(recipe), {}, output)
@@ -421,16 +422,16 @@ def test_a_skipped_step_leaves_batch_statistics_alone(tmp_path: Path) -> None:
         "device": "cpu",
     }
     run = begin(configure(recipe), tmp_path / "run")
-    batch = run.task.batch
+    sample = run.task.sample
 
-    def poison(positions: Any) -> dict[str, Any]:
-        values = batch(positions)
-        if positions[0] == 4:
-            values["images"][0] = float("nan")
+    def poison(position: int) -> dict[str, Any]:
+        values = sample(position)
+        if position == 4:
+            values["image"] = torch.full_like(values["image"], float("nan"))
         return values
 
-    run.task.batch = poison
-    train._train(run, [])
+    run.task.sample = poison
+    loop.train(run, [])
     assert run.progress.skipped == 1
     assert all(torch.isfinite(v).all() for v in weights_of(tmp_path / "run").values())
 
@@ -605,7 +606,7 @@ def test_a_run_whose_every_step_was_skipped_fails(recipe: dict[str, Any], tmp_pa
     run = begin(configure(recipe), tmp_path / "run")
     for parameter in run.parameters.values():
         parameter.register_hook(lambda gradient: gradient * float("nan"))
-    train._train(run, [])
+    loop.train(run, [])
     for _ in range(2):  # the same command does not finish it, either
         with pytest.raises(DataError, match="2 of 2 steps skipped for a non-finite gradient") as e:
             train._finish(run)

@@ -161,8 +161,8 @@ def takes(kind: type[Config]) -> Callable[[F], F]:
         lines = [f"{name}: {describe_field(field)}" for name, field in fields.items()]
         found = re.search(r"^( *)\*\*options: .*$", function.__doc__ or "", re.MULTILINE)
         if function.__doc__ and found:
-            indent = {"initial_indent": found[1], "subsequent_indent": f"{found[1]}    "}
-            told = "\n".join(textwrap.fill(line, 100, **indent) for line in lines)
+            fill = textwrap.TextWrapper(100, found[1], f"{found[1]}    ").fill
+            told = "\n".join(map(fill, lines))
             function.__doc__ = function.__doc__.replace(found[0], told)
         function.__signature__ = own.replace(parameters=given)  # type: ignore[attr-defined]
         return function

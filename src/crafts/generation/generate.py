@@ -11,16 +11,19 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
+from crafts.conditions.wishes import move_option, parse_given, parse_options
 from crafts.core.artifacts import Manifest, finish, lock, refuse_other_run, sha256_file
 from crafts.core.config import takes, validate
 from crafts.core.errors import ConfigError, NotYetError
 from crafts.core.protocols import Accept, UnknownTo
 from crafts.core.records import Ledger
 from crafts.core.runtime import pick_device, say
-from crafts.generation.control_inputs import move_option, parse_given, parse_options
-from crafts.generation.controls import write_masks
 from crafts.generation.export import PROVENANCE, save_png
-from crafts.generation.folder import (
+from crafts.generation.manifest import PromptRow, read_rows
+from crafts.generation.plan import Item, Plan
+from crafts.generation.request import GenerateConfig, ImageRequest
+from crafts.generation.wording import check_words, describe_words, leave_out_unjudged
+from crafts.generation.writer import (
     Made,
     begin,
     find_image,
@@ -28,13 +31,10 @@ from crafts.generation.folder import (
     refuse_other_shard,
     remove_stale,
     write_grid,
+    write_masks,
     write_metadata,
 )
-from crafts.generation.manifest import PromptRow, read_rows
-from crafts.generation.plan import Item, Plan
-from crafts.generation.request import GenerateConfig, ImageRequest
-from crafts.generation.wording import check_words, describe_words, leave_out_unjudged
-from crafts.sampling.conditioning import Draw
+from crafts.sampling.draws import Draw
 from crafts.sampling.presets import Preset, resolve_preset
 from crafts.sampling.sampler import iter_images
 
@@ -117,7 +117,7 @@ def _fill(
         ledger.check(plan.config.max_reject_fraction)
         remove_stale(output, {entry.item.name for entry in made})
     masks = write_masks(
-        output, plan.steering, {entry.item.name: entry.item.draw.controls for entry in made}
+        output, plan.steering, {entry.item.name: entry.item.draw.conditions for entry in made}
     )
     write_metadata(output / "metadata.csv", made, masks)
     write_grid(output, made, plan.steering)
@@ -171,8 +171,14 @@ def generate_images(
     items = [item for row in rows for item in plan.items(row, range(config.num_images))]
     draws = [item.draw for item in items]
     images: dict[int, Image.Image] = {}
-    steered = plan.steering.controls
-    for batch in iter_images(bundle, draws, chosen, batch_size=config.batch_size, controls=steered):
+    batches = iter_images(
+        bundle,
+        draws,
+        chosen,
+        batch_size=config.batch_size,
+        conditioners=plan.steering.conditioners,
+    )
+    for batch in batches:
         for index, conditioning, pixels in batch:
             images[index] = Image.fromarray(pixels)
             provenance = replace(items[index].provenance, cut=conditioning.cut)
@@ -198,7 +204,7 @@ def make(plan: Plan, items: Sequence[Item], output: Path) -> list[Made]:
         plan.preset,
         batch_size=plan.config.batch_size,
         done=set(made),
-        controls=plan.steering.controls,
+        conditioners=plan.steering.conditioners,
     )
     for batch in batches:
         for index, conditioning, pixels in batch:

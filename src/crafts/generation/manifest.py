@@ -64,6 +64,12 @@ class PromptRow:
     extra: Mapping[str, str] = field(default_factory=dict)
     plain: bool = False
 
+    @property
+    def wishes(self) -> dict[str, str]:
+        """Kind of control -> its image, of the columns that are filled."""
+        found = {"nuclei": self.nuclei, "fluorescence": self.fluorescence}
+        return {kind: text for kind, text in found.items() if text}
+
 
 def read_rows(config: GenerateConfig, source: Path | None, ledger: Ledger) -> list[PromptRow]:
     """Usable rows of this shard; the ledger is checked here, before hours go into sampling.

@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from crafts.captions.words import UnknownWord
+from crafts.conditions.steering import Steering
+from crafts.conditions.wishes import ControlInput, parse_options
 from crafts.core.artifacts import sha256_bytes, tool_versions
-from crafts.generation.control_inputs import ControlInput, parse_options
-from crafts.generation.controls import Steering
 from crafts.generation.export import Provenance
 from crafts.generation.manifest import PromptRow
 from crafts.generation.request import (
     GenerateConfig,
 )
-from crafts.sampling.conditioning import Draw
+from crafts.sampling.draws import Draw
 from crafts.sampling.presets import Preset
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ class Plan:
                 negative_prompt=self.negative_of(row),
                 guidance_scale=self.preset.guidance_scale if scale is None else scale,
             )
-            draw = replace(draw, controls=self.steering.uses(row, draw.number))
+            draw = replace(draw, conditions=self.steering.uses(row, draw.number))
             yield Item(row.id, draw, self.provenance(draw), row.extra)
 
     def provenance(self, draw: Draw) -> Provenance:
@@ -128,7 +128,7 @@ class Plan:
             row=draw.row,
             guidance_scale=draw.guidance_scale,
             request=self._request(draw),
-            control=self.steering.describe(draw.controls),
+            control=self.steering.describe(draw.conditions),
             unknown_words=", ".join(
                 found.word for found in self._unknown(draw.prompt, draw.negative_prompt)
             ),
@@ -159,6 +159,6 @@ class Plan:
         ]
         if draw.row:
             decides.append({"row": draw.row})
-        if draw.controls:
-            decides += self.steering.identity(draw.controls)
+        if draw.conditions:
+            decides += self.steering.identity(draw.conditions)
         return sha256_bytes(json.dumps(decides, ensure_ascii=False).encode())

@@ -7,7 +7,7 @@ lumen the band in which nuclei lie most densely is its ring, and a weighted sum 
 both says how much that looks like a gland.
 
 The weights were fitted by logistic regression on half of the patients of colon, prostate and other
-tissues, and the threshold set there; ``recipes/measures/glands.py`` makes both and prints what
+tissues, and the threshold set there; ``bench/glands.py`` makes both and prints what
 the other half gives, which docs/results/glands.md holds (AUC 0.87). It is a coarse measure for sets
 of tiles, not for one: it finds a half of the tiles with glands, misses most of carcinoma, and takes
 some alveoli, vessels and fat cells for glands.

@@ -10,7 +10,7 @@ import torch
 from crafts.core.errors import ConfigError
 from crafts.core.runtime import generator_for
 from crafts.losses.denoising import denoising_loss
-from crafts.sampling.conditioning import Draw, encode_draws, group_draws
+from crafts.sampling.draws import Draw, encode_draws, group_draws
 from crafts.sampling.sampler import network_denoiser
 
 if TYPE_CHECKING:
@@ -59,12 +59,12 @@ def compute_losses(
     device = next(bundle.denoiser.parameters()).device
     latents = bundle.codec.encode(_as_batch(images, bundle.native_size).to(device))[0]
     draws = [Draw(text) for text in texts]
-    conditionings = encode_draws(bundle.text, draws)
+    features = encode_draws(bundle.text, draws)
     denoiser = network_denoiser(bundle.denoiser)
     losses = torch.zeros(len(images), dtype=torch.float64)
-    for group in group_draws(draws, conditionings):
+    for group in group_draws(draws, features):
         x0 = latents[group]
-        tokens = torch.stack([conditionings[i].tokens for i in group]).to(device)
+        tokens = torch.stack([features[i].tokens for i in group]).to(device)
         for t in timesteps:
             draw = torch.randn(x0.shape[1:], generator=generator_for("losses", seed, t))
             noise = draw.to(x0).expand_as(x0)

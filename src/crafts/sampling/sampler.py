@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from crafts.conditions.condition import Bound, Conditioner, additions, bind, extend
+from crafts.conditions.networks import number_conditioners
+from crafts.conditions.text import TextFeatures
 from crafts.core.errors import ConfigError, DataError
 from crafts.core.parsing import shorten
 from crafts.core.runtime import generator_for
-from crafts.sampling.conditioning import Conditioning, Draw, encode_draws, group_draws
-from crafts.sampling.control import BoundControl, Controls, additions, bind_controls
+from crafts.sampling.draws import Draw, encode_draws, group_draws
 from crafts.sampling.guidance import Denoise, TextDenoiser, conditioned, guided, within
 from crafts.sampling.presets import Preset
 
@@ -121,12 +123,12 @@ def sample(denoise: Denoise, noise: torch.Tensor, scheduler: Any) -> torch.Tenso
     return x_t
 
 
-def network_denoiser(network: torch.nn.Module, bound: Sequence[BoundControl] = ()) -> TextDenoiser:
+def network_denoiser(network: torch.nn.Module, bound: Sequence[Bound] = ()) -> TextDenoiser:
     """A diffusers U-Net as a plain function; works in its type, answers in the caller's.
 
     Args:
         network: the U-Net.
-        bound: ControlNets that steer it, with the maps of the batch to come.
+        bound: what the batch to come is told beside its text.
     """
     parameter = next(network.parameters())
     dtype, on_cpu = parameter.dtype, parameter.device.type == "cpu"
@@ -136,9 +138,9 @@ def network_denoiser(network: torch.nn.Module, bound: Sequence[BoundControl] = (
 
     def denoiser(x_t: torch.Tensor, t: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
         inputs = x_t.to(dtype=dtype, memory_format=layout)
-        tokens = tokens.to(dtype)
-        steered = additions(bound, inputs, t, tokens)
-        answer = network(inputs, t, encoder_hidden_states=tokens, return_dict=False, **steered)
+        tokens = extend(tokens.to(dtype), bound)
+        added = additions(bound, inputs, t, tokens)
+        answer = network(inputs, t, encoder_hidden_states=tokens, return_dict=False, **added)
         return answer[0].to(x_t.dtype)
 
     return denoiser
@@ -147,7 +149,7 @@ def network_denoiser(network: torch.nn.Module, bound: Sequence[BoundControl] = (
 @torch.inference_mode()
 def sample_latents(
     denoiser: TextDenoiser,
-    conditionings: Sequence[Conditioning],
+    features: Sequence[TextFeatures],
     noise: torch.Tensor,
     preset: Preset,
     schedule_config: Mapping[str, Any],
@@ -156,15 +158,15 @@ def sample_latents(
 
     Args:
         denoiser: of :func:`network_denoiser`.
-        conditionings: one an image.
+        features: one an image.
         noise: [B, C, h, w] on the denoiser's device.
         preset: solver, steps, guidance scale of this batch.
         schedule_config: as for :func:`build_scheduler`.
     """
-    tokens = torch.stack([item.tokens for item in conditionings]).to(noise.device)
+    tokens = torch.stack([item.tokens for item in features]).to(noise.device)
     unconditional = None
     if preset.guidance_scale != 1.0:
-        pairs = [item.unconditional for item in conditionings if item.unconditional is not None]
+        pairs = [item.unconditional for item in features if item.unconditional is not None]
         unconditional = torch.stack(pairs).to(noise.device) if pairs else None
     scheduler = build_scheduler(schedule_config, preset, noise.device)
     denoise = guided(denoiser, tokens, unconditional, preset.guidance_scale)
@@ -190,8 +192,8 @@ def iter_images(
     *,
     batch_size: int = 4,
     done: Collection[int] = (),
-    controls: Controls | None = None,
-) -> Iterator[list[tuple[int, Conditioning, np.ndarray]]]:
+    conditioners: Mapping[str, Conditioner] | None = None,
+) -> Iterator[list[tuple[int, TextFeatures, np.ndarray]]]:
     """Make the images of many draws, batch by batch.
 
     The batches are a function of ``draws`` alone. One that has any image not yet done is computed
@@ -203,25 +205,26 @@ def iter_images(
         preset: solver and steps.
         batch_size: images a call of the denoiser (twice as many under guidance).
         done: indices of draws that need not be made.
-        controls: ControlNets and maps of the draws that are controlled.
+        conditioners: by kind, of what draws are told; the model's own numbers need none.
 
     Yields:
-        For every batch those not in ``done``: (index, conditioning, image [H, W, 3] uint8).
+        For every batch those not in ``done``: (index, text features, image [H, W, 3] uint8).
     """
     done, span = set(done), WINDOW * batch_size
+    known = {**number_conditioners(bundle.conditions), **(conditioners or {})}
     for start in range(0, len(draws), span):
         window = draws[start : start + span]
         if all(start + i in done for i in range(len(window))):
             continue
-        conditionings = encode_draws(bundle.text, window, bundle.conditions)
-        for group in group_draws(window, conditionings):
+        features = encode_draws(bundle.text, window)
+        for group in group_draws(window, features):
             for first in range(0, len(group), batch_size):
                 batch = group[first : first + batch_size]
                 if all(start + i in done for i in batch):
                     continue
-                chosen = [conditionings[i] for i in batch]
+                chosen = [features[i] for i in batch]
                 asked = [window[i] for i in batch]
-                images = _make(bundle, asked, chosen, preset, controls=controls)
+                images = _make(bundle, asked, chosen, preset, conditioners=known)
                 rows = zip(batch, chosen, images, strict=True)
                 yield [(start + i, item, image) for i, item, image in rows if start + i not in done]
 
@@ -229,24 +232,20 @@ def iter_images(
 def _make(
     bundle: Bundle,
     draws: Sequence[Draw],
-    conditionings: Sequence[Conditioning],
+    features: Sequence[TextFeatures],
     preset: Preset,
     *,
-    controls: Controls | None,
+    conditioners: Mapping[str, Conditioner],
 ) -> np.ndarray:
-    """Images [B, H, W, 3] uint8 of one batch with one guidance scale and controls of one kind."""
+    """Images [B, H, W, 3] uint8 of a batch: one guidance scale, conditions of one group."""
     side = bundle.native_size // bundle.codec.factor
     noise = draw_noise(draws, (bundle.codec.channels, side, side))
     device = next(bundle.denoiser.parameters()).device
     preset = replace(preset, guidance_scale=draws[0].guidance_scale)
-    bound: list[BoundControl] = []
-    if controls is not None:
-        timesteps = build_scheduler(bundle.schedule.config, preset).timesteps
-        bound = bind_controls(controls, [draw.controls for draw in draws], timesteps, device)
+    timesteps = build_scheduler(bundle.schedule.config, preset).timesteps
+    bound = bind(conditioners, [draw.conditions for draw in draws], timesteps, device)
     denoiser = network_denoiser(bundle.denoiser, bound)
-    latents = sample_latents(
-        denoiser, conditionings, noise.to(device), preset, bundle.schedule.config
-    )
+    latents = sample_latents(denoiser, features, noise.to(device), preset, bundle.schedule.config)
     _check_latents(latents, draws)
     return decode_pixels(bundle.codec, latents)
 

@@ -103,4 +103,11 @@ class TrainConfig(Config):
     max_skipped_in_a_row: int = Field(
         10, gt=0, description="steps with a non-finite gradient before giving up"
     )
+    num_workers: int = Field(
+        0,
+        ge=0,
+        le=64,
+        description="processes that read, decode and move samples ahead of the step, for each "
+        "process of training; 0: none. The weights do not depend on it",
+    )
     tracker: Literal["none", "tensorboard"] = "none"

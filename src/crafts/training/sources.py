@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+from torch.utils.data import get_worker_info
 
 from crafts.core.errors import ConfigError, DataError
 from crafts.core.runtime import generator_for
@@ -78,10 +79,16 @@ class CachedImages:
         if index in self._seen:
             return self._seen[index]
         image = self._reader.image(index)
-        if image.nbytes <= self._free:
+        if image.nbytes <= self._free // _sharers():
             self._seen[index] = image
-            self._free -= image.nbytes
+            self._free -= image.nbytes * _sharers()
         return image
+
+
+def _sharers() -> int:
+    """Processes that share the memory of this one: its fellow workers, or itself alone."""
+    worker = get_worker_info()
+    return worker.num_workers if worker else 1
 
 
 def open_images(config: PaintedData | ShardData) -> ImageSource:
@@ -218,15 +225,12 @@ def _weights(rows: Sequence[Row], config: Balance) -> np.ndarray | None:
     return balance_weights(labels, config.balance, groups=groups)
 
 
-def jitter_stains(
-    images: torch.Tensor, positions: Sequence[int], seed: int, sigma: float
-) -> torch.Tensor:
-    """Mild stain jitter [B, 3, H, W], a function of each global sample index."""
+def jitter_stains(image: torch.Tensor, position: int, *, seed: int, sigma: float) -> torch.Tensor:
+    """Mild stain jitter of an image [3, H, W], a function of the global sample index."""
     if sigma == 0:
-        return images
-    draws = [draw_stain_jitter(1, generator_for(seed, "stain", g), sigma=sigma) for g in positions]
-    factors, offsets = (torch.cat(parts) for parts in zip(*draws, strict=True))
-    return stain_jitter(images, factors, offsets)
+        return image
+    factors, offsets = draw_stain_jitter(1, generator_for(seed, "stain", position), sigma=sigma)
+    return stain_jitter(image[None], factors, offsets)[0]
 
 
 def random_crop(image: torch.Tensor, size: int, *, seed: int, position: int) -> torch.Tensor:
@@ -241,9 +245,19 @@ def crop_place(height: int, width: int, size: int, *, seed: int, position: int) 
     return top, choice(seed, "left", position, width - size + 1)
 
 
+def to_bytes(image: np.ndarray) -> torch.Tensor:
+    """uint8 [H, W, 3] -> uint8 [3, H, W], a quarter of the way to a worker's parent."""
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1)
+
+
+def to_range(pixels: torch.Tensor) -> torch.Tensor:
+    """uint8 [..., H, W] -> float32 in [-1, 1], where the pixels lie."""
+    return pixels.float() / 127.5 - 1
+
+
 def to_tensor(image: np.ndarray) -> torch.Tensor:
     """uint8 [H, W, 3] -> float32 [3, H, W] in [-1, 1]."""
-    return torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 127.5 - 1
+    return to_range(to_bytes(image))
 
 
 def place(images: torch.Tensor, device: torch.device, dtype: torch.dtype) -> torch.Tensor:

@@ -7,69 +7,45 @@ killed and resumed, or that ran on another number of processes, gives the same w
 
 from __future__ import annotations
 
-import math
-import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
-from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from crafts.core import artifacts
 from crafts.core.config import dump_config, validate
 from crafts.core.disk import retry_when_full
-from crafts.core.errors import ConfigError, InterruptedRunError
-from crafts.core.marks import save_synthetic
-from crafts.core.runtime import pick_device, say, seed_from
-from crafts.training.checkpoints import (
+from crafts.core.errors import ConfigError
+from crafts.core.runtime import pick_device, say
+from crafts.training.config import TrainConfig
+from crafts.training.ema import Ema, load_state, trained_state
+from crafts.training.loop import Run, pass_sizes, train, write_model
+from crafts.training.objective.objective import Batches
+from crafts.training.optim import (
+    build_optimizer,
+    load_optimizer_tensors,
+)
+from crafts.training.session.checkpoints import (
     Progress,
     State,
     newest_checkpoint,
     prune_checkpoints,
-    save_checkpoint,
     set_aside_newer,
 )
-from crafts.training.config import TrainConfig
-from crafts.training.ema import Ema, load_state, trained_state
-from crafts.training.guiding.objective import Batches
-from crafts.training.optim import (
-    build_optimizer,
-    learning_rate,
-    load_optimizer_tensors,
-    optimizer_tensors,
-)
-from crafts.training.passes import accumulate, autocast, measure, samples_of
-from crafts.training.running.interrupts import interrupts
-from crafts.training.running.metrics import METRICS, Metrics
-from crafts.training.running.processes import Processes, held, processes
-from crafts.training.running.resume import (
+from crafts.training.session.interrupts import interrupts
+from crafts.training.session.metrics import METRICS
+from crafts.training.session.processes import Processes, held, processes
+from crafts.training.session.resume import (
     CONFIG,
     refuse_foreign_output,
     refuse_other_inputs,
     refuse_other_recipe,
 )
-from crafts.training.running.skips import put_back, refuse_divergence, refuse_no_step
-from crafts.training.running.speed import Meter
+from crafts.training.session.skips import refuse_no_step
 from crafts.training.sources import NOTHING_HELD_OUT
-from crafts.training.stages import Task, build_task
-
-
-@dataclass
-class Run:
-    """The moving parts of one run."""
-
-    config: TrainConfig
-    output: Path
-    task: Task
-    network: Any  # the task's network, or DistributedDataParallel around it
-    optimizer: torch.optim.Optimizer
-    parameters: dict[str, nn.Parameter]
-    ema: Ema
-    progress: Progress
-    processes: Processes
+from crafts.training.tasks.task import build_task
 
 
 def run(
@@ -112,83 +88,8 @@ def run(
             say(f"{output}: already finished")
             return artifacts.load_manifest(output)
         training = _start(config, output, device, group)
-        _train(training, interrupted)
+        train(training, interrupted)
         return _finish(training)
-
-
-def _train(run: Run, interrupted: list[int]) -> None:
-    """The loop."""
-    config, progress, group = run.config, run.progress, run.processes
-    meter = Meter(run.task.network, config.global_batch_size, config.num_steps)
-    meter.count(lambda: accumulate(run, progress.step))
-    metrics = Metrics(run.output, progress.step, config.tracker) if group.first else None
-    while progress.step < config.num_steps:
-        step, started = progress.step, time.perf_counter()
-        rate = learning_rate(config.optim, step, config.num_steps)
-        for parameters in run.optimizer.param_groups:
-            parameters["lr"] = rate
-
-        # forward and backward over this process's share of the global batch
-        ratios = measure(run, step)
-        torch.manual_seed(
-            seed_from(config.seed, "step", step, group.rank)
-        )  # dropout, if there is any
-        statistics = [buffer.clone() for buffer in run.task.network.buffers()]
-        losses, names = accumulate(run, step)
-        norm = float(nn.utils.clip_grad_norm_(run.parameters.values(), config.optim.grad_clip))
-
-        # update, or skip a step that would poison the weights
-        if math.isfinite(norm):
-            run.optimizer.step()
-            run.ema.update(step)
-            progress.skipped_in_a_row = 0
-        else:
-            progress.skipped += 1
-            progress.skipped_in_a_row += 1
-            put_back(run.task.network, statistics)
-            say(
-                f"step {step}: non-finite gradient, step skipped ({progress.skipped} so far); "
-                f"samples: {names}"
-            )
-            refuse_divergence(progress, config.max_skipped_in_a_row, names, run.output)
-        run.optimizer.zero_grad(set_to_none=True)
-        progress.step = step + 1
-
-        # record
-        shared = group.mean({**losses, **ratios, "interrupted": float(bool(interrupted))})
-        stop = shared.pop("interrupted") > 0
-        if run.task.objective:
-            run.task.objective.end_step(shared, updated=math.isfinite(norm), loud=group.first)
-        meter.update(time.perf_counter() - started)
-        row = {
-            "step": step,
-            **shared,
-            "grad_norm": norm,
-            "lr": rate,
-            "skipped": progress.skipped,
-        }
-        speed = meter.row()
-        if metrics:
-            metrics.append(row)
-            metrics.append_speed({"step": step, **speed})
-        if metrics and (step % config.say_every == 0 or progress.step == config.num_steps):
-            say(meter.line(row | speed))
-        last = progress.step == config.num_steps
-        if metrics and _due(config.validate_every, progress.step, last):
-            heldout = _validate(run)
-            if heldout:
-                metrics.append({"step": step, **heldout})
-        if metrics and _due(config.sample_every, progress.step, last):
-            _sample(run)
-        if stop or _due(config.checkpoint_every, progress.step, last):
-            _save(run)
-        if stop:
-            raise InterruptedRunError(
-                str(run.output),
-                came=f"a signal after step {progress.step}",
-                allowed="the end of the run",
-                do="The checkpoint is saved; the same command goes on from it.",
-            )
 
 
 def _refuse_earlier_run(output: Path) -> None:
@@ -220,7 +121,7 @@ def _start(config: TrainConfig, output: Path, device: torch.device, group: Proce
         seed=config.seed,
         device=device,
         dtype=dtype,
-        batches=Batches(config.global_batch_size, samples_of(config, group, 0)[2], group.count),
+        batches=Batches(config.global_batch_size, pass_sizes(config, group)[0], group.count),
     )
     parameters = {name: p for name, p in task.network.named_parameters() if p.requires_grad}
     optimizer = build_optimizer(config.optim, parameters)
@@ -263,35 +164,6 @@ def _go_on(run: Run, found: State) -> None:
         say(f"{run.output}: resumed after step {run.progress.step}")
 
 
-def _save(run: Run) -> None:
-    """Checkpoint by the first process; the others wait."""
-    if run.processes.first:
-        folder = run.output / "checkpoints" / f"step-{run.progress.step:07d}"
-        state = State(
-            progress=run.progress,
-            weights={
-                name: value.clone() for name, value in trained_state(run.task.network).items()
-            },
-            average=run.ema.weights,
-            optimizer=optimizer_tensors(run.optimizer, run.parameters),
-            objective=run.task.objective.state() if run.task.objective else {},
-        )
-        save_checkpoint(
-            folder,
-            state,
-            config=run.config.model_dump(mode="json"),
-            inputs=run.task.inputs,
-            write_model=lambda target: _write_model(run, target),
-        )
-        prune_checkpoints(folder.parent, run.config.keep_checkpoints)
-    run.processes.wait()
-
-
-def _write_model(run: Run, folder: Path) -> None:
-    with run.ema.applied():
-        run.task.save(folder)
-
-
 def _finish(run: Run) -> artifacts.Manifest:
     """Write ``model/`` from the averaged weights, then the manifest of the run.
 
@@ -301,7 +173,7 @@ def _finish(run: Run) -> artifacts.Manifest:
     refuse_no_step(run.progress, run.output)
     if run.processes.first:
         with artifacts.staging(run.output / "model") as temporary:
-            _write_model(run, temporary)
+            write_model(run, temporary)
         artifacts.finish(
             run.output,
             stage="train",
@@ -314,37 +186,6 @@ def _finish(run: Run) -> artifacts.Manifest:
     return artifacts.load_manifest(run.output)
 
 
-def _validate(run: Run) -> dict[str, float]:
-    """Held-out losses of the averaged weights, per set."""
-    run.task.network.eval()
-    with run.ema.applied(), torch.no_grad(), autocast(run.config, run.task.device):
-        losses = run.task.validate()
-    run.task.network.train()
-    if losses:
-        say(
-            "held out: "
-            + "  ".join(f"{name} {value:.4f}" for name, value in sorted(losses.items()))
-        )
-    return {f"heldout/{name}": value for name, value in losses.items()}
-
-
-def _sample(run: Run) -> None:
-    """Pictures of fixed prompts or tiles from the averaged weights."""
-    run.task.network.eval()
-    with run.ema.applied(), torch.no_grad():
-        picture = run.task.picture()
-    run.task.network.train()
-    if picture is not None:
-        folder = run.output / "samples"
-        folder.mkdir(exist_ok=True)
-        path = folder / f"step-{run.progress.step:07d}.png"
-        if run.config.stage.kind == "segmenter":  # real tiles with lines: nothing is generated
-            picture.save(path)
-        else:
-            what = f"{run.config.stage.kind} in training, step {run.progress.step}; synthetic, or"
-            save_synthetic(picture, path, f"{what} real tiles beside what was made of them")
-
-
 def _with_inputs(config: TrainConfig, inputs: Mapping[str, Path]) -> TrainConfig:
     values = config.model_dump()
     if "data" in inputs:
@@ -352,7 +193,3 @@ def _with_inputs(config: TrainConfig, inputs: Mapping[str, Path]) -> TrainConfig
     if "init_from" in inputs:
         values["stage"]["init_from"] = str(inputs["init_from"])
     return validate(TrainConfig, values, "train: inputs")
-
-
-def _due(every: int, done: int, last: bool) -> bool:
-    return last or (every > 0 and done % every == 0)

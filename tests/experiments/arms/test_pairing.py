@@ -21,7 +21,8 @@ from crafts.experiments.corpus.tiles import (
 )
 from crafts.experiments.corpus.views import Wishes
 from crafts.model.bundle import load_bundle
-from crafts.training.guiding.objective import Batches
+from crafts.training.loader import make_batch
+from crafts.training.objective.objective import Batches
 from crafts.training.tasks.denoiser import DenoiserTask
 from crafts.training.train import TrainConfig
 
@@ -57,7 +58,7 @@ class Bench:
         )
 
     def batch(self, leg: Leg, *, seed: int = 0) -> dict[str, Any]:
-        return self.task(leg, seed=seed).batch(range(8))
+        return make_batch(self.task(leg, seed=seed), range(8))
 
 
 @pytest.fixture(scope="module")

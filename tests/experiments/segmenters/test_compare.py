@@ -23,6 +23,7 @@ from crafts.experiments.segmenters import compare, page
 from crafts.experiments.segmenters import pairs as pairs_module
 from crafts.experiments.segmenters.pairs import Source, choose_sources, draw_few, invent_like
 from crafts.testing import write_tiny_model
+from crafts.training.loader import make_batch
 from crafts.training.tasks.segmenter import SegmenterTask
 from crafts.training.train import TrainConfig
 from fixtures_controls import random_mask
@@ -197,7 +198,7 @@ def test_real_and_synthetic_arms_see_the_same_crops(output: Path) -> None:
             device=torch.device("cpu"),
             dtype=torch.float32,
         )
-        batches.append(task.batch(range(12)))
+        batches.append(make_batch(task, range(12)))
     names = [[key.split("-")[1] for key in batch["keys"]] for batch in batches]
     assert names[0] == names[1] and len(set(names[0])) > 2
     assert torch.equal(batches[0]["classes"], batches[1]["classes"])

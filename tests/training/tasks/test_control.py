@@ -24,17 +24,19 @@ from tests.training.test_train import (
 
 import crafts
 from crafts import cli
+from crafts.conditions.maps import MAP_CHANNELS, mask_map
+from crafts.conditions.networks import BoundMaps
 from crafts.controls.masks import save_mask
 from crafts.core.artifacts import load_manifest
 from crafts.core.errors import ConfigError, DataError
 from crafts.model.control import build_control, load_control
 from crafts.model.denoiser import build_denoiser
 from crafts.model.schedule import ScheduleConfig, build_schedule
-from crafts.sampling.control import MAP_CHANNELS, BoundControl, mask_map
 from crafts.sampling.presets import Preset
 from crafts.sampling.sampler import build_scheduler, network_denoiser, sample
 from crafts.testing import FakeCodec
-from crafts.training import passes, train
+from crafts.training import loop, train
+from crafts.training.loader import make_batch
 from crafts.training.tasks.control import ControlTask, SteeredNetwork
 from fixtures_model import TINY_DENOISER
 from fixtures_steering import disc_mask, write_control
@@ -76,13 +78,13 @@ def test_only_the_controlnet_has_a_gradient_and_moves(
         for parameter in part.parameters()
     ]
     before = [parameter.clone() for parameter in frozen]
-    passes.accumulate(run, 0)
+    loop.accumulate(run, loop.made_now(run, 0))
     assert all(parameter.grad is None for parameter in frozen)
     assert all(parameter.grad is not None for parameter in run.task.control.module.parameters())
     assert set(run.parameters) == {
         f"control.{name}" for name, _ in run.task.control.module.named_parameters()
     }
-    train._train(run, [])
+    loop.train(run, [])
     assert all(torch.equal(a, b) for a, b in zip(before, frozen, strict=True))
 
 
@@ -90,10 +92,16 @@ def test_before_training_the_loss_is_that_of_the_denoiser_alone(
     recipe: dict[str, Any], tmp_path: Path
 ) -> None:
     task = task_of(recipe, tmp_path / "run")
-    batch = task.batch(range(4))
+    batch = make_batch(task, range(4))
     batch.pop("keys")
     steered = task.network.per_sample(batch)
     assert torch.equal(steered, task.network.per_sample(batch, steered=False))
+
+
+def pair_of(task: ControlTask, position: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Latents and map of a sample."""
+    batch = make_batch(task, [position])
+    return batch["x0"][0], batch["maps"][0]
 
 
 def test_image_and_map_move_together(recipe: dict[str, Any], tmp_path: Path) -> None:
@@ -104,7 +112,7 @@ def test_image_and_map_move_together(recipe: dict[str, Any], tmp_path: Path) -> 
     task.bundle.codec = FakeCodec(8)  # cells of the mean colour
     matched, moved = [], []
     for position in range(24):
-        latents, values = task._pair(task.split.row(position), position)
+        latents, values = pair_of(task, position)
         assert latents.shape == (3, 8, 8) and values.shape == (12, 64, 64)
         cover = torch.nn.functional.avg_pool2d(values[None, :1], 8)[0, 0].flatten()
         dark = -latents[0].flatten()
@@ -120,8 +128,7 @@ def test_fluorescence_comes_from_the_image_itself(recipe: dict[str, Any], tmp_pa
     recipe["data"]["size"] = 64
     task = task_of(recipe, tmp_path / "run", "stage.control=fluorescence", "stage.crop=4")
     task.bundle.codec = FakeCodec(8)
-    row, position = task.split.row(3), 3
-    latents, values = task._pair(row, position)
+    latents, values = pair_of(task, 3)
     assert values.shape == (1, 32, 32) and 0 <= values.min() and values.max() <= 1
     cells = torch.nn.functional.avg_pool2d(values[None], 8)[0, 0].flatten()
     together = torch.stack([cells, -latents[0].flatten()])
@@ -138,7 +145,7 @@ def test_captions_and_classes_are_dropped_as_often_as_asked(
     assert dropped == pytest.approx([0.5, 0.25], abs=0.03)
     named, hidden = 0, 0
     for position in range(24):
-        values = task._pair(task.split.row(position), position)[1]
+        values = task.sample(position)["map"]
         if values[0].any():
             assert values[-2:].any()  # edges and depth stay
             named += bool(values[1:10].any())
@@ -177,7 +184,7 @@ def test_the_map_decides_where_the_blob_is() -> None:
     preset = Preset("ddim", 20, 1.0)
     scheduler = build_scheduler(schedule.config, preset)
     steps = frozenset(int(t) for t in scheduler.timesteps)
-    bound = [BoundControl(control.module.eval(), maps, 1.0, steps)]
+    bound = [BoundMaps(control.module.eval(), maps, 1.0, steps)]
     denoiser = network_denoiser(unet.eval(), bound)
     made = sample(lambda x, t: denoiser(x, t, tokens[:2]), noise, scheduler)
     left, right = made[:, :, 1:3, :2].mean((1, 2, 3)), made[:, :, 1:3, 2:].mean((1, 2, 3))
@@ -234,12 +241,12 @@ def test_captions_of_many_lengths_give_what_each_gives_alone(
         row["captions"] = ["glands " * 90]
     for parameter in task.control.module.parameters():
         torch.nn.init.normal_(parameter, std=0.1)
-    batch = task.batch(range(6))
+    batch = make_batch(task, range(6))
     batch.pop("keys")
     assert len(set(batch["mask"].sum(1).tolist())) == 2
     together = task.network.per_sample(batch)
     for place in range(6):
-        alone = task.batch([place])
+        alone = make_batch(task, [place])
         alone.pop("keys")
         assert torch.allclose(task.network.per_sample(alone)[0], together[place], rtol=1e-4)
 

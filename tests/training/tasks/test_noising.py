@@ -7,17 +7,20 @@ import pytest
 import torch
 
 from crafts.core.errors import ConfigError
+from crafts.data.tiles.augment import dihedral
 from crafts.model.bundle import Bundle, load_bundle
 from crafts.model.schedule import Schedule, ScheduleConfig, build_schedule, scheduler_config
+from crafts.training.loader import join
+from crafts.training.sources import crop_place
 from crafts.training.tasks.control import ControlStage
 from crafts.training.tasks.denoiser import DenoiserStage
 from crafts.training.tasks.noising import (
+    Noising,
     check_last_timestep,
     denoising_errors,
-    draw_latents,
-    encode_image,
+    encode_images,
     freeze,
-    noise_batch,
+    image_latents,
 )
 
 CPU, F32 = torch.device("cpu"), torch.float32
@@ -29,8 +32,8 @@ def bundle(tiny_model) -> Bundle:
 
 
 def draw(positions: list[int], seed: int = 0) -> dict[str, torch.Tensor]:
-    x0 = torch.stack([torch.full((2, 4, 4), float(g)) for g in positions])
-    return noise_batch(x0, positions, seed=seed, num_timesteps=1000, device=CPU, dtype=F32)
+    noising = Noising(seed, 1000)
+    return join([noising.latents(torch.full((2, 4, 4), float(g)), g) for g in positions])
 
 
 def test_draws_are_a_function_of_seed_and_sample():
@@ -43,22 +46,36 @@ def test_draws_are_a_function_of_seed_and_sample():
     assert 0 <= int(many["t"].min()) and int(many["t"].max()) < 1000
 
 
-def test_symmetries_of_an_image_are_encoded_as_they_lie(bundle):
+def test_a_crop_is_that_of_the_latents_and_has_noise_of_its_size():
+    x0 = torch.arange(64.0).reshape(1, 8, 8)
+    found = Noising(0, 1000, crop=4).latents(x0, 5)
+    top, left = crop_place(8, 8, 4, seed=0, position=5)
+    assert torch.equal(found["x0"], x0[:, top : top + 4, left : left + 4])
+    assert found["noise"].shape == (1, 4, 4)
+
+
+def test_images_are_encoded_together_as_they_are_alone(bundle):
     rng = np.random.default_rng(0)
-    image = rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)
-    mean, std = encode_image(bundle, image, symmetry=0, device=CPU, dtype=F32)
-    assert std is None and mean.shape == (bundle.codec.channels, 4, 4) and not mean.requires_grad
-    others = [encode_image(bundle, image, symmetry=k, device=CPU, dtype=F32)[0] for k in range(8)]
-    assert len({other.numpy().tobytes() for other in others}) == 8
+    pixels = torch.from_numpy(rng.integers(0, 256, (3, 32, 32), dtype=np.uint8))
+    turned = [dihedral(pixels, k) for k in range(8)]
+    wide = torch.cat([pixels, pixels], dim=2)
+    moments = encode_images(bundle, [*turned, wide], device=CPU, dtype=F32)
+    assert all(std is None for _, std in moments) and moments[8][0].shape[1:] == (4, 8)
+    assert len({mean.numpy().tobytes() for mean, _ in moments}) == 9
+    for image, (mean, _) in zip([*turned, wide], moments, strict=True):
+        ((alone, _),) = encode_images(bundle, [image], device=CPU, dtype=F32)
+        assert not mean.requires_grad
+        torch.testing.assert_close(mean, alone, atol=1e-5, rtol=1e-5)
 
 
 def test_latents_are_drawn_only_where_the_codec_says_a_deviation():
-    mean = torch.zeros(2, 3, 3)
-    assert draw_latents(mean, None, seed=0, position=1) is mean
-    drawn = draw_latents(mean, torch.full_like(mean, 2.0), seed=0, position=1)
-    assert torch.equal(drawn, draw_latents(mean, torch.full_like(mean, 2.0), seed=0, position=1))
-    unit = draw_latents(mean, torch.ones_like(mean), seed=0, position=1)
-    torch.testing.assert_close(drawn, 2 * unit)
+    mean, draws = torch.zeros(2, 3, 3), torch.randn(1, 2, 3, 3)
+    samples = {"draw": draws, "box": [None]}
+    assert torch.equal(image_latents([(mean, None)], samples)[0], mean)
+    drawn = image_latents([(mean, torch.full_like(mean, 2.0))], samples)
+    torch.testing.assert_close(drawn, 2 * draws)
+    without = {"draw": [None], "box": [(1, 0, 2)]}
+    assert image_latents([(mean, torch.ones_like(mean))], without).shape == (1, 2, 2, 2)
 
 
 def test_the_loss_of_a_perfect_prediction_is_zero_and_of_another_its_square():

@@ -19,6 +19,7 @@ from crafts.controls.masks import save_mask
 from crafts.core.errors import DataError
 from crafts.model.segmenter import load_segmenter
 from crafts.training import train
+from crafts.training.loader import make_batch
 from crafts.training.sources import PaintedData, ShardData
 from crafts.training.tasks.segmenter import SegmenterStage, SegmenterTask, open_masks
 
@@ -104,14 +105,14 @@ def test_image_and_targets_move_together() -> None:
     data = PaintedData(count=8, size=64)
     options: Any = {"seed": 0, "device": torch.device("cpu"), "dtype": torch.float32}
     task = SegmenterTask(stage, data, **options)
-    batch = task.batch(range(12))
+    batch = make_batch(task, range(12))
     inside, grey = batch["classes"] > 0, batch["images"].mean(1)
     assert batch["classes"].shape == (12, 48, 48)
     apart = float(grey[~inside].mean() - grey[inside].mean())  # nuclei are dark
     turned = inside.flip(2)
     assert apart > 0.25 > 2 * float(grey[~turned].mean() - grey[turned].mean())
     assert torch.equal(inside, batch["distance"] > 0)
-    again = task.batch(range(4, 6))
+    again = make_batch(task, range(4, 6))
     assert torch.equal(again["images"], batch["images"][4:6])
 
 

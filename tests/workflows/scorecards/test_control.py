@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from crafts.conditions.maps import image_map
 from crafts.controls.masks import mask_from_labels, save_mask
 from crafts.core.errors import ConfigError
 from crafts.data.painter import paint_tile
 from crafts.model.control import load_control
-from crafts.sampling.control import image_map
 from crafts.testing import write_tiny_model
 from crafts.workflows.scorecards import control, fluorescence, nuclei
 from crafts.workflows.scorecards.fluorescence import Glow

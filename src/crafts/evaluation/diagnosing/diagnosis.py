@@ -7,7 +7,7 @@ too little), and similar pictures for different prompts (collapse). To these com
 compression or block edges, and repeated tiles.
 
 A cause is named when its number passes a threshold *and* stands out from what real halves show
-beside each other. ``recipes/evaluation/diagnosis.py`` sets the thresholds on some real sets and
+beside each other. ``bench/diagnosis.py`` sets the thresholds on some real sets and
 strengths of damage, and tests them on others.
 """
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from crafts.conditions.maps import mask_map, render_map
 from crafts.controls.masks import load_mask
 from crafts.core.artifacts import write_bytes
 from crafts.core.markdown import table
@@ -18,7 +19,6 @@ from crafts.experiments.judging.paired import Difference, paired_difference
 from crafts.experiments.segmenters.pairs import FEW, INVENTED, MASKS, REAL, Source
 from crafts.imaging.montage import montage
 from crafts.measures.faithfulness import Pair
-from crafts.sampling.control import mask_map, render_map
 from crafts.sets.features import read_image
 
 MEASURES = {"dice": "Dice", "f1": "F1", "aji": "AJI", "panoptic_quality": "PQ"}

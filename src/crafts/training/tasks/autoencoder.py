@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +40,7 @@ from crafts.model.config import TinyCodecConfig
 from crafts.model.discriminator import build_discriminator, freeze
 from crafts.model.encoders import load_dual_encoder
 from crafts.training.config import PaintedData, ShardData
+from crafts.training.loader import Sample
 from crafts.training.order import choice, normal
 from crafts.training.sources import (
     Split,
@@ -195,19 +195,23 @@ class AutoencoderTask:
         crop = random_crop(image, size, seed=self.seed, position=position)
         return dihedral(crop, choice(self.seed, "symmetry", position, 8))
 
-    def batch(self, positions: Sequence[int]) -> dict[str, Any]:
-        """Images [B, 3, S, S] in [-1, 1] and the noise that samples the latents."""
-        images = torch.stack([self._crop(g, self._size) for g in positions])
-        if self.stage.stain_jitter:
-            images = jitter_stains(images, positions, self.seed, self.stage.stain_jitter)
-        side = images.shape[-1] // self.codec.factor
-        shape = (self.codec.channels, side, side)
+    def sample(self, position: int) -> Sample:
+        """A crop [3, S, S] in [-1, 1] and the noise that samples its latents."""
+        image = self._crop(position, self._size)
+        sigma = self.stage.stain_jitter
+        side = self._size // self.codec.factor
         return {
-            "images": place(images, self.device, self.dtype),
-            "noise": torch.stack([normal(self.seed, "latent", g, shape) for g in positions]).to(
-                self.device, self.dtype
-            ),
-            "keys": [str(self.source.rows[self.split.row(g)]["key"]) for g in positions],
+            "key": str(self.source.rows[self.split.row(position)]["key"]),
+            "image": jitter_stains(image, position, seed=self.seed, sigma=sigma),
+            "noise": normal(self.seed, "latent", position, (self.codec.channels, side, side)),
+        }
+
+    def collate(self, samples: dict[str, Any]) -> dict[str, Any]:
+        """Images [B, 3, S, S] and noise on the device."""
+        return {
+            "images": place(samples["image"], self.device, self.dtype),
+            "noise": samples["noise"].to(self.device, self.dtype),
+            "keys": samples["key"],
         }
 
     def validate(self) -> dict[str, float]:

@@ -24,10 +24,18 @@ from crafts.model.encoders import (
 )
 from crafts.model.text import train_tokenizer
 from crafts.training.config import PaintedData, ShardData
+from crafts.training.loader import Sample
 from crafts.training.order import choice, uniform
-from crafts.training.sources import Split, jitter_stains, open_images, random_crop, to_tensor
-from crafts.training.tasks.conditioning import choose_wording
+from crafts.training.sources import (
+    Split,
+    jitter_stains,
+    open_images,
+    place,
+    random_crop,
+    to_tensor,
+)
 from crafts.training.tasks.config import ClipStage
+from crafts.training.tasks.wording import choose_wording
 
 
 class ClipNetwork(nn.Module):
@@ -133,28 +141,31 @@ class ClipTask:
             else str(values.get("text"))
         )
 
-    def batch(self, positions: Sequence[int]) -> dict[str, Any]:
-        """Images [B, 3, S, S] in [-1, 1], captions, groups, and texts for the language loss."""
-        rows = [self.split.row(g) for g in positions]
-        images = torch.stack([self._view(row, g) for row, g in zip(rows, positions, strict=True)])
-        images = jitter_stains(images, positions, self.seed, self.stage.stain_jitter)
-        grey = torch.tensor([uniform(self.seed, "grey", g) < self.stage.grey for g in positions])
-        images = torch.where(grey[:, None, None, None], images.mean(1, keepdim=True), images)
-        captions = [
-            choose_wording(self.source.rows[row], seed=self.seed, position=g)
-            for row, g in zip(rows, positions, strict=True)
-        ]
-        share = self.stage.language_share if self.texts else 0.0
-        chosen = [g for g in positions if uniform(self.seed, "language", g) < share]
-        texts = [self.texts[choice(self.seed, "text", g, len(self.texts))] for g in chosen]
+    def sample(self, position: int) -> Sample:
+        """A view [3, S, S] in [-1, 1], its caption and group, and perhaps a text to be read."""
+        row, seed, stage = self.split.row(position), self.seed, self.stage
+        image = self._view(row, position)
+        image = jitter_stains(image, position, seed=seed, sigma=stage.stain_jitter)
+        if uniform(seed, "grey", position) < stage.grey:
+            image = image.mean(0, keepdim=True).expand_as(image)
+        share = stage.language_share if self.texts else 0.0
+        read = uniform(seed, "language", position) < share
         return {
-            "images": images.to(self.device, self.dtype),
-            "captions": captions,
-            "groups": torch.tensor(
-                [self._groups[self._group(row)] for row in rows], device=self.device
-            ),
-            "texts": texts,
-            "keys": [str(self.source.rows[row]["key"]) for row in rows],
+            "key": str(self.source.rows[row]["key"]),
+            "image": image,
+            "caption": choose_wording(self.source.rows[row], seed=seed, position=position),
+            "group": torch.tensor(self._groups[self._group(row)]),
+            "text": self.texts[choice(seed, "text", position, len(self.texts))] if read else None,
+        }
+
+    def collate(self, samples: dict[str, Any]) -> dict[str, Any]:
+        """Images [B, 3, S, S], captions, groups, and texts for the language loss."""
+        return {
+            "images": place(samples["image"], self.device, self.dtype),
+            "captions": samples["caption"],
+            "groups": samples["group"].to(self.device),
+            "texts": [text for text in samples["text"] if text is not None],
+            "keys": samples["key"],
         }
 
     def _view(self, row: int, position: int) -> Tensor:

@@ -20,7 +20,7 @@ from crafts.model.config import (
     SegmenterConfig,
     TinyCodecConfig,
 )
-from crafts.training.guiding.config import (
+from crafts.training.objective.config import (
     CategoryOptions,
     FixedStrength,
     RelationOptions,

@@ -13,11 +13,19 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from crafts.conditions.maps import (
+    MAP_CHANNELS,
+    MAPPINGS,
+    image_map,
+    render_map,
+)
+from crafts.conditions.text import CaptionEncoder
 from crafts.controls.augment import Move, move_array, move_mask
 from crafts.controls.maps import CHANNELS, nuclei_map
 from crafts.controls.nuclei import NucleiMask, separate
 from crafts.core.errors import ConfigError
 from crafts.core.runtime import say
+from crafts.data.tiles.augment import dihedral
 from crafts.model.bundle import UNKNOWN, load_bundle
 from crafts.model.control import (
     Control,
@@ -28,13 +36,8 @@ from crafts.model.control import (
     take_over,
 )
 from crafts.model.schedule import Schedule
-from crafts.sampling.control import (
-    MAP_CHANNELS,
-    MAPPINGS,
-    image_map,
-    render_map,
-)
 from crafts.training.config import PaintedData, ShardData
+from crafts.training.loader import Sample, join
 from crafts.training.order import choice, uniform
 from crafts.training.sources import (
     ImageSource,
@@ -43,21 +46,22 @@ from crafts.training.sources import (
     open_images,
     place,
     tile_size,
+    to_bytes,
     to_tensor,
 )
-from crafts.training.tasks.conditioning import CaptionEncoder, choose_wording
 from crafts.training.tasks.config import ControlStage
 from crafts.training.tasks.noising import (
+    Noising,
     check_last_timestep,
     denoising_errors,
-    draw_latents,
-    encode_image,
+    encode_images,
     freeze,
-    noise_batch,
+    image_latents,
 )
 from crafts.training.tasks.parts import describe_control
 from crafts.training.tasks.pictures import steer, tile_rows
 from crafts.training.tasks.segmenter import MaskSource, open_masks
+from crafts.training.tasks.wording import choose_wording
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -159,6 +163,7 @@ class ControlTask:
         self.weights = {"denoising": 1.0}
         self.objective = None  # every sample has its loss for itself
         self._mask = lru_cache(KEPT_MASKS)(self._read_mask)
+        self.noising = Noising(seed, self.bundle.schedule.num_timesteps, stage.crop)
         self._known: dict[tuple[int, int], tuple[Tensor, Tensor | None]] = {}
         self._free = LATENT_BYTES
 
@@ -186,37 +191,49 @@ class ControlTask:
     def _size(self, row: int) -> tuple[int, int]:
         return tile_size(self.source, row)
 
-    def batch(self, positions: Sequence[int]) -> dict[str, Any]:
-        """Clean latents, maps, noise, timesteps and text of the given global sample indices."""
-        rows = [self.split.row(g) for g in positions]
-        pairs = [self._pair(row, g) for row, g in zip(rows, positions, strict=True)]
-        captions = [
-            ""
-            if self._drops("caption", g)
-            else choose_wording(self.rows[row], seed=self.seed, position=g)
-            for row, g in zip(rows, positions, strict=True)
-        ]
-        batch = self._assemble(pairs, captions, positions, self.seed)
-        return batch | {"keys": [str(self.rows[row]["key"]) for row in rows]}
-
-    def _pair(self, row: int, position: int) -> tuple[Tensor, Tensor]:
-        """Latents [C, h, w] and map [K, H, W] of a sample, moved together."""
-        symmetry = choice(self.seed, "symmetry", position, 8)
-        mean, std = self._moments(row, symmetry)
-        latents = draw_latents(mean, std, seed=self.seed, position=position)
-        cells, factor = self.stage.crop or mean.shape[-1], self.bundle.codec.factor
-        top = choice(self.seed, "top", position, mean.shape[1] - cells + 1)
-        left = choice(self.seed, "left", position, mean.shape[2] - cells + 1)
-        height, width = self._size(row)
+    def sample(self, position: int) -> Sample:
+        """A tile in one of its symmetries, its map moved with it, and what decides its latents."""
+        row, seed, factor = self.split.row(position), self.seed, self.bundle.codec.factor
+        symmetry = choice(seed, "symmetry", position, 8)
+        image = dihedral(to_bytes(self.source.image(row)), symmetry)
+        shown = self.noising.image(image, position, self.bundle.codec)
+        top, left, cells = shown["box"] or (0, 0, image.shape[2] // factor)
         moves = (
-            Move(0, 0, height, width, symmetry),
+            Move(0, 0, *self._size(row), symmetry),
             Move(top * factor, left * factor, cells * factor, cells * factor),
         )
         values = self._map(row, moves)
         if self.stage.control == "nuclei" and self._drops("class", position):
             values[_NAMED] = 0
-        cropped = latents[:, top : top + cells, left : left + cells]
-        return cropped, torch.from_numpy(values)
+        wording = choose_wording(self.rows[row], seed=seed, position=position)
+        return shown | {
+            "key": str(self.rows[row]["key"]),
+            "caption": "" if self._drops("caption", position) else wording,
+            "tile": (row, symmetry),
+            "map": torch.from_numpy(values),
+        }
+
+    def _held_out(self, row: int) -> Sample:
+        """A whole held-out tile; its row decides noise and timestep, in every run alike."""
+        noising, image = Noising(0, self.noising.num_timesteps), to_bytes(self.source.image(row))
+        return noising.image(image, row, self.bundle.codec, drawn=False) | {
+            "caption": str(self.rows[row].get("text", "")),
+            "tile": (row, 0),
+            "map": torch.from_numpy(self._map(row)),
+        }
+
+    def collate(self, samples: dict[str, Any]) -> dict[str, Any]:
+        """Clean latents, maps, noise, timesteps and text of samples that were joined."""
+        return self._place(samples) | {"keys": samples["key"]}
+
+    def _place(self, samples: dict[str, Any]) -> dict[str, Any]:
+        x0 = image_latents(self._moments(samples["tile"], samples["image"]), samples)
+        placed = {"x0": x0, "noise": samples["noise"], "maps": samples["map"]}
+        return {
+            **{name: place(value, self.device, self.dtype) for name, value in placed.items()},
+            "t": samples["t"].to(self.device),
+            **self.captions.encode(samples["caption"]),
+        }
 
     def _map(self, row: int, moves: Sequence[Move] = ()) -> NDArray[np.float32]:
         """Control map of a tile that is moved; that of a mask is made after it."""
@@ -233,41 +250,27 @@ class ControlTask:
     def _read_mask(self, row: int) -> NucleiMask:
         return separate(cast(MaskSource, self.source).mask(row))  # as _open gives for nuclei
 
-    def _moments(self, row: int, symmetry: int) -> tuple[Tensor, Tensor | None]:
-        """Mean and deviation (None: 0) of the latents [C, h, w] of a tile in one symmetry; kept."""
-        if (row, symmetry) in self._known:
-            return self._known[row, symmetry]
-        mean, std = encode_image(
-            self.bundle,
-            self.source.image(row),
-            symmetry=symmetry,
-            device=self.device,
-            dtype=self.dtype,
-        )
-        size = mean.nbytes * (1 if std is None else 2)
-        if size <= self._free:
-            self._known[row, symmetry] = mean, std
-            self._free -= size
-        return mean, std
-
-    def _assemble(
-        self,
-        pairs: Sequence[tuple[Tensor, Tensor]],
-        captions: Sequence[str],
-        positions: Sequence[int],
-        seed: int,
-    ) -> dict[str, Any]:
-        x0, maps = (torch.stack(part) for part in zip(*pairs, strict=True))
-        noised = noise_batch(
-            x0,
-            positions,
-            seed=seed,
-            num_timesteps=self.bundle.schedule.num_timesteps,
-            device=self.device,
-            dtype=self.dtype,
-        )
-        steering = {"maps": place(maps, self.device, self.dtype)}
-        return noised | steering | self.captions.encode(captions)
+    def _moments(
+        self, tiles: Sequence[tuple[int, int]], images: Sequence[Tensor]
+    ) -> list[tuple[Tensor, Tensor | None]]:
+        """Mean and deviation (None: 0) of the latents [C, h, w] of tiles in a symmetry; kept."""
+        known = {tile: self._known[tile] for tile in tiles if tile in self._known}
+        new = {tile: image for tile, image in zip(tiles, images, strict=True) if tile not in known}
+        if new:
+            made = encode_images(
+                self.bundle, list(new.values()), device=self.device, dtype=self.dtype
+            )
+            known |= {
+                tile: (mean.cpu(), None if std is None else std.cpu())
+                for tile, (mean, std) in zip(new, made, strict=True)
+            }
+        for tile in new:
+            mean, std = known[tile]
+            size = mean.nbytes * (1 if std is None else 2)
+            if size <= self._free:
+                self._known[tile] = mean, std
+                self._free -= size
+        return [known[tile] for tile in tiles]
 
     def _drops(self, what: Literal["caption", "class"], position: int) -> bool:
         share = {"caption": self.stage.caption_dropout, "class": self.stage.class_dropout}[what]
@@ -280,9 +283,7 @@ class ControlTask:
         parts = [rows[k : k + VALIDATED] for rows in alike for k in range(0, len(rows), VALIDATED)]
         found: dict[str, list[float]] = {}
         for part in parts:
-            pairs = [(self._moments(row, 0)[0], torch.from_numpy(self._map(row))) for row in part]
-            captions = [str(self.rows[row].get("text", "")) for row in part]
-            batch = self._assemble(pairs, captions, part, seed=0)
+            batch = self._place(join([self._held_out(row) for row in part]))
             losses = {
                 "denoising": self.network.per_sample(batch).tolist(),
                 "uncontrolled": self.network.per_sample(batch, steered=False).tolist(),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
@@ -15,40 +14,44 @@ from PIL import Image
 from torch import Tensor, nn
 
 from crafts.captions.trained_on import collect
+from crafts.conditions.text import CaptionEncoder
 from crafts.core.artifacts import fingerprint, sha256_file
 from crafts.core.runtime import generator_for, say
 from crafts.data.loader import LatentReader
+from crafts.data.tiles.augment import dihedral
 from crafts.model.bundle import save_bundle
 from crafts.model.conditions import NUMBERS, ConditionTokens
 from crafts.model.denoiser import add_lora, merge_lora
 from crafts.model.encoders import identify_clip
 from crafts.model.schedule import Schedule
 from crafts.training.config import LatentData, PaintedData, ShardData
-from crafts.training.guiding.objective import Batches, Objective
+from crafts.training.loader import Sample, join
+from crafts.training.objective.objective import Batches, Objective
 from crafts.training.order import choice, uniform
 from crafts.training.sources import (
     Split,
     check_tiles,
     mean_by_set,
     open_images,
-    random_crop,
+    place,
     tile_size,
+    to_bytes,
     to_tensor,
 )
-from crafts.training.tasks.conditioning import CaptionEncoder, choose_wording, conditions_of
 from crafts.training.tasks.config import (
     DenoiserStage,
 )
 from crafts.training.tasks.noising import (
+    Noising,
     check_last_timestep,
     denoising_errors,
-    draw_latents,
-    encode_image,
+    encode_images,
     freeze,
-    noise_batch,
+    image_latents,
 )
 from crafts.training.tasks.parts import build_bundle, build_objective, describe
 from crafts.training.tasks.pictures import tile_rows
+from crafts.training.tasks.wording import choose_wording, conditions_of
 
 
 class DenoiserNetwork(nn.Module):
@@ -193,15 +196,16 @@ class DenoiserTask:
             self.inputs["codec_from"] = self.bundle.codec.fingerprint
         if self.stage.text_from:
             self.inputs["text_from"] = identify_clip(Path(self.stage.text_from))
-        side, native = self._side(), self.bundle.denoiser.config.sample_size
+        self._side, native = self._find_side(), self.bundle.denoiser.config.sample_size
+        self.noising = Noising(self.seed, self.bundle.schedule.num_timesteps, self.stage.crop)
         check_last_timestep(self.bundle.schedule, self.stage.min_snr_gamma)
-        if self.stage.crop is None and side != native:
+        if self.stage.crop is None and self._side != native:
             say(
-                f"the latents are {side} wide and the denoiser makes images from {native}: it is "
-                "trained at another size than it will be used at"
+                f"the latents are {self._side} wide and the denoiser makes images from {native}: "
+                "it is trained at another size than it will be used at"
             )
 
-    def _side(self) -> int:
+    def _find_side(self) -> int:
         """Width of the latents of a training tile."""
         if self.latents is not None:
             return int(self.latents.shape[-1])
@@ -212,87 +216,77 @@ class DenoiserTask:
         )
         return side // factor
 
-    def batch(self, positions: Sequence[int]) -> dict[str, Any]:
-        """Clean latents, noise, timesteps and text of the given global sample indices."""
-        rows = [self.split.row(g) for g in positions]
-        x0 = torch.stack([self._latents(row, g) for row, g in zip(rows, positions, strict=True)])
-        own = [
-            choose_wording(self.rows[row], seed=self.seed, position=g)
-            for row, g in zip(rows, positions, strict=True)
-        ]
-        captions = ["" if self._drops(g) else text for text, g in zip(own, positions, strict=True)]
-        batch = self._assemble(x0, captions, positions, self.seed)
-        batch |= self._told(rows, positions)
+    def sample(self, position: int) -> Sample:
+        """Latents, or the image that the codec will encode, with noise, timestep and words."""
+        row, seed = self.split.row(position), self.seed
+        if self.latents is not None:
+            variant = choice(seed, "variant", position, self.latents.num_variants)
+            x0 = self.latents.sample(row, variant, generator_for(seed, "latent", position))
+            shown = self.noising.latents(x0, position)
+        else:
+            image = dihedral(self._pixels(row), choice(seed, "variant", position, 8))
+            shown = self.noising.image(image, position, self.bundle.codec)
+        wording = choose_wording(self.rows[row], seed=seed, position=position)
+        dropped = uniform(seed, "caption dropout", position) < self.stage.caption_dropout
+        told = {"wording": wording, "caption": "" if dropped else wording}
+        found = {"key": str(self.rows[row]["key"]), "row": row, "position": position}
+        return found | told | shown | self._told(row, position)
+
+    def _held_out(self, row: int) -> Sample:
+        """A whole held-out tile; its row decides noise and timestep, in every run alike."""
+        noising = Noising(0, self.noising.num_timesteps)
+        if self.latents is not None:
+            shown = noising.latents(self.latents.sample(row), row)
+        else:
+            shown = noising.image(self._pixels(row), row, self.bundle.codec, drawn=False)
+        return {"caption": str(self.rows[row].get("text", "")), **shown, **self._told(row, None)}
+
+    def collate(self, samples: dict[str, Any]) -> dict[str, Any]:
+        """Clean latents, noise, timesteps and text of samples that were joined."""
+        batch = self._place(samples)
         if self.objective is not None:
-            texts = self.captions.pooled(own)
-            batch |= self.objective.told(texts, rows, positions, seed=self.seed)
-        return batch | {"keys": [str(self.rows[r]["key"]) for r in rows]}
+            texts = self.captions.pooled(samples["wording"])
+            batch |= self.objective.told(texts, samples["row"], samples["position"], seed=self.seed)
+        return batch | {"keys": samples["key"]}
 
-    def _assemble(
-        self, x0: Tensor, captions: list[str], positions: Sequence[int], seed: int
-    ) -> dict[str, Any]:
-        noised = noise_batch(
-            x0,
-            positions,
-            seed=seed,
-            num_timesteps=self.bundle.schedule.num_timesteps,
-            device=self.device,
-            dtype=self.dtype,
-        )
-        return noised | self.captions.encode(captions)
+    def _place(self, samples: dict[str, Any]) -> dict[str, Any]:
+        """What the network needs of samples, on the device; images are encoded together."""
+        kinds = self.bundle.conditions.kinds if self.bundle.conditions is not None else ()
+        x0 = samples["x0"] if "x0" in samples else self._encode(samples)
+        return {
+            "x0": place(x0, self.device, self.dtype),
+            "noise": place(samples["noise"], self.device, self.dtype),
+            "t": samples["t"].to(self.device),
+            **{kind: samples[kind].to(self.device) for kind in kinds},
+            **self.captions.encode(samples["caption"]),
+        }
 
-    def _told(self, rows: Sequence[int], positions: Sequence[int] | None) -> dict[str, Tensor]:
-        """What each sample is told beside its text; nothing in validation, without positions."""
+    def _encode(self, samples: dict[str, Any]) -> Tensor:
+        moments = encode_images(self.bundle, samples["image"], device=self.device, dtype=self.dtype)
+        return image_latents(moments, samples)
+
+    def _pixels(self, row: int) -> Tensor:
+        assert self.images is not None  # the other source is the cached latents
+        return to_bytes(self.images.image(row))
+
+    def _told(self, row: int, position: int | None) -> dict[str, Tensor]:
+        """What a sample is told beside its text; nothing in validation, without a position."""
         if self.bundle.conditions is None:
             return {}
         kinds = self.bundle.conditions.kinds
-        if positions is None:
-            return {kind: torch.full((len(rows), NUMBERS[kind]), math.nan) for kind in kinds}
-        side, crop = self._side(), self.stage.crop
-        told = [
-            conditions_of(
-                self.rows[row],
-                cells=side,
-                crop=crop if crop and crop < side else None,
-                pixels=side * self.bundle.codec.factor,
-                dropout=self.stage.condition_dropout,
-                seed=self.seed,
-                position=g,
-            )
-            for row, g in zip(rows, positions, strict=True)
-        ]
-        return {
-            kind: torch.tensor([one[kind] for one in told], device=self.device) for kind in kinds
-        }
-
-    def _latents(self, row: int, position: int) -> Tensor:
-        """Latents [C, h, w] of one sample, in one of the symmetries, sampled and cropped."""
-        if self.latents is not None:
-            variant = choice(self.seed, "variant", position, self.latents.num_variants)
-            latents = self.latents.sample(
-                row, variant, generator_for(self.seed, "latent", position)
-            )
-        else:
-            symmetry = choice(self.seed, "variant", position, 8)
-            latents = self._encode_image(row, symmetry=symmetry, position=position)
-        crop = self.stage.crop
-        if crop is None or crop >= min(latents.shape[-2:]):
-            return latents
-        return random_crop(latents, crop, seed=self.seed, position=position)
-
-    def _encode_image(self, row: int, *, symmetry: int, position: int) -> Tensor:
-        assert self.images is not None  # the other source is the cached latents
-        mean, std = encode_image(
-            self.bundle,
-            self.images.image(row),
-            symmetry=symmetry,
-            device=self.device,
-            dtype=self.dtype,
+        if position is None:
+            return {kind: torch.full((NUMBERS[kind],), math.nan) for kind in kinds}
+        side, crop = self._side, self.stage.crop
+        told = conditions_of(
+            self.rows[row],
+            cells=side,
+            crop=crop if crop and crop < side else None,
+            pixels=side * self.bundle.codec.factor,
+            dropout=self.stage.condition_dropout,
+            seed=self.seed,
+            position=position,
         )
-        return draw_latents(mean, std, seed=self.seed, position=position)
-
-    def _drops(self, position: int) -> bool:
-        return uniform(self.seed, "caption dropout", position) < self.stage.caption_dropout
+        return {kind: torch.tensor(told[kind]) for kind in kinds}
 
     def validate(self) -> dict[str, float]:
         """Loss of whole held-out tiles per set, at fixed noise and timesteps."""
@@ -301,23 +295,16 @@ class DenoiserTask:
         parts = [rows[k : k + 32] for rows in alike for k in range(0, len(rows), 32)]
         losses: list[float] = []
         for part in parts:
-            x0 = torch.stack([self._held_out_latents(row) for row in part])
-            captions = [str(self.rows[row].get("text", "")) for row in part]
-            batch = self._assemble(x0, captions, part, seed=0) | self._told(part, None)
+            batch = self._place(join([self._held_out(row) for row in part]))
             losses += self.network.per_sample(batch).tolist()
         return mean_by_set("denoising", [self.rows[row] for row in chosen], losses)
 
     def _size(self, row: int) -> tuple[int, int]:
         return (0, 0) if self.images is None else tile_size(self.images, row)
 
-    def _held_out_latents(self, row: int) -> Tensor:
-        if self.latents is not None:
-            return self.latents.sample(row)
-        return self._encode_image(row, symmetry=0, position=row)
-
     def picture(self) -> Image.Image | None:
         """One image of each fixed prompt."""
-        from crafts.sampling.conditioning import Draw
+        from crafts.sampling.draws import Draw
         from crafts.sampling.presets import resolve_preset
         from crafts.sampling.sampler import iter_images
 

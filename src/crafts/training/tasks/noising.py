@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from crafts.core.errors import ConfigError
-from crafts.data.tiles.augment import dihedral
 from crafts.losses.denoising import denoising_loss
 from crafts.model.bundle import Bundle
+from crafts.model.codec import Codec
 from crafts.model.schedule import Schedule
+from crafts.training.loader import Sample
 from crafts.training.order import choice, normal
-from crafts.training.sources import place, to_tensor
+from crafts.training.sources import crop_place, to_range
 
 
 def freeze(bundle: Bundle, device: torch.device, dtype: torch.dtype) -> None:
@@ -25,30 +27,33 @@ def freeze(bundle: Bundle, device: torch.device, dtype: torch.dtype) -> None:
 
 
 @torch.no_grad()
-def encode_image(
-    bundle: Bundle,
-    image: np.ndarray,
-    *,
-    symmetry: int,
-    device: torch.device,
-    dtype: torch.dtype,
-) -> tuple[Tensor, Tensor | None]:
-    """Latents of one image in one of its eight symmetries, in the codec's full precision.
+def encode_images(
+    bundle: Bundle, images: Sequence[Tensor] | Tensor, *, device: torch.device, dtype: torch.dtype
+) -> list[tuple[Tensor, Tensor | None]]:
+    """Latents of images in the codec's full precision; a device takes those of one size together.
+
+    A CPU takes one after the other: it is as fast so, and no latent depends on its neighbours.
 
     Args:
         bundle: whose codec encodes.
-        image: uint8 [H, W, 3].
-        symmetry: 0 to 7, see :func:`crafts.data.tiles.augment.dihedral`.
+        images: B of uint8 [3, H, W].
         device: where the codec lies.
         dtype: of the codec.
 
     Returns:
-        Mean and deviation [C, h, w] on the CPU; no deviation where it is zero.
+        B of mean and deviation [C, h, w] on the device; no deviation of a codec that gives none.
     """
-    pixels = dihedral(to_tensor(image), symmetry)[None].to(device, dtype)
-    with torch.autocast(device.type, enabled=False):
-        mean, std = bundle.codec.encode(pixels)
-    return mean[0].cpu(), std[0].cpu() if bool((std > 0).any()) else None
+    alike: dict[Any, list[int]] = {}
+    for number, image in enumerate(images):
+        alike.setdefault(number if device.type == "cpu" else image.shape, []).append(number)
+    found: dict[int, tuple[Tensor, Tensor | None]] = {}
+    for numbers in alike.values():
+        pixels = to_range(torch.stack([images[number] for number in numbers]).to(device))
+        with torch.autocast(device.type, enabled=False):
+            mean, std = bundle.codec.encode(pixels.to(dtype))
+        spreads = [None] * len(mean) if bundle.codec.deterministic else list(std)
+        found |= dict(zip(numbers, zip(mean, spreads, strict=True), strict=True))
+    return [found[number] for number in range(len(images))]
 
 
 def check_last_timestep(schedule: Schedule, gamma: float | None) -> None:
@@ -76,42 +81,74 @@ def check_last_timestep(schedule: Schedule, gamma: float | None) -> None:
         )
 
 
-def draw_latents(mean: Tensor, std: Tensor | None, *, seed: int, position: int) -> Tensor:
-    """Latents [C, h, w] drawn for global sample ``position``."""
-    if std is None:
-        return mean
-    return mean + std * normal(seed, "latent", position, mean.shape)
+Box = tuple[int, int, int]
+"""Top, left and edge of a crop in cells of the latents."""
 
 
-def noise_batch(
-    x0: Tensor,
-    positions: Sequence[int],
-    *,
-    seed: int,
-    num_timesteps: int,
-    device: torch.device,
-    dtype: torch.dtype,
-) -> dict[str, Tensor]:
-    """Clean latents with the noise and the timestep of each global sample.
+@dataclass(frozen=True)
+class Noising:
+    """How clean latents are cropped and noised: by the seed and the global sample index alone.
 
-    Args:
-        x0: clean latents [B, C, h, w].
-        positions: B global sample indices, which decide the draws.
+    Attributes:
         seed: of the run.
         num_timesteps: of the schedule.
-        device: of the batch.
-        dtype: of its latents.
-
-    Returns:
-        ``x0`` and ``noise`` [B, C, h, w], ``t`` [B].
+        crop: edge in cells of what a sample shows; None: the whole.
     """
-    noise = torch.stack([normal(seed, "noise", g, x0.shape[1:]) for g in positions])
-    t = torch.tensor([choice(seed, "timestep", g, num_timesteps) for g in positions])
-    return {
-        "x0": place(x0, device, dtype),
-        "noise": place(noise, device, dtype),
-        "t": t.to(device),
-    }
+
+    seed: int
+    num_timesteps: int
+    crop: int | None = None
+
+    def box(self, position: int, shape: Sequence[int]) -> Box | None:
+        """The crop of latents [C, H, W] that a sample shows; None: the whole."""
+        if self.crop is None or self.crop >= min(shape[-2:]):
+            return None
+        place = crop_place(shape[-2], shape[-1], self.crop, seed=self.seed, position=position)
+        return (*place, self.crop)
+
+    def latents(self, x0: Tensor, position: int) -> Sample:
+        """``x0`` and ``noise`` [C, h, w] and ``t`` [] of whole clean latents."""
+        box = self.box(position, x0.shape)
+        return {"x0": _crop(x0, box), **self._draws(position, x0.shape, box)}
+
+    def image(self, image: Tensor, position: int, codec: Codec, *, drawn: bool = True) -> Sample:
+        """As :meth:`latents`, of an image whose latents :func:`image_latents` makes later.
+
+        Args:
+            image: uint8 [3, H, W].
+            position: global sample index.
+            codec: that will encode it.
+            drawn: latents are drawn where the codec gives a deviation; else its mean is taken.
+        """
+        shape = codec.channels, image.shape[1] // codec.factor, image.shape[2] // codec.factor
+        box, draw = self.box(position, shape), None
+        if drawn and not codec.deterministic:
+            draw = normal(self.seed, "latent", position, shape)
+        return {"image": image, "draw": draw, "box": box, **self._draws(position, shape, box)}
+
+    def _draws(self, position: int, shape: Sequence[int], box: Box | None) -> Sample:
+        edges = shape[1:] if box is None else (box[2], box[2])
+        t = choice(self.seed, "timestep", position, self.num_timesteps)
+        noise = normal(self.seed, "noise", position, (shape[0], *edges))
+        return {"noise": noise, "t": torch.tensor(t)}
+
+
+def image_latents(
+    moments: Sequence[tuple[Tensor, Tensor | None]], samples: Mapping[str, Any]
+) -> Tensor:
+    """Latents [B, C, h, w] of joined samples of :meth:`Noising.image`, by their moments."""
+    found = []
+    for (mean, std), draw, box in zip(moments, samples["draw"], samples["box"], strict=True):
+        latents = mean if std is None or draw is None else mean + std * draw.to(mean.device)
+        found.append(_crop(latents, box))
+    return torch.stack(found)
+
+
+def _crop(latents: Tensor, box: Box | None) -> Tensor:
+    if box is None:
+        return latents
+    top, left, edge = box
+    return latents[:, top : top + edge, left : left + edge]
 
 
 def denoising_errors(

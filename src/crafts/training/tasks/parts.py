@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from crafts.conditions.text import CaptionEncoder
 from crafts.core.errors import ConfigError
 from crafts.model.bundle import UNKNOWN, Bundle, load_bundle
 from crafts.model.codec import load_codec
@@ -16,10 +17,9 @@ from crafts.model.control import Control
 from crafts.model.denoiser import build_denoiser
 from crafts.model.encoders import load_text_conditioner
 from crafts.model.schedule import Schedule, build_schedule
-from crafts.training.guiding.categories import build_categories
-from crafts.training.guiding.objective import Batches, Objective, ObjectiveOptions
+from crafts.training.objective.categories import build_categories
+from crafts.training.objective.objective import Batches, Objective, ObjectiveOptions
 from crafts.training.sources import Row
-from crafts.training.tasks.conditioning import CaptionEncoder
 
 if TYPE_CHECKING:
     from crafts.training.tasks.config import ControlStage, DenoiserStage

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 import torch
 from PIL import Image
 
+from crafts.conditions.condition import Condition
+from crafts.conditions.networks import MapConditioner
 from crafts.model.bundle import Bundle
 from crafts.model.control import Control
-from crafts.sampling.conditioning import Draw
-from crafts.sampling.control import Controls, ControlUse
+from crafts.sampling.draws import Draw
 from crafts.sampling.presets import Preset
 from crafts.sampling.sampler import iter_images
 
@@ -42,9 +43,9 @@ def steer(
     bundle: Bundle, control: Control, maps: Mapping[str, NDArray[np.float32]]
 ) -> list[NDArray[np.uint8]]:
     """One image [H, W, 3] for each map [C, H, W], without a prompt and without guidance."""
-    draws = [Draw("", controls=(ControlUse(control.kind, name),)) for name in maps]
-    controls = Controls({control.kind: control.module}, lambda use: maps[use.sha256])
+    draws = [Draw("", conditions=(Condition(control.kind, name),)) for name in maps]
+    told = {control.kind: MapConditioner(control.module, lambda one: maps[str(one.key)])}
     images: dict[int, NDArray[np.uint8]] = {}
-    for group in iter_images(bundle, draws, Preset("dpm++", 20, 1.0), controls=controls):
+    for group in iter_images(bundle, draws, Preset("dpm++", 20, 1.0), conditioners=told):
         images |= {index: image for index, _, image in group}
     return [images[index] for index in range(len(draws))]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -26,6 +25,7 @@ from crafts.model.segmenter import (
     save_segmenter,
 )
 from crafts.training.config import PaintedData, ShardData
+from crafts.training.loader import Sample
 from crafts.training.order import choice
 from crafts.training.sources import (
     CachedImages,
@@ -176,17 +176,24 @@ class SegmenterTask:
         both = dihedral(both, choice(self.seed, "symmetry", position, 8))
         return both[:3], both[3:]
 
-    def batch(self, positions: Sequence[int]) -> dict[str, Any]:
-        """Images [B, 3, S, S] in [-1, 1], classes and depth [B, S, S] of their pixels."""
-        crops = [self._crop(g) for g in positions]
-        images = torch.stack([image for image, _ in crops])
-        targets = torch.stack([target for _, target in crops]).to(self.device)
-        images = jitter_stains(images, positions, self.seed, self.stage.stain_jitter)
+    def sample(self, position: int) -> Sample:
+        """A crop [3, S, S] in [-1, 1], and classes and depth [2, S, S] of its pixels."""
+        image, target = self._crop(position)
+        sigma = self.stage.stain_jitter
         return {
-            "images": place(images, self.device, self.dtype),
+            "key": str(self.source.rows[self.split.row(position)]["key"]),
+            "image": jitter_stains(image, position, seed=self.seed, sigma=sigma),
+            "target": target,
+        }
+
+    def collate(self, samples: dict[str, Any]) -> dict[str, Any]:
+        """Images [B, 3, S, S], classes and depth [B, S, S] on the device."""
+        targets = samples["target"].to(self.device)
+        return {
+            "images": place(samples["image"], self.device, self.dtype),
             "classes": targets[:, 0].long(),
             "distance": (targets[:, 1] / 255).to(self.dtype),
-            "keys": [str(self.source.rows[self.split.row(g)]["key"]) for g in positions],
+            "keys": samples["key"],
         }
 
     def validate(self) -> dict[str, float]:

@@ -14,9 +14,10 @@ from crafts.core.config import Config, validate
 from crafts.core.runtime import pick_device
 from crafts.model.bundle import Bundle
 from crafts.training.config import TrainConfig
+from crafts.training.loader import make_batch
+from crafts.training.loop import autocast
 from crafts.training.optim import build_optimizer
-from crafts.training.passes import autocast
-from crafts.training.stages import build_task
+from crafts.training.tasks.task import build_task
 
 ENCODING = 0.25  # of the minutes that encoding may take in several variants, ...
 _ALL_ONCE = 0.4  # ... and in one of each tile; of more tiles some are left out
@@ -95,7 +96,7 @@ def _seconds_of_step(config: TrainConfig) -> float:
 
     def step() -> None:
         for _ in range(parts):
-            batch = task.batch(range(size))
+            batch = make_batch(task, range(size))
             batch.pop("keys")
             with autocast(config, device):
                 loss = task.network(batch)["denoising"]

@@ -12,7 +12,7 @@ from PIL import Image
 from crafts.core.artifacts import load_manifest, write_bytes
 from crafts.core.page import Level, Stat, Verdict, data_uri, number, render_page
 from crafts.generation.export import contact_sheet, read_provenance, save_png
-from crafts.generation.folder import shared_provenance
+from crafts.generation.writer import shared_provenance
 from crafts.workflows.finetuning.judge import Judged
 from crafts.workflows.finetuning.tiles import Tiles, kind_of
 

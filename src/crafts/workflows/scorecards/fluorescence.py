@@ -14,13 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from crafts.conditions.maps import image_map, render_map
 from crafts.controls.fluorescence import load_fluorescence
 from crafts.core.errors import CraftsError
 from crafts.core.marks import save_synthetic
 from crafts.core.runtime import say, seed_from
 from crafts.imaging.montage import montage
 from crafts.measures.faithfulness import hematoxylin_correlation
-from crafts.sampling.control import image_map, render_map
 from crafts.workflows.scorecards.classes import pick_evenly
 from crafts.workflows.scorecards.nuclei import (
     PLAIN,

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from crafts.conditions.maps import mask_map, render_map
 from crafts.controls.masks import save_mask
 from crafts.controls.nuclei import NucleiMask
 from crafts.controls.synthesis.edit import shift
@@ -29,7 +30,6 @@ from crafts.measures.intervals import LEAST_GROUPS, group_interval
 from crafts.measures.nuclei import compare_masks, count_nuclei, find_shift
 from crafts.model.bundle import load_bundle
 from crafts.model.segmenter import open_segmenter
-from crafts.sampling.control import mask_map, render_map
 from crafts.workflows.scorecards.classes import pick_evenly
 from crafts.workflows.scorecards.requests import make_images
 

@@ -1,0 +1,70 @@
+"""The images that are to be made, and which of them may share a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from crafts.conditions.condition import Condition
+from crafts.conditions.text import EncodesText, TextFeatures, encode_pair
+
+
+@dataclass(frozen=True)
+class Draw:
+    """One image to be made; equal draws of one model give equal images.
+
+    Attributes:
+        prompt: text to follow.
+        seed: the row's seed; together with ``k`` and ``row`` it decides the initial noise.
+        k: index of the image among those of its row, from 0.
+        negative_prompt: text that takes the place of the unconditional; "" is the unconditional.
+        guidance_scale: 1.0 = off.
+        conditions: what it is told beside the prompt.
+        row: name of the row, so that rows of one seed differ; "" leaves it to seed and ``k``.
+    """
+
+    prompt: str
+    seed: int = 0
+    k: int = 0
+    negative_prompt: str = ""
+    guidance_scale: float = 1.0
+    conditions: tuple[Condition, ...] = ()
+    row: str = ""
+
+    @property
+    def number(self) -> tuple[int | str, ...]:
+        """What all that is drawn for the image depends on."""
+        return (self.seed, self.k, self.row) if self.row else (self.seed, self.k)
+
+    @property
+    def guided(self) -> bool:
+        """Whether the unconditional is needed at all."""
+        return self.guidance_scale != 1.0
+
+
+@torch.inference_mode()
+def encode_draws(text: EncodesText, draws: Sequence[Draw]) -> list[TextFeatures]:
+    """Text features of every draw; each distinct prompt with its negative is encoded once."""
+    known: dict[Hashable, TextFeatures] = {}
+    for draw in draws:
+        pair = draw.prompt, draw.negative_prompt if draw.guided else None
+        if pair not in known:
+            known[pair] = encode_pair(text, *pair)
+    return [known[d.prompt, d.negative_prompt if d.guided else None] for d in draws]
+
+
+def group_draws(draws: Sequence[Draw], features: Sequence[TextFeatures]) -> list[list[int]]:
+    """Indices of draws that may share a batch.
+
+    They have the same numbers of text tokens, the same guidance scale, and conditions of the same
+    groups.
+    """
+    groups: dict[Hashable, list[int]] = {}
+    for index, (draw, item) in enumerate(zip(draws, features, strict=True)):
+        without = 0 if item.unconditional is None else len(item.unconditional)
+        told = tuple(condition.group for condition in draw.conditions)
+        key = (len(item.tokens), without, draw.guidance_scale, told)
+        groups.setdefault(key, []).append(index)
+    return list(groups.values())
