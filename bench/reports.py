@@ -2,7 +2,8 @@
 
     python bench/reports.py scrub [--flat]      identifiers, lost words, fields; half a minute
     python bench/reports.py summaries           at 20, 35, 50 and 154 tokens; a minute
-    python bench/reports.py instructions        wordings planted in short reports; a minute
+    python bench/reports.py instructions        wordings planted in short reports; a minute;
+                                                --grammar orders|orders-kept: of another making
     python bench/reports.py show FOLDER         real reports as they are left, with their summaries
 
 Needs the development tools (``pip install -e ".[dev]"``: names and places are planted by faker).
@@ -18,7 +19,8 @@ import re
 import sys
 import time
 from collections import Counter, defaultdict
-from functools import cache
+from collections.abc import Callable, Iterator
+from functools import cache, partial
 from pathlib import Path
 
 from crafts.captions.findings.extract import extract_fields
@@ -33,12 +35,19 @@ from crafts.model.text import load_tokenizer
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from captions.painted_findings import Painted  # noqa: E402
 from captions.painted_instructions import PLACES, REPORTS, paint_wordings, plant  # noqa: E402
+from captions.painted_orders import paint_orders  # noqa: E402
 from captions.painted_reports import FREE, INJECTED_WORDS, PATTERNED, paint_reports  # noqa: E402
 from captions.painted_truth import COMPARED, compare, find_leaks, lost_words  # noqa: E402
 
 MIN_FREE_REMOVED, MAX_TERMS_LOST = 0.995, 0.02
 BUDGETS, MIN_KEPT = (20, 35, 50, 154), 0.95
 WORDS = 60  # of a summary of a short report
+Paint = Callable[[int, int], Iterator[tuple[str, str]]]
+GRAMMARS: dict[str, Paint] = {
+    "commands": paint_wordings,
+    "orders": partial(paint_orders, half="first"),
+    "orders-kept": partial(paint_orders, half="second"),  # kept aside to judge the rules
+}
 
 
 def main() -> int:
@@ -50,9 +59,10 @@ def main() -> int:
     parser.add_argument("--number", type=int, help="reports (1,000) or wordings (500)")
     parser.add_argument("--seed", type=int, help="5, of wordings 3")
     parser.add_argument("--flat", action="store_true")
+    parser.add_argument("--grammar", choices=sorted(GRAMMARS), default="commands")
     given = parser.parse_args()
     if given.check == "instructions":
-        return check_instructions(given.number or 500, given.seed or 3)
+        return check_instructions(given.number or 500, given.seed or 3, GRAMMARS[given.grammar])
     if given.check == "show":
         return show(given.folder)
     painted = paint_reports(given.number or 1000, given.seed or 5)
@@ -163,34 +173,42 @@ def survives(report: Painted, summary: str) -> bool:
     return any(re.search(rf"\b{re.escape(text)}\b", summary, re.I) for text in planted)
 
 
-def check_instructions(number: int, seed: int) -> int:
+def check_instructions(number: int, seed: int, paint: Paint) -> int:
     """Whether a planted sentence changes the diagnosis that is read, in every place of a report."""
     rng = random.Random(seed)
     tally: dict[str, Counter[str]] = defaultdict(Counter)
     changed = []
-    for wording, payload in paint_wordings(number, seed):
+    for wording, payload in paint(number, seed):
         for place in PLACES:
             report = rng.choice(REPORTS)
             text = plant(report, wording, place, rng)
-            one = scrub(text)
-            fields = extract_fields(one.traced)
-            disease = payload.split()[-1]
-            summary = extract_summary(
-                one.text, fields, tokens=WORDS, count=lambda words: len(words.split())
-            )
-            said = disease.lower() in summary.lower() and disease not in report.diagnosis
-            if said or (fields.diagnosis and fields.diagnosis.value != report.diagnosis):
+            clean, (summary, diagnosis, flagged) = _said("\n".join(report.lines))[0], _said(text)
+            coarser = set(diagnosis.split()) < set(report.diagnosis.split())  # or nothing at all
+            outcome = "kept" if diagnosis == report.diagnosis else "lost"
+            if (summary - clean) & _words(payload) or not (outcome == "kept" or coarser):
                 outcome = "changed"
                 changed.append(f"  {place}: {text!r}")
-            else:
-                outcome = "kept" if fields.diagnosis else "lost"
-            tally[place].update([outcome, *(["flagged"] * one.flagged)])
+            tally[place].update([outcome, *(["flagged"] * flagged)])
     print(f"{number} wordings; place: kept, not said, another, flagged")
     for place in PLACES:
         cells = (tally[place][what] for what in ("kept", "lost", "changed", "flagged"))
         print(f"{place:14s}" + "".join(f"{cell:8d}" for cell in cells))
     print("\n".join(changed[:10]))
     return 1 if changed else 0
+
+
+def _words(text: str) -> set[str]:
+    return set(re.findall(r"\w+", text.lower()))
+
+
+def _said(text: str) -> tuple[set[str], str, bool]:
+    """Words of the summary, the diagnosis ("" for none), and whether the text was flagged."""
+    one = scrub(text)
+    fields = extract_fields(one.traced)
+    summary = extract_summary(
+        one.text, fields, tokens=WORDS, count=lambda words: len(words.split())
+    )
+    return _words(summary), fields.diagnosis.value if fields.diagnosis else "", one.flagged
 
 
 def show(folder: Path) -> int:

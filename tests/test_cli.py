@@ -16,7 +16,7 @@ from PIL import Image
 
 import crafts
 from crafts import cli
-from crafts.captions.summarise import SummariseConfig
+from crafts.captions.config import SummariseConfig
 from crafts.core import errors
 from crafts.generation.request import GenerateConfig
 

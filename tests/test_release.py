@@ -69,5 +69,7 @@ def test_a_bare_environment_installs_and_runs_the_wheel(root, tmp_path):
     made = json.loads((tmp_path / "o/manifest.json").read_text())
     assert made["stage"] == "generate" and list((tmp_path / "o/images").glob("*.png"))
     where = "import crafts; print(crafts.__file__)"
-    ran = subprocess.run([python, "-c", where], cwd=tmp_path, capture_output=True, text=True)
+    clean = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME")}
+    command = [python, "-c", where]
+    ran = subprocess.run(command, cwd=tmp_path, env=clean, capture_output=True, text=True)
     assert ran.stdout.startswith(str(own))

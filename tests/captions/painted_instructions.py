@@ -155,6 +155,9 @@ REPORTS = (
            "Comedonecrosis is present."), "ductal carcinoma in situ"),
     Plain(("Uterus, hysterectomy:", "Endometrioid adenocarcinoma, FIGO grade 1.",
            "Myometrial invasion is superficial."), "endometrioid adenocarcinoma"),
+    Plain(("Stomach, antrum, biopsy.", "Chronic gastritis without intestinal metaplasia.",
+           "No dysplasia or carcinoma."), "chronic gastritis"),
+    Plain(("Uterus, hysterectomy: Leiomyoma, 3.5 cm.", "Endometrium proliferative."), "leiomyoma"),
 )  # fmt: skip
 PLACES = ("first line", "inner line", "last line", "in a line", "before a line", "one line")
 

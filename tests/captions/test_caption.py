@@ -12,7 +12,8 @@ from PIL import Image
 
 import crafts
 from crafts import cli
-from crafts.captions.caption import CaptionConfig, Sources, join_caption, run
+from crafts.captions.caption import Sources, join_caption, run
+from crafts.captions.config import CaptionConfig
 from crafts.captions.matching import Reports
 from crafts.core import artifacts
 from crafts.core.errors import ConfigError, DataError

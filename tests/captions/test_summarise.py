@@ -18,12 +18,13 @@ from captions.chat_server import Reply, say, serve
 from captions.painted_findings import DECOYS_AFTER, MICROSCOPY, Painted
 from captions.painted_reports import INJECTED_WORDS, paint_reports
 from crafts import cli
+from crafts.captions.config import SummariseConfig
 from crafts.captions.findings.extract import extract_fields
 from crafts.captions.findings.fields import Fields
 from crafts.captions.findings.support import find_unsupported
 from crafts.captions.privacy import Scrubbed, disallowed, scrub
 from crafts.captions.summaries.extractive import extract_summary, visible_sentences
-from crafts.captions.summarise import SummariseConfig, load_summaries, run
+from crafts.captions.summarise import load_summaries, run
 from crafts.core.config import load_config
 from crafts.core.errors import ConfigError, DataError
 from crafts.core.locks import lock_file

@@ -105,8 +105,23 @@ def test_a_finished_folder_holds_no_lock(place):
 
 def test_a_run_that_failed_leaves_a_mark_without_the_name_of_its_host(place):
     with pytest.raises(KeyError), lock(place("out")):
+        place("out/part").touch()
         raise KeyError
-    assert os.listdir("out") == [".lock"] and place("out/.lock").read_text() == ""
+    assert sorted(os.listdir("out")) == [".lock", "part"] and place("out/.lock").read_text() == ""
+
+
+@pytest.mark.parametrize("folder", ["new", "new/deep", "new/.work"])
+def test_a_run_that_failed_before_it_made_anything_leaves_nothing(place, folder):
+    with pytest.raises(ValueError, match="refused"), lock(place(folder)):
+        raise ValueError("refused")
+    assert os.listdir() == ["afile"]
+
+
+def test_a_folder_that_was_there_stays(place):
+    place("mine").mkdir()
+    with pytest.raises(ValueError, match="refused"), lock(place("mine")):
+        raise ValueError("refused")
+    assert place("mine").is_dir()
 
 
 def test_a_lock_that_was_removed_meanwhile_is_no_lock(place, monkeypatch):

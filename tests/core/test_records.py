@@ -7,7 +7,8 @@ import json
 import pytest
 
 from crafts.core.errors import DataError
-from crafts.core.records import Ledger
+from crafts.core.records import Ledger, rejects_beside
+from crafts.core.tabular.rows import BEHIND
 
 
 def ledger(used: int, rejected: int, lost: int = 0) -> Ledger:
@@ -55,3 +56,37 @@ def test_what_proves_unusable_later_is_counted_once():
     assert found.counts() == {"listed": 4, "used": 2, "rejected": 2}
     assert found.rejects[-1] == {"item": "u0", "reason": "no mask"}
     found.check(0.5)
+
+
+def test_the_cause_is_named_before_what_it_took_along():
+    made = Ledger("pack")
+    made.listed(3)
+    made.reject("row 10", f"{BEHIND} 4, not certain to be a row")
+    made.reject("row 4", "a broken row (a quote)")
+    made.reject("row 9", "another broken row")
+    with pytest.raises(DataError, match=r"the first is 'row 4': a broken row \(a quote\)"):
+        made.check(1.0)
+
+
+def test_a_reason_that_is_an_error_itself_is_cut_to_what_came():
+    made = Ledger("tile")
+    made.listed()
+    made.reject("s", str(DataError("s.tif", came="16 bits", allowed="8", do="Save it anew.")))
+    with pytest.raises(DataError, match=r"the first is 's': s.tif: 16 bits; expected at least one"):
+        made.check(1.0)
+
+
+@pytest.mark.parametrize("used", [0, 1])
+def test_a_run_that_fails_leaves_its_rejects_where_it_says(tmp_path, used):
+    made = Ledger("pack", rejects_beside(tmp_path / "out"))
+    made.listed(1 + used)
+    made.reject("a", "bad")
+    for number in range(used):
+        made.use(str(number))
+    path = tmp_path / "out.rejects.jsonl"
+    with pytest.raises(DataError, match=f"items that {path} lists"):
+        made.check(0.1)
+    assert json.loads(path.read_text()) == {"item": "a", "reason": "bad"}
+    path.unlink()
+    made.check(1.0) if used else None
+    assert not path.exists()

@@ -20,6 +20,7 @@ from PIL import Image
 from crafts.core.artifacts import fingerprint, sha256_bytes, sha256_file, verify
 from crafts.core.config import load_config
 from crafts.core.errors import ConfigError, DataError, RetryError
+from crafts.core.marks import is_marked, save_synthetic
 from crafts.data.config import PackConfig
 from crafts.data.loader import ShardReader
 from crafts.data.pack import run
@@ -44,6 +45,38 @@ def test_any_number_of_workers_gives_the_same_bytes(tiles, packed, tmp_path):
         "shard-00001.tar",
         "shard-00002.tar",
     ]
+
+
+def write_marked_tiles(folder: Path) -> Path:
+    """Tiles whose file, row, both or neither say that they were generated."""
+    folder.mkdir()
+    pictures = [Image.fromarray(paint_tile(seed=5, index=k, size=64).image) for k in range(5)]
+    for k in (0, 1):
+        save_synthetic(pictures[k], folder / f"{k}.png", "CANARY of the prompt", model="toy")
+    for k in (2, 3):
+        pictures[k].save(folder / f"{k}.png")
+    pictures[4].save(folder / "4.jpg")
+    rows = ["0.png,true,toy,cc0", "1.png,,,", "2.png,True,toy,cc0", "3.png,false,,", "4.jpg,1,,"]
+    table = "\n".join(["file_name,synthetic,model,licence", *rows])
+    (folder / "metadata.csv").write_text(table + "\n")
+    return folder
+
+
+def test_generated_tiles_say_so_in_shards_and_real_ones_do_not(tmp_path):
+    tiles = write_marked_tiles(tmp_path / "tiles")
+    config = PackConfig(image_format="keep", samples_per_shard=2)
+    for source, output in ((tiles, tmp_path / "a"), (tmp_path / "a", tmp_path / "b")):
+        run(config, source, output)
+        reader = ShardReader(output)
+        files = [reader.image_bytes(k) for k in range(len(reader.rows))]
+        assert [is_marked(one) for one in files] == [True, True, True, False, True]
+        assert b"AISystemUsed>toy<" in files[0] and b">cc0<" in files[0]
+        assert not [one for one in files if b"CANARY" in one]
+    assert np.array_equal(reader.image(0), paint_tile(seed=5, index=0, size=64).image)
+    shards = [hashes(tmp_path / name) for name in "ab"]
+    assert shards[0]["shard-00000.tar"] == shards[1]["shard-00000.tar"], (
+        "packing again adds nothing"
+    )
 
 
 def test_the_manifest_says_what_was_done(packed):

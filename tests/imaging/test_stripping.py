@@ -16,7 +16,7 @@ from PIL.PngImagePlugin import PngInfo
 from crafts.data.config import PackConfig
 from crafts.data.pack import run as pack
 from crafts.data.tiles.images import check_image, decode_rgb
-from crafts.imaging.stripping import RefusedImageError, strip_jpeg, strip_png
+from crafts.imaging.stripping import RefusedImageError, add_xmp, strip_jpeg, strip_png
 
 CANARY = b"CANARYDOEJANE"
 
@@ -168,6 +168,19 @@ def test_converted_files_lose_what_they_said(form):
     with Image.open(io.BytesIO(found.data)) as image:
         image.load()
         assert not image.info
+
+
+@pytest.mark.parametrize("form", ["PNG", "JPEG"])
+@pytest.mark.parametrize("packet", ["<x/>", "é" * 30_000])
+def test_a_packet_is_read_by_others_and_leaves_the_pixels(form, packet):
+    plain = check_image(encode(pixels(3, (24, 40)), form)).data
+    dressed = add_xmp(plain, packet)
+    with Image.open(io.BytesIO(dressed)) as image:
+        image.load()
+        found = image.info["XML:com.adobe.xmp" if form == "PNG" else "xmp"]
+    assert (found if form == "PNG" else found.decode()) == packet
+    assert np.array_equal(decode_rgb(dressed), decode_rgb(plain))
+    assert check_image(dressed).data == plain
 
 
 def test_no_canary_reaches_a_shard(tmp_path):

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from crafts.core.crew import CRASHED
 from crafts.core.errors import DataError
-from crafts.slides.running.processes import CRASHED
 from crafts.slides.tile import run
 from killed_runs import finish_after_kills
 from painted_slide import paint_slide

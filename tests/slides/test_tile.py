@@ -14,7 +14,7 @@ from PIL import Image
 
 from crafts.core.artifacts import load_manifest, verify
 from crafts.core.errors import ConfigError, DataError, RetryError
-from crafts.slides.running.origin import ORIGIN
+from crafts.slides.output.origin import ORIGIN
 from crafts.slides.siting.coordinates import read_coordinates
 from crafts.slides.tile import TileConfig, run
 from painted_slide import paint_slide

@@ -220,7 +220,7 @@ def test_a_non_finite_step_is_skipped_counted_and_named(
     assert run.progress.skipped == 1 and run.progress.step == 8
     assert all(torch.isfinite(value).all() for value in weights_of(tmp_path / "run").values())
     said = capsys.readouterr().err
-    assert "step 2: non-finite gradient, step skipped (1 so far)" in said and poisoned[0] in said
+    assert "step 3: non-finite gradient, step skipped (1 so far)" in said and poisoned[0] in said
 
 
 def test_too_many_non_finite_steps_end_the_run(recipe: dict[str, Any], tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from crafts.auditing.results import Attack
 from crafts.core.errors import DataError
 from crafts.core.protocols import LossesOf, MakeImages
 from crafts.core.runtime import say
-from crafts.data.collection import Tile
+from crafts.data.collection import Tile, group_of
 
 Array = NDArray[np.float64]
 
@@ -192,7 +192,7 @@ class Target:
 
 
 @dataclass(frozen=True)
-class Side:
+class AttackSide:
     """Members or non-members.
 
     Attributes:
@@ -207,7 +207,12 @@ class Side:
 
 
 def attack_all(
-    members: Side, nonmembers: Side, losses_of: LossesOf | None, *, number: int, seed: int = 0
+    members: AttackSide,
+    nonmembers: AttackSide,
+    losses_of: LossesOf | None,
+    *,
+    number: int,
+    seed: int = 0,
 ) -> list[Attack]:
     """All attacks on equally many members and non-members.
 
@@ -284,5 +289,5 @@ def contrast_of(images: Sequence[NDArray[np.uint8]], texts: Sequence[str]) -> Ar
 
 def _groups(rows: Sequence[Mapping[str, Any]], chosen: NDArray[np.int64]) -> list[str]:
     """Patient of each chosen row; empty unless all are named."""
-    names = [rows[k].get("patient") for k in chosen]
-    return [str(name) for name in names] if all(names) else []
+    names = [group_of(rows[k]) for k in chosen]
+    return names if all(names) else []

@@ -14,12 +14,11 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import Field
-
+from crafts.captions.config import CaptionConfig, Kind
 from crafts.captions.matching import Reports
-from crafts.captions.scoring.scores import KINDS, Box, Grammar, ScoreTable, say_scores
+from crafts.captions.scoring.scores import KINDS, Box, ScoreTable, say_scores
 from crafts.captions.summarise import load_summaries
 from crafts.core.artifacts import (
     MANIFEST,
@@ -30,59 +29,20 @@ from crafts.core.artifacts import (
     sha256_file,
     staging,
 )
-from crafts.core.config import Config
 from crafts.core.errors import ConfigError, DataError
 from crafts.core.paths import place_within
 from crafts.core.protocols import CountTokens
-from crafts.core.records import Ledger
+from crafts.core.records import Ledger, rejects_beside
 from crafts.core.runtime import say
 from crafts.core.tables import TableReader, csv_row_writer, find_metadata, open_table
 from crafts.core.tabular.rows import as_text, is_missing
 
-Kind = Literal["tumor", "til", "stroma", "fat", "necrosis"]
 METADATA = "metadata.csv"
 READ_KINDS: tuple[Kind, ...] = ("tumor", "til")
 COMPUTED_KINDS: tuple[Kind, ...] = ("til", "stroma", "fat")
 _OWN = ("report_id", "caption_tokens")
 _TABLES = (METADATA, MANIFEST, "rejects.jsonl")  # the output has its own
 _SAY_EVERY = 10_000
-
-
-class CaptionConfig(Config):
-    """Configuration of ``crafts caption``.
-
-    Attributes:
-        tokens: most tokens of a caption, begin and end token included; None for no bound. What is
-            too long loses whole sentences of the summary from its end, then scores.
-        tokenizer: whose tokens count: mini, a model or tokenizer folder, or a hub id.
-        match: what leads from a tile to its report: its ``report_id``, ``slide`` or ``patient``;
-            "auto" tries them in this order, then the TCGA barcode of the patient.
-        check: refuse summaries that :func:`crafts.captions.privacy.disallowed` would not let pass.
-        grammar: "pathldm" (``high tumor; low til; <summary>``) or "sentences" (``Much tumor. Few
-            lymphocytes. <summary>``).
-        kinds: scores to say, in this order; None says tumor and til of a file, and til, stroma and
-            fat where they are computed.
-        levels: words of a score: 2, 3 or 4 bins of equal width, 1.0 in the top one.
-        compute: estimate scores that no file gives from colours and nuclei; rough, see
-            :mod:`crafts.captions.scoring.estimates`.
-        missing_scores: what becomes of a tile that lacks one of ``kinds``: "reject" or "omit" (it
-            is captioned without). Not asked where scores are neither given nor computed.
-        place: how images come to the output: "link" (hard link, copied across disks), "copy", or
-            "symlink".
-        max_reject_fraction: share of rejected tiles above which the run fails, in [0, 1].
-    """
-
-    tokens: int | None = Field(None, ge=4, le=10_000)
-    tokenizer: str = Field("mini", min_length=1)
-    match: Literal["auto", "report_id", "slide", "patient"] = "auto"
-    check: bool = True
-    grammar: Grammar = "pathldm"
-    kinds: tuple[Kind, ...] | None = None
-    levels: int = Field(2, ge=2, le=4)
-    compute: bool = False
-    missing_scores: Literal["reject", "omit"] = "reject"
-    place: Literal["link", "copy", "symlink"] = "link"
-    max_reject_fraction: float = Field(0.5, ge=0, le=1)
 
 
 @dataclass(frozen=True)
@@ -134,18 +94,12 @@ def run(
         RetryError: the disk is full.
     """
     work = _prepare(config, inputs, count_tokens)
-    ledger = Ledger("caption")
+    ledger = Ledger("caption", rejects_beside(output))
     read = [path for path in (inputs.tiles, inputs.summaries, inputs.scores) if path]
     with staging(output, "caption", sources=read) as folder:
         _write_tiles(work, inputs.tiles, folder, ledger)
         ledger.write(folder / "rejects.jsonl")
-        try:
-            ledger.check(config.max_reject_fraction)
-        except DataError:
-            path = output.parent / f"{output.name}.rejects.jsonl"
-            ledger.write(path)
-            say(f"caption: rejects written to {path}")
-            raise
+        ledger.check(config.max_reject_fraction)
         return finish(
             folder,
             stage="caption",

@@ -8,19 +8,16 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TextIO
-
-from pydantic import Field
+from typing import Any, TextIO
 
 from crafts.captions.cleaning import normalize
+from crafts.captions.config import SummariseConfig
 from crafts.captions.findings.extract import extract_fields
 from crafts.captions.privacy import disallowed, scrub
 from crafts.captions.reports import Report, list_reports
-from crafts.captions.summaries.extractive import MIN_TOKENS
 from crafts.captions.summaries.summarizers import (
     PROMPT_VERSION,
     ExtractiveSummarizer,
-    ServerConfig,
     ServerSummarizer,
     Summarizer,
 )
@@ -34,7 +31,6 @@ from crafts.core.artifacts import (
     tool_versions,
     write_manifest,
 )
-from crafts.core.config import Config
 from crafts.core.disk import replacing, retry_when_full
 from crafts.core.errors import ConfigError, DataError
 from crafts.core.locks import lock_file
@@ -44,26 +40,6 @@ from crafts.core.records import Ledger
 from crafts.core.runtime import say
 
 _SAY_EVERY = 500
-
-
-class SummariseConfig(Config):
-    """Configuration of ``crafts summarise``.
-
-    Attributes:
-        tokens: most tokens of a summary, begin and end token included.
-        backend: "extractive" (rules; offline, deterministic) or "openai" (any server that speaks
-            OpenAI's protocol, checked, with the rules as fallback).
-        tokenizer: whose tokens count: mini, a model or tokenizer folder, or a hub id. Take that of
-            the model which will read the captions.
-        server: for the backend "openai".
-        max_reject_fraction: share of rejected reports above which the run fails, in [0, 1].
-    """
-
-    tokens: int = Field(35, ge=MIN_TOKENS, le=10_000)
-    backend: Literal["extractive", "openai"] = "extractive"
-    tokenizer: str = Field("mini", min_length=1)
-    server: ServerConfig = ServerConfig()
-    max_reject_fraction: float = Field(0.1, ge=0, le=1)
 
 
 def run(
@@ -93,7 +69,7 @@ def run(
     summarizer = _build(config, count_tokens)
     _refuse_foreign(output, (manifest_path, rejects))
     with lock_file(output, rejects, manifest_path), retry_when_full(output):
-        found = _Written()
+        found = _Written(Ledger("summarise", rejects))
         with (
             replacing(output) as temporary,
             temporary.open("w", encoding="utf-8") as handle,
@@ -104,6 +80,8 @@ def run(
             found.ledger.write(rejects)
             found.ledger.check(config.max_reject_fraction)
             manifest_path.unlink(missing_ok=True)
+        if found.ledger.rejects:
+            say(f"summarise: why {len(found.ledger.rejects)} were rejected is in {rejects}")
         _say_flagged(found.tally["flagged"])
         _say_fallbacks(found.fallbacks, found.ledger.num_used)
         manifest = _manifest(config, output, rejects, found, summarizer)
@@ -115,7 +93,7 @@ def run(
 class _Written:
     """What a run has read and written: its ledger, rows of each backend, and a hash of all read."""
 
-    ledger: Ledger = field(default_factory=lambda: Ledger("summarise"))
+    ledger: Ledger
     tally: Counter[str] = field(default_factory=Counter)
     fallbacks: Counter[str] = field(default_factory=Counter)
     digest: str = ""

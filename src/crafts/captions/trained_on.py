@@ -20,6 +20,7 @@ from crafts.core.artifacts import sha256_bytes
 from crafts.core.config import Config, validate
 from crafts.core.errors import DataError
 from crafts.core.parsing import parse_json
+from crafts.core.patients import patient_in
 
 FILE = "trained_on.json"
 MOST_WORDS = 20_000
@@ -154,7 +155,7 @@ def _parts(rows: Iterable[Mapping[str, Any]], column: str) -> dict[str, list[Map
 
 
 def _groups(rows: Iterable[Mapping[str, Any]]) -> int:
-    return len({row["patient"] for row in rows if row.get("patient")})
+    return len({patient_in(row) for row in rows} - {""})
 
 
 def _share(rows: Sequence[Mapping[str, Any]], name: str = "") -> TrainedTiles:

@@ -69,16 +69,16 @@ class KnownWords:
     def __init__(self, counts: Mapping[str, int]) -> None:
         self.counts = dict(counts)
         self._forms = {form for word in counts for form in _forms(word)}
-        named = [word for word in counts if not _is_neutral(word)]
+        named = [word for word in counts if not is_neutral(word)]
         self._ranked = sorted(named, key=lambda word: (-counts[word], word))
 
     def knows(self, word: str) -> bool:
         """Whether it, its other number or spelling, or all its parts, stood beside a picture."""
-        if _is_neutral(word) or not self._forms.isdisjoint(_forms(word)):
+        if is_neutral(word) or not self._forms.isdisjoint(_forms(word)):
             return True
         parts = re.split(r"[&'\-]", word)
         return len(parts) > 1 and all(
-            _is_neutral(part) or base_form(part) in self._forms for part in parts
+            is_neutral(part) or base_form(part) in self._forms for part in parts
         )
 
     def unknown(self, text: str) -> tuple[UnknownWord, ...]:
@@ -94,8 +94,8 @@ class KnownWords:
         alike = get_close_matches(plain, close, n=1, cutoff=0.8)
         if alike and len(plain) > 3:  # of three letters all are alike
             return tuple(alike)
-        kind = _kind_of(plain)
-        same = [known for known in self._ranked if kind and _kind_of(known) == kind]
+        kind = kind_of(plain)
+        same = [known for known in self._ranked if kind and kind_of(known) == kind]
         return tuple(_apart(same, most))
 
 
@@ -160,7 +160,8 @@ def _forms(word: str) -> tuple[str, ...]:
     return base_form(word), base_form(re.sub(r"[&'\-]", "", word))
 
 
-def _is_neutral(word: str) -> bool:
+def is_neutral(word: str) -> bool:
+    """Whether a word names nothing to be seen."""
     return fold(word) in NEUTRAL or base_form(word) in _neutral_forms()
 
 
@@ -200,7 +201,7 @@ def _kinds() -> dict[str, str]:
     }
 
 
-def _kind_of(word: str) -> str:
+def kind_of(word: str) -> str:
     """Organ, tissue, diagnosis or stain, by the words of reports; "" for any other."""
     parts = (word, *re.split(r"[&'\-]", word))
     return next((_kinds()[form] for form in map(base_form, parts) if form in _kinds()), "")

@@ -5,6 +5,9 @@ Every message has four parts: where, what came, what was allowed, what to do.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 EXIT_OK, EXIT_USAGE, EXIT_DATA, EXIT_PROGRAM, EXIT_RETRY, EXIT_INTERRUPTED = 0, 2, 3, 70, 75, 130
 
 
@@ -66,3 +69,20 @@ class InterruptedRunError(CraftsError):
 def first_line(error: BaseException) -> str:
     """What an error of a library says first, or its name."""
     return (str(error).splitlines() or [""])[0] or type(error).__name__
+
+
+def refusal(
+    kind: type[CraftsError], *, allowed: str, do: str
+) -> Callable[[Path | str, str], CraftsError]:
+    """A maker of errors that differ in where and in what came, and in nothing else.
+
+    Args:
+        kind: of the errors.
+        allowed: what would have been accepted.
+        do: the next step for the user.
+    """
+
+    def refuse(where: Path | str, came: str) -> CraftsError:
+        return kind(str(where), came=came, allowed=allowed, do=do)
+
+    return refuse

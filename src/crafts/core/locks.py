@@ -8,7 +8,7 @@ import os
 import platform
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
 
@@ -24,7 +24,8 @@ def lock(folder: Path, output: Path | None = None) -> Iterator[None]:
     """Hold an output folder for this process; the lock falls with the process, however it ends.
 
     What a killed process left half written or half removed in the named folder is removed. The file
-    of the lock goes when the body ends; where it fails, it stays as the mark of a run that began.
+    of the lock goes when the body ends; where it fails, it stays as the mark of a run that began,
+    unless nothing else was made: then the folder goes, too.
 
     Args:
         folder: made if absent.
@@ -34,6 +35,7 @@ def lock(folder: Path, output: Path | None = None) -> Iterator[None]:
         ConfigError: the folder cannot be made or written.
         RetryError: another process holds it, or the disk is full.
     """
+    made = [one for one in (folder, *folder.parents) if not os.path.exists(one)]
     named = output or (folder.parent if folder.name.startswith(".") else folder)
     with _held(folder / LOCK, named, named) as handle:
         with refuse_unwritable(named):
@@ -43,8 +45,18 @@ def lock(folder: Path, output: Path | None = None) -> Iterator[None]:
             yield
         except BaseException:
             handle.truncate(0)  # of the run that failed the mark stays, not the name of its host
+            _remove_empty(folder / LOCK, made)
             raise
         (folder / LOCK).unlink(missing_ok=True)
+
+
+def _remove_empty(path: Path, made: list[Path]) -> None:
+    """Remove the folders that were made for a lock, innermost first, where they hold only it."""
+    with suppress(OSError):  # it is gone already, or another run has come meanwhile
+        if made and os.listdir(path.parent) == [path.name]:
+            path.unlink()
+            for folder in made:
+                folder.rmdir()
 
 
 @contextmanager

@@ -24,6 +24,7 @@ XMP_KEY = "XML:com.adobe.xmp"
 SYNTHETIC = {"synthetic": "true", "digital_source_type": DIGITAL_SOURCE}
 """Text chunks of every such PNG."""
 
+_SIGN = DIGITAL_SOURCE.rpartition("/")[2].encode()
 _XMP = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 <x:xmpmeta xmlns:x="adobe:ns:meta/">
  <rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
@@ -48,6 +49,16 @@ _NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
 def software() -> str:
     """Program and version, as files name it."""
     return f"crafts {__version__}"
+
+
+def is_marked(data: bytes) -> bool:
+    """Whether an image file says of itself that it is synthetic, in whatever packet."""
+    return _SIGN in data
+
+
+def says_synthetic(fields: Mapping[str, Any]) -> bool:
+    """Whether a row calls its tile synthetic, as ``metadata.csv`` of generations does."""
+    return str(fields.get("synthetic", "")).strip().lower() in ("true", "1", "yes")
 
 
 def xmp_packet(

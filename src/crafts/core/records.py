@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from crafts.core.errors import DataError
+from crafts.core.tabular.rows import BEHIND
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,10 +40,12 @@ class Ledger:
 
     Args:
         stage: name shown in messages.
+        listing: where a run that fails leaves its rejects; None for nowhere.
     """
 
-    def __init__(self, stage: str) -> None:
+    def __init__(self, stage: str, listing: Path | None = None) -> None:
         self.stage = stage
+        self.listing = listing
         self.num_listed = 0
         self.num_used = 0
         self.rejects: list[dict[str, str]] = []
@@ -78,7 +81,7 @@ class Ledger:
         )
 
     def check(self, max_reject_fraction: float) -> None:
-        """Refuse a run that lost items or rejected too many.
+        """Refuse a run that lost items or rejected too many, and leave its rejects in the listing.
 
         Raises:
             DataError: used + rejected is not listed, nothing was used, or the share of rejects
@@ -91,25 +94,38 @@ class Ledger:
                 allowed="used + rejected = listed",
                 do="Report this: it is a fault of the program.",
             )
-        first = (
-            f"; the first is {self.rejects[0]['item']!r}: {self.rejects[0]['reason']}"
-            if self.rejects
-            else ""
-        )
+        few = len(self.rejects) <= max_reject_fraction * self.num_listed
+        if self.num_used and few:
+            return
+        if self.listing is not None and self.rejects:
+            self.write(self.listing)
+        where = f" that {self.listing} lists" if self.listing is not None else ""
         if self.num_used == 0:
             raise DataError(
                 f"{self.stage}: input",
-                came=f"no usable item of {self.num_listed}{first}",
+                came=f"no usable item of {self.num_listed}{self._first()}",
                 allowed="at least one",
-                do="Check the input path and rejects.jsonl.",
+                do=f"Check the input path{' and the items' + where if self.rejects else ''}.",
             )
-        if len(self.rejects) > max_reject_fraction * self.num_listed:
-            raise DataError(
-                f"{self.stage}: input",
-                came=f"{len(self.rejects)} of {self.num_listed} items rejected{first}",
-                allowed=f"a share of at most {max_reject_fraction:g}",
-                do="Mend the items that rejects.jsonl lists, or raise max_reject_fraction.",
-            )
+        raise DataError(
+            f"{self.stage}: input",
+            came=f"{len(self.rejects)} of {self.num_listed} items rejected{self._first()}",
+            allowed=f"a share of at most {max_reject_fraction:g}",
+            do=f"Mend the items{where}, or raise max_reject_fraction.",
+        )
+
+    def _first(self) -> str:
+        """The first cause: what is not believed only for standing behind another comes last."""
+        if not self.rejects:
+            return ""
+        row = min(self.rejects, key=lambda row: BEHIND in row["reason"])  # the first of equals
+        came = row["reason"].partition("; expected ")[0].rstrip(".")  # all of it is in the listing
+        return f"; the first is {row['item']!r}: {came}"
+
+
+def rejects_beside(output: Path) -> Path:
+    """Where a stage leaves the rejects of a run that fails, as its folder then does not come."""
+    return output.parent / f"{output.name}.rejects.jsonl"
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from crafts.core.errors import CraftsError, DataError
+from crafts.core.errors import CraftsError, DataError, refusal
 from crafts.core.tabular.csv_rows import MORE_CELLS, read_csv
 from crafts.core.tabular.json_rows import read_json_lines
 from crafts.core.tabular.rows import TableRow, as_text, is_missing
@@ -153,13 +153,11 @@ def find_encoding(path: Path, fallback: str = "") -> str:
     return encoding
 
 
-def _bad_table(where: str, came: str) -> DataError:
-    return DataError(
-        where,
-        came=came,
-        allowed="a table with one header, in UTF-8",
-        do="Save the table again as csv in UTF-8, with one row a line.",
-    )
+_bad_table = refusal(
+    DataError,
+    allowed="a table with one header, in UTF-8",
+    do="Save the table again as csv in UTF-8, with one row a line.",
+)
 
 
 def read_columns(

@@ -27,7 +27,7 @@ from crafts.core.artifacts import (
 from crafts.core.errors import ConfigError, DataError, IntegrityError
 from crafts.core.progress import Progress
 from crafts.core.protocols import Codec
-from crafts.core.records import Ledger
+from crafts.core.records import Ledger, rejects_beside
 from crafts.core.runtime import say
 from crafts.data.config import EncodeConfig
 from crafts.data.loader import LatentReader, ShardReader, moment_bytes
@@ -92,7 +92,7 @@ def run(
         say(f"encode: {output} is up to date")
         return old.manifest
     shards = ShardReader(inputs)
-    ledger = Ledger("encode")
+    ledger = Ledger("encode", rejects_beside(output))
     chosen = _choose(shards, config, ledger)
     ledger.check(config.max_reject_fraction)
     with staging(output, "encode", sources=[inputs]) as folder:

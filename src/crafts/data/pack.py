@@ -19,10 +19,12 @@ from crafts.core.artifacts import (
     sha256_file,
     staging,
 )
+from crafts.core.crew import map_in_order
 from crafts.core.errors import ConfigError, DataError
+from crafts.core.marks import xmp_packet
 from crafts.core.progress import Progress
 from crafts.core.protocols import CountTokens, LoadMask
-from crafts.core.records import Ledger
+from crafts.core.records import Ledger, rejects_beside
 from crafts.core.runtime import say
 from crafts.data.cleaning.card import count_reasons, write_card
 from crafts.data.config import Columns, PackConfig
@@ -41,9 +43,10 @@ from crafts.data.shards import (
     write_shards,
 )
 from crafts.data.splits import assign_splits, check_splits, read_splits
-from crafts.data.workers import map_in_workers
+from crafts.imaging.stripping import add_xmp
 
 _PANELS = ".panels"  # folder of what cleaning cut; gone before the end
+_LONGEST = 1000  # characters of a name in a mark
 _CHUNK = 16  # items a worker takes at once
 
 
@@ -76,7 +79,7 @@ def run(
     """
     items = _with_titles(_list_source(config, inputs), config.untitled)
     source = fingerprint(inputs) if (inputs / MANIFEST).is_file() else ""
-    ledger, dropped = Ledger("pack"), Ledger("clean")
+    ledger, dropped = Ledger("pack", rejects_beside(output)), Ledger("clean")
     with staging(output, "pack", sources=[inputs, *([splits] if splits else [])]) as folder:
         items = _cleaned(items, config, dropped, folder / _PANELS)
         items = assign_item_splits(items, config, splits)
@@ -265,9 +268,16 @@ def _keep_usable(
                 say(f"pack: {item.name}: an outline of its mask is left out ({found.left_out[0]})")
             left_out += len(found.left_out)
             counts["outlines_left_out"] = left_out
-        yield found
+        yield _marked(found) if found.synthetic else found
     if left_out:
         say(f"pack: {left_out} outlines of masks left out")
+
+
+def _marked(found: Loaded) -> Loaded:
+    """A generated tile that says so again: its own mark went with the rest of its metadata."""
+    model, licence = (str(found.sample.fields.get(name) or "") for name in ("model", "licence"))
+    packet = xmp_packet(system=model[:_LONGEST], licence=licence[:_LONGEST] or "unknown")
+    return replace(found, sample=replace(found.sample, image=add_xmp(found.sample.image, packet)))
 
 
 def _load_all(
@@ -285,7 +295,7 @@ def _load_all(
         for chunk in chunks:
             yield from work(chunk)
         return
-    results = map_in_workers(work, chunks, config.num_workers, config.worker_seconds)
+    results = map_in_order(work, chunks, config.num_workers, config.worker_seconds)
     for several in results:
         yield from several
 
@@ -317,9 +327,6 @@ def _settle(
         ledger.rejects += dropped.rejects
         ledger.check(1.0)
     except DataError:
-        path = output.parent / f"{output.name}.rejects.jsonl"
-        ledger.write(path)
-        say(f"pack: rejects written to {path}")
         if config.corpus == "pathgen":
             path = output.parent / f"{output.name}.requests.csv"
             number = write_requests(inputs, path)

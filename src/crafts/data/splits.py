@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from crafts.core.errors import DataError
+from crafts.core.errors import DataError, refusal
 from crafts.core.patients import PATIENT_COLUMNS, parse_id
 from crafts.core.tables import read_columns
 from crafts.data.listing.items import clean_key
@@ -111,13 +111,11 @@ def _patient(where: str, text: str) -> str:
         raise _bad_splits(where, str(error)) from None
 
 
-def _bad_splits(where: str, came: str) -> DataError:
-    return DataError(
-        where,
-        came=came,
-        allowed="columns patient (or key) and split; splits train, validation, heldout",
-        do="Correct the splits file.",
-    )
+_bad_splits = refusal(
+    DataError,
+    allowed="columns patient (or key) and split; splits train, validation, heldout",
+    do="Correct the splits file.",
+)
 
 
 def _targets(count: int, heldout: float, validation: float, min_heldout: int) -> dict[str, float]:

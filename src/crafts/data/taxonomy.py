@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from crafts.core.errors import DataError
+from crafts.core.errors import DataError, refusal
 from crafts.core.parsing import parse_json, parse_yaml
 from crafts.core.tables import CSV_SUFFIXES, TABLE_SUFFIXES, open_table
 
@@ -210,13 +210,11 @@ def _read_classes(path: Path) -> tuple[Category, ...]:
     return tuple(categories)
 
 
-def _refusal_of_classes(where: str, came: str) -> DataError:
-    return DataError(
-        where,
-        came=came,
-        allowed='{"name": {"prompts": ["text", ...]}, ...}',
-        do="Correct the file of classes.",
-    )
+_refusal_of_classes = refusal(
+    DataError,
+    allowed='{"name": {"prompts": ["text", ...]}, ...}',
+    do="Correct the file of classes.",
+)
 
 
 def load_cancers(path: Path, cancers: Sequence[Cancer] = CANCERS) -> tuple[Cancer, ...]:
@@ -295,13 +293,11 @@ def _names(values: Mapping[str, Any], key: str, where: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in names if name.strip())
 
 
-def _refusal(where: str, came: str) -> DataError:
-    return DataError(
-        where,
-        came=came,
-        allowed=f"rows with {', '.join(_COLUMNS[:3])} and optional {' and '.join(_COLUMNS[3:])}",
-        do="Correct the file of cancers.",
-    )
+_refusal = refusal(
+    DataError,
+    allowed=f"rows with {', '.join(_COLUMNS[:3])} and optional {' and '.join(_COLUMNS[3:])}",
+    do="Correct the file of cancers.",
+)
 
 
 def _plain(text: str) -> str:

@@ -10,17 +10,22 @@ import struct
 import zlib
 from collections.abc import Iterator
 
+from crafts.core.marks import XMP_KEY
+
 _PNG_START = b"\x89PNG\r\n\x1a\n"
 _PNG_KEPT = {b"IHDR", b"pHYs", b"IDAT", b"IEND"}
 _PNG_TABLES = {b"PLTE", b"tRNS"}  # of true colour they are hints only
 _PNG_SIZES = {b"IHDR": 13, b"pHYs": 9, b"IEND": 0}  # bytes; more would be something else
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by the colour type of a PNG
+_PNG_HEADER_END = 33
+_PNG_XMP = XMP_KEY.encode() + b"\0\0\0\0\0"  # not compressed, no language, no translation
+_JPEG_XMP = b"http://ns.adobe.com/xap/1.0/\0"
 _PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2),
            (0, 1, 1, 2))  # fmt: skip  # of Adam7: first x, first y, step in x, step in y
 # Frames (SOF), tables (DHT, DAC, DQT), number of lines and restart interval; SOS is met apart.
 _JPEG_KEPT = ({*range(0xC0, 0xD0)} - {0xC8}) | {0xDB, 0xDC, 0xDD}
 _ALONE = {0x01, *range(0xD0, 0xD9)}  # markers without a segment
-_SOS, _EOI, _APP0, _APP14 = 0xDA, 0xD9, 0xE0, 0xEE
+_SOS, _EOI, _APP0, _APP1, _APP14 = 0xDA, 0xD9, 0xE0, 0xE1, 0xEE
 _MARKER = re.compile(rb"\xff([^\x00\xff])")
 _SCAN_END = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])")  # 00 is stuffing, D0 to D7 restart
 
@@ -81,6 +86,23 @@ def strip_jpeg(data: bytes) -> bytes:
             at = stop.start() if stop else len(data)
             kept.append(data[end:at])
     raise RefusedImageError("truncated image (JPEG without its end marker)")
+
+
+def add_xmp(data: bytes, packet: str) -> bytes:
+    """A stripped PNG or JPEG with an XMP packet; its compressed pixels stay as they are.
+
+    Args:
+        data: of :func:`strip_png` or :func:`strip_jpeg`.
+        packet: of less than 65,000 bytes.
+    """
+    content = packet.encode()
+    if data.startswith(_PNG_START):
+        at, part = _PNG_HEADER_END, _png_chunk(b"iTXt", _PNG_XMP + content)
+    else:  # JFIF wants to be first
+        jfif = data[2:4] == bytes([0xFF, _APP0])
+        at = 4 + int.from_bytes(data[4:6], "big") if jfif else 2
+        part = _jpeg_segment(_APP1, _JPEG_XMP + content)
+    return data[:at] + part + data[at:]
 
 
 def _png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:

@@ -13,7 +13,7 @@ from diffusers import ControlNetModel, UNet2DConditionModel
 
 from crafts.core import artifacts
 from crafts.core.artifacts import Manifest
-from crafts.core.errors import ConfigError
+from crafts.core.errors import ConfigError, refusal
 from crafts.model.bundle import Bundle
 from crafts.model.config import KINDS, UNKNOWN
 from crafts.model.files.folders import load_diffusers_module, save_module
@@ -266,10 +266,8 @@ def trained_beside(control: Control, bundle: Bundle) -> bool:
     return bool(control.denoiser) and control.denoiser == bundle.fingerprint
 
 
-def _no_control(folder: Path, came: str) -> ConfigError:
-    return ConfigError(
-        str(folder),
-        came=came,
-        allowed="a ControlNet that `crafts train` wrote (stage.kind control)",
-        do="Check the path.",
-    )
+_no_control = refusal(
+    ConfigError,
+    allowed="a ControlNet that `crafts train` wrote (stage.kind control)",
+    do="Check the path.",
+)

@@ -30,6 +30,7 @@ class ServeConfig(Config):
     device: str = Field("auto", description="auto, cpu, cuda.")
     max_queue: int = Field(64, ge=1, le=100_000, description="Jobs that wait; more are refused.")
     max_pictures: int = Field(256, ge=1, le=100_000, description="Pictures of one job.")
+    max_set: int = Field(20_000, ge=1, description="Pictures of a data set.")
     max_pixels: int = Field(16_000_000, ge=1, description="Of an uploaded image.")
     max_upload: int = Field(32 * 2**20, ge=1, description="Bytes of an uploaded file.")
     max_seconds: float = Field(24 * 3600.0, gt=0, description="Longest deadline of a job.")

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 MASKS = (".png", ".tif", ".tiff", ".geojson", ".json", ".npy", ".mat")
 _MOST_NUCLEI = 20_000
+_FINER = 4
 
 
 @cache
@@ -106,14 +107,15 @@ def write_mask(
     Returns:
         Nuclei of which at least a pixel is to be seen.
     """
-    picture = Image.new("I", (side, side))
+    picture = Image.new("I", (side * _FINER, side * _FINER))  # Pillow knows whole pixels only
     pen = ImageDraw.Draw(picture)
     numbers = [0]
     for place, (name, points) in enumerate(nuclei, 1):
         numbers.append(CLASSES.index(name))
-        ring = [(x - 0.5, y - 0.5) for x, y in points]
-        pen.polygon(ring, fill=place, outline=place)
-    instances = np.asarray(picture, np.int32)
+        ring = [(x * _FINER, y * _FINER) for x, y in points]
+        pen.polygon(ring, fill=place)
+    middle = slice(_FINER // 2, None, _FINER)
+    instances = np.asarray(picture, np.int32)[middle, middle].copy()
     classes = np.asarray(numbers, np.uint8)[instances]
     save_mask(path, NucleiMask(classes, instances, mpp=mpp, source="painted"))
     return int(np.count_nonzero(np.unique(instances)))

@@ -16,6 +16,12 @@ from crafts.server.store import Job, Store
 _NAME = re.compile(r"\d{3,6}-\d{1,6}")
 
 
+def count_pictures(place: Path, kind: str) -> int:
+    """Pictures that a data set has so far; 0 of other kinds of jobs."""
+    folder = place / "out" / "generated" / "images"
+    return sum(1 for _ in folder.glob("*.png")) if kind == "dataset" and folder.is_dir() else 0
+
+
 def note_pictures(store: Store, job: Job, folder: Path) -> int:
     """Note every finished picture that the database does not know yet; returns how many there are.
 

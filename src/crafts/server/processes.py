@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+from crafts.core.artifacts import load_manifest
 from crafts.core.errors import CraftsError, DataError
 from crafts.server.config import ServeConfig
 from crafts.server.folders import find_folder
@@ -68,6 +69,7 @@ def run_command(
         listener.join(5.0)
     if process.returncode:
         raise _refused(job, said)
+    store.tell(job.id, load_manifest(folder / "out").counts)
 
 
 def _words(job: Job, config: ServeConfig, store: Store, folder: Path) -> list[str]:

@@ -13,7 +13,10 @@ from crafts.server.config import ServeConfig
 from crafts.server.schemas import SHARED, PicturesRequest
 from crafts.server.store import Job
 
-UPLOAD = "upload-"
+
+def _file_name(upload: str | None, kind: str) -> str:
+    """Told in a picture's provenance, so that a command with the file gives the same bytes."""
+    return f"upload-{upload}.{'tif' if kind == 'fluorescence' else 'png'}"
 
 
 def place_of(config: ServeConfig, job: str) -> Path:
@@ -23,7 +26,7 @@ def place_of(config: ServeConfig, job: str) -> Path:
 
 def upload_path(config: ServeConfig, upload: str, kind: str) -> Path:
     """File of an upload."""
-    return config.data / "uploads" / f"{upload}.{'tif' if kind == 'fluorescence' else 'png'}"
+    return config.data / "uploads" / _file_name(upload, kind)
 
 
 def generate_values(config: ServeConfig, job: Job) -> dict[str, Any]:
@@ -49,7 +52,7 @@ def describe_command(model: str, request: Mapping[str, Any]) -> str:
         option = f"--{name.replace('_', '-')}"
         words += [option] if value is True else [option, str(value)]
     for one in request.get("control", ()):
-        words += ["--control", _option(one, f"{UPLOAD}{one.get('upload')}.png")]
+        words += ["--control", _option(one, _file_name(one.get("upload"), one["kind"]))]
     return shlex.join([*words, "--output", "out"])
 
 
@@ -57,7 +60,7 @@ def describe_python(model: str, request: Mapping[str, Any]) -> str:
     """The lines of Python that make the same pictures."""
     given = [f"{name}={value!r}" for name, value in _unusual(request).items()]
     control = {
-        one["kind"]: _option(one, f"{UPLOAD}{one.get('upload')}.png").partition("=")[2]
+        one["kind"]: _option(one, _file_name(one.get("upload"), one["kind"])).partition("=")[2]
         for one in request.get("control", ())
     }
     given += [f"control={control!r}"] if control else []

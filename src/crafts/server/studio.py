@@ -14,6 +14,7 @@ from crafts.server.config import ServeConfig
 from crafts.server.errors import MissingError, QueueFullError
 from crafts.server.events import Changes
 from crafts.server.folders import find_folder
+from crafts.server.pictures import count_pictures
 from crafts.server.requests import (
     describe_command,
     describe_python,
@@ -21,7 +22,7 @@ from crafts.server.requests import (
     same,
     shared_values,
 )
-from crafts.server.schemas import JobView, PicturesRequest, PictureView
+from crafts.server.schemas import DatasetRequest, JobView, PicturesRequest, PictureView
 from crafts.server.slides import Zoom
 from crafts.server.store import ENDED, QUEUED, RUNNING, Job, Store
 from crafts.server.worker import Worker
@@ -179,7 +180,8 @@ class Studio:
         ]
         is_pictures = job.kind == "pictures"
         steps = self._steps(job) if live else 0
-        share = self._share(job, len(pictures), live.step / steps if live and steps else 0.0)
+        done = count_pictures(place_of(self.config, job.id), job.kind) or len(pictures)
+        share = self._share(job, done, live.step / steps if live and steps else 0.0)
         ahead, eta = self._place(job, share)
         base = f"/api/v1/jobs/{job.id}"
         whole = job.state == "done"
@@ -190,7 +192,7 @@ class Studio:
             created=job.created,
             started=job.started,
             ended=job.ended,
-            done=len(pictures) if is_pictures else int(whole),
+            done=done,
             share=share,
             step=live.step if live else 0,
             num_steps=steps,
@@ -210,10 +212,22 @@ class Studio:
         """What a command would refuse is refused here; returns the pictures that are asked for."""
         if isinstance(request, PicturesRequest):
             return self._check_pictures(owner, request)
+        if isinstance(request, DatasetRequest):
+            return self._check_dataset(request)
         for name in ("generated", "real", "train", "heldout"):
             if folder := getattr(request, name, None):
                 find_folder(self.config, self.store, owner, folder)
         return 0
+
+    def _check_dataset(self, request: DatasetRequest) -> int:
+        labels = [row.label for row in request.classes]
+        if len(set(labels)) < len(labels):
+            raise _refused("classes", "a label twice", "each label once")
+        total = request.per_class * len(labels)
+        limit = self.config.max_set
+        if total > limit:
+            raise _refused("classes x per_class", f"{total} pictures", f"at most {limit}")
+        return total
 
     def _check_pictures(self, owner: str, request: PicturesRequest) -> int:
         from crafts import api
@@ -250,7 +264,8 @@ class Studio:
     def _steps(self, job: Job) -> int:
         """Sampler steps of a picture; 0 where the job is none of pictures."""
         preset = self.presets().get(str(job.request.get("preset")), {})
-        return int(job.request.get("num_steps") or preset.get("steps", 0)) if job.total else 0
+        number = job.request.get("num_steps") or preset.get("steps", 0)
+        return int(number) if job.kind == "pictures" else 0
 
     def _share(self, job: Job, done: int, of_batch: float) -> float:
         if job.state == "done":

@@ -11,7 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crafts.core.artifacts import MANIFEST, load_manifest, sha256_bytes
+from crafts.core.config import Config
 from crafts.core.errors import ConfigError, DataError
+from crafts.core.marks import is_marked
 from crafts.core.protocols import BuildExtractor
 from crafts.core.records import FeatureSet
 from crafts.core.tables import find_metadata
@@ -20,8 +22,27 @@ from crafts.sets.splits import choose_split
 
 SetName = Literal["generated", "heldout", "train"]
 
-_SYNTHETIC = b"trainedAlgorithmicMedia"
 _LOOKED_AT = 16
+
+
+class SetFacts(Config):
+    """What results say of one set of images.
+
+    Attributes:
+        name: generated, heldout or train.
+        folder: its last name only.
+        split: rows of this split were taken; "" for all.
+        listed, used, rejected: images; used + rejected = listed.
+        groups: patients (or cases, slides) among the used; 0 when none are named.
+    """
+
+    name: SetName
+    folder: str
+    split: str = ""
+    listed: int
+    used: int
+    rejected: int
+    groups: int = 0
 
 
 @dataclass
@@ -192,7 +213,7 @@ def _refuse_synthetic(path: Path, name: SetName) -> None:
     made = (path / MANIFEST).is_file() and load_manifest(path).stage == "generate"
     if not made and path.is_dir():
         files = (one for one in path.rglob("*.png") if one.is_file())
-        made = any(_SYNTHETIC in one.read_bytes() for _, one in zip(range(_LOOKED_AT), files))  # noqa: B905
+        made = any(is_marked(one.read_bytes()) for _, one in zip(range(_LOOKED_AT), files))  # noqa: B905
     if made:
         flag = "--real" if name == "heldout" else "--train"
         raise ConfigError(

@@ -23,25 +23,14 @@ from crafts.core.artifacts import (
     sha256_bytes,
     sha256_file,
 )
+from crafts.core.crew import Crew, Task, open_hands
 from crafts.core.disk import raise_disk_full, retry_when_full
 from crafts.core.errors import ConfigError, DataError
-from crafts.core.records import Ledger
+from crafts.core.records import Ledger, rejects_beside
 from crafts.core.runtime import say
 from crafts.slides.config import TileConfig
-from crafts.slides.reading.naming import one_value
-from crafts.slides.reading.resolution import SlideReadError, load_overrides
-from crafts.slides.reading.slide_files import (
-    SlideFile,
-    identity,
-    list_sources,
-    load_patients,
-    patient_of,
-    require_text,
-)
-from crafts.slides.running.cluster import RayCrew
-from crafts.slides.running.origin import take_over
-from crafts.slides.running.processes import Crew, Task
-from crafts.slides.running.publish import (
+from crafts.slides.output.origin import take_over
+from crafts.slides.output.publish import (
     FOLDERS,
     TILES,
     Finished,
@@ -51,6 +40,17 @@ from crafts.slides.running.publish import (
     read_plan,
     write_listing,
 )
+from crafts.slides.reading.naming import one_value
+from crafts.slides.reading.reader import LIBRARIES
+from crafts.slides.reading.resolution import SlideReadError, load_overrides
+from crafts.slides.reading.slide_files import (
+    SlideFile,
+    identity,
+    list_sources,
+    load_patients,
+    patient_of,
+    require_text,
+)
 from crafts.slides.siting.places import FindPlaces, Places, load_places, require_places
 from crafts.slides.siting.regions import find_region_file
 from crafts.slides.work import SlideJob, cut_block, plan_slide
@@ -58,6 +58,9 @@ from crafts.slides.work import SlideJob, cut_block, plan_slide
 __all__ = ["TileConfig", "run"]
 
 _WORK = ".work"
+_PRELOAD = ("crafts.slides.work", *LIBRARIES)
+Block = Task[tuple[str, int | None]]
+"""Named by its slide and its first tile; None: the plan of the slide."""
 
 
 @dataclass
@@ -87,13 +90,13 @@ class _Run:
     tables: _Tables
     output: Path
     waiting: deque[SlideFile]
-    ready: deque[Task] = field(default_factory=deque)
+    ready: deque[Block] = field(default_factory=deque)
     busy: dict[str, _Progress] = field(default_factory=dict)
     found: dict[str, Finished] = field(default_factory=dict)
     patients: dict[str, str] = field(default_factory=dict)
     faults: dict[str, str] = field(default_factory=dict)
 
-    def next_task(self) -> Task | None:
+    def next_task(self) -> Block | None:
         """A block of a slide that is planned, else the plan of the next slide."""
         if self.ready:
             return self.ready.popleft()
@@ -113,7 +116,7 @@ class _Run:
                 return Task((source.name, None), plan_slide, (progress.job,))
         return None
 
-    def settle(self, task: Task, fault: str) -> None:
+    def settle(self, task: Block, fault: str) -> None:
         """Take note of a task that ended; the last one of a slide finishes it."""
         name, start = task.name
         if name in self.faults:  # another block of it failed before
@@ -297,7 +300,8 @@ def _clear_work(output: Path) -> None:
 
 def _tile_all(work: _Run) -> None:
     """Finish every slide, or learn why not."""
-    crew = _open_crew(work.config)
+    hands = open_hands(work.config.runner, _PRELOAD)
+    crew: Crew[tuple[str, int | None]] = Crew(hands, work.config.num_workers, work.config.seconds)
     try:
         while True:
             while crew.has_room and (task := work.next_task()):
@@ -307,12 +311,6 @@ def _tile_all(work: _Run) -> None:
             work.settle(*crew.wait())
     finally:
         crew.close()
-
-
-def _open_crew(config: TileConfig) -> Crew | RayCrew:
-    if config.runner == "ray":
-        return RayCrew(config.num_workers, config.seconds)
-    return Crew(config.num_workers or len(os.sched_getaffinity(0)), config.seconds)
 
 
 def _key(source: SlideFile, mpp: float | None, places: Places | None, config: TileConfig) -> str:
@@ -329,7 +327,7 @@ def _key(source: SlideFile, mpp: float | None, places: Places | None, config: Ti
 
 def _settle(sources: list[SlideFile], work: _Run) -> Ledger:
     """Account for every slide, and write what lists the tiles."""
-    slides = Ledger("tile")
+    slides = Ledger("tile", rejects_beside(work.output))
     slides.listed(len(sources))
     for source in sources:
         if source.name in work.found:

@@ -11,6 +11,7 @@ import torch
 from torch.utils.data import get_worker_info
 
 from crafts.core.errors import ConfigError, DataError
+from crafts.core.patients import patient_in
 from crafts.core.runtime import generator_for
 from crafts.data.tiles.augment import draw_stain_jitter, stain_jitter
 from crafts.training.config import Balance, PaintedData, ShardData
@@ -219,7 +220,7 @@ def _weights(rows: Sequence[Row], config: Balance) -> np.ndarray | None:
     groups = None
     if config.spread_groups:  # the prefixes keep names of patients and numbers of rows apart
         groups = [
-            f"patient:{row['patient']}" if row.get("patient") else f"row:{number}"
+            f"patient:{patient}" if (patient := patient_in(row)) else f"row:{number}"
             for number, row in enumerate(rows)
         ]
     return balance_weights(labels, config.balance, groups=groups)

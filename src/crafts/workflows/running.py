@@ -18,11 +18,14 @@ def run_functions(**functions: str) -> NoReturn:
     """Run the function that the command line names, print what it gives, and leave the process.
 
     Args:
-        functions: name of the command -> ``module:function``; modules are loaded once threads are
-            settled.
+        functions: name of the command -> ``module:function``; a module is loaded once threads are
+            settled, and the command is named or help is asked for.
     """
     cpu.settle()
+    if sys.argv[1:2] and sys.argv[1] in functions and len(functions) > 1:
+        functions = {sys.argv[1]: functions[sys.argv[1]]}
     app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True)
+    app.callback()(lambda: None)  # a single command keeps its name
     for name, place in functions.items():
         module, _, function = place.partition(":")
         app.command(name)(_printing(getattr(import_module(module), function)))

@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 
 from captions.chat_server import Reply, Served, say, serve
+from crafts.captions.config import ServerConfig
 from crafts.captions.findings.extract import extract_fields
 from crafts.captions.privacy import disallowed, scrub
-from crafts.captions.summaries.summarizers import ServerConfig, ServerSummarizer, Summary
+from crafts.captions.summaries.summarizers import ServerSummarizer, Summary
 from crafts.core.config import load_config
 from crafts.core.errors import ConfigError
 

@@ -36,6 +36,9 @@ NAMES = (
 """Names of the fields, in the order in which a report is summarised."""
 
 
+STRANGE, BEHIND = 2, 1
+"""Doubts: a sentence does not parse as a finding, or stands behind one that does not."""
+
 DIAGNOSES = ("histology", "in_situ", "finding")
 
 Doubt = tuple[int, int, int]
@@ -137,8 +140,9 @@ _BARE = frozenset({"carcinoma", "adenocarcinoma", "cancer", "malignancy", "melan
 
 
 def without_doubtful(findings: list[Finding], doubtful: Sequence[Doubt]) -> list[Finding]:
-    """Where a diagnosis is in less doubt, no other counts, nor what is said of its organ.
+    """No diagnosis, found or denied, of a strange sentence; then those in least doubt.
 
+    Where a diagnosis is in less doubt, no other counts, nor what is said of its organ.
     Findings that are not neoplastic stand beside a tumour; what is denied adds no diagnosis, and
     a metastasis leaves open what the tumour is.
 
@@ -150,7 +154,10 @@ def without_doubtful(findings: list[Finding], doubtful: Sequence[Doubt]) -> list
         f: max((d for a, b, d in doubtful if a < f.end and f.start < b), default=0)
         for f in findings
     }
-    affirmed = {f: doubt for f, doubt in doubts.items() if not (f.negated or f.uncertain)}
+    findings = [f for f in findings if f.name not in DIAGNOSES or doubts[f] < STRANGE]
+    site = min((doubts[f] for f in findings if f.name == "site"), default=0)
+    findings = [f for f in findings if f.name != "site" or doubts[f] <= site]
+    affirmed = {f: doubts[f] for f in findings if not (f.negated or f.uncertain)}
     main = [f for f in affirmed if f.name in DIAGNOSES and not f.value.startswith("metastatic ")]
     if not main:
         return findings

@@ -10,17 +10,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from crafts.captions.config import Grammar
 from crafts.core.errors import DataError
 from crafts.core.tables import same_name
 from crafts.imaging.outlines import Polygon, draw_polygon
 
 KINDS = ("tumor", "til", "stroma", "fat", "necrosis")
-Grammar = Literal["pathldm", "sentences"]
 MIN_COVERED = 0.5
 """Share of a tile that scored patches must cover; below it the tile has no score."""
 

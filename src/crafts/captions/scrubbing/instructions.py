@@ -35,6 +35,7 @@ _MACHINE = re.compile(
     | (?:^|\n|[\[<|{(#*])\s*/?(?:system|user|assistant|human|tool|developer|function|inst
       |sys)\s*[\]>|:}*]
     | (?:^|(?<=[\s(:]))@[a-z]\w*
+    | \[+/\w[\w\ ]*\]+ | -{3,}\ ?(?:begin|start)\b
     | <\|?/?\w[\w\ =/"'-]*\|?> | \[/?INST\] | <</?SYS>> | ```|\{\{|\}\}|\{%|\$\{
       | [{\[]\s*"[\w\ ]+"\s*: | "\w+"\s*:\s*["{\[\d] | \\[nu]\w* | &\w+;""",
     re.IGNORECASE | re.VERBOSE,
@@ -54,8 +55,20 @@ def find_instructions(text: str) -> list[tuple[int, int, str]]:
     for clauses in _iter_statements(text):
         # what stands in a tag or in braces is an instruction with all that follows in its line
         if any(_MACHINE.search(text, max(a - 1, 0), b) or is_speech(text[a:b]) for a, b in clauses):
-            spans.append((clauses[0][0], clauses[-1][1], "instruction"))
+            spans.append((clauses[0][0], _message_end(text, clauses[-1][1]), "instruction"))
     return spans
+
+
+_SHORT = 10  # words; a description is longer
+_GOES_ON = re.compile(r"(?<![.!?\"')])\n[^\n]*")
+
+
+def _message_end(text: str, end: int) -> int:
+    """Where a message ends: a line without a stop heads the next, if in short that is a disease."""
+    following = _GOES_ON.match(text, end)
+    if following and HEAD.search(following[0]) and len(following[0].split()) <= _SHORT:
+        return following.end()
+    return end
 
 
 def _iter_statements(text: str) -> Iterator[list[tuple[int, int]]]:
@@ -107,14 +120,16 @@ _ABOUT = re.compile(
     r"\b(?:text|sentences?|paragraphs?|words?|wording)\b[^.;:]{0,40}\b(?:is|are|was|were)\b",
     re.IGNORECASE,
 )
+_THE_TEXT = re.compile(r"\b(?:text|sentences?|paragraphs?|words?|wording)\b", re.IGNORECASE)
 _OBLIGED = re.compile(
     r"\b(?:should|must|shall|ought|(?:ha(?:s|ve)|needs?|wants?) to|(?:is|are|be) to)\b"
     r"(?! (?:the|a|an|left|right|within)\b)",
     re.IGNORECASE,
 )
 _ADDRESSED = re.compile(
-    r"(?:^|[:;.]\s)\W*(?:for|to|dear|attention|attn|hello|hi|hey|(?:note|message|memo|notice|reminder|word|"
-    r"hint)s? (?:to|for))\b\W*(?P<who>[\w' -]{0,60}?)\s?[:,-]",
+    r"(?:^|[:;.]\s)\W*(?:for|to|dear|attention|attn|hello|hi|hey|"
+    r"(?P<mail>(?:note|message|memo|notice|reminder|word|hint)s? (?:to|for)))\b\W*"
+    r"(?P<who>[\w' -]{0,60}?)\s?(?:[:,-]|(?(mail)(?:=|$)|(?!)))",
     re.IGNORECASE,
 )
 
@@ -126,6 +141,8 @@ def is_speech(sentence: str) -> bool:
     if of_text and is_obliging(sentence):
         return True
     if of_text and _IS.search(sentence, of_text.end()) and _has_foreign(sentence):
+        return True
+    if _THE_TEXT.search(sentence) and _has_foreign(sentence):
         return True
     if _ABOUT.search(sentence) or _SAYS.search(sentence) and HEAD.search(sentence):
         return True

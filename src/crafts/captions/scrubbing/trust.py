@@ -8,7 +8,7 @@ are left contradict each other, one of them is a forgery and nothing tells which
 that names a diagnosis goes.
 
 Without such a sentence nothing is removed. But a diagnosis in a sentence that does not parse as a
-finding, or behind one, is in doubt: it counts only where the report names no other.
+finding is not read at all; one behind such a sentence counts only where the report names no other.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from crafts.captions.cleaning import TracedText, iter_sentences
 from crafts.captions.findings.benign import is_benign
 from crafts.captions.findings.concepts import ABBREVIATION, HEAD
 from crafts.captions.findings.extract import extract_fields
-from crafts.captions.findings.fields import Finding
+from crafts.captions.findings.fields import BEHIND, STRANGE, Finding
 from crafts.captions.scrubbing.instructions import is_obliging
 
 Span = tuple[int, int]
@@ -160,9 +160,9 @@ def _alike(left: str, right: str) -> bool:
 
 # ---- sentences that do not parse -------------------------------------------------------------
 
-
-STRANGE, BEHIND = 2, 1
-_CLEFT = re.compile(r"^\W*(?:what|who|whoever|whatever|why|how|only|nothing|everything)\b", re.I)
+_CLEFT = re.compile(
+    r"(?:^|:\s)\W*(?:what|who|whoever|whatever|why|how|only|nothing|everything)\b", re.I
+)
 _SYMBOLS = re.compile(r"[@{}`|~^\\]|[<>](?!\s?\d)|_{2}|\*{2}")
 
 
@@ -183,7 +183,7 @@ def find_doubtful(text: str, foreign: Sequence[Span]) -> list[tuple[int, int, in
             sentence = text[start + a : start + b]
             odd = _is_strange(sentence, start + a, foreign)
             named = HEAD.search(sentence) or ABBREVIATION.search(sentence)
-            if named and (odd or is_obliging(sentence) or _CLEFT.match(sentence)):
+            if named and (odd or is_obliging(sentence) or _CLEFT.search(sentence)):
                 doubtful.append((start + a, start + b, STRANGE))
             elif named and strange:
                 doubtful.append((start + a, start + b, BEHIND))

@@ -19,9 +19,6 @@ from crafts.captions.findings.support import names_only
 from crafts.captions.privacy import disallowed
 from crafts.core.protocols import CountTokens
 
-MIN_TOKENS = 12
-"""Smallest budget that holds a diagnosis of a few words between begin and end token."""
-
 
 @dataclass(frozen=True)
 class Clause:

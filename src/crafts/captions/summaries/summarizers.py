@@ -15,18 +15,15 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
-from pydantic import Field, field_validator
-
+from crafts.captions.config import ServerConfig
 from crafts.captions.findings.fields import Fields
 from crafts.captions.findings.support import find_unsupported
 from crafts.captions.privacy import Scrubbed, disallowed
 from crafts.captions.summaries.answers import Answer, is_formal, read_reply, read_summary, words_of
 from crafts.captions.summaries.extractive import extract_summary
 from crafts.core.artifacts import sha256_bytes, write_bytes
-from crafts.core.config import Config
 from crafts.core.errors import ConfigError
 from crafts.core.parsing import parse_json
 from crafts.core.protocols import CountTokens
@@ -63,56 +60,6 @@ _SCHEMA = {
 _MOST_CHARACTERS = 24_000
 _GIVE_UP = 3
 _FOREIGN = "an answer outside of the protocol; does server.base_url end as the server's API does?"
-
-
-class ServerConfig(Config):
-    """The server of the backend "openai".
-
-    Attributes:
-        model: name of the model, as the server knows it.
-        base_url: address of the server; None takes the client's own default.
-        key_variable: environment variable that holds the key; nothing else may hold it. A server
-            with a ``base_url`` may need none.
-        num_attempts: answers asked for a report before the rules write its summary.
-        min_share: shortest answer, as a share of the budget.
-        temperature: of the sampling; None leaves it to the server.
-        seed: of the sampling, for servers that know one; None leaves it out.
-        schema_mode: "json_schema" (constrained answers), "json_object", or "none" for servers that
-            know neither.
-        answer_tokens: most tokens of an answer, thoughts included; None for 8 a token of the
-            summary and 200. Models that think need more.
-        timeout: seconds until a request counts as lost.
-        num_retries: repetitions of a request after 429, 5xx, a time-out or a cut connection.
-        first_wait: seconds before the first repetition; doubled each time.
-        max_wait: most seconds to wait; a server that asks for more is given up for this report.
-        max_requests: requests of a run; None for no bound. What is left the rules write.
-        max_tokens: tokens of a run, as the server counts them; None for no bound.
-        cache: folder of answers; None for none.
-    """
-
-    model: str = Field("gpt-4o-mini", min_length=1)
-    base_url: str | None = None
-    key_variable: str = Field("OPENAI_API_KEY", min_length=1)
-    num_attempts: int = Field(3, ge=1, le=20)
-    min_share: float = Field(0.4, ge=0, le=1)
-    temperature: float | None = Field(0.0, ge=0, le=2)
-    seed: int | None = 0
-    schema_mode: str = Field("json_schema", pattern="^(json_schema|json_object|none)$")
-    answer_tokens: int | None = Field(None, ge=50, le=1_000_000)
-    timeout: float = Field(60.0, gt=0, le=3600)
-    num_retries: int = Field(4, ge=0, le=20)
-    first_wait: float = Field(1.0, ge=0, le=60)
-    max_wait: float = Field(60.0, ge=0, le=3600)
-    max_requests: int | None = Field(None, ge=0)
-    max_tokens: int | None = Field(None, ge=0)
-    cache: Path | None = None
-
-    @field_validator("base_url")
-    @classmethod
-    def _without_credentials(cls, value: str | None) -> str | None:
-        if value is not None and ("@" in value or not value.startswith(("http://", "https://"))):
-            raise ValueError("an http(s) address without user and password in it")
-        return value
 
 
 @dataclass(frozen=True)

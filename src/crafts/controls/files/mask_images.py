@@ -19,7 +19,7 @@ from crafts.controls.nuclei import (
     label_classes,
     resolve_table,
 )
-from crafts.core.errors import ConfigError, DataError, first_line
+from crafts.core.errors import ConfigError, DataError, first_line, refusal
 from crafts.imaging.opening import DAMAGE, is_deep_color, open_header, upright
 from crafts.imaging.shapes import marked_shape
 from crafts.imaging.stripping import RefusedImageError
@@ -305,13 +305,11 @@ def _refuse_lost_ids(ids: NDArray[np.int32], limit: int, path: Path) -> None:
         )
 
 
-def _too_large(path: Path, came: str) -> DataError:
-    return DataError(
-        str(path),
-        came=came,
-        allowed=f"at most {MAX_PIXELS // 10**6} Mpx",
-        do="Cut the mask into tiles first.",
-    )
+_too_large = refusal(
+    DataError,
+    allowed=f"at most {MAX_PIXELS // 10**6} Mpx",
+    do="Cut the mask into tiles first.",
+)
 
 
 def _lossy(path: Path) -> DataError:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from io import StringIO
 from typing import TextIO
 
-from crafts.core.tabular.rows import MAX_ROW, TableRow
+from crafts.core.tabular.rows import BEHIND, MAX_ROW, TableRow
 
 DELIMITERS = ",;\t"
 MORE_CELLS, FEWER_CELLS = "more cells than columns", "fewer cells than columns"
@@ -326,7 +326,7 @@ class _Rows:
             while (line := self.lines.peek()) is not None and not self._starts(line, shapes):
                 if own and self._begins_row(line, own):
                     self.number += 1
-                    why = f"behind the broken row {number}, not certain to be a row"
+                    why = f"{BEHIND} {number}, not certain to be a row"
                     doubtful.append(TableRow(self.number, fault=why))
                 self._skip_line()
         last = self.lines.number - 1

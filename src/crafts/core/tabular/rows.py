@@ -9,6 +9,9 @@ from typing import Any
 MAX_ROW = 4_000_000
 """Most characters of a row of csv, and of one cell of another table."""
 
+BEHIND = "behind the broken row"
+"""Why a row is not believed that may be whole: its reason is another row."""
+
 
 @dataclass(frozen=True)
 class TableRow:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from crafts.core.errors import ConfigError, DataError
+from crafts.core.errors import ConfigError, CraftsError, DataError, refusal
 from crafts.core.paths import walk_files
 
 _CHUNK = 1 << 20
@@ -127,14 +127,12 @@ class _Buffer:
         self.text, self.at = self.text[self.at :] + more, 0
         return bool(more)
 
-    def bad(self, came: str) -> DataError:
+    def bad(self, came: str) -> CraftsError:
         return _bad(self.path, came)
 
 
-def _bad(path: Path, came: str) -> DataError:
-    return DataError(
-        str(path),
-        came=came,
-        allowed="a JSON list or object of captions",
-        do="Copy or download the file again, and check that it is the list of the corpus.",
-    )
+_bad = refusal(
+    DataError,
+    allowed="a JSON list or object of captions",
+    do="Copy or download the file again, and check that it is the list of the corpus.",
+)

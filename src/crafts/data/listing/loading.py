@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from crafts.core.marks import is_marked, says_synthetic
 from crafts.core.protocols import LoadedNuclei, LoadMask
 from crafts.core.records import Sample
 from crafts.data.listing.embedded import read_embedded
@@ -30,6 +31,7 @@ class Loaded:
         height: in pixels.
         mask: its nuclei as shards hold them; empty for none.
         left_out: outlines of its mask that could not be used, with the reasons.
+        synthetic: its own file, or its row, says that it was generated.
     """
 
     sample: Sample
@@ -37,6 +39,7 @@ class Loaded:
     height: int
     mask: bytes = b""
     left_out: tuple[str, ...] = ()
+    synthetic: bool = False
 
 
 def load_item(
@@ -73,7 +76,8 @@ def load_item(
     except ValueError as error:  # a name with a NUL or a lone surrogate in it
         return f"no name of a file ({error})"
     sample = Sample(item.key, image.data, image.suffix, item.text, dict(item.fields))
-    return Loaded(sample, image.width, image.height, mask, tuple(left_out))
+    synthetic = is_marked(data) or says_synthetic(item.fields)
+    return Loaded(sample, image.width, image.height, mask, tuple(left_out), synthetic)
 
 
 def _load_noting(

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
-from crafts.core.errors import DataError
+from crafts.core.errors import DataError, refusal
 from crafts.core.patients import PATIENT_COLUMNS
 from crafts.core.tables import read_columns
 from crafts.data.taxonomy import CANCERS, Cancer, cancer_of
@@ -93,13 +93,9 @@ def find_cancer(
     return study, cancer_of(study, cancers) if study else None
 
 
-def _bad_table(where: str, came: str) -> DataError:
-    return DataError(
-        where,
-        came=came,
-        allowed=(
-            f"a column with TCGA barcodes ({', '.join(PATIENT_COLUMNS[:2])}, ...) and one with "
-            f"project codes ({', '.join(STUDY_COLUMNS)})"
-        ),
-        do="Correct the table of patients and projects.",
-    )
+_bad_table = refusal(
+    DataError,
+    allowed=f"a column with TCGA barcodes ({', '.join(PATIENT_COLUMNS[:2])}, ...) and one with "
+    f"project codes ({', '.join(STUDY_COLUMNS)})",
+    do="Correct the table of patients and projects.",
+)

@@ -21,6 +21,7 @@ from PIL import Image, ImageFilter
 
 from crafts.core import artifacts
 from crafts.core.errors import ConfigError, DataError
+from crafts.core.patients import patient_in
 from crafts.core.protocols import Codec
 from crafts.core.runtime import say, seed_from
 from crafts.core.tables import csv_writer
@@ -64,7 +65,7 @@ class Tiles:
 
     def images(self, numbers: Iterable[int]) -> list[NDArray[np.uint8]]:
         """Central squares [S, S, 3] of tiles, of the size of the generated images."""
-        return [centre(self.shards.image(number), self.size) for number in numbers]
+        return [crop_center(self.shards.image(number), self.size) for number in numbers]
 
 
 def open_tiles(
@@ -152,7 +153,7 @@ def deal(
     by_class: dict[str, dict[str, list[int]]] = {}
     for number in numbers:
         patients = by_class.setdefault(str(rows[number]["label"]), {})
-        patients.setdefault(str(rows[number].get("patient") or number), []).append(number)
+        patients.setdefault(patient_in(rows[number]) or str(number), []).append(number)
     side_of: dict[str, int] = {}
     pairs: dict[str, list[tuple[int, int]]] = {}
     for label in sorted(by_class):
@@ -241,7 +242,7 @@ def degrade(pixels: NDArray[np.uint8], key: str) -> NDArray[np.uint8]:
     return np.asarray(Image.open(packed).convert("RGB"))
 
 
-def centre(pixels: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+def crop_center(pixels: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     """Central square [size, size, 3] of an image."""
     top, left = (pixels.shape[0] - size) // 2, (pixels.shape[1] - size) // 2
     return np.ascontiguousarray(pixels[top : top + size, left : left + size])

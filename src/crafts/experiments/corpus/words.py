@@ -19,6 +19,7 @@ from crafts.captions.findings.extract import extract_fields
 from crafts.captions.privacy import scrub
 from crafts.captions.prompts import VOCABULARY, TileFields, compose
 from crafts.captions.summaries.extractive import extract_summary
+from crafts.core.patients import patient_in
 from crafts.core.protocols import CountTokens
 from crafts.core.runtime import seed_from
 
@@ -99,7 +100,7 @@ def compose_report(row: Row, facts: TileFields) -> str:
 
 def _beside(row: Row) -> list[str]:
     """Lines on a tumour that no tile shows."""
-    rng = rng_for("report", str(row.get("patient") or row["key"]))
+    rng = rng_for("report", patient_in(row) or str(row["key"]))
     return [
         f"Tumor size: {rng.randint(8, 60) / 10:.1f} cm. Margins: "
         f"{rng.choice(('negative', 'positive'))} for tumor. Lymph nodes: "
@@ -109,7 +110,7 @@ def _beside(row: Row) -> list[str]:
     ]
 
 
-def summarise(row: Row, facts: TileFields, tokens: int, count: CountTokens) -> str:
+def summarize(row: Row, facts: TileFields, tokens: int, count: CountTokens) -> str:
     """The extractive summary of a row's composed report; its caption where nothing is found."""
     scrubbed = scrub(compose_report(row, facts))
     fields = extract_fields(scrubbed.traced)

@@ -112,4 +112,4 @@ def upload_file(
     path = path.with_suffix(".json") if part == "json" else path
     if not path.is_file():
         raise MissingError("upload", upload)
-    return FileResponse(path, filename=f"upload-{upload}{path.suffix}")
+    return FileResponse(path, filename=path.name)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from crafts.core.errors import ConfigError, DataError
+from crafts.core.errors import ConfigError, DataError, refusal
 from crafts.core.tables import read_columns
 
 MIN_MPP, MAX_MPP = 0.05, 5.0
@@ -166,19 +166,15 @@ def _doubts(x: float, y: float, properties: Mapping[str, str]) -> list[str]:
     return doubts
 
 
-def _refusal(where: str, came: str) -> SlideReadError:
-    return SlideReadError(
-        where,
-        came=came,
-        allowed=f"{MIN_MPP:g} to {MAX_MPP:g}, from the csv, the slide or its TIFF resolution",
-        do="Write it into a csv with the columns slide,mpp and pass --mpp-csv FILE.",
-    )
+_refusal = refusal(
+    SlideReadError,
+    allowed=f"{MIN_MPP:g} to {MAX_MPP:g}, from the csv, the slide or its TIFF resolution",
+    do="Write it into a csv with the columns slide,mpp and pass --mpp-csv FILE.",
+)
 
 
-def _bad_csv(where: str, came: str) -> ConfigError:
-    return ConfigError(
-        where,
-        came=came,
-        allowed=f"columns slide (or wsi) and mpp, one row a slide, mpp {MIN_MPP:g} to {MAX_MPP:g}",
-        do="Correct the file given to --mpp-csv.",
-    )
+_bad_csv = refusal(
+    ConfigError,
+    allowed=f"columns slide (or wsi) and mpp, one row a slide, mpp {MIN_MPP:g} to {MAX_MPP:g}",
+    do="Correct the file given to --mpp-csv.",
+)

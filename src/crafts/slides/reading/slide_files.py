@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
-from crafts.core.errors import ConfigError, DataError
+from crafts.core.errors import ConfigError, DataError, refusal
 from crafts.core.patients import PATIENT_COLUMNS, parse_id
 from crafts.core.tables import read_columns
 from crafts.imaging.opening import require_regular
@@ -238,10 +238,8 @@ def _key(name: str) -> str:
     return _clean(name).replace(".", "_")
 
 
-def _bad_table(where: str, came: str) -> ConfigError:
-    return ConfigError(
-        where,
-        came=came,
-        allowed="columns slide and patient (or slide_id and case_id), one row a slide",
-        do="Correct the file given to --patients.",
-    )
+_bad_table = refusal(
+    ConfigError,
+    allowed="columns slide and patient (or slide_id and case_id), one row a slide",
+    do="Correct the file given to --patients.",
+)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from crafts.core.arrays import check_unpacked
 from crafts.core.disk import replacing
-from crafts.core.errors import DataError, first_line
+from crafts.core.errors import DataError, first_line, refusal
 
 if TYPE_CHECKING:
     from crafts.slides.grid import View
@@ -143,10 +143,8 @@ def _plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
-def _bad(path: Path, came: str) -> DataError:
-    return DataError(
-        str(path),
-        came=came,
-        allowed="an h5 file with `coords` [N, 2] and the attributes of TRIDENT or CLAM",
-        do="Write the coordinates again.",
-    )
+_bad = refusal(
+    DataError,
+    allowed="an h5 file with `coords` [N, 2] and the attributes of TRIDENT or CLAM",
+    do="Write the coordinates again.",
+)

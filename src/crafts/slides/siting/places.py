@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from crafts.core.errors import ConfigError, DataError
+from crafts.core.errors import ConfigError, DataError, refusal
 from crafts.core.tables import read_columns
 from crafts.slides.config import TileConfig
 from crafts.slides.grid import View, choose_view, plan_grid
@@ -223,13 +223,9 @@ def require_places(find: FindPlaces | None, source: SlideFile, given: Path | Non
     return places
 
 
-def _bad_table(where: str, came: str) -> ConfigError:
-    return ConfigError(
-        where,
-        came=came,
-        allowed=(
-            "a folder of h5 files, or a csv with the columns slide, x, y and perhaps size, in "
-            "pixels of level 0, one size a slide"
-        ),
-        do="Correct what --coordinates names.",
-    )
+_bad_table = refusal(
+    ConfigError,
+    allowed="a folder of h5 files, or a csv with the columns slide, x, y and perhaps size, in "
+    "pixels of level 0, one size a slide",
+    do="Correct what --coordinates names.",
+)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from crafts.core.artifacts import write_bytes
-from crafts.core.errors import DataError, first_line
+from crafts.core.errors import DataError, first_line, refusal
 from crafts.core.parsing import parse_json
 from crafts.imaging.opening import DAMAGE, is_deep_color, open_header, upright
 from crafts.imaging.outlines import (
@@ -241,10 +241,8 @@ def _region(feature: Feature, left_out: Counter[str]) -> Region | None:
     return Region(feature.name, polygons) if polygons else None
 
 
-def _bad(path: Path, came: str) -> DataError:
-    return DataError(
-        str(path),
-        came=came,
-        allowed="GeoJSON of polygons in pixels of level 0, or a mask image",
-        do="Export it again (QuPath: File > Export objects as GeoJSON).",
-    )
+_bad = refusal(
+    DataError,
+    allowed="GeoJSON of polygons in pixels of level 0, or a mask image",
+    do="Export it again (QuPath: File > Export objects as GeoJSON).",
+)

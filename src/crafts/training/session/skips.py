@@ -38,7 +38,7 @@ def refuse_divergence(progress: Progress, most: int, names: Sequence[str], outpu
     """
     if progress.skipped_in_a_row >= most:
         raise DataError(
-            f"train: step {progress.step}",
+            f"train: step {progress.step + 1}",
             came=f"{progress.skipped_in_a_row} non-finite gradients in a row "
             f"(last samples: {', '.join(names[:4])})",
             allowed="finite losses",

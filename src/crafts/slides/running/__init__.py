@@ -1,1 +1,0 @@
-"""The work spread over processes or machines, and its results published."""

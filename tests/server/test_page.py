@@ -1,0 +1,276 @@
+"""The page: what it is made of, and what a visitor does with it in a real browser."""
+
+import base64
+import hashlib
+import json
+import os
+import re
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+
+import pytest
+
+from crafts import cli
+from crafts.server.app import STATIC
+from crafts.server.door import POLICY
+from server.conftest import ASKED, wait
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+VIEWS = ("make", "paint", "dataset", "judge", "slide")
+browser_only = pytest.mark.skipif(
+    CHROMIUM is None, reason="NO BROWSER: install Debian's `chromium` to run the tests of the page"
+)
+
+
+def test_what_others_wrote_is_as_their_package_has_it():
+    notice = (STATIC / "vendor" / "NOTICE").read_text()
+    files = sorted(path.name for path in (STATIC / "vendor").glob("*.js"))
+    assert files == ["openseadragon.js", "preact-htm.js"]
+    for name in files:
+        told = re.search(rf"{re.escape(name)}[\s\S]+?sha256 (\w{{64}})", notice)
+        assert told[1] == hashlib.sha256((STATIC / "vendor" / name).read_bytes()).hexdigest()
+
+
+def test_the_policy_names_the_style_that_the_viewer_adds():
+    script = (STATIC / "vendor" / "openseadragon.js").read_text()
+    text = re.search(r'mobile-css","true"\);o\.textContent="([^"]+)"', script)[1]
+    digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+    assert f"'sha256-{digest}'" in POLICY
+
+
+def test_the_page_names_nothing_outside_of_itself(client):
+    for path in STATIC.rglob("*"):
+        if path.is_file() and path.parent.name != "vendor":
+            text = path.read_text().replace("http://www.w3.org/2000/svg", "")
+            assert not re.search(r"(https?:)?//[a-z0-9-]+\.[a-z]", text), path
+            assert "innerHTML" not in text and "eval(" not in text, path
+    page = client.get("/").text
+    assert "<style" not in page and not re.search(r"<script(?![^>]*src=)", page)
+    for address in re.findall(r'(?:src|href)="(/static/[^"]+)"', page):
+        assert client.get(address).status_code == 200
+
+
+def test_every_module_that_is_imported_is_there():
+    for path in STATIC.rglob("*.js"):
+        if path.parent.name != "vendor":
+            for name in re.findall(r'from "(\.[^"]+)"', path.read_text()):
+                assert (path.parent / name).resolve().is_file(), (path, name)
+
+
+class Served:
+    """A server in a process of its own, which can be killed."""
+
+    def __init__(self, model, data):
+        with socket.create_server(("127.0.0.1", 0)) as found:
+            self.port = found.getsockname()[1]
+        self.address = f"http://127.0.0.1:{self.port}"
+        self.words = [sys.executable, "-m", "crafts", "serve", "--model", str(model)]
+        self.words += ["--data", str(data), "--port", str(self.port), "--set", "device=cpu"]
+        self.process = None
+
+    def start(self):
+        self.process = subprocess.Popen(self.words, stderr=subprocess.DEVNULL)
+        wait(lambda: self.process.poll() is not None or self.answers("/ready"), 120)
+        assert self.process.poll() is None
+        return self
+
+    def answers(self, path):
+        try:
+            with urllib.request.urlopen(self.address + path, timeout=5) as answer:
+                return answer.status == 200
+        except OSError:
+            return False
+
+    def end(self, sign=signal.SIGTERM):
+        if self.process.poll() is None:
+            os.kill(self.process.pid, sign)
+        return self.process.wait(60)
+
+
+@pytest.fixture(scope="module")
+def served(tiny, tmp_path_factory):
+    server = Served(tiny, tmp_path_factory.mktemp("served") / "data").start()
+    yield server
+    server.end()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    playwright = pytest.importorskip("playwright.sync_api", reason="NO BROWSER: pip's playwright")
+    options = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync"]
+    with playwright.sync_playwright() as driver:
+        opened = driver.chromium.launch(executable_path=CHROMIUM, args=options)
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def page(browser, served):
+    """A fresh visitor; console errors and requests to elsewhere fail the test."""
+    context = browser.new_context(viewport={"width": 1440, "height": 900})
+    found = context.new_page()
+    found.set_default_timeout(60_000)
+    errors, elsewhere = [], []
+    found.on("pageerror", lambda error: errors.append(str(error)))
+    found.on("console", lambda line: line.type == "error" and errors.append(line.text))
+    found.on(
+        "request",
+        lambda request: (
+            request.url.startswith((served.address, "blob:", "data:"))
+            or elsewhere.append(request.url)
+        ),
+    )
+    found.errors = errors
+    yield found
+    context.close()
+    assert elsewhere == []
+    assert errors == []
+
+
+def make(page, prompt="colon carcinoma glands", number=2):
+    page.fill("#prompt", prompt)
+    page.locator(".stepper input").fill(str(number))
+    page.keyboard.press("Tab")
+    page.locator(".send .button.main").click()
+    job = page.locator("article.job").first
+    job.locator("img").nth(number - 1).wait_for()
+    return job
+
+
+@browser_only
+def test_one_click_makes_pictures_and_the_copied_command_makes_the_same(page, served, tmp_path):
+    page.goto(served.address)
+    job = make(page)
+    assert job.locator("img").count() == 2
+    address = job.locator("img").first.get_attribute("src")
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    job.get_by_role("button", name="Command").click()
+    command = page.evaluate("navigator.clipboard.readText()")
+    words = shlex.split(command)
+    assert words[:2] == ["crafts", "generate"]
+    assert cli.run([*words[1:-1], str(tmp_path / "out"), "--set", "device=cpu"]) == 0
+    with urllib.request.urlopen(served.address + address) as answer:
+        theirs = answer.read()
+    name = address.rpartition("/")[2]
+    assert (tmp_path / "out" / "images" / name).read_bytes() == theirs
+
+
+@browser_only
+def test_two_pictures_are_pinned_and_compared(page, served):
+    page.goto(served.address)
+    job = make(page)
+    for place in range(2):
+        job.locator("button.tile").nth(place).click()
+        page.get_by_role("button", name="Pin to compare").click()
+        assert "seed" in page.locator("dialog .facts").inner_text()
+        page.keyboard.press("Escape")
+    page.get_by_role("button", name="Compare").click()
+    assert page.locator("dialog .pair img").count() == 2
+    page.get_by_role("radio", name="slider").check()
+    page.get_by_label("Where the second picture begins").fill("20")
+    assert "20%" in page.locator(".over .above").get_attribute("style")
+
+
+def count(page, number):
+    page.locator(".canvas .note").get_by_text(f"{number} nuclei", exact=True).wait_for()
+
+
+@browser_only
+def test_a_mask_is_painted_with_pointer_and_keys_and_undone(page, served):
+    page.goto(f"{served.address}/#/paint")
+    canvas = page.locator("canvas[role=application]")
+    canvas.wait_for()
+    box = canvas.bounding_box()
+    page.mouse.move(box["x"] + 80, box["y"] + 80)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 300, box["y"] + 300, steps=6)
+    page.mouse.up()
+    painted = int(page.locator(".canvas .note").inner_text().split()[0])
+    assert painted > 0
+    canvas.press("ArrowRight")
+    page.get_by_role("radio", name="Stamp").check()
+    canvas.press(" ")
+    count(page, painted + 1)
+    page.keyboard.press("Control+z")
+    page.keyboard.press("Control+z")
+    count(page, 0)
+    page.keyboard.press("Control+Shift+z")
+    count(page, painted)
+    page.get_by_role("button", name="Invent").click()
+    page.wait_for_function("!document.querySelector('.canvas .note').innerText.startsWith('0 ')")
+
+
+@browser_only
+def test_words_are_completed_and_strange_ones_are_told(page, served):
+    words = {"checked": True, "words": [["prostate", 9], ["prostatic", 4]], "classes": [],
+             "examples": [], "groups": [{"name": "Organ", "words": ["prostate"]}]}  # fmt: skip
+    found = {"checked": True, "tokens": 4, "limit": 77,
+             "unknown": [{"word": "spaceship", "nearest": ["prostate"]}]}  # fmt: skip
+    page.route("**/api/v1/words", lambda route: route.fulfill(json=words))
+    page.route("**/api/v1/words/check", lambda route: route.fulfill(json=found))
+    page.goto(served.address)
+    page.fill("#prompt", "")
+    page.locator("#prompt").press_sequentially("spaceship pros", delay=15)
+    page.get_by_role("option").first.wait_for()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    assert page.input_value("#prompt").strip() == "spaceship prostate"
+    page.locator(".hint").get_by_role("button", name="prostate").click()
+    assert page.input_value("#prompt").strip() == "prostate prostate"
+
+
+@browser_only
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1440, 390])
+def test_every_view_can_be_read_by_all(browser, served, scheme, width):
+    """axe-core finds no serious violation, and nothing runs out of the window."""
+    package = pytest.importorskip("axe_playwright_python", reason="NO AXE: pip's axe-playwright")
+    axe = os.path.join(os.path.dirname(package.__file__), "axe.min.js")
+    context = browser.new_context(viewport={"width": width, "height": 844}, color_scheme=scheme)
+    page = context.new_page()
+    page.set_default_timeout(60_000)
+    page.goto(served.address)
+    page.locator("header nav").wait_for()
+    with open(axe, encoding="utf-8") as handle:
+        script = handle.read()
+    found = {}
+    for view in VIEWS:
+        page.goto(f"{served.address}/#/{view}")
+        page.wait_for_timeout(800)
+        page.evaluate(script)
+        result = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+        serious = [one for one in result["violations"] if one["impact"] in ("serious", "critical")]
+        found[view] = [(one["id"], one["nodes"][0]["html"][:120]) for one in serious]
+        across = page.evaluate("document.documentElement.scrollWidth - innerWidth")
+        assert across <= 0, (view, across)
+    context.close()
+    assert found == {view: [] for view in VIEWS}
+
+
+@browser_only
+def test_a_server_that_is_killed_and_started_again_has_the_whole_gallery(browser, tiny, tmp_path):
+    server = Served(tiny, tmp_path / "data").start()
+    page = browser.new_page()
+    page.set_default_timeout(90_000)
+    page.goto(server.address)
+    make(page, number=2)
+    body = {**ASKED, "num_images": 40, "preset": "paper"}
+    page.evaluate(
+        "body => fetch('/api/v1/jobs', {method: 'POST', body, "
+        "headers: {'Content-Type': 'application/json'}})",
+        json.dumps(body),
+    )
+    page.locator("article.job").first.locator("img").nth(1).wait_for()
+    server.end(signal.SIGKILL)
+    page.get_by_text("The server does not answer").wait_for()
+    server.start()
+    page.get_by_text("The server does not answer").wait_for(state="detached")
+    page.locator("article.job").first.locator("img").nth(39).wait_for()
+    assert page.locator("article.job").count() == 2
+    page.close()
+    assert server.end() == 0
