@@ -20,7 +20,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check \
 QUIET := TRANSFORMERS_VERBOSITY=error DIFFUSERS_VERBOSITY=error HF_HUB_DISABLE_PROGRESS_BARS=1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test fmt lint types docs soak bench model-check clean dist
+.PHONY: help demo studio test fmt lint types docs soak bench model-check clean dist
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -42,6 +42,13 @@ demo: $(VENV)/core.stamp  ## eight tiles from eight sentences into out/, with th
 	@$(BIN)/crafts generate --model mini --manifest docs/demo-prompts.csv --seed $(DEMO_SEED) --output $(OUT)
 	@echo "eight synthetic tiles: $(OUT)/images/  one sheet: $(OUT)/grid.png  prompts: $(OUT)/metadata.csv"
 	@echo "to use crafts yourself: . $(VENV)/bin/activate"
+
+$(VENV)/serve.stamp: $(VENV)/core.stamp
+	@$(PIP_INSTALL) -e ".[serve]"
+	@touch $@
+
+studio: $(VENV)/serve.stamp  ## the studio in the browser, with the model that is shipped
+	@$(BIN)/crafts serve
 
 test: $(VENV)/dev.stamp  ## all tests, on the CPU and without network
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile tests

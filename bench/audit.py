@@ -27,9 +27,9 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from crafts.auditing.copies import Found, calibrate, find_copies, judge, share_of
+from crafts.auditing.matching.copies import Found, calibrate, find_copies, judge, share_of
 from crafts.auditing.matching.library import Library
-from crafts.auditing.results import Share, Verdict
+from crafts.auditing.results import Share, TileVerdict
 from crafts.core.artifacts import sha256_bytes, write_bytes
 from crafts.core.markdown import table
 from crafts.core.runtime import say
@@ -176,7 +176,7 @@ class Bench:
         )
         self.limits = calibrate(found)
 
-    def verdicts(self, names: Sequence[str], found: Sequence[Found]) -> list[Verdict]:
+    def verdicts(self, names: Sequence[str], found: Sequence[Found]) -> list[TileVerdict]:
         """Verdicts at the limit of the validation split."""
         return [
             judge(name, item, limits=self.limits, sources=self.train.name)
@@ -211,7 +211,7 @@ def plant(
     }
 
 
-def clean(bench: Bench) -> tuple[dict[str, Any], list[Verdict]]:
+def clean(bench: Bench) -> tuple[dict[str, Any], list[TileVerdict]]:
     """Real tiles of other patients; every alarm is kept to be looked at."""
     names = [bench.heldout.name(k) for k in range(len(bench.heldout))]
     start, cpu = time.monotonic(), time.process_time()
@@ -234,17 +234,17 @@ def clean(bench: Bench) -> tuple[dict[str, Any], list[Verdict]]:
     }, alarms
 
 
-def _highest(verdicts: Sequence[Verdict], *, whole: bool) -> float:
+def _highest(verdicts: Sequence[TileVerdict], *, whole: bool) -> float:
     a_whole = [one.overlap is not None and one.overlap > 0.93 for one in verdicts]
     pairs = zip(verdicts, a_whole, strict=True)
     return max((one.correlation or 0.0 for one, is_whole in pairs if is_whole == whole), default=0)
 
 
-def _share(verdicts: Sequence[Verdict]) -> Share:
+def _share(verdicts: Sequence[TileVerdict]) -> Share:
     return share_of(sum(one.verdict == "copy" for one in verdicts), len(verdicts))
 
 
-def draw_alarms(bench: Bench, alarms: Sequence[Verdict]) -> Image.Image:
+def draw_alarms(bench: Bench, alarms: Sequence[TileVerdict]) -> Image.Image:
     """Every alarm beside its training tile."""
     rows = []
     for one in sorted(alarms, key=lambda one: one.correlation or 0.0):

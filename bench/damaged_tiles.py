@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 
 from crafts.core.runtime import say
 from crafts.evaluation import extract_features
-from crafts.evaluation.diagnosing.appearance import appearance
-from crafts.evaluation.diagnosing.damage import compress, shift_stain, variations, wash_eosin
 from crafts.experiments.corpus.tiles import in_turn
 from crafts.imaging.stains import stain_vectors
+from crafts.measures.appearance import appearance
 from crafts.measures.structure import blur
 from crafts.sets.features import read_image
+from crafts.testing.damage import compress, shift_stain, variations, wash_eosin
 from crafts.workflows.scorecards.judges import Judges
 
 BLUR = (0.6, 1.0, 1.5, 2.0, 3.0)  # pixels

@@ -27,12 +27,12 @@ from sklearn.neighbors import NearestCentroid
 from crafts.core.artifacts import write_bytes
 from crafts.core.markdown import table
 from crafts.core.runtime import say, seed_from
-from crafts.evaluation.diagnosing.damage import duplicate, shuffle_prompts
-from crafts.evaluation.diagnosing.diagnosis import THRESHOLDS, diagnose
-from crafts.evaluation.diagnosing.evidence import Evidence, compute_evidence
-from crafts.evaluation.diagnosing.sides import Observed
+from crafts.evaluation.diagnosis.causes import THRESHOLDS, diagnose
+from crafts.evaluation.diagnosis.evidence import Evidence, compute_evidence
+from crafts.evaluation.diagnosis.sides import Observed
 from crafts.imaging.stains import stain_vectors
 from crafts.sets.splits import halve
+from crafts.testing.damage import duplicate, shuffle_prompts
 
 CALIBRATION = ("oral_oscc", "prostate_gleason_NC", "ebhi_polyp")
 SET_LEVELS, TEST_LEVELS = (0, 2, 4), (1, 3)

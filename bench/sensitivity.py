@@ -26,8 +26,7 @@ from numpy.typing import NDArray
 from crafts.core.artifacts import write_bytes
 from crafts.core.markdown import table
 from crafts.core.runtime import say, seed_from
-from crafts.evaluation.diagnosing.damage import duplicate, shuffle_prompts, swap_class
-from crafts.evaluation.diagnosing.sides import Observed
+from crafts.evaluation.diagnosis.sides import Observed
 from crafts.imaging.stains import stain_amounts
 from crafts.measures.alignment import prompt_alignment
 from crafts.measures.distances import cmmd, kernel_distance, normalised_frechet_distance
@@ -35,6 +34,7 @@ from crafts.measures.neighbors import prdc, vendi_score
 from crafts.measures.rows import unit_rows
 from crafts.measures.separation import separation
 from crafts.sets.splits import halve
+from crafts.testing.damage import duplicate, shuffle_prompts, swap_class
 
 STRENGTHS = {
     "blur": [f"{sigma:g} px" for sigma in BLUR],

@@ -8,7 +8,8 @@ import zlib
 from hypothesis import strategies as st
 
 WORDS = (b"", b"\0", b"\xff\xff\xff\xff", b"-", b"1e999", b"NaN", b"null", b"true", b"[[", b'"',
-         b"9" * 5000, b"0.5", b"{}", b"\n", b"\xe9", b"../x", b"Polygon", b"<f8", b"|O")  # fmt: skip
+         b"9" * 5000, b"0.5", b"{}", b"\n", b"\xe9", b"../x", b"Polygon", b"<f8",
+         b"|O")  # fmt: skip
 KINDS = ("flip", "cut", "end", "double", "word")
 MUTATIONS = st.lists(
     st.tuples(

@@ -62,3 +62,15 @@ def feature_set(
 @pytest.fixture
 def make_set() -> MakeSet:
     return feature_set
+
+
+def textures(num=6, side=48):
+    """Discs on a tinted ground: structure and colour to lose."""
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:side, :side]
+    out = np.empty((num, side, side, 3), dtype=np.uint8)
+    for tile in out:
+        tile[:] = (205, 175, 195) + rng.integers(-8, 8, (side, side, 3))
+        for cy, cx in rng.integers(4, side - 4, (12, 2)):
+            tile[(y - cy) ** 2 + (x - cx) ** 2 < 12] = (90, 60, 140)
+    return out

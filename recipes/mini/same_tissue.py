@@ -17,7 +17,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from crafts.auditing.copies import DEFAULT_PART, DEFAULT_WHOLE, find_copies, is_whole
+from crafts.auditing.matching.copies import DEFAULT_PART, DEFAULT_WHOLE, find_copies, is_whole
 from crafts.auditing.matching.library import Library
 from crafts.auditing.matching.search import Match
 from crafts.data.collection import Collection

@@ -16,7 +16,7 @@ from crafts.generation.request import ImageRequest
 if TYPE_CHECKING:
     from PIL import Image
 
-    from crafts.auditing.audit import AuditConfig
+    from crafts.auditing.config import AuditConfig
     from crafts.auditing.membership import Target
     from crafts.captions.config import CaptionConfig, SummariseConfig
     from crafts.core.artifacts import Manifest
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from crafts.evaluation.config import EvaluateConfig
     from crafts.generation.request import GenerateConfig
     from crafts.model.bundle import Bundle
+    from crafts.readerstudy.config import ServeConfig
     from crafts.slides.config import TileConfig
     from crafts.training.config import TrainConfig
 
@@ -50,7 +51,7 @@ _CONFIGS: dict[Stage, tuple[str, str]] = {
     "train": ("crafts.training.config", "TrainConfig"),
     "generate": ("crafts.generation.request", "GenerateConfig"),
     "evaluate": ("crafts.evaluation.config", "EvaluateConfig"),
-    "audit": ("crafts.auditing.audit", "AuditConfig"),
+    "audit": ("crafts.auditing.config", "AuditConfig"),
 }
 # step -> name of its configuration class, in crafts.readerstudy.config
 _STUDY = {
@@ -291,7 +292,7 @@ def generate(
     bundle = model.bundle if model else None
     gate: dict[str, Any] = {}
     if resolved.keep is not None:
-        from crafts.evaluation.gating.gate import shipped_gate, shipped_gate_words
+        from crafts.evaluation.gate import shipped_gate, shipped_gate_words
 
         gate = {"accept": shipped_gate(device=resolved.device), "unknown_to": shipped_gate_words()}
     return stage.run(resolved, None, Path(output), bundle=bundle, **gate)
@@ -516,7 +517,7 @@ def configure_study(
     return load_config(getattr(config, kind), source, overrides)
 
 
-def serve_study(config: Config | Mapping[str, Any], output: Path) -> None:
+def serve_study(config: ServeConfig | Mapping[str, Any], output: Path) -> None:
     """Serve a study to its readers until Ctrl-C; see :func:`crafts.readerstudy.web.serve`.
 
     Args:
@@ -526,14 +527,14 @@ def serve_study(config: Config | Mapping[str, Any], output: Path) -> None:
     Raises:
         DataError: no prepared study, or answers to another one.
     """
-    from crafts.core.config import Config
+    from crafts.readerstudy.config import ServeConfig
 
-    resolved = config if isinstance(config, Config) else configure_study("serve", config)
-    check_places(output, resolved.study)  # type: ignore[attr-defined]
+    served = config if isinstance(config, ServeConfig) else configure_study("serve", config)
+    check_places(output, served.study)
 
     from crafts.readerstudy.web import serve
 
-    serve(resolved, Path(output))  # type: ignore[arg-type]
+    serve(served, Path(output))
 
 
 def close_study(study: Path, answers: Path) -> Manifest:

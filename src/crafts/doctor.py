@@ -59,7 +59,7 @@ EXTRAS = {
         "tifffile>=2025.1",
         "tiffslide>=2.5",
     ),
-    "dicom": ("pydicom>=3.0",),
+    "dicom": ("pydicom>=3.0", "wsidicom>=0.36"),
     "llm": ("openai>=2",),
     "serve": ("fastapi>=0.115", "uvicorn>=0.32"),
     "dist": ("ray[data]>=2.50",),
@@ -69,7 +69,7 @@ EXTRAS = {
 }
 EXTRAS_SERVE = {
     "slides": "whole-slide images",
-    "dicom": "DICOM slides that OpenSlide does not take",
+    "dicom": "DICOM slides: those that OpenSlide does not take, and new ones",
     "llm": "report summaries by a language model",
     "serve": "the studio and the reader study",
     "dist": "bulk work on many machines",

@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from crafts import api, cli
-from crafts.auditing.audit import AuditConfig, run
+from crafts.auditing.audit import run
+from crafts.auditing.config import AuditConfig
 from crafts.auditing.membership import Target
 from crafts.auditing.results import Results
 from crafts.core.artifacts import verify

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from crafts.auditing.copies import calibrate
 from crafts.auditing.extraction import extract, largest_clique, most_repeated
+from crafts.auditing.matching.copies import calibrate
 from crafts.auditing.matching.library import Library
 from crafts.core.artifacts import sha256_bytes
 from crafts.data.collection import Tile

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
 from crafts.auditing.membership import (
-    Side,
+    AttackSide,
     area_under_curve,
     attack,
     attack_all,
@@ -167,7 +167,10 @@ def test_all_attacks_of_one_audit(tiles):
 
     rows = [{"set": "painted", "patient": str(k // 5)} for k in range(30)]
     near, far = np.full(30, 0.1), np.full(30, 0.9)
-    members, nonmembers = Side(rows, near, load), Side(rows, far, lambda k: load(k + 30))
+    members, nonmembers = (
+        AttackSide(rows, near, load),
+        AttackSide(rows, far, lambda k: load(k + 30)),
+    )
     got = attack_all(members, nonmembers, losses_of, number=20)
     assert [one.name for one in got] == ["loss", "features", "blind"]
     assert got[1].auc == 1.0
@@ -176,5 +179,5 @@ def test_all_attacks_of_one_audit(tiles):
         "features",
         "blind",
     ]
-    few = Side(rows[:5], near[:5], load)
+    few = AttackSide(rows[:5], near[:5], load)
     assert attack_all(few, nonmembers, None, number=20) == []

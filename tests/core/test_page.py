@@ -22,13 +22,13 @@ from crafts.core.page import (
     Stat,
     Table,
     Verdict,
-    build_strip,
     chart,
     data_uri,
     fact_text,
     number,
     render_page,
 )
+from crafts.report.figures import build_strip
 from page_checks import Page
 
 HOSTILE = "<script>alert('x')</script>\"'&{{ 7*7 }}"
@@ -161,17 +161,6 @@ def test_a_chart_follows_the_page_and_is_the_same_each_time():
     assert "var(--generated)" in first and "var(--muted)" in first
     assert not any(color in first for color in INK.values())
     assert not re.search(r"<style|<metadata|DOCTYPE|https?:", first)
-
-
-def test_marks_of_a_strip_lie_where_their_values_do():
-    values = {"real": ("floor", 2.0, 1.0), "generated": ("generated", 4.0, 0.0)}
-    real, generated = build_strip("x", values, top=8.0).marks
-    assert (real.low, real.place, real.high) == (12.5, 25.0, 37.5)
-    assert (generated.place, generated.text) == (50.0, "4.00")
-    below = build_strip("x", {"real": ("a", -1.0, 0.0), "generated": ("b", 1.0, 0.0)})
-    assert [mark.place for mark in below.marks] == [0.0, 100.0] and below.start == "−1.00"
-    zero = build_strip("x", {"real": ("a", 0.0, 0.0)})
-    assert zero.marks[0].place == 0.0
 
 
 def test_nothing_heavy_is_imported_for_a_page_without_charts():

@@ -18,7 +18,7 @@ from crafts.core.config import load_config
 from crafts.core.errors import ConfigError, DataError
 from crafts.data.painter import paint_tile
 from crafts.evaluation.evaluate import EvaluateConfig, run
-from crafts.evaluation.gating.gate import GATE
+from crafts.evaluation.gate import GATE
 from crafts.evaluation.results import Measured, Results
 from crafts.model.vision.image_encoders import open_encoder
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from crafts.core.artifacts import load_manifest, lock, sha256_file, verify
 from crafts.core.config import load_config
-from crafts.core.errors import ConfigError, DataError, NotYetError, RetryError
+from crafts.core.errors import ConfigError, DataError, RetryError
 from crafts.data.collection import Collection
 from crafts.generation.export import read_provenance
 from crafts.generation.generate import generate_images, run
@@ -400,20 +400,6 @@ def test_foreign_files_are_never_touched(finished, tiny_model, tmp_path):
     with pytest.raises(ConfigError, match="a file that crafts did not make, among its images"):
         run(config(tiny_model, num_images=1), None, tmp_path / "out")
     assert (tmp_path / "out/images/photo.png").exists()
-
-
-@pytest.mark.parametrize(
-    ("values", "message"),
-    [
-        ({"size": "512"}, "--size: 512; expected 32, the tile of this model"),
-        ({"size": "32x64"}, "--size: 32x64"),
-    ],
-)
-def test_what_is_not_built_yet_says_so(tiny_model, tmp_path, values, message):
-    with pytest.raises(NotYetError, match=message) as caught:
-        run(config(tiny_model, **values), None, tmp_path / "out")
-    assert caught.value.exit_code == 2
-    assert not (tmp_path / "out").exists()
 
 
 def test_a_prompt_of_a_windows_line_is_one_row(bundle, tiny_model, tmp_path):

@@ -117,7 +117,7 @@ def test_what_a_gate_cannot_judge_is_left_out_and_never_drawn(
 
 
 def test_the_gate_of_the_package_knows_what_it_does_not_know() -> None:
-    from crafts.evaluation.gating.gate import shipped_gate_words
+    from crafts.evaluation.gate import shipped_gate_words
 
     unknown_to = shipped_gate_words()
     assert unknown_to("Colon adenocarcinoma, H&E, high power view.") == []

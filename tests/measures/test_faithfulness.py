@@ -20,34 +20,28 @@ from crafts.core.config import load_config
 from crafts.core.errors import DataError
 from crafts.data.painter import paint_tile
 from crafts.evaluation import evaluate
-from crafts.measures.faithfulness import (
-    Pair,
-    hematoxylin_correlation,
-    iter_pairs,
-    list_pairs,
-    measure_faithfulness,
-    normalise,
-)
+from crafts.measures.faithfulness import hematoxylin_correlation, measure_faithfulness, normalize
 from crafts.measures.nuclei import Scores
 from crafts.model.segmenter import SegmenterConfig, build_segmenter, save_segmenter
+from crafts.sets.masked import MaskedTile, iter_pairs, list_pairs
 
 
-def painted(index: int, size: int = 64) -> Pair:
+def painted(index: int, size: int = 64) -> MaskedTile:
     tile = paint_tile(seed=3, index=index, size=size)
     classes = label_classes(tile.classes, "lizard", where="painted")
     mask = NucleiMask(classes, tile.instances.astype(np.int32))
-    return Pair(f"tile-{index}", tile.image, mask)
+    return MaskedTile(f"tile-{index}", tile.image, mask)
 
 
 @pytest.fixture(scope="module")
-def pairs() -> list[Pair]:
+def pairs() -> list[MaskedTile]:
     return [painted(index) for index in range(8)]
 
 
 class Oracle:
     """Finds the painted nuclei by the image that shows them; moved by some pixels."""
 
-    def __init__(self, pairs: list[Pair], shift: int = 0) -> None:
+    def __init__(self, pairs: list[MaskedTile], shift: int = 0) -> None:
         self.known = {pair.image.tobytes(): pair.mask for pair in pairs}
         self.shift = shift
 
@@ -59,7 +53,7 @@ class Oracle:
         )
 
 
-def test_images_that_obey_reach_the_ceiling(pairs: list[Pair]) -> None:
+def test_images_that_obey_reach_the_ceiling(pairs: list[MaskedTile]) -> None:
     result = measure_faithfulness(pairs, Oracle(pairs), real=pairs)
     assert result.obeyed.dice == 1 and result.normalised == 1 and result.spread == 0
     assert result.ceiling == result.obeyed
@@ -67,19 +61,19 @@ def test_images_that_obey_reach_the_ceiling(pairs: list[Pair]) -> None:
     assert 0 < result.floor.dice < 0.6  # the mask of another tile, never the own one
 
 
-def test_nuclei_elsewhere_lie_near_the_floor(pairs: list[Pair]) -> None:
+def test_nuclei_elsewhere_lie_near_the_floor(pairs: list[MaskedTile]) -> None:
     moved = measure_faithfulness(pairs, Oracle(pairs, shift=20), real=pairs)
     half = measure_faithfulness(pairs, Oracle(pairs, shift=1), real=pairs)
     assert moved.ceiling is not None
     again = measure_faithfulness(pairs, Oracle(pairs, shift=20), real=pairs)
     assert again == moved  # one seed, one result
     ideal = measure_faithfulness(pairs, Oracle(pairs)).obeyed
-    low = normalise(moved.obeyed, moved.floor, ideal)
-    high = normalise(half.obeyed, half.floor, ideal)
+    low = normalize(moved.obeyed, moved.floor, ideal)
+    high = normalize(half.obeyed, half.floor, ideal)
     assert low is not None and high is not None and low < 0.35 < 0.6 < high < 1
 
 
-def test_floor_and_ceiling_report_the_same_classes(pairs: list[Pair]) -> None:
+def test_floor_and_ceiling_report_the_same_classes(pairs: list[MaskedTile]) -> None:
     result = measure_faithfulness(pairs, Oracle(pairs), real=pairs, classes=["lymphocyte"])
     assert result.floor is not None and result.ceiling is not None
     asked = set(result.obeyed.class_dice)
@@ -87,14 +81,14 @@ def test_floor_and_ceiling_report_the_same_classes(pairs: list[Pair]) -> None:
     assert set(result.floor.class_dice) == set(result.ceiling.class_dice) == asked
 
 
-def test_the_interval_is_one_over_patients(pairs: list[Pair]) -> None:
+def test_the_interval_is_one_over_patients(pairs: list[MaskedTile]) -> None:
     """Images of one patient that err alike say no more than one of them."""
     found = {
         pair.image.tobytes(): pair.mask.classes * (number % 2) for number, pair in enumerate(pairs)
     }
     alone = [replace(pair, patient=f"p{number}") for number, pair in enumerate(pairs)]
 
-    def spread(some: list[Pair]) -> float | None:
+    def spread(some: list[MaskedTile]) -> float | None:
         return measure_faithfulness(some, lambda image: NucleiMask(found[image.tobytes()])).spread
 
     own = spread(alone)
@@ -105,16 +99,16 @@ def test_the_interval_is_one_over_patients(pairs: list[Pair]) -> None:
     assert spread([replace(pair, patient="one") for pair in alone]) is None
 
 
-def test_without_real_tiles_there_is_no_ceiling(pairs: list[Pair]) -> None:
+def test_without_real_tiles_there_is_no_ceiling(pairs: list[MaskedTile]) -> None:
     result = measure_faithfulness(pairs, Oracle(pairs))
     assert result.ceiling is None and result.normalised is None
     one = measure_faithfulness(pairs[:1], Oracle(pairs))
     assert one.floor is None and one.spread is None
     level = Scores(n=1, dice=0.5)
-    assert normalise(level, level, level) is None
+    assert normalize(level, level, level) is None
 
 
-def test_hematoxylin_follows_the_map(pairs: list[Pair]) -> None:
+def test_hematoxylin_follows_the_map(pairs: list[MaskedTile]) -> None:
     image = pairs[0].image
     control, _ = hematoxylin_map(image)
     own = hematoxylin_correlation(image, control[0])
@@ -125,7 +119,7 @@ def test_hematoxylin_follows_the_map(pairs: list[Pair]) -> None:
         hematoxylin_correlation(image, control)
 
 
-def write_folder(folder: Path, pairs: list[Pair]) -> Path:
+def write_folder(folder: Path, pairs: list[MaskedTile]) -> Path:
     """An image folder with a column ``mask``; the last row has none."""
     for name in ("images", "masks"):
         (folder / name).mkdir(parents=True)
@@ -140,7 +134,9 @@ def write_folder(folder: Path, pairs: list[Pair]) -> Path:
     return folder
 
 
-def test_pairs_are_read_from_a_folder_and_from_shards(pairs: list[Pair], tmp_path: Path) -> None:
+def test_pairs_are_read_from_a_folder_and_from_shards(
+    pairs: list[MaskedTile], tmp_path: Path
+) -> None:
     folder = write_folder(tmp_path / "tiles", pairs)
     pack({"tokenizers": []}, folder, tmp_path / "shards")
     for source in (folder, tmp_path / "shards"):
@@ -148,7 +144,7 @@ def test_pairs_are_read_from_a_folder_and_from_shards(pairs: list[Pair], tmp_pat
         found = list(iter_pairs(items))
         assert len(found) == len(pairs) - 1
         for one, pair in zip(found, pairs, strict=False):
-            assert isinstance(one, Pair)
+            assert isinstance(one, MaskedTile)
             assert np.array_equal(one.image, pair.image)
             assert np.array_equal(one.mask.classes, pair.mask.classes)
             assert np.array_equal(one.mask.instances, pair.mask.instances)
@@ -156,7 +152,9 @@ def test_pairs_are_read_from_a_folder_and_from_shards(pairs: list[Pair], tmp_pat
         assert len(list_pairs(source, "train")) == 4
 
 
-def test_a_mask_that_cannot_be_used_comes_as_its_reason(pairs: list[Pair], tmp_path: Path) -> None:
+def test_a_mask_that_cannot_be_used_comes_as_its_reason(
+    pairs: list[MaskedTile], tmp_path: Path
+) -> None:
     folder = write_folder(tmp_path / "tiles", pairs[:3])
     save_mask(folder / "masks/tile-0.png", painted(0, 32).mask)
     (folder / "masks/tile-1.png").write_bytes(b"no image")

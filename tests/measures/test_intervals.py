@@ -10,25 +10,10 @@ from crafts.core.errors import ConfigError, DataError
 from crafts.evaluation import frechet_distance
 from crafts.measures.intervals import (
     group_interval,
-    half_sample_sd,
     power_of,
     power_of_interval,
-    spread,
     widen_for_few,
 )
-
-
-def test_spread_is_mean_deviation_and_range():
-    found = spread([1.0, 2.0, 3.0, 4.0, 5.0])
-    assert (found.mean, found.low, found.high, found.num) == (3, 1, 5, 5)
-    assert found.sd == pytest.approx(np.sqrt(2.5))
-
-
-@pytest.mark.parametrize("values", [[1.0] * 4, [1.0, 2, 3, 4, float("nan")]])
-def test_spread_needs_five_generations(values):
-    with pytest.raises(DataError, match="4 finite values of .; expected at least 5, all finite"):
-        spread(values)
-
 
 TRUTH = 5.0
 
@@ -100,32 +85,6 @@ def test_interval_refuses_wrong_numbers(wrong):
         group_interval(np.ones(8), np.arange(8), **wrong)
 
 
-def draws(shift, seed):
-    rng = np.random.default_rng(seed)
-    return lambda: rng.standard_normal((400, 8)) / np.sqrt(1 + np.arange(8)) + shift
-
-
-@pytest.mark.parametrize("shift", [0.0, 0.3])
-def test_half_samples_match_the_deviation_over_redrawn_sets(shift):
-    """Unscaled where the sets differ; scaled by sqrt(1/2) where they are of one population."""
-    real, again = draws(0.0, 1)(), draws(shift, 2)
-    truth = np.std([frechet_distance(real, again()) for _ in range(200)], ddof=1)
-    estimates = [
-        half_sample_sd(
-            frechet_distance, real, again(), same_population=shift == 0, repeats=30, seed=seed
-        )
-        for seed in range(10)
-    ]
-    assert np.mean(estimates) == pytest.approx(truth, rel=0.2)
-
-
-def test_half_samples_are_seeded():
-    real, generated = draws(0.0, 1)(), draws(0.3, 2)()
-    first = half_sample_sd(frechet_distance, real, generated, seed=1)
-    assert first == half_sample_sd(frechet_distance, real, generated, seed=1)
-    assert first != half_sample_sd(frechet_distance, real, generated, seed=2)
-
-
 def test_a_bootstrap_of_the_frechet_distance_misses_its_own_value():
     """Why there is none: copies act like fewer rows, and the distance is biased by C / N."""
     rng = np.random.default_rng(0)
@@ -135,13 +94,6 @@ def test_a_bootstrap_of_the_frechet_distance_misses_its_own_value():
         for _ in range(40)
     ]
     assert min(boots) > 1.2 * frechet_distance(real, generated)
-
-
-def test_half_samples_refuse_too_little():
-    with pytest.raises(DataError, match="half_sample_sd: generated: 3 rows; expected at least 4"):
-        half_sample_sd(frechet_distance, np.eye(3), np.eye(3))
-    with pytest.raises(ConfigError, match="half_sample_sd: repeats: 1; expected at least 2"):
-        half_sample_sd(frechet_distance, np.eye(9), np.eye(9), repeats=1)
 
 
 def test_four_tries_in_five_show_the_visible_difference():

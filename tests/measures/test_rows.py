@@ -18,15 +18,10 @@ from crafts.measures.distances import (
     moments,
     normalised_frechet_distance,
 )
-from crafts.measures.intervals import half_sample_sd
 from crafts.measures.rows import Generated, Real, check_features
 
 RNG = np.random.default_rng(0)
 ONE, TWO = RNG.standard_normal((30, 4)), RNG.standard_normal((30, 4)) + 1
-
-
-def spread_of_frechet(real, generated):
-    return half_sample_sd(frechet_distance, real, generated)
 
 
 @pytest.mark.parametrize(
@@ -38,7 +33,6 @@ def spread_of_frechet(real, generated):
         kernel_distance,
         cmmd,
         prdc,
-        spread_of_frechet,
     ],
 )
 def test_marked_sets_stand_in_their_own_place_only(measure):

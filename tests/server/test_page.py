@@ -1,5 +1,6 @@
 """The page: what it is made of, and what a visitor does with it in a real browser."""
 
+import base64
 import hashlib
 import json
 import os
@@ -16,6 +17,7 @@ import pytest
 
 from crafts import cli
 from crafts.server.app import STATIC
+from crafts.server.door import POLICY
 from server.conftest import ASKED, wait
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -32,6 +34,13 @@ def test_what_others_wrote_is_as_their_package_has_it():
     for name in files:
         told = re.search(rf"{re.escape(name)}[\s\S]+?sha256 (\w{{64}})", notice)
         assert told[1] == hashlib.sha256((STATIC / "vendor" / name).read_bytes()).hexdigest()
+
+
+def test_the_policy_names_the_style_that_the_viewer_adds():
+    script = (STATIC / "vendor" / "openseadragon.js").read_text()
+    text = re.search(r'mobile-css","true"\);o\.textContent="([^"]+)"', script)[1]
+    digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+    assert f"'sha256-{digest}'" in POLICY
 
 
 def test_the_page_names_nothing_outside_of_itself(client):

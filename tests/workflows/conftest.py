@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from crafts.controls.masks import mask_from_labels
-from crafts.measures.faithfulness import Pair
+from crafts.sets.masked import MaskedTile
 from crafts.workflows.scorecards import nuclei
 from fixtures_scorecards import CLASSES, SIDE, painted, segment
 from fixtures_steering import disc_mask
@@ -24,7 +24,7 @@ def cases() -> list[nuclei.Case]:
             disc = disc_mask(30 + 12 * nucleus, 30 + 6 * number, size=SIDE, radius=5)
             labels[disc.classes > 0] = nucleus + 1
         mask = mask_from_labels(labels)
-        pair = Pair(str(number), painted(mask), mask)
+        pair = MaskedTile(str(number), painted(mask), mask)
         found.append(nuclei.Case(str(number), pair, "painted", "tissue"))
     return found
 

@@ -10,65 +10,29 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from pydantic import Field
 
-from crafts.auditing.copies import Found, Limits, calibrate, find_copies
-from crafts.auditing.findings import Findings, Searched, conclude
-from crafts.auditing.matching.library import Library
-from crafts.auditing.membership import Target
-from crafts.auditing.reporting.report import write_report
-from crafts.auditing.results import Results, Threshold, Verdict
-from crafts.auditing.sets import (
+from crafts.auditing.config import AuditConfig
+from crafts.auditing.features import (
     Features,
     ImageSet,
     open_set,
     read_features,
 )
+from crafts.auditing.findings import Findings, Searched, conclude
+from crafts.auditing.matching.copies import Found, Limits, calibrate, find_copies
+from crafts.auditing.matching.library import Library
+from crafts.auditing.membership import Target
+from crafts.auditing.page.report import write_report
+from crafts.auditing.results import Results, Threshold, TileVerdict
 from crafts.core.artifacts import Manifest, finish, staging, write_bytes
-from crafts.core.config import Config
 from crafts.core.errors import DataError
 from crafts.core.marks import save_synthetic
 from crafts.core.protocols import BuildExtractor
 from crafts.core.records import Ledger, rejects_beside
 from crafts.core.runtime import say
 from crafts.core.tables import csv_writer
-from crafts.data.config import Links
 from crafts.sets.source import SetName
-from crafts.sets.splits import AUTO, refuse_same_images, refuse_shared_groups
-
-
-class AuditConfig(Config):
-    """What ``crafts audit`` takes."""
-
-    generated: Path = Field(description="folder of generated tiles")
-    train: Path = Field(description="tiles the model was trained on: a folder, or shards")
-    heldout: Path | None = Field(
-        None, description="tiles it has not seen, of other patients; set the limits"
-    )
-    model: str = Field("", description="mini, a folder, or a hub id: model to be attacked")
-    fail_above: float | None = Field(
-        None, ge=0, le=1, description="share of copies above which the command fails"
-    )
-    encoder: str = Field("mini", min_length=1, description="mini, a folder, or a hub id")
-    train_split: str = Field(AUTO, description="auto: train, where rows name splits; '' for all")
-    heldout_split: str = Field(AUTO, description="auto: heldout, where rows name it; '' for all")
-    columns: Links = Links()
-    correlation: float | None = Field(
-        None, gt=0, lt=1, description="limit above which structure counts as copied"
-    )
-    members: int = Field(500, ge=10, description="tiles of each side in membership inference")
-    timesteps: tuple[int, ...] = Field(
-        (50, 100, 200, 300, 500), min_length=1, description="of the denoising loss, in [0, 1000)"
-    )
-    captions: int = Field(8, ge=0, description="most repeated captions tried for extraction")
-    seeds: int = Field(16, ge=2, description="images drawn for each of them")
-    num_workers: int = Field(2, ge=1, le=64, description="threads that decode and describe tiles")
-    seed: int = Field(0, ge=0, lt=2**63, description="of every draw")
-    batch_size: int = Field(16, ge=1, le=4096, description="images encoded or denoised at once")
-    device: str = Field("auto", description="auto, cpu, cuda")
-    max_reject_fraction: float = Field(
-        0.05, ge=0, le=1, description="share of unusable images of a set that ends the run"
-    )
+from crafts.sets.splits import refuse_same_images, refuse_shared_groups
 
 
 def run(
@@ -231,11 +195,11 @@ def _write(folder: Path, sets: Mapping[SetName, ImageSet], findings: Findings) -
     )
 
 
-def _table(verdicts: Sequence[Verdict]) -> str:
+def _table(verdicts: Sequence[TileVerdict]) -> str:
     """``copies.csv``: a row a generated tile, numbers with six figures, empty where unknown."""
     buffer = io.StringIO(newline="")
     writer = csv_writer(buffer)
-    writer.writerow(Verdict.model_fields)
+    writer.writerow(TileVerdict.model_fields)
     for verdict in verdicts:
         writer.writerow(_cell(value) for value in verdict.model_dump().values())
     return buffer.getvalue()

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from crafts.auditing.copies import Limits, find_copies, judge, share_of
+from crafts.auditing.matching.copies import Limits, find_copies, judge, share_of
 from crafts.auditing.matching.landmarks import describe
 from crafts.auditing.matching.library import Library
-from crafts.auditing.results import Extracted, Extraction, Verdict
+from crafts.auditing.results import Extracted, Extraction, TileVerdict
 from crafts.core.artifacts import sha256_bytes
 from crafts.core.protocols import MakeImages
 from crafts.core.runtime import say
@@ -63,7 +63,7 @@ def extract(
         train_name: number of a training tile -> its name.
     """
     rows: list[Extracted] = []
-    copies: list[Verdict] = []
+    copies: list[TileVerdict] = []
     kept: dict[str, NDArray[np.uint8]] = {}
     for place, (text, repeats) in enumerate(captions):
         images = [np.asarray(image.convert("RGB")) for image in make_images(text, seeds)]

@@ -5,26 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from crafts.auditing.authenticity import Placed, place, ratio_limit
-from crafts.auditing.copies import Found, Limits, count_kinds, judge, share_of
+from crafts.auditing.config import AuditConfig
 from crafts.auditing.extraction import Drawn, extract, most_repeated
+from crafts.auditing.features import Features, ImageSet, Placed, place, ratio_limit
+from crafts.auditing.matching.copies import Found, Limits, count_kinds, judge, share_of
 from crafts.auditing.matching.library import Library
-from crafts.auditing.membership import Side, Target, attack_all
-from crafts.auditing.reporting.notes import compose_notes
-from crafts.auditing.results import Attack, Copies, Results, SetFacts, Share, Threshold, Verdict
-from crafts.auditing.sets import Features, ImageSet
+from crafts.auditing.membership import AttackSide, Target, attack_all
+from crafts.auditing.page.verdict import compose_notes
+from crafts.auditing.results import Attack, Copies, Results, Share, Threshold, TileVerdict
 from crafts.core.errors import DataError
 from crafts.data.collection import Tile
 from crafts.measures.neighbors import nearest
-from crafts.sets.source import SetName
-
-if TYPE_CHECKING:
-    from crafts.auditing.audit import AuditConfig
+from crafts.sets.source import SetFacts, SetName
 
 _MAX_LEAKS = 50
 
@@ -56,8 +52,8 @@ class Findings:
     """
 
     results: Results
-    verdicts: list[Verdict]
-    heldout: list[Verdict]
+    verdicts: list[TileVerdict]
+    heldout: list[TileVerdict]
     drawn: Mapping[str, NDArray[np.uint8]]
 
 
@@ -108,7 +104,9 @@ def conclude(
     return Findings(results, verdicts, heldout, drawn.images if drawn else {})
 
 
-def _judge(sets: Mapping[SetName, ImageSet], searched: Searched, name: SetName) -> list[Verdict]:
+def _judge(
+    sets: Mapping[SetName, ImageSet], searched: Searched, name: SetName
+) -> list[TileVerdict]:
     """Verdicts on a set by its pixels; empty when it was not given."""
     found = searched.found.get(name, [])
     train_name = sets["train"].images.name
@@ -119,17 +117,17 @@ def _judge(sets: Mapping[SetName, ImageSet], searched: Searched, name: SetName) 
 
 
 def _complete(
-    verdicts: Sequence[Verdict],
+    verdicts: Sequence[TileVerdict],
     usable: Mapping[SetName, Features],
     placed: Placed,
     near: Threshold | None,
     train_name: Callable[[int], str],
-) -> list[Verdict]:
+) -> list[TileVerdict]:
     """Add what the features say; images without features are rejected."""
     out, numbers = list(verdicts), usable["train"].numbers
     generated = usable["generated"]
     for number, reason in generated.faults.items():
-        out[number] = Verdict(name=out[number].name, verdict="rejected", reason=reason)
+        out[number] = TileVerdict(name=out[number].name, verdict="rejected", reason=reason)
     for row, number in enumerate(generated.numbers):
         verdict = out[number]
         ratio = float(placed.ratio[row]) if placed.ratio is not None else None
@@ -149,8 +147,8 @@ def _complete(
 
 
 def _copies(
-    verdicts: Sequence[Verdict],
-    heldout: Sequence[Verdict],
+    verdicts: Sequence[TileVerdict],
+    heldout: Sequence[TileVerdict],
     limits: Limits,
     near: Threshold | None,
 ) -> Copies:
@@ -193,9 +191,9 @@ def _membership(
     if clean is None:
         return []
 
-    def side(one: Features, images: ImageSet) -> Side:
+    def side(one: Features, images: ImageSet) -> AttackSide:
         distances = nearest(one.units, usable["generated"].units).distance
-        return Side(one.rows, distances, partial(_tile, images, one.numbers))
+        return AttackSide(one.rows, distances, partial(_tile, images, one.numbers))
 
     return attack_all(
         side(usable["train"], sets["train"]),

@@ -192,7 +192,7 @@ class Target:
 
 
 @dataclass(frozen=True)
-class Side:
+class AttackSide:
     """Members or non-members.
 
     Attributes:
@@ -207,7 +207,12 @@ class Side:
 
 
 def attack_all(
-    members: Side, nonmembers: Side, losses_of: LossesOf | None, *, number: int, seed: int = 0
+    members: AttackSide,
+    nonmembers: AttackSide,
+    losses_of: LossesOf | None,
+    *,
+    number: int,
+    seed: int = 0,
 ) -> list[Attack]:
     """All attacks on equally many members and non-members.
 

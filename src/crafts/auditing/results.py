@@ -1,6 +1,6 @@
 """What ``audit`` found: ``audit.json`` is a :class:`Results`, ``copies.csv`` holds a row a tile.
 
-A row is a :class:`Verdict`.
+A row is a :class:`TileVerdict`.
 The classes are the schema. ``version`` rises when a field changes its meaning or goes. NaN and
 infinity are never written: a number that could not be had is ``null``.
 
@@ -21,19 +21,27 @@ resized, blurred), ``restained``, ``turned`` (rotated or flipped), ``part`` (shi
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from crafts.core.config import Config
 from crafts.core.results import Number, ResultFile
-from crafts.sets.source import SetName
+from crafts.report.tables import Head
+from crafts.sets.source import SetFacts
 
 Word = Literal["copy", "near", "clear", "plain", "rejected"]
 Kind = Literal["", "exact file", "exact pixels", "re-encoded", "restained", "turned", "part"]
 
 
-class Verdict(Config):
+_SOURCES = (
+    ("heldout", "held-out tiles of this audit"),
+    ("default", "default, set on other tiles"),
+    ("given", "given by the user"),
+)
+
+
+class TileVerdict(Config):
     """What was found for one image.
 
     Attributes:
@@ -95,30 +103,10 @@ class Threshold(Config):
         quantile: what the held-out tiles alone would have given.
     """
 
-    value: float
-    source: Literal["heldout", "default", "given"]
-    n: int = 0
-    quantile: Number = None
-
-
-class SetFacts(Config):
-    """One set of images.
-
-    Attributes:
-        name: generated, train or heldout.
-        folder: its last name only.
-        split: rows of this split were taken; "" for all.
-        listed, used, rejected: images; used + rejected = listed.
-        groups: patients among the used; 0 when none are named.
-    """
-
-    name: SetName
-    folder: str
-    split: str = ""
-    listed: int
-    used: int
-    rejected: int
-    groups: int = 0
+    value: Annotated[float, Head("Threshold")]
+    source: Annotated[Literal["heldout", "default", "given"], Head("Source", words=_SOURCES)]
+    n: Annotated[int, Head("Tiles", dash=True)] = 0
+    quantile: Annotated[Number, Head("Held-out alone", "99.9 % quantile")] = None
 
 
 class Copies(Config):
@@ -146,7 +134,7 @@ class Copies(Config):
     whole_threshold: Threshold | None = None
     ratio_threshold: Threshold | None = None
     heldout: Share | None = None
-    leaks: list[Verdict] = []
+    leaks: list[TileVerdict] = []
 
 
 class Attack(Config):
@@ -166,15 +154,26 @@ class Attack(Config):
     """
 
     name: Literal["loss", "features", "blind"]
-    auc: float
+    auc: Annotated[
+        float, Head("AUC", "0.5 is chance", beside=("auc_low", "auc_high"), form="{} to {}")
+    ]
     auc_low: float
     auc_high: float
-    tpr: float
+    tpr: Annotated[
+        float,
+        Head(
+            "Found at 1 % false positives",
+            "1 % is chance",
+            percent=True,
+            beside=("tpr_low", "tpr_high"),
+            form="{} to {}",
+        ),
+    ]
     tpr_low: float
     tpr_high: float
-    members: int
-    nonmembers: int
-    groups: int = 0
+    members: Annotated[int, Head("Training tiles")]
+    nonmembers: Annotated[int, Head("Held-out tiles")]
+    groups: Annotated[int, Head("Patients drawn", dash=True)] = 0
     matched: str = ""
 
 
@@ -191,11 +190,11 @@ class Extracted(Config):
     """
 
     text: str
-    repeats: int
-    images: int
-    copies: int
-    clique: int
-    largest: Number
+    repeats: Annotated[int, Head("Carried by", "training tiles")]
+    images: Annotated[int, Head("Tries", "seeds")]
+    copies: Annotated[int, Head("Copies", alarm=True)]
+    clique: Annotated[int, Head("Alike", "largest group of seeds")]
+    largest: Annotated[Number, Head("Highest likeness", "to a training tile")]
 
 
 class Extraction(Config):
@@ -209,7 +208,7 @@ class Extraction(Config):
 
     copies: Share
     captions: list[Extracted]
-    verdicts: list[Verdict] = []
+    verdicts: list[TileVerdict] = []
 
 
 class Results(ResultFile):

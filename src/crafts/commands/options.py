@@ -77,13 +77,14 @@ def _take(command: F, parameters: list[inspect.Parameter]) -> None:
 def _option(name: str, field: FieldInfo) -> inspect.Parameter:
     from crafts.core.config import describe_field
 
-    extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+    noted = field.json_schema_extra
+    extra = {k: str(v) for k, v in noted.items()} if isinstance(noted, dict) else {}
     unset = extra.get("unset") or (
         str(field.default) if field.default not in (None, "", ()) else ""
     )
     option = typer.Option(
         None,
-        str(extra.get("option") or f"--{name.replace('_', '-')}"),
+        extra.get("option") or f"--{name.replace('_', '-')}",
         help=describe_field(field),
         metavar=extra.get("metavar"),
         show_default=False if unset in ("", "False") else unset,

@@ -40,7 +40,7 @@ __all__ = [
 ]  # fmt: skip
 # fields of configurations that may name a file or folder
 _PATHS = "classes codec_from control_from features_from folder init_from".split()
-_PATHS += "fluorescence layouts manifest nuclei text_from texts".split()
+_PATHS += "fluorescence layouts manifest nuclei prompt_map text_from texts".split()
 _UNKNOWN = "existing files that no stage of crafts wrote"
 
 

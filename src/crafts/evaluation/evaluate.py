@@ -20,27 +20,17 @@ from crafts.core.protocols import BuildExtractor, ExtractFeatures
 from crafts.core.records import Ledger, rejects_beside
 from crafts.core.runtime import say
 from crafts.data.collection import Collection
-from crafts.evaluation.comparing.comparison import (
+from crafts.evaluation.compare import (
     LEAST,
     Compared,
-    Plan,
+    Repetitions,
     compare,
     compare_scopes,
     generations_of,
     missing_classes,
 )
-from crafts.evaluation.comparing.following import alignment_rows
-from crafts.evaluation.comparing.gallery import build_gallery
-from crafts.evaluation.comparing.marks import find_marks
-from crafts.evaluation.comparing.opening import (
-    Opened,
-    open_sets,
-    open_sources,
-    statistics_facts,
-)
-from crafts.evaluation.comparing.reference import NOT_COMPARED, compare_with_statistics
 from crafts.evaluation.config import EvaluateConfig
-from crafts.evaluation.diagnosing.pixels import (
+from crafts.evaluation.diagnosis.looks import (
     find_causes,
     find_stains,
     look,
@@ -48,16 +38,26 @@ from crafts.evaluation.diagnosing.pixels import (
     stain_report,
     structure_report,
 )
-from crafts.evaluation.gating.filtering import calibrate_on, filter_tiles
-from crafts.evaluation.masked import Masked, find_masked, judge_masks
-from crafts.evaluation.reporting.masks import mask_notes
-from crafts.evaluation.results import Gallery, GateYield, Results, Separated, SetFacts
-from crafts.measures.faithfulness import Faithfulness
+from crafts.evaluation.filtering import calibrate_on, filter_tiles
+from crafts.evaluation.following import alignment_rows
+from crafts.evaluation.opening import (
+    Opened,
+    open_sets,
+    open_sources,
+    statistics_facts,
+)
+from crafts.evaluation.page.gallery import build_gallery
+from crafts.evaluation.page.marks import find_marks
+from crafts.evaluation.page.tables import mask_notes
+from crafts.evaluation.reference import NOT_COMPARED, compare_with_statistics
+from crafts.evaluation.results import ComparedSet, Gallery, GateYield, Results, Separated
+from crafts.measures.faithfulness import Faithfulness, judge_masks
 from crafts.measures.separation import separation_by_class
 from crafts.measures.statistics import UNKNOWN, compute_statistics, save_statistics
 from crafts.sets.described import Described, Sets, prompt_source
 from crafts.sets.draws import Sides, find_generations, share_out
 from crafts.sets.files import write_features
+from crafts.sets.masked import Masked, find_masked
 from crafts.sets.source import SetName, Source, set_fingerprint
 from crafts.sets.splits import Rows, halve
 
@@ -234,7 +234,7 @@ def _judge_masks(
 
 
 def _settings(
-    config: EvaluateConfig, opened: Opened, plan: Plan, overall: Compared
+    config: EvaluateConfig, opened: Opened, plan: Repetitions, overall: Compared
 ) -> dict[str, Any]:
     """The fields of the results that say what was compared."""
     sets = opened.sets
@@ -270,7 +270,7 @@ def _filter(config: EvaluateConfig, opened: Opened, folder: Path) -> GateYield:
     return filter_tiles(sets, opened.sources, opened.cosine, folder, reference=reference)
 
 
-def _plan(config: EvaluateConfig, opened: Opened) -> Plan:
+def _plan(config: EvaluateConfig, opened: Opened) -> Repetitions:
     sets = opened.sets
     generations = find_generations(sets.generated.set.rows)
     named = "generation" in sets.generated.set.rows[0]  # folders: somebody meant them as such
@@ -280,7 +280,7 @@ def _plan(config: EvaluateConfig, opened: Opened) -> Plan:
     halves = [halve(held.groups, held.classes, config.seed + k) for k in range(number)]
     made = [rows for _, rows in shares] or [every] * max(number, 1)
     known = float((sets.generated.classes != "").mean())
-    return Plan(
+    return Repetitions(
         sides=Sides(made, halves, None if sets.train is None else np.arange(len(sets.train))),
         matched=opened.statistics is None and known >= _KNOWN_CLASSES,
         kind="generations" if shares else "halvings" if halves else "none",
@@ -317,9 +317,9 @@ def _separation(
     return found
 
 
-def _facts(name: SetName, side: Described, source: Source) -> SetFacts:
+def _facts(name: SetName, side: Described, source: Source) -> ComparedSet:
     used, rejected = len(side), len(side.set.rejected)
-    return SetFacts(
+    return ComparedSet(
         name=name,
         folder=source.path.resolve().name,
         fingerprint=set_fingerprint(side.set),
@@ -334,7 +334,7 @@ def _facts(name: SetName, side: Described, source: Source) -> SetFacts:
 
 
 def _write(folder: Path, opened: Opened, results: Results, gallery: Gallery) -> None:
-    from crafts.evaluation.reporting.report import write_report
+    from crafts.evaluation.page.report import write_report
 
     for name, side in opened.named():
         for suffix in ("npz", "h5"):

@@ -30,13 +30,16 @@ report a function that opens it.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from crafts.core.config import Config
 from crafts.core.results import Number, ResultFile
 from crafts.measures.faithfulness import Faithfulness
+from crafts.report.tables import Head
 from crafts.sets.described import PromptSource
-from crafts.sets.source import SetName
+from crafts.sets.source import SetFacts, SetName
+
+_DENSITY = "mean density ± between tiles"
 
 
 class Measured(Config):
@@ -63,33 +66,21 @@ class Separated(Measured):
     floor: Number = None
 
 
-class SetFacts(Config):
-    """One set of images.
+class ComparedSet(SetFacts):
+    """One set of images, and which they are.
 
     Attributes:
-        name: generated, heldout or train.
-        folder: its last name only.
         fingerprint: sha256 over the sorted sha256 of its usable images.
-        split: rows of this split were taken; "" for all.
-        listed, used, rejected: images; used + rejected = listed.
-        groups: patients (or cases, slides) among the used; 0 when none are named.
         classes: class -> images; "" counts those without a class.
         truncated: share of the texts that the encoder cuts.
     """
 
-    name: SetName
-    folder: str
     fingerprint: str
-    split: str = ""
-    listed: int
-    used: int
-    rejected: int
-    groups: int = 0
     classes: dict[str, int] = {}
     truncated: Number = None
 
 
-class Row(Config):
+class Comparison(Config):
     """One comparison of two sets of equal size.
 
     Attributes:
@@ -133,11 +124,11 @@ class AlignmentRow(Config):
     title: str
     scope: str = "all"
     name: str = ""
-    n: int
-    prompt_alignment: Measured
+    n: Annotated[int, Head("Tiles", "N")]
+    prompt_alignment: Annotated[Measured, Head("Prompt alignment", "%")]
     image_alignment: Measured = Measured()
     same_caption: Number = None
-    class_agreement: Measured = Measured()
+    class_agreement: Annotated[Measured, Head("Class agreement", "%")] = Measured()
 
 
 class Generation(Config):
@@ -169,12 +160,21 @@ class StainRow(Config):
 
     set: SetName
     name: str = ""
-    n: int
-    haematoxylin: Number
+    n: Annotated[int, Head("Tiles", "looked at")]
+    haematoxylin: Annotated[Number, Head("Haematoxylin", _DENSITY, beside=("haematoxylin_sd",))]
     haematoxylin_sd: Number
-    eosin: Number
+    eosin: Annotated[Number, Head("Eosin", _DENSITY, beside=("eosin_sd",))]
     eosin_sd: Number
-    outside: Number = None
+    outside: Annotated[
+        Number,
+        Head(
+            "Outside",
+            "share beyond what held-out tiles show",
+            percent=True,
+            beside=("outside_expected",),
+            form="expected {}",
+        ),
+    ] = None
     outside_expected: Number = None
 
 
@@ -190,10 +190,10 @@ class StructureRow(Config):
 
     set: SetName
     name: str = ""
-    n: int
-    glands: Number
-    lumens: Number
-    lumen_share: Number
+    n: Annotated[int, Head("Tiles", "looked at")]
+    glands: Annotated[Number, Head("With a gland", "share of the tiles", percent=True)]
+    lumens: Annotated[Number, Head("Lumens", "a tile")]
+    lumen_share: Annotated[Number, Head("Area of lumens", "share of a tile", percent=True)]
 
 
 class Mark(Config):
@@ -284,7 +284,7 @@ class Results(ResultFile):
         structure: glands in every set, then in its classes.
         stain_clusters: of the held-out tiles, where no column names their stain.
         faithfulness: whether images obey the masks beside them; None where they have none.
-        diagnosis: findings, the heaviest first (:mod:`crafts.evaluation.diagnosing.diagnosis`).
+        diagnosis: findings, the heaviest first (:mod:`crafts.evaluation.diagnosis.causes`).
     """
 
     version: Literal[1] = 1
@@ -297,10 +297,10 @@ class Results(ResultFile):
     matching: Literal["class", "none"]
     left_out: dict[str, str] = {}
     encoder: dict[str, Any]
-    sets: list[SetFacts]
+    sets: list[ComparedSet]
     prompts: PromptSource
     marks: list[Mark] = []
-    rows: list[Row]
+    rows: list[Comparison]
     alignment: list[AlignmentRow] = []
     separation: dict[SetName, dict[str, Separated]] = {}
     generations: list[Generation] = []
@@ -344,7 +344,7 @@ class ClassPicks(Config):
     real: list[str] = []
 
 
-class Pair(Config):
+class NearestPair(Config):
     """A generated tile and the training tile nearest to it."""
 
     generated: str
@@ -375,6 +375,6 @@ class Gallery(ResultFile):
 
     version: Literal[1] = 1
     picks: list[ClassPicks] = []
-    nearest: list[Pair] = []
+    nearest: list[NearestPair] = []
     points: list[Point] = []
     map_settings: dict[str, Any] = {}

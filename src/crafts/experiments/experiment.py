@@ -17,9 +17,14 @@ import torch
 from crafts.core import artifacts
 from crafts.core.artifacts import hold_to
 from crafts.core.runtime import say
-from crafts.experiments.arms.cost import StepCost, step_costs
 from crafts.experiments.arms.starts import build_base, with_text
-from crafts.experiments.arms.training import make_images, run_leg, train_second_text
+from crafts.experiments.arms.training import (
+    StepCost,
+    make_images,
+    run_leg,
+    step_costs,
+    train_second_text,
+)
 from crafts.experiments.catalogue import Arm, Experiment, Leg, load_experiment
 from crafts.experiments.corpus.tiles import (
     Tiles,
@@ -30,7 +35,7 @@ from crafts.experiments.corpus.tiles import (
 )
 from crafts.experiments.corpus.views import Wishes, view_rows
 from crafts.experiments.judging.measures import Judge, Measures
-from crafts.experiments.judging.results import Found, write_results
+from crafts.experiments.judging.results import Outcomes, write_results
 from crafts.experiments.settings import ExperimentConfig
 from crafts.model.bundle import Bundle, load_bundle
 
@@ -137,7 +142,7 @@ def _train(
     return run_leg(leg, config, start=start, data=data, seed=seed, output=folder)
 
 
-def _run_arms(lab: Lab, base: Path) -> Found:
+def _run_arms(lab: Lab, base: Path) -> Outcomes:
     """Seed by seed, all arms, so that a stopped experiment has whole comparisons."""
     values: dict[str, list[dict[str, Any]]] = {arm.name: [] for arm in lab.experiment.arms}
     files: dict[str, list[list[Path]]] = {arm.name: [] for arm in lab.experiment.arms}
@@ -160,7 +165,7 @@ def _run_arms(lab: Lab, base: Path) -> Found:
         arm.name: [row["text"] for row in _said(lab, arm.prompts, lab.judge.rows)]
         for arm in lab.experiment.arms
     }
-    return Found(lab.tiles, values, references, first, prompts, _costs(lab, base))
+    return Outcomes(lab.tiles, values, references, first, prompts, _costs(lab, base))
 
 
 def _run_arm(lab: Lab, arm: Arm, base: Path, *, seed: int, folder: Path) -> dict[str, Any]:

@@ -91,7 +91,7 @@ def save_png(image: Image.Image, path: Path, provenance: Provenance) -> str:
         software=provenance.software,
         licence=provenance.licence,
     )
-    data = png_bytes(image, _texts(provenance), packet, **options)
+    data = png_bytes(image, describe_provenance(provenance), packet, **options)
     write_bytes(path, data)
     return sha256_bytes(data)
 
@@ -165,7 +165,8 @@ def contact_sheet(
     return sheet
 
 
-def _texts(provenance: Provenance) -> dict[str, str]:
+def describe_provenance(provenance: Provenance) -> dict[str, str]:
+    """Name -> text of all that is known, as files hold it."""
     texts = {
         "prompt": provenance.prompt,
         "negative_prompt": provenance.negative_prompt,

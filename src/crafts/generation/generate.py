@@ -14,14 +14,22 @@ from PIL import Image
 from crafts.conditions.wishes import move_option, parse_given, parse_options
 from crafts.core.artifacts import Manifest, finish, lock, refuse_other_run, sha256_file
 from crafts.core.config import takes, validate
-from crafts.core.errors import ConfigError, NotYetError
+from crafts.core.errors import ConfigError
 from crafts.core.protocols import Accept, UnknownTo
 from crafts.core.records import Ledger, rejects_beside
 from crafts.core.runtime import pick_device, say
+from crafts.generation.canvas import parse_size
 from crafts.generation.export import PROVENANCE, save_png
 from crafts.generation.manifest import PromptRow, read_rows
 from crafts.generation.plan import Item, Plan
 from crafts.generation.request import GenerateConfig, ImageRequest
+from crafts.generation.slides import (
+    WORK,
+    make_slides,
+    plan_canvases,
+    refuse_other_slides,
+    region_rows,
+)
 from crafts.generation.wording import check_words, describe_words, leave_out_unjudged
 from crafts.generation.writer import (
     Made,
@@ -61,7 +69,9 @@ def run(
         config: see :class:`crafts.generation.request.GenerateConfig`.
         inputs: prompt manifest; ``config.manifest`` when None.
         output: gets ``images/<id>-<k>.png``, ``masks/<id>-<k>.png`` where nuclei control,
-            ``metadata.csv``, ``grid.png``, ``rejects.jsonl`` and last ``manifest.json``.
+            ``metadata.csv``, ``grid.png``, ``rejects.jsonl`` and last ``manifest.json``. Beyond
+            one tile a slide with ``labels/``, ``prompts.geojson``, ``preview.png`` and
+            ``provenance.json``; each of several in a folder ``slides/<id>-<k>/``.
         bundle: the model; loaded from ``config.model`` when None.
         accept: quality gate of ``config.keep``.
         unknown_to: words that the gate cannot judge; rows whose prompt has one are left out.
@@ -69,8 +79,7 @@ def run(
     Raises:
         ConfigError: no prompts, an output folder that is foreign, of another shard or of another
             request, ``keep`` without a gate, words that the model cannot know under ``strict``, or
-            a wish that it cannot meet.
-        NotYetError: other sizes.
+            a wish that it cannot meet, as a size that is no multiple of the latents.
         DataError: an unusable manifest, or too many bad rows, also such as the gate lets down;
             what is made stays in ``output``.
         RetryError: another run holds the output folder, or the disk is full.
@@ -86,7 +95,10 @@ def run(
     plan = Plan(config, bundle, _preset(config, bundle), source)
     check_words(plan, rows)
     usable = leave_out_unjudged(rows, unknown_to, ledger) if config.keep else rows
+    usable, canvases = plan_canvases(plan, usable, source.parent if source else Path(), ledger)
     usable = plan.steering.prepare(usable, ledger)
+    if regions := region_rows(usable, canvases):
+        check_words(plan, regions)
     if len(usable) < len(rows):
         ledger.check(config.max_reject_fraction)
     fingerprints = {"model": bundle.fingerprint} | {
@@ -96,24 +108,31 @@ def run(
         fingerprints["manifest"] = sha256_file(source)
     with lock(output):
         refuse_other_shard(output, config.shard)  # one may have ended while the model was opened
-        refuse_other_request(output, plan, usable)
-        begin(output, config.shard)
-        return _fill(plan, usable, output=output, ledger=ledger, accept=accept, inputs=fingerprints)
+        refuse_other_slides(output, canvases)
+        if not canvases:
+            refuse_other_request(output, plan, usable)
+        begin(output, config.shard, WORK if canvases else "images")
+        made, tried = (
+            (make_slides(canvases, output), {})
+            if canvases
+            else _make_all(plan, usable, output, ledger, accept)
+        )
+        said = {**describe_words(plan, [*usable, *regions]), **_yield(made, tried)}
+        return _close(plan, made, said, output=output, ledger=ledger, inputs=fingerprints)
 
 
-def _fill(
+def _close(
     plan: Plan,
-    rows: Sequence[PromptRow],
+    made: Sequence[Made],
+    said: Mapping[str, Any],
     *,
     output: Path,
     ledger: Ledger,
-    accept: Accept | None,
     inputs: Mapping[str, str],
 ) -> Manifest:
-    """Bring the folder to its end: images, what lies beside them, and last the manifest."""
-    made, tried = _make_all(plan, rows, output, ledger, accept)
+    """Bring the folder to its end: what lies beside the images, and last the manifest."""
     ledger.write(output / "rejects.jsonl")
-    if tried:
+    if "yield" in said:
         ledger.check(plan.config.max_reject_fraction)
         remove_stale(output, {entry.item.name for entry in made})
     masks = write_masks(
@@ -133,7 +152,7 @@ def _fill(
         ),
         inputs=inputs,
         counts={**ledger.counts(), "images": len(made)},
-        extra={**_facts(plan, made), **describe_words(plan, rows), **_yield(made, tried)},
+        extra={**_facts(plan, made), **said},
     )
 
 
@@ -156,7 +175,6 @@ def generate_images(
     Raises:
         ConfigError: an empty prompt, a value out of bounds, a control that cannot be used, or
             under ``strict`` a word that the model cannot know.
-        NotYetError: other sizes than the model's own.
         DataError: an unusable control image.
     """
     request = validate(ImageRequest, {"prompts": prompts, **options}, "generate")
@@ -272,7 +290,6 @@ def _open(config: GenerateConfig, bundle: Bundle | None) -> Bundle:
 
     Raises:
         ConfigError: no such model, or one that was never saved.
-        NotYetError: a size that the model does not make in one piece.
     """
     from crafts.model.bundle import load_bundle
 
@@ -285,18 +302,17 @@ def _open(config: GenerateConfig, bundle: Bundle | None) -> Bundle:
             allowed="one with a fingerprint, which its images can name",
             do="Save it with save_bundle and load it again.",
         )
-    _check_size(config, bundle)
+    parse_size(config.size, bundle)
     return bundle.to(device)
 
 
 def _check_size(config: ImageRequest, bundle: Bundle) -> None:
-    width, _, height = (config.size or str(bundle.native_size)).partition("x")
-    if {int(width), int(height or width)} != {bundle.native_size}:
-        raise NotYetError(
-            "--size",
-            came=str(config.size),
+    if parse_size(config.size, bundle) is not None:
+        raise ConfigError(
+            "generate: size",
+            came=f"{config.size}, beyond one tile, for pictures in memory",
             allowed=f"{bundle.native_size}, the tile of this model",
-            do="Sizes beyond one tile come later; leave the option out.",
+            do="Use crafts.generate or `crafts generate`, which write slides to a folder.",
         )
 
 

@@ -19,6 +19,7 @@ from crafts.core.tables import JSON_SUFFIXES, TABLE_SUFFIXES, open_table
 from crafts.core.tabular.rows import TableRow
 from crafts.generation.request import COLUMNS as FIELDS
 from crafts.generation.request import (
+    SIZE,
     GenerateConfig,
     check_prompt,
     check_text,
@@ -59,6 +60,8 @@ class PromptRow:
     seed: int | None = None
     num_images: int | None = None
     guidance_scale: float | None = None
+    size: str | None = None
+    prompt_map: str | None = None
     nuclei: str | None = None
     fluorescence: str | None = None
     extra: Mapping[str, str] = field(default_factory=dict)
@@ -253,6 +256,8 @@ def _check_row(raw: Any, *, plain: bool) -> PromptRow:
         seed=_number("seed", raw.get("seed")),
         num_images=_number("num_images", raw.get("num_images")),
         guidance_scale=_number("guidance_scale", raw.get("guidance_scale")),
+        size=_size(raw.get("size")),
+        prompt_map=_optional_text("prompt_map", raw.get("prompt_map")),
         nuclei=_optional_text("nuclei", raw.get("nuclei")),
         fluorescence=_optional_text("fluorescence", raw.get("fluorescence")),
         extra=_extra(raw),
@@ -338,6 +343,15 @@ def _number(column: str, value: Any) -> Any:
         kind = "integer" if whole else "number"
         raise ValueError(f"{column} {value!r} is no {kind} from {least} to {most}")
     return number
+
+
+def _size(value: Any) -> str | None:
+    if is_missing(value):
+        return None
+    size = _text(value).strip()
+    if not re.fullmatch(SIZE, size):
+        raise ValueError(f"size {value!r} is neither PX nor WxH, in pixels")
+    return size
 
 
 def _fault(path: Path, came: str, allowed: str, do: str) -> DataError:

@@ -32,17 +32,28 @@ TRIES = 20
 
 @dataclass(frozen=True)
 class Item:
-    """One image file to be made."""
+    """One image file to be made.
+
+    Attributes:
+        row_id: of its row.
+        draw: what decides its pixels.
+        provenance: what it will say of itself.
+        extra: further columns of its row.
+        path: in the output folder, of a slide; "" is that of a tile.
+        preview: the same of a small picture of it; "" is the file itself.
+    """
 
     row_id: str
     draw: Draw
     provenance: Provenance
     extra: Mapping[str, str] = field(default_factory=dict)
+    path: str = ""
+    preview: str = ""
 
     @property
     def name(self) -> str:
         """Path in the output folder."""
-        return f"images/{self.row_id}-{self.draw.k}.png"
+        return self.path or f"images/{self.row_id}-{self.draw.k}.png"
 
 
 class Plan:
@@ -87,7 +98,7 @@ class Plan:
 
     def unknown(self, row: PromptRow) -> tuple[UnknownWord, ...]:
         """Words of a row's prompts that the model has met with no picture."""
-        return self._unknown(row.prompt, self.negative_of(row))
+        return self.unknown_in(row.prompt, self.negative_of(row))
 
     def negative_of(self, row: PromptRow) -> str:
         """What a row is steered away from."""
@@ -130,11 +141,12 @@ class Plan:
             request=self._request(draw),
             control=self.steering.describe(draw.conditions),
             unknown_words=", ".join(
-                found.word for found in self._unknown(draw.prompt, draw.negative_prompt)
+                found.word for found in self.unknown_in(draw.prompt, draw.negative_prompt)
             ),
         )
 
-    def _unknown(self, *texts: str) -> tuple[UnknownWord, ...]:
+    def unknown_in(self, *texts: str) -> tuple[UnknownWord, ...]:
+        """Words of any texts that the model has met with no picture."""
         if self.words is None:
             return ()
         for text in texts:

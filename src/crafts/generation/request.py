@@ -20,7 +20,9 @@ from crafts.sampling.presets import describe_presets
 
 MAX_PROMPT = 20_000
 
-COLUMNS = ("negative_prompt", "seed", "num_images", "guidance_scale")
+SIZE = r"^[1-9]\d{0,6}(x[1-9]\d{0,6})?$"
+
+COLUMNS = ("negative_prompt", "seed", "num_images", "guidance_scale", "size", "prompt_map")
 """Fields that a row of a manifest may set; its value holds before that of the run."""
 
 
@@ -92,8 +94,8 @@ class ImageRequest(Config):
     negative_prompt: str = Field("", description="Text to be steered away from.")
     size: str | None = Field(
         None,
-        pattern=r"^[1-9]\d*(x[1-9]\d*)?$",
-        description="In pixels.",
+        pattern=SIZE,
+        description="In pixels. Beyond one tile a slide is made, of any height.",
         json_schema_extra={"metavar": "PX|WxH", "unset": "the model's own"},
     )
     batch_size: int = Field(
@@ -139,14 +141,28 @@ class ImageRequest(Config):
         return check_text("negative_prompt", value)
 
 
+class CanvasOptions(Config):
+    """How pictures beyond one tile are made and written."""
+
+    overlap: float = Field(
+        0.5, ge=0.1, le=0.9, description="share of a window that the next one overlaps with"
+    )
+    border: int = Field(
+        64, ge=0, le=4096, description="pixels over which one prompt passes into the next"
+    )
+    jpeg_quality: int | None = Field(
+        None, ge=1, le=100, description="of slide files; None keeps every value"
+    )
+
+
 class GenerateConfig(ImageRequest):
     """What ``crafts generate`` takes: pictures, and the folder that a run fills with them."""
 
     manifest: Path | None = Field(
         None,
         description="csv, jsonl, parquet: id,prompt[,negative_prompt,seed,num_images,"
-        "guidance_scale,nuclei,fluorescence], or captions: file_name,text. A row's value holds "
-        "before an option's; further columns go to metadata.csv.",
+        "guidance_scale,size,prompt_map,nuclei,fluorescence], or captions: file_name,text. A "
+        "row's value holds before an option's; further columns go to metadata.csv.",
     )
     model: str = Field(
         "mini", min_length=1, description="mini, a folder, or a hub id in the diffusers layout."
@@ -164,6 +180,17 @@ class GenerateConfig(ImageRequest):
     )
     keep: int | None = Field(
         None, ge=1, le=100_000, description="So many images a prompt that pass the quality gate."
+    )
+    prompt_map: Path | None = Field(
+        None,
+        description="Where on a slide which prompt holds: GeoJSON regions with prompts, or a mask "
+        "of numbers with a .json beside it. The prompt holds elsewhere.",
+    )
+    format: Literal["png", "tiff", "ome-tiff", "dicom"] | None = Field(
+        None, description="Of pictures beyond one tile.", json_schema_extra={"unset": "tiff"}
+    )
+    canvas: CanvasOptions = Field(
+        CanvasOptions(), description="How pictures beyond one tile are made."
     )
     device: str = Field("auto", description="auto, cpu, cuda.")
     max_reject_fraction: float = Field(

@@ -56,16 +56,17 @@ def find_image(output: Path, item: Item) -> Made | None:
     return Made(item, sha256_file(path), provenance.cut)
 
 
-def begin(output: Path, shard: str | None) -> None:
+def begin(output: Path, shard: str | None, folder: str = "images") -> None:
     """Make the folder that of a run that has begun: without a manifest, and with its shard noted.
 
     Args:
         output: locked for this run.
         shard: K/N; None for all rows.
+        folder: that the run will fill.
     """
     write_bytes(output / ORIGIN, json.dumps({"shard": shard}).encode())
     (output / MANIFEST).unlink(missing_ok=True)
-    (output / "images").mkdir(exist_ok=True)
+    (output / folder).mkdir(exist_ok=True)
 
 
 def refuse_other_shard(output: Path, shard: str | None) -> None:
@@ -207,7 +208,7 @@ def write_grid(output: Path, made: Sequence[Made], steering: Steering) -> None:
         for use in entry.item.draw.conditions:
             images.append(Image.fromarray(render_map(steering.map(use))))
             captions.append(f"{use.kind} ({Path(use.source).name})")
-        with Image.open(output / entry.item.name) as image:
+        with Image.open(output / (entry.item.preview or entry.item.name)) as image:
             images.append(image.convert("RGB"))
         captions.append(entry.item.draw.prompt)
     cells = 1 + max(len(entry.item.draw.conditions) for entry in shown)

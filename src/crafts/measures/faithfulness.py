@@ -7,33 +7,24 @@ the mask of another): ``(Dice - floor) / (ceiling - floor)``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from crafts.controls.hematoxylin import hematoxylin_density
-from crafts.controls.maps import fit_mask
-from crafts.controls.masks import load_tile_mask
-from crafts.controls.nuclei import NucleiMask
 from crafts.core.config import Config
 from crafts.core.errors import DataError
 from crafts.core.protocols import Nuclei, SegmentNuclei
 from crafts.core.runtime import seed_from
-from crafts.data.collection import group_of
-from crafts.data.listing.items import ListedTile
-from crafts.data.listing.loading import load_item
-from crafts.data.listing.tilesets import list_items
-from crafts.data.tiles.images import decode_rgb
-from crafts.data.tiles.masks import decode_mask
 from crafts.measures.intervals import LEAST_GROUPS, group_interval
 from crafts.measures.nuclei import Scores, compare_masks, correlation, dice
+from crafts.sets.masked import Masked, MaskedTile, bring_to_one_scale, iter_pairs
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+if TYPE_CHECKING:  # brings torch, which results and their page do without
+    from crafts.model.segmenter import Segmenter
 
 _SHUFFLES = 4
 
@@ -83,30 +74,11 @@ class Faithfulness(Config):
     why: str = ""
 
 
-@dataclass(frozen=True)
-class Pair:
-    """An image with the mask that it was made from, or that was drawn on it.
-
-    Attributes:
-        name: of the image.
-        image: uint8 [H, W, 3].
-        mask: of the same size.
-        patient: whom the mask comes from; "" where it is not known.
-        mpp: microns per pixel; None where they are not known.
-    """
-
-    name: str
-    image: NDArray[np.uint8]
-    mask: NucleiMask
-    patient: str = ""
-    mpp: float | None = None
-
-
 def measure_faithfulness(
-    pairs: Sequence[Pair],
+    pairs: Sequence[MaskedTile],
     segment: SegmentNuclei,
     *,
-    real: Sequence[Pair] = (),
+    real: Sequence[MaskedTile] = (),
     classes: Sequence[str] | None = None,
     seed: int = 0,
 ) -> Faithfulness:
@@ -136,17 +108,60 @@ def measure_faithfulness(
         obeyed=obeyed,
         floor=floor,
         ceiling=ceiling,
-        normalised=normalise(obeyed, floor, ceiling),
+        normalised=normalize(obeyed, floor, ceiling),
         spread=_spread(pairs, found, seed),
     )
 
 
-def find_again(pairs: Sequence[Pair], segment: SegmentNuclei) -> list[Nuclei]:
+def judge_masks(
+    made: Masked,
+    segmenter: Segmenter,
+    *,
+    real: Masked | None = None,
+    most: int = 1000,
+    seed: int = 0,
+) -> Faithfulness:
+    """Measure how far generated tiles obey their masks, at one scale with real ones.
+
+    Args:
+        made: generated tiles.
+        segmenter: finds nuclei.
+        real: tiles with true masks that the segmenter was not trained on, for the ceiling.
+        most: tiles of each side at most, evenly spread over the list.
+        seed: of the shuffles and of the interval.
+
+    Returns:
+        Counts and reasons of what was left aside, and ``obeyed`` where a generated tile has a mask
+        that can be used. Without one scale for both sides there is no ceiling, and ``why`` says so.
+    """
+    sides = {"generated": _open(made, most), "real": _open(real or Masked(), most)}
+    pairs, seen = sides["generated"].pairs, sides["real"].pairs
+    told = {
+        "counts": {
+            name: side.counts for name, side in sides.items() if sum(vars(side.counts).values())
+        },
+        "rejected": [reason for side in sides.values() for reason in side.rejected],
+        "segmenter": segmenter.fingerprint,
+    }
+    if not pairs:
+        return Faithfulness(**told, why="no generated tile has a mask that can be used")
+    try:
+        pairs, seen, scale = bring_to_one_scale(pairs, seen)
+        told |= {"scale": scale}
+    except DataError as error:
+        seen = []
+        told |= {"why": str(error)}
+    classes = segmenter.network.config.classes
+    found = measure_faithfulness(pairs, segmenter, real=seen, classes=classes, seed=seed)
+    return found.model_copy(update=told)
+
+
+def find_again(pairs: Sequence[MaskedTile], segment: SegmentNuclei) -> list[Nuclei]:
     """The nuclei of the images."""
     return [segment(pair.image) for pair in pairs]
 
 
-def normalise(obeyed: Scores, floor: Scores | None, ceiling: Scores | None) -> float | None:
+def normalize(obeyed: Scores, floor: Scores | None, ceiling: Scores | None) -> float | None:
     """Dice on a scale from the floor, 0, to the ceiling, 1; None where one of them is not known."""
     values = [scores.dice if scores else None for scores in (obeyed, floor, ceiling)]
     if any(value is None for value in values):
@@ -181,42 +196,6 @@ def hematoxylin_correlation(
     return correlation(density.reshape(-1), np.asarray(control, float).reshape(-1))
 
 
-def list_pairs(source: Path, split: str = "") -> list[ListedTile]:
-    """Tiles of a folder, table or shards that have a mask.
-
-    Args:
-        source: as ``crafts pack`` takes it; masks in a column ``mask``, or in the tars.
-        split: of the rows; "" for all.
-    """
-    items = [item for item in list_items(source) if item.mask and not item.fault]
-    return [item for item in items if not split or item.fields.get("split") == split]
-
-
-def iter_pairs(items: Sequence[ListedTile], *, resize: bool = False) -> Iterator[Pair | str]:
-    """Open tiles with their masks; one that cannot be used comes as its reason.
-
-    Args:
-        items: of :func:`list_pairs`.
-        resize: bring a mask of the same field to the pixels of its tile; else it is refused.
-    """
-    for item in items:
-        named = item.fields.get("mpp")
-        mpp = float(named) if isinstance(named, int | float) else None
-        load = partial(_load_fitting, mpp=mpp) if resize else load_tile_mask
-        loaded = load_item(item, load_mask=load)
-        if isinstance(loaded, str):
-            yield f"{item.name}: {loaded}"
-            continue
-        arrays = decode_mask(loaded.mask)
-        mask = NucleiMask(arrays.classes, arrays.instances, source=item.name)
-        patient = group_of(item.fields)
-        yield Pair(item.name, decode_rgb(loaded.sample.image), mask, patient, mpp)
-
-
-def _load_fitting(path: Path, size: tuple[int, int], *, mpp: float | None) -> NucleiMask:
-    return fit_mask(load_tile_mask(path, size), size=size, mpp=mpp, resize=True)
-
-
 def _shuffle(
     masks: Sequence[Nuclei], found: Sequence[Nuclei], seed: int
 ) -> tuple[list[Nuclei], list[Nuclei]]:
@@ -235,7 +214,7 @@ def _shuffle(
     return first, second
 
 
-def _spread(pairs: Sequence[Pair], found: Sequence[Nuclei], seed: int) -> float | None:
+def _spread(pairs: Sequence[MaskedTile], found: Sequence[Nuclei], seed: int) -> float | None:
     dices, groups = [], []
     for number, (pair, other) in enumerate(zip(pairs, found, strict=True)):
         if pair.mask.classes.any():
@@ -246,3 +225,25 @@ def _spread(pairs: Sequence[Pair], found: Sequence[Nuclei], seed: int) -> float 
         return None
     interval = group_interval(dices, groups, seed=seed_from(seed, "interval"))
     return (interval.high - interval.low) / 2
+
+
+@dataclass(frozen=True)
+class _Opened:
+    pairs: list[MaskedTile]
+    rejected: list[str]
+    counts: MaskCounts
+
+
+def _open(side: Masked, most: int) -> _Opened:
+    """The pairs of a side; used + rejected + left aside = listed."""
+    taken = side.items[:: max(1, -(-len(side.items) // most))]
+    opened = list(iter_pairs(taken, resize=True))
+    pairs = [one for one in opened if isinstance(one, MaskedTile)]
+    rejected = [*side.rejected, *(one for one in opened if isinstance(one, str))]
+    counts = MaskCounts(
+        used=len(pairs),
+        rejected=len(rejected),
+        without_mask=side.unmasked,
+        not_drawn=len(side.items) - len(taken),
+    )
+    return _Opened(pairs, rejected, counts)

@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
+from crafts.imaging.grey import Images, check_images
 from crafts.imaging.stains import optical_density
-from crafts.measures.structure import Images, check_images
 
 Array = NDArray[np.float64]
 

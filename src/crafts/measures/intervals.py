@@ -1,18 +1,15 @@
-"""How far a figure can be trusted: spread, intervals over patients, and what could have been seen.
+"""How far a figure can be trusted: intervals over patients, and what could have been seen.
 
-Three tools for three kinds of figure, and none for the fourth:
+A mean over images (alignment, a share) gets an interval by drawing patients again
+(:func:`group_interval`), since tiles of one patient are alike and rows are not independent. A
+measure of whole sets (Fréchet, kernel, precision) is computed for at least five independent draws,
+and its spread is theirs.
 
-- A measure of whole sets (Fréchet, kernel, precision) is computed for at least five independent
-  generations; :func:`spread` says how far they lie apart.
-- A mean over images (alignment, a share) gets an interval by drawing patients again
-  (:func:`group_interval`), since tiles of one patient are alike and rows are not independent.
-- With one generation only, :func:`half_sample_sd` estimates the spread of a set measure from random
-  halves of it.
-- The Fréchet distance is never bootstrapped. A bootstrap sample holds each row about 1.6 times
-  among those it holds at all, which acts like fewer rows, and the distance is biased by C / N: with
-  128 dimensions and 1,000 rows of one population it is 0.627, and its bootstrap interval is
-  [1.157, 1.296], which does not even hold the value itself. :func:`group_interval` takes values of
-  single rows, so that nothing but a mean can be passed to it.
+The Fréchet distance is never bootstrapped. A bootstrap sample holds each row about 1.6 times among
+those it holds at all, which acts like fewer rows, and the distance is biased by C / N: with 128
+dimensions and 1,000 rows of one population it is 0.627, and its bootstrap interval is [1.157,
+1.296], which does not even hold the value itself. :func:`group_interval` takes values of single
+rows, so that nothing but a mean can be passed to it.
 
 "No difference was found" says something only where one would have been found. The draws of real
 groups against each other tell how far a distance moves by chance; from that follow the smallest
@@ -30,35 +27,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from crafts.core.errors import ConfigError, DataError
-from crafts.measures.rows import Array, Features, check_pair
+from crafts.measures.rows import Array
 
 _SEEN = 0.84  # normal quantile of four tries in five
 _MOST_GROUPS = 100_000  # beyond, no number of groups counts as enough
 
-LEAST_GENERATIONS = 5
-"""Independent generations below which no spread is given."""
-
 LEAST_GROUPS = 8
 """Patients below which no interval is given."""
-
-
-@dataclass(frozen=True)
-class Spread:
-    """A measure over independent generations.
-
-    Attributes:
-        mean: over the generations.
-        sd: sample standard deviation, divisor n - 1.
-        low: smallest value.
-        high: largest value.
-        num: generations.
-    """
-
-    mean: float
-    sd: float
-    low: float
-    high: float
-    num: int
 
 
 @dataclass(frozen=True)
@@ -80,29 +55,6 @@ class Interval:
     level: float
     num_rows: int
     num_groups: int
-
-
-def spread(values: Sequence[float]) -> Spread:
-    """Mean, standard deviation and range of one measure over independent generations.
-
-    Args:
-        values: the measure of each generation (other seeds, same prompts), at least five.
-
-    Raises:
-        DataError: fewer than five values, or one that is not finite.
-    """
-    array = np.asarray(values, dtype=np.float64)
-    if array.ndim != 1 or len(array) < LEAST_GENERATIONS or not np.isfinite(array).all():
-        raise DataError(
-            "spread: values",
-            came=f"{int(np.isfinite(array).sum())} finite values of {array.size}",
-            allowed=f"at least {LEAST_GENERATIONS}, all finite",
-            do="Generate with more seeds, or report a half-sample standard deviation as such.",
-        )
-    deviation = float(array.std(ddof=1))
-    return Spread(
-        float(array.mean()), deviation, float(array.min()), float(array.max()), len(array)
-    )
 
 
 def group_interval(
@@ -142,54 +94,6 @@ def group_interval(
     times = rng.multinomial(num, np.full(num, 1 / num), size=num_resamples)
     low, high = np.quantile((times @ sums) / (times @ counts), _percentiles(counts, level))
     return Interval(float(rows.mean()), float(low), float(high), level, len(rows), num)
-
-
-def half_sample_sd(
-    measure: Callable[[Array, Array], float],
-    real: Features,
-    generated: Features,
-    *,
-    same_population: bool = False,
-    repeats: int = 20,
-    seed: int = 0,
-) -> float:
-    """Standard deviation of a set measure, from random halves of one generation.
-
-    The fallback where only one generation exists; a report must name it as such. Halves of the
-    generated rows are drawn without replacement, against all real rows. Where the sets differ, the
-    deviation over halves is that of the whole (delete-half jackknife, Shao and Wu 1989). Where both
-    are of one population, a Fréchet or kernel distance varies as 1 / n, and the halves' deviation
-    is too large by sqrt(2).
-
-    Args:
-        measure: of real [N, D] and generated rows [M / 2, D].
-        real: features [N, D].
-        generated: features [M, D], M of at least 4.
-        same_population: multiply by sqrt(1/2), for floors of real against real only.
-        repeats: halves drawn.
-        seed: of the draws.
-
-    Raises:
-        DataError: as :func:`crafts.evaluation.frechet_distance`, or M < 4.
-        ConfigError: swapped marks, or ``repeats`` < 2.
-    """
-    first, second = check_pair(real, generated)
-    half = len(second) // 2
-    if half < 2:
-        raise DataError(
-            "half_sample_sd: generated",
-            came=f"{len(second)} rows",
-            allowed="at least 4",
-            do="Generate more images.",
-        )
-    if repeats < 2:
-        raise ConfigError(
-            "half_sample_sd: repeats", came=str(repeats), allowed="at least 2", do="Raise it."
-        )
-    rng = np.random.default_rng(seed)
-    drawn = (second[rng.choice(len(second), half, replace=False)] for _ in range(repeats))
-    deviation = float(np.std([measure(first, rows) for rows in drawn], ddof=1))
-    return deviation * float(np.sqrt(0.5)) if same_population else deviation
 
 
 def widen_for_few(freedom: int, deviations: float) -> float:

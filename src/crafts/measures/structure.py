@@ -15,15 +15,10 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from crafts.core.errors import ConfigError, DataError
-from crafts.imaging.grey import Images, check_images, grey_match, spectrum_match
-
-__all__ = [
-    "balanced_accuracy", "blur", "chance_corrected", "check_images", "colour_statistics_generator",
-    "grey_match", "phase_scramble", "spectrum_match",
-]  # fmt: skip
+from crafts.imaging.grey import Images, check_images
 
 
-def colour_statistics_generator(
+def color_statistics_generator(
     images: Images, num: int, *, grain: float = 4.0, seed: int = 0
 ) -> Images:
     """A generator that has learned a class's colours and nothing else.

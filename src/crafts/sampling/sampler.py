@@ -146,6 +146,33 @@ def network_denoiser(network: torch.nn.Module, bound: Sequence[Bound] = ()) -> T
     return denoiser
 
 
+def build_denoise(
+    denoiser: TextDenoiser,
+    features: Sequence[TextFeatures],
+    preset: Preset,
+    timesteps: torch.Tensor,
+    device: torch.device,
+) -> Denoise:
+    """Bind a batch's text and guidance to a denoiser.
+
+    Args:
+        denoiser: of :func:`network_denoiser`.
+        features: one an image, with the same number of text tokens.
+        preset: guidance scale and interval.
+        timesteps: [S] of the sampler, in the order they are taken.
+        device: of the latents.
+    """
+    tokens = torch.stack([item.tokens for item in features]).to(device)
+    unconditional = None
+    if preset.guidance_scale != 1.0:
+        pairs = [item.unconditional for item in features if item.unconditional is not None]
+        unconditional = torch.stack(pairs).to(device) if pairs else None
+    denoise = guided(denoiser, tokens, unconditional, preset.guidance_scale)
+    if preset.interval is None:
+        return denoise
+    return within(preset.interval, timesteps, denoise, conditioned(denoiser, tokens))
+
+
 @torch.inference_mode()
 def sample_latents(
     denoiser: TextDenoiser,
@@ -163,17 +190,8 @@ def sample_latents(
         preset: solver, steps, guidance scale of this batch.
         schedule_config: as for :func:`build_scheduler`.
     """
-    tokens = torch.stack([item.tokens for item in features]).to(noise.device)
-    unconditional = None
-    if preset.guidance_scale != 1.0:
-        pairs = [item.unconditional for item in features if item.unconditional is not None]
-        unconditional = torch.stack(pairs).to(noise.device) if pairs else None
     scheduler = build_scheduler(schedule_config, preset, noise.device)
-    denoise = guided(denoiser, tokens, unconditional, preset.guidance_scale)
-    if preset.interval is not None:
-        denoise = within(
-            preset.interval, scheduler.timesteps, denoise, conditioned(denoiser, tokens)
-        )
+    denoise = build_denoise(denoiser, features, preset, scheduler.timesteps, noise.device)
     return sample(denoise, noise, scheduler)
 
 
@@ -246,11 +264,11 @@ def _make(
     bound = bind(conditioners, [draw.conditions for draw in draws], timesteps, device)
     denoiser = network_denoiser(bundle.denoiser, bound)
     latents = sample_latents(denoiser, features, noise.to(device), preset, bundle.schedule.config)
-    _check_latents(latents, draws)
+    check_latents(latents, draws)
     return decode_pixels(bundle.codec, latents)
 
 
-def _check_latents(latents: torch.Tensor, draws: Sequence[Draw]) -> None:
+def check_latents(latents: torch.Tensor, draws: Sequence[Draw]) -> None:
     """Stop at latents that would become a black picture.
 
     Raises:

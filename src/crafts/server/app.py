@@ -11,7 +11,6 @@ from fastapi import FastAPI
 from fastapi.responses import FileResponse
 from starlette.staticfiles import StaticFiles
 
-from crafts.core.locks import lock
 from crafts.core.version import __version__
 from crafts.server import errors
 from crafts.server.access import load_tokens
@@ -24,26 +23,25 @@ STATIC = Path(__file__).parent / "static"
 
 
 def build_app(config: ServeConfig) -> FastAPI:
-    """The application of a configuration; its data folder is held while it runs.
+    """The application of a configuration; whoever runs it holds the lock of its data folder.
 
     Raises:
         ConfigError: an address that others reach without a token, or a token file of no use.
+        DataError: the database in the data folder cannot be used.
     """
     refuse_open_door(config)
     tokens = load_tokens(config.token_file)
     counts: Counter[str] = Counter()
+    studio = Studio(config, tokens)
 
     @asynccontextmanager
     async def running(app: FastAPI) -> AsyncIterator[None]:
-        with lock(config.data):
-            studio = Studio(config, tokens)
-            app.state.studio = studio
-            studio.changes.bind()
-            studio.worker.start()
-            try:
-                yield
-            finally:
-                studio.close()
+        studio.changes.bind()
+        studio.worker.start()
+        try:
+            yield
+        finally:
+            studio.close()
 
     app = FastAPI(
         title="crafts",
@@ -54,7 +52,7 @@ def build_app(config: ServeConfig) -> FastAPI:
         redoc_url=None,
         lifespan=running,
     )
-    app.state.counts = counts
+    app.state.counts, app.state.studio = counts, studio
     errors.install(app)
     for part in (system, jobs, words, controls, judge, slides):
         app.include_router(part.router)

@@ -15,9 +15,12 @@ from crafts.server.config import ServeConfig, is_loopback
 from crafts.server.errors import answer
 
 COOKIE = "crafts_token"
+# the one style that OpenSeadragon adds, by the hash of its text
+_VIEWER_STYLE = "sha256-9xTiqzfwFaL2SGb1rmr8gysEwVVjIvqWAgmZgqFqpEE="
 POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
-    "connect-src 'self'; frame-src 'self'; font-src 'self'; base-uri 'none'; form-action 'self'; "
+    f"default-src 'none'; script-src 'self'; style-src 'self' '{_VIEWER_STYLE}'; "
+    "img-src 'self' blob: data:; connect-src 'self'; frame-src 'self'; font-src 'self'; "
+    "base-uri 'none'; form-action 'self'; "
     "frame-ancestors 'none'"
 )
 _HEADERS = {

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
+from collections.abc import Iterator
 from types import FrameType
 
 import uvicorn
 
+from crafts.core.errors import ConfigError
+from crafts.core.locks import lock
 from crafts.core.runtime import say
 from crafts.server.app import build_app
-from crafts.server.config import ServeConfig
+from crafts.server.config import ServeConfig, refuse_open_door
 
 
 class _Server(uvicorn.Server):
@@ -27,16 +31,43 @@ def run(config: ServeConfig) -> None:
     """Serve until SIGTERM or Ctrl-C: what runs goes back to the queue and on at the next start.
 
     Raises:
-        ConfigError: an address that others reach without a token, or a token file of no use.
+        ConfigError: an address that others reach without a token, that nobody can listen on, or a
+            token file of no use.
         RetryError: another server holds the data folder.
     """
+    refuse_open_door(config)  # before anybody can connect
+    with lock(config.data), _listening(config) as door:
+        _serve(config, door)
+    say("serve: ended; what was not finished goes on at the next start")
+
+
+@contextlib.contextmanager
+def _listening(config: ServeConfig) -> Iterator[socket.socket]:
+    """The socket of an address.
+
+    Raises:
+        ConfigError: nobody can listen there, or someone does.
+    """
+    try:
+        family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
+        found = socket.create_server((config.host, config.port), family=family, backlog=512)
+    except OSError as error:
+        raise ConfigError(
+            f"serve: {config.host}:{config.port}",
+            came=error.strerror or str(error),
+            allowed="a free port of an address of this machine",
+            do="End what listens there, or choose another --port.",
+        ) from None
+    with found:
+        yield found
+
+
+def _serve(config: ServeConfig, door: socket.socket) -> None:
     app = build_app(config)
     host = f"[{config.host}]" if ":" in config.host else config.host
     say(f"serve: http://{host}:{config.port}/  (data in {config.data}; Ctrl-C ends it)")
     options = uvicorn.Config(
         app,
-        host=config.host,
-        port=config.port,
         log_level="warning",
         access_log=False,
         server_header=False,
@@ -48,5 +79,4 @@ def run(config: ServeConfig) -> None:
     )
     server = _Server(options)
     with contextlib.suppress(KeyboardInterrupt, asyncio.CancelledError):
-        server.run()
-    say("serve: ended; what was not finished goes on at the next start")
+        server.run(sockets=[door])

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crafts.core.artifacts import MANIFEST, load_manifest, sha256_bytes
+from crafts.core.config import Config
 from crafts.core.errors import ConfigError, DataError
 from crafts.core.marks import is_marked
 from crafts.core.protocols import BuildExtractor
@@ -23,6 +24,26 @@ from crafts.sets.splits import choose_split
 SetName = Literal["generated", "heldout", "train"]
 
 _LOOKED_AT = 16
+
+
+class SetFacts(Config):
+    """What results say of one set of images.
+
+    Attributes:
+        name: generated, heldout or train.
+        folder: its last name only.
+        split: rows of this split were taken; "" for all.
+        listed, used, rejected: images; used + rejected = listed.
+        groups: patients (or cases, slides) among the used; 0 when none are named.
+    """
+
+    name: SetName
+    folder: str
+    split: str = ""
+    listed: int
+    used: int
+    rejected: int
+    groups: int = 0
 
 
 @dataclass

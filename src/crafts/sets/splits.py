@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +13,8 @@ from numpy.typing import NDArray
 from crafts.core.errors import ConfigError, DataError
 from crafts.data.collection import Collection
 from crafts.data.config import Columns
+
+Record = TypeVar("Record")
 
 Rows = NDArray[np.int64]
 Names = NDArray[np.str_]
@@ -103,3 +107,16 @@ def halve(groups: Names, classes: Names, seed: int) -> tuple[Rows, Rows]:
         balance += table[group] if first[group] else -table[group]
     mask = first[number]
     return np.flatnonzero(mask), np.flatnonzero(~mask)
+
+
+def pick(record: Record, rows: NDArray[Any]) -> Record:
+    """Some rows of a dataclass whose fields hold an entry a row, or None.
+
+    Args:
+        record: its fields are arrays [N, ...] or None.
+        rows: numbers [K], or a mask [N].
+    """
+    whole: Any = record
+    values = {field.name: getattr(record, field.name) for field in fields(whole)}
+    part: Record = replace(whole, **{k: v if v is None else v[rows] for k, v in values.items()})
+    return part

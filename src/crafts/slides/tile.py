@@ -301,7 +301,7 @@ def _clear_work(output: Path) -> None:
 def _tile_all(work: _Run) -> None:
     """Finish every slide, or learn why not."""
     hands = open_hands(work.config.runner, _PRELOAD)
-    crew = Crew(hands, work.config.num_workers, work.config.seconds)
+    crew: Crew[tuple[str, int | None]] = Crew(hands, work.config.num_workers, work.config.seconds)
     try:
         while True:
             while crew.has_room and (task := work.next_task()):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from crafts.core.errors import ConfigError, DataError
 from crafts.data.painter import paint_tile
 from crafts.experiments import configure
-from crafts.experiments.corpus.tiles import centre, choose_left_out, deal, degrade, open_tiles
+from crafts.experiments.corpus.tiles import choose_left_out, crop_center, deal, degrade, open_tiles
 
 ROWS = st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 9)), min_size=1, max_size=60).map(
     lambda pairs: [
@@ -50,7 +50,7 @@ def test_a_degraded_picture_is_coarser_and_always_the_same():
 
 def test_the_centre_is_cut():
     pixels = np.arange(6 * 8 * 3, dtype=np.uint8).reshape(6, 8, 3)
-    assert np.array_equal(centre(pixels, 4), pixels[1:5, 2:6])
+    assert np.array_equal(crop_center(pixels, 4), pixels[1:5, 2:6])
 
 
 def test_classes_left_out_are_named_or_chosen():

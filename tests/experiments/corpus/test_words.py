@@ -13,7 +13,7 @@ from crafts.experiments.corpus.words import (
     captions_without,
     compose_report,
     facts_of,
-    summarise,
+    summarize,
 )
 from crafts.testing import count_words
 
@@ -66,19 +66,19 @@ def test_a_field_that_is_left_out_is_never_said():
 @pytest.mark.parametrize("tokens", [20, 35, 50])
 def test_summaries_hold_their_budget_and_keep_the_diagnosis(tokens):
     facts = TileFields("colon", "adenocarcinoma", features=("gland lumens", "densely cellular"))
-    summary = summarise(row_of(facts), facts, tokens, count_words)
+    summary = summarize(row_of(facts), facts, tokens, count_words)
     assert summary.startswith("Adenocarcinoma, colon.")
     assert count_words(summary) <= tokens and not disallowed(summary)
 
 
 def test_a_longer_summary_says_more():
     facts = TileFields("colon", "adenocarcinoma", features=("gland lumens", "densely cellular"))
-    short, long = (summarise(row_of(facts), facts, tokens, count_words) for tokens in (12, 154))
+    short, long = (summarize(row_of(facts), facts, tokens, count_words) for tokens in (12, 154))
     assert count_words(long) > count_words(short)
 
 
 def test_without_a_finding_the_caption_stands():
-    assert summarise(row_of(TileFields()), TileFields(), 20, lambda text: 99) == "a caption"
+    assert summarize(row_of(TileFields()), TileFields(), 20, lambda text: 99) == "a caption"
 
 
 def test_what_no_tile_shows_is_the_same_for_a_patient():

@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from crafts.experiments.corpus.tiles import centre, open_tiles
-from crafts.experiments.judging.copies import CopySearch
-from crafts.experiments.judging.structure import GreyClassifier, to_grey
+from crafts.experiments.corpus.tiles import crop_center, open_tiles
+from crafts.experiments.judging.judges import CopySearch, GreyClassifier, to_grey
 from crafts.experiments.settings import configure
 
 
@@ -38,7 +37,7 @@ def test_the_grey_classifier_reads_structure_and_misses_shuffled_labels():
 def test_grey_images_have_one_colour_mean_and_contrast():
     rng = np.random.default_rng(1)
     images = [rng.integers(low, 255, (32, 32, 3)).astype(np.uint8) for low in (0, 100, 180)]
-    for image in to_grey([centre(one, 24) for one in images]):
+    for image in to_grey([crop_center(one, 24) for one in images]):
         assert image.shape == (24, 24, 3) and (image == image[..., :1]).all()
         assert image.mean() == pytest.approx(170, abs=2)
         assert image.std() == pytest.approx(45, abs=4)

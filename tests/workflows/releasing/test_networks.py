@@ -13,7 +13,7 @@ from PIL import Image
 from crafts.core.artifacts import load_manifest, staging, verify
 from crafts.core.errors import ConfigError
 from crafts.data.painter import paint_tile
-from crafts.evaluation.gating.gate import GATE, load_reference
+from crafts.evaluation.gate import GATE, load_reference
 from crafts.model.bundle import load_bundle
 from crafts.model.codec import load_codec, save_codec
 from crafts.model.control import load_control, save_control

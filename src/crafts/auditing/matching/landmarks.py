@@ -55,7 +55,7 @@ class Landmarks:
 
 
 @dataclass(frozen=True)
-class Described:
+class TileStructure:
     """What is kept of one tile.
 
     Attributes:
@@ -69,7 +69,7 @@ class Described:
     structure: float
 
 
-def describe(pixels: NDArray[np.uint8], *, scales: tuple[float, ...] = (1.0,)) -> Described:
+def describe(pixels: NDArray[np.uint8], *, scales: tuple[float, ...] = (1.0,)) -> TileStructure:
     """All that the search needs of a tile, about 30 KB.
 
     Args:
@@ -80,7 +80,7 @@ def describe(pixels: NDArray[np.uint8], *, scales: tuple[float, ...] = (1.0,)) -
     grey = grey_image(pixels)
     values, structure = structure_map(np.asarray(grey, dtype=np.float32))
     packed = np.rint(values * _RANGE).astype(np.int8)
-    return Described(find_landmarks(grey, values, scales=scales), packed, structure)
+    return TileStructure(find_landmarks(grey, values, scales=scales), packed, structure)
 
 
 def coarse_map(packed: NDArray[np.int8]) -> Map:

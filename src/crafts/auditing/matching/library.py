@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from crafts.auditing.matching.landmarks import Described, describe
+from crafts.auditing.matching.landmarks import TileStructure, describe
 from crafts.auditing.matching.search import Index, build_cells
 from crafts.core.artifacts import sha256_bytes
 from crafts.core.runtime import say
@@ -45,7 +45,7 @@ class Seen:
     file_hash: str = ""
     pixel_hash: str = ""
     colour: tuple[float, ...] = ()
-    described: Described | None = None
+    described: TileStructure | None = None
     blank: bool = False
     fault: str = ""
 
@@ -98,7 +98,7 @@ class Library:
         )
 
 
-def is_plain(described: Described) -> bool:
+def is_plain(described: TileStructure) -> bool:
     """Whether there is too little structure to recognise a tile by."""
     return described.structure < MIN_STRUCTURE or len(described.landmarks) < 3
 

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from crafts.auditing.matching.landmarks import (
     SCALES,
-    Described,
     Map,
+    TileStructure,
     align,
     coarse_map,
     turn_matrix,
@@ -27,7 +27,7 @@ from crafts.auditing.matching.landmarks import (
 _CELLS, _PROBES = 512, 2  # of the index: cells, and cells that a query looks into
 _SAMPLE = 20_000
 _PAIRS = 10_000_000  # likenesses held at once
-_NEIGHBOURS = 3
+_NEIGHBORS = 3
 _LIKE = 0.9  # cosine of two descriptors of one spot
 _STEPS = 25  # cosines that are equal when rounded down to so many steps hardly differ
 _BIN = 8.0  # pixels of a map: landmarks that place a tile so near to each other agree
@@ -79,7 +79,7 @@ class Index:
         centres: [C, 49] middles of the cells; see :func:`build_cells`.
     """
 
-    def __init__(self, tiles: Sequence[Described], centres: NDArray[np.float32]) -> None:
+    def __init__(self, tiles: Sequence[TileStructure], centres: NDArray[np.float32]) -> None:
         self.maps, self.centres = [tile.map for tile in tiles], centres
         self.coarse = np.stack([coarse_map(tile.map).ravel() for tile in tiles])
         parts = [tile.landmarks for tile in tiles]
@@ -118,7 +118,7 @@ class Index:
         order = np.lexsort((self.owner[landmark], -np.floor(likeness * _STEPS), query))
         query, landmark = query[order].astype(np.int64), landmark[order]
         rank = np.arange(len(query)) - np.searchsorted(query, query)
-        return query[rank < _NEIGHBOURS], landmark[rank < _NEIGHBOURS]
+        return query[rank < _NEIGHBORS], landmark[rank < _NEIGHBORS]
 
 
 def _probes(centres: NDArray[np.float32]) -> int:
@@ -132,18 +132,18 @@ def _highest(likeness: NDArray[np.float32]) -> NDArray[np.bool_]:
     training tiles that hardly differ, instead of scattering over all of them.
     """
     alike = likeness > _LIKE
-    many = np.nonzero(alike.sum(axis=1) > _NEIGHBOURS)[0]
+    many = np.nonzero(alike.sum(axis=1) > _NEIGHBORS)[0]
     if len(many):
         places = np.arange(likeness.shape[1]) / likeness.shape[1]
         score = np.floor(likeness[many] * _STEPS) - 0.9 * places
-        best = np.argpartition(-score, _NEIGHBOURS - 1, axis=1)[:, :_NEIGHBOURS]
+        best = np.argpartition(-score, _NEIGHBORS - 1, axis=1)[:, :_NEIGHBORS]
         kept = np.zeros((len(many), likeness.shape[1]), dtype=bool)
         np.put_along_axis(kept, best, True, axis=1)
         alike[many] &= kept
     return alike
 
 
-def build_cells(tiles: Sequence[Described]) -> NDArray[np.float32]:
+def build_cells(tiles: Sequence[TileStructure]) -> NDArray[np.float32]:
     """Middles of the cells of an :class:`Index`, by k-means on some of the landmarks."""
     from sklearn.cluster import MiniBatchKMeans
 
@@ -156,7 +156,7 @@ def build_cells(tiles: Sequence[Described]) -> NDArray[np.float32]:
     return np.asarray(means.cluster_centers_, dtype=np.float32)
 
 
-def search(index: Index, suspects: Sequence[Described]) -> list[Match]:
+def search(index: Index, suspects: Sequence[TileStructure]) -> list[Match]:
     """The best match of each suspect among the tiles of an index; a bounded memory at a time."""
     return [
         match
@@ -165,7 +165,7 @@ def search(index: Index, suspects: Sequence[Described]) -> list[Match]:
     ]
 
 
-def _search_some(index: Index, suspects: Sequence[Described]) -> list[Match]:
+def _search_some(index: Index, suspects: Sequence[TileStructure]) -> list[Match]:
     parts = [tile.landmarks for tile in suspects]
     owner = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
     query, landmark = index.like(np.concatenate([part.descriptors for part in parts]))
@@ -200,7 +200,7 @@ def _search_some(index: Index, suspects: Sequence[Described]) -> list[Match]:
     ]
 
 
-def _whole(index: Index, suspects: Sequence[Described]) -> NDArray[np.int64]:
+def _whole(index: Index, suspects: Sequence[TileStructure]) -> NDArray[np.int64]:
     """Tile and turn [N, _WHOLES, 2] that are most like each suspect as a whole."""
     turned = np.stack([turn for one in suspects for turn in _turns(coarse_map(one.map))])
     likeness = (turned.reshape(len(turned), -1) @ index.coarse.T).reshape(len(suspects), -1)
@@ -216,7 +216,7 @@ def _turns(values: Map) -> list[Map]:
     return [*flipped, *(one.T for one in flipped)]
 
 
-def _laid_over(index: Index, suspect: Described, whole: NDArray[np.int64]) -> Match:
+def _laid_over(index: Index, suspect: TileStructure, whole: NDArray[np.int64]) -> Match:
     """The best of the placements edge on edge."""
     best, shift = Match(), np.zeros(2)
     for tile, turn in whole.tolist():
@@ -229,7 +229,7 @@ def _laid_over(index: Index, suspect: Described, whole: NDArray[np.int64]) -> Ma
 
 
 def _best(
-    index: Index, suspect: Described, keys: NDArray[np.int64], places: NDArray[np.float64]
+    index: Index, suspect: TileStructure, keys: NDArray[np.int64], places: NDArray[np.float64]
 ) -> Match:
     """Try the placements on which most landmarks agree.
 

@@ -1,10 +1,15 @@
-"""Training of one arm with one seed: its legs one after the other, then images of its prompts."""
+"""Training of one arm with one seed, leg by leg; images of its prompts; what a step costs."""
 
 from __future__ import annotations
 
+import statistics
+import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from crafts.core import artifacts
 from crafts.core.config import validate
@@ -14,10 +19,12 @@ from crafts.experiments.catalogue import CLASSES, Leg
 from crafts.experiments.settings import ExperimentConfig
 from crafts.generation import generate
 from crafts.generation.request import GenerateConfig
+from crafts.model.bundle import load_bundle
 from crafts.training import train
 
 _SECOND_SEED = 7_000
 _IMAGE_SEED = 1_000  # seeds of images are away from those of training; equal between arms
+_ROUNDS = 5
 
 
 def leg_steps(leg: Leg, config: ExperimentConfig) -> int:
@@ -161,3 +168,64 @@ def _put(recipe: dict[str, Any], path: str, value: Any) -> None:
     for name in parents:
         target = target.setdefault(name, {})
     target[last] = dict(value) if isinstance(value, Mapping) else value
+
+
+@dataclass(frozen=True)
+class StepCost:
+    """Cost of one forward and backward pass.
+
+    Attributes:
+        tokens: text tokens of every sample.
+        saved_bytes: activations that wait for the backward pass, each storage once, without
+            weights.
+        seconds: median of some passes, taken in turn with the other numbers of tokens.
+    """
+
+    tokens: int
+    saved_bytes: int
+    seconds: float
+
+
+def step_costs(model: Path, tokens: Sequence[int], *, batch_size: int) -> list[StepCost]:
+    """Measure steps of a denoiser with batches whose captions have so many tokens.
+
+    Args:
+        model: checkpoint folder; its size of image is that of the step.
+        tokens: numbers of text tokens.
+        batch_size: samples.
+    """
+    bundle = load_bundle(model)
+    denoiser: Any = bundle.denoiser.train().requires_grad_(True)
+    side, channels, width = denoiser.config.sample_size, bundle.codec.channels, bundle.text.width
+    x_t = torch.zeros(batch_size, channels, side, side)
+    texts = {count: torch.zeros(batch_size, count, width) for count in tokens}
+    saved = {count: _saved_bytes(denoiser, x_t, text) for count, text in texts.items()}
+    seconds: dict[int, list[float]] = {count: [] for count in tokens}
+    for _ in range(_ROUNDS):  # in turn, so that a busy moment hits all alike
+        for count, text in texts.items():
+            started = time.perf_counter()
+            _forward(denoiser, x_t, text).sum().backward()
+            seconds[count].append(time.perf_counter() - started)
+    return [StepCost(count, saved[count], statistics.median(seconds[count])) for count in tokens]
+
+
+def _saved_bytes(denoiser: Any, x_t: torch.Tensor, text: torch.Tensor) -> int:
+    weights = {p.untyped_storage().data_ptr() for p in denoiser.parameters()}
+    storages: dict[int, int] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            storages[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        output = _forward(denoiser, x_t, text)
+    total = sum(storages.values())
+    del output  # the graph, which holds what was counted, lives until here
+    return total
+
+
+def _forward(denoiser: Any, x_t: torch.Tensor, text: torch.Tensor) -> torch.Tensor:
+    t = torch.zeros(len(x_t), dtype=torch.long)
+    return denoiser(x_t, t, encoder_hidden_states=text, return_dict=False)[0]

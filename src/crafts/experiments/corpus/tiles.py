@@ -65,7 +65,7 @@ class Tiles:
 
     def images(self, numbers: Iterable[int]) -> list[NDArray[np.uint8]]:
         """Central squares [S, S, 3] of tiles, of the size of the generated images."""
-        return [centre(self.shards.image(number), self.size) for number in numbers]
+        return [crop_center(self.shards.image(number), self.size) for number in numbers]
 
 
 def open_tiles(
@@ -242,7 +242,7 @@ def degrade(pixels: NDArray[np.uint8], key: str) -> NDArray[np.uint8]:
     return np.asarray(Image.open(packed).convert("RGB"))
 
 
-def centre(pixels: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+def crop_center(pixels: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     """Central square [size, size, 3] of an image."""
     top, left = (pixels.shape[0] - size) // 2, (pixels.shape[1] - size) // 2
     return np.ascontiguousarray(pixels[top : top + size, left : left + size])

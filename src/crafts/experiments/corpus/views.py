@@ -18,7 +18,7 @@ from crafts.experiments.corpus.words import (
     captions_without,
     facts_of,
     rng_for,
-    summarise,
+    summarize,
 )
 
 LEFT_OUT = "left out"
@@ -79,7 +79,7 @@ def _said(row: Row, captions: list[str]) -> Row:
 
 
 def _summary(row: Row, tokens: int, wishes: Wishes) -> Row:
-    return _said(row, [summarise(row, facts_of(row), tokens, wishes.count_tokens)])
+    return _said(row, [summarize(row, facts_of(row), tokens, wishes.count_tokens)])
 
 
 def _seen(rows: Sequence[Row], leave_out: tuple[str, ...]) -> list[Row]:

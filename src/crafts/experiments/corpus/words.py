@@ -110,7 +110,7 @@ def _beside(row: Row) -> list[str]:
     ]
 
 
-def summarise(row: Row, facts: TileFields, tokens: int, count: CountTokens) -> str:
+def summarize(row: Row, facts: TileFields, tokens: int, count: CountTokens) -> str:
     """The extractive summary of a row's composed report; its caption where nothing is found."""
     scrubbed = scrub(compose_report(row, facts))
     fields = extract_fields(scrubbed.traced)

@@ -19,8 +19,7 @@ from crafts.evaluation import (
     vendi_score,
 )
 from crafts.experiments.corpus.tiles import Tiles
-from crafts.experiments.judging.copies import CopySearch
-from crafts.experiments.judging.structure import GreyClassifier, to_grey
+from crafts.experiments.judging.judges import CopySearch, GreyClassifier, to_grey
 from crafts.experiments.settings import ExperimentConfig
 from crafts.measures.rows import unit_rows
 from crafts.measures.separation import separation

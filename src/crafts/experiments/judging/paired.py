@@ -14,7 +14,7 @@ from crafts.experiments.judging.measures import MEASURES
 
 CONFIDENCE, POWER = 0.95, 0.80
 _NOISE = 1e-9  # spread of differences, as a share of the values, that is rounding alone
-Finding = Literal["helps", "harms", "differs", "no effect seen"]
+Outcome = Literal["helps", "harms", "differs", "no effect seen"]
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def shift_seen(num_seeds: int) -> float:
     return float(optimize.brentq(lack, 0.0, 2 * critical))
 
 
-def find(measure: str, difference: Difference) -> Finding:
+def find(measure: str, difference: Difference) -> Outcome:
     """What a difference says of an arm, by the direction in which the measure is better."""
     higher = MEASURES[measure].higher
     if not difference.excludes_zero:

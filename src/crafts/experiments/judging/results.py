@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from crafts.core import artifacts
 from crafts.core.marks import save_synthetic
-from crafts.experiments.arms.cost import StepCost
+from crafts.experiments.arms.training import StepCost
 from crafts.experiments.catalogue import Experiment
 from crafts.experiments.corpus.tiles import Tiles
 from crafts.experiments.judging.measures import MEASURES, Measures
@@ -37,7 +37,7 @@ _TRIAL = (
 
 
 @dataclass(frozen=True)
-class Found:
+class Outcomes:
     """What the runs gave.
 
     Attributes:
@@ -65,7 +65,7 @@ class Found:
 
 
 def write_results(
-    config: ExperimentConfig, experiment: Experiment, *, found: Found, output: Path
+    config: ExperimentConfig, experiment: Experiment, *, found: Outcomes, output: Path
 ) -> list[str]:
     """Write table, picture and numbers.
 
@@ -144,7 +144,7 @@ def compose_table(
     config: ExperimentConfig,
     experiment: Experiment,
     *,
-    found: Found,
+    found: Outcomes,
     differences: Mapping[str, Mapping[str, Difference]],
     verdicts: Sequence[str],
 ) -> str:
@@ -187,7 +187,7 @@ def compose_table(
     return "\n\n".join(parts) + "\n"
 
 
-def draw_montage(experiment: Experiment, found: Found) -> Image.Image:
+def draw_montage(experiment: Experiment, found: Outcomes) -> Image.Image:
     """Real tiles and the images of each arm with the first seed, a column a prompt."""
     tiles, size = found.tiles, found.tiles.size
     count = min(_COLUMNS, len(tiles.prompts))
@@ -249,7 +249,7 @@ def _legend(experiment: Experiment, tiles: Tiles) -> str:
 def _differences_note(differences: Mapping[str, Mapping[str, Difference]]) -> str:
     shown = [one for rows in differences.values() for one in rows.values()]
     return (
-        "Found: the 95 % interval excludes zero; empty: no effect seen. Of these "
+        "Outcomes: the 95 % interval excludes zero; empty: no effect seen. Of these "
         f"{len(shown)} intervals chance alone would move about {0.05 * len(shown):.0f} off zero: "
         "one of a measure that the verdict does not rest on is a hint and no more. Detectable: "
         "the true effect that so many seeds with this spread would find four times in five. The "
@@ -257,7 +257,7 @@ def _differences_note(differences: Mapping[str, Mapping[str, Difference]]) -> st
     )
 
 
-def _measures_table(experiment: Experiment, found: Found) -> str:
+def _measures_table(experiment: Experiment, found: Outcomes) -> str:
     values, arms = found.values(), [arm.name for arm in experiment.arms]
     lines = [_row(("measure", "better", *arms, *found.references))]
     lines.append(_row(["---"] * (2 + len(arms) + len(found.references))))
@@ -288,7 +288,7 @@ def _differences_table(differences: Mapping[str, Mapping[str, Difference]]) -> s
     return "\n".join(lines)
 
 
-def _training_part(found: Found) -> list[str]:
+def _training_part(found: Outcomes) -> list[str]:
     """What training recorded in the last leg: strength of the losses, tokens of the prompts."""
     names = sorted({name for seeds in found.runs.values() for name in seeds[0]["training"]})
     lines = [_row(("arm", *(name.replace("_", " ") for name in names)))]

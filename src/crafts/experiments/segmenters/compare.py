@@ -32,15 +32,10 @@ from crafts.experiments.segmenters.pairs import (
 )
 from crafts.generation import generate
 from crafts.generation.request import GenerateConfig
-from crafts.measures.faithfulness import (
-    Pair,
-    find_again,
-    iter_pairs,
-    list_pairs,
-    measure_faithfulness,
-)
+from crafts.measures.faithfulness import find_again, measure_faithfulness
 from crafts.measures.nuclei import compare_masks, dice
 from crafts.model.segmenter import Segmenter, load_segmenter, open_segmenter
+from crafts.sets.masked import MaskedTile, iter_pairs, list_pairs
 from crafts.training import train
 
 NOTE, SCORES = "experiment.yaml", "scores.json"
@@ -136,8 +131,8 @@ def _make_pairs(sources: Sequence[Source], config: SegmentersConfig, output: Pat
     }
     generate.run(validate(GenerateConfig, values, "segmenters"), requests, output / "generated")
     write_pairs(sources, output, few=config.few, seeds=config.seeds)
-    values = {"columns": {"key": "key", "outside": True}}
-    packing = validate(pack.PackConfig, values, "segmenters")
+    columns = {"columns": {"key": "key", "outside": True}}
+    packing = validate(pack.PackConfig, columns, "segmenters")
     pack.run(packing, output / "table", output / "pairs", load_mask=load_tile_mask)
 
 
@@ -239,7 +234,7 @@ def _obedience(config: SegmentersConfig, tests: Sequence[Test], output: Path) ->
     for kind in (MASKS, INVENTED):
         mine = [item for item in items if str(item.fields["id"]).startswith(f"{kind}-")]
         chosen = mine[:: max(1, -(-len(mine) // config.judged))]
-        opened = [pair for pair in iter_pairs(chosen) if isinstance(pair, Pair)]
+        opened = [pair for pair in iter_pairs(chosen) if isinstance(pair, MaskedTile)]
         told[kind] = measure_faithfulness(opened, segmenter, real=real).model_dump()
     write_bytes(path, json.dumps(told, indent=1).encode())
     return told

@@ -18,8 +18,8 @@ from crafts.core.marks import save_synthetic
 from crafts.experiments.judging.paired import Difference, paired_difference
 from crafts.experiments.segmenters.pairs import FEW, INVENTED, MASKS, REAL, Source
 from crafts.imaging.montage import montage
-from crafts.measures.faithfulness import Pair
 from crafts.sets.features import read_image
+from crafts.sets.masked import MaskedTile
 
 MEASURES = {"dice": "Dice", "f1": "F1", "aji": "AJI", "panoptic_quality": "PQ"}
 SHOWN = 8
@@ -64,7 +64,7 @@ ARMS = (
 class Test:
     """A held-out real tile with its true mask."""
 
-    pair: Pair
+    pair: MaskedTile
     set: str
 
 

@@ -33,7 +33,7 @@ from crafts.core.runtime import say, seed_from
 from crafts.core.tables import csv_writer
 from crafts.data.listing.items import ListedTile
 from crafts.experiments.corpus.tiles import in_turn
-from crafts.measures.faithfulness import list_pairs
+from crafts.sets.masked import list_pairs
 
 REAL, MASKS, INVENTED, FEW = "real", "masks", "invented", "few"
 NO_TEXT = "H&E stain"  # the prompt of a tile whose set says nothing of it

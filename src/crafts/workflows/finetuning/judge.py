@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from crafts.core.results import Number, ResultFile
 from crafts.core.runtime import say
-from crafts.experiments.judging.structure import to_grey
+from crafts.experiments.judging.judges import to_grey
 from crafts.measures.change import Change, kernel_change, kernel_floor
 from crafts.model.bundle import Bundle
 from crafts.model.vision.image_encoders import ImageEncoder, open_encoder

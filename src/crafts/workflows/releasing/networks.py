@@ -16,8 +16,8 @@ from typing import Any
 from crafts.captions.trained_on import TrainedOn, collect, write_trained_on
 from crafts.core.artifacts import finish, load_manifest, sha256_file, staging, write_bytes
 from crafts.core.errors import ConfigError
-from crafts.evaluation.gating.filtering import calibrate_on
-from crafts.evaluation.gating.gate import GATE
+from crafts.evaluation.filtering import calibrate_on
+from crafts.evaluation.gate import GATE
 from crafts.model.bundle import load_bundle, save_bundle
 from crafts.model.codec import load_codec, weights_file
 from crafts.model.control import Control, load_control, save_control, strengthen

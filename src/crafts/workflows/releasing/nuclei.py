@@ -15,10 +15,10 @@ from crafts.controls.nuclei import UNKNOWN, NucleiMask, find_edges, separate
 from crafts.core.artifacts import finish, load_manifest, staging
 from crafts.core.errors import ConfigError
 from crafts.core.markdown import table
-from crafts.measures.faithfulness import Pair, iter_pairs, list_pairs
 from crafts.measures.nuclei import compare_masks
 from crafts.model.files.places import SHIPPED
 from crafts.model.segmenter import Segmenter, load_segmenter, save_segmenter
+from crafts.sets.masked import MaskedTile, iter_pairs, list_pairs
 from crafts.workflows.releasing.licence import LICENCE, header
 
 LEAST_DICE = 0.7
@@ -88,7 +88,7 @@ def _score(
         by_set[item.fields["set"]].append(item)
     scores, shown = {}, []
     for name, items in sorted(by_set.items()):
-        opened = [pair for pair in iter_pairs(items) if isinstance(pair, Pair)]
+        opened = [pair for pair in iter_pairs(items) if isinstance(pair, MaskedTile)]
         found = [segmenter(pair.image) for pair in opened]
         masks = [pair.mask for pair in opened]
         result = compare_masks(masks, found, classes=segmenter.network.config.classes)

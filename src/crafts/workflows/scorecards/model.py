@@ -20,7 +20,7 @@ from crafts.core.artifacts import write_bytes
 from crafts.core.markdown import table
 from crafts.core.runtime import say, seed_from
 from crafts.measures.nuclei import count_nuclei
-from crafts.measures.structure import blur, colour_statistics_generator, phase_scramble
+from crafts.measures.structure import blur, color_statistics_generator, phase_scramble
 from crafts.model.bundle import load_bundle
 from crafts.model.segmenter import open_segmenter
 from crafts.model.vision.structure_judge import CLASSES, TASKS
@@ -151,7 +151,7 @@ def _controls(real: Group, training: Tiles, training_classes: Sequence[str]) -> 
     classes, learnt = np.asarray(real.classes), np.asarray(training_classes)
     for number, name in enumerate(sorted(set(real.classes))):
         mine = np.flatnonzero(classes == name)
-        coloured[mine] = colour_statistics_generator(
+        coloured[mine] = color_statistics_generator(
             training[learnt == name], len(mine), seed=number
         )
     soft = [blur(real.tiles[k : k + 16], BLUR) for k in range(0, len(real.tiles), 16)]

@@ -25,11 +25,12 @@ from crafts.core.protocols import SegmentNuclei
 from crafts.core.runtime import say, seed_from
 from crafts.data.listing.items import ListedTile
 from crafts.imaging.montage import montage
-from crafts.measures.faithfulness import Pair, iter_pairs, list_pairs, measure_faithfulness
+from crafts.measures.faithfulness import measure_faithfulness
 from crafts.measures.intervals import LEAST_GROUPS, group_interval
 from crafts.measures.nuclei import compare_masks, count_nuclei, find_shift
 from crafts.model.bundle import load_bundle
 from crafts.model.segmenter import open_segmenter
+from crafts.sets.masked import MaskedTile, iter_pairs, list_pairs
 from crafts.workflows.scorecards.classes import pick_evenly
 from crafts.workflows.scorecards.requests import make_images
 
@@ -56,7 +57,7 @@ class Case:
     """A held-out tile with its mask, and what is asked for in its place."""
 
     key: str
-    pair: Pair
+    pair: MaskedTile
     group: str
     prompt: str
 
@@ -175,7 +176,7 @@ def measure_group(
 ) -> dict[str, Any]:
     """Obeyed, floors and ceiling of the tiles of a set."""
     real, masks = [case.pair for case in cases], [case.pair.mask for case in cases]
-    pairs = [Pair(c.key, images[f"steered-{c.key}"], c.pair.mask, c.patient) for c in cases]
+    pairs = [MaskedTile(c.key, images[f"steered-{c.key}"], c.pair.mask, c.patient) for c in cases]
     free = [segment(images[f"free-{case.key}"]) for case in cases]
     found = measure_faithfulness(pairs, segment, real=real, classes=classes).model_dump()
     return found | {"without_mask": compare_masks(masks, free, classes=classes).model_dump()}

@@ -48,7 +48,7 @@ export function Prompt({ value, onChange, onSend, label = "Prompt", rows = 1, hi
 
   return html`<div class="prompt">
     <label class="unseen" for="prompt">${label}</label>
-    <textarea id="prompt" ref=${area} rows=${rows} value=${value} maxlength="20000" spellcheck="false" autocomplete="off"
+    <div class="typing"><textarea id="prompt" ref=${area} rows=${rows} value=${value} maxlength="20000" spellcheck="false" autocomplete="off"
       placeholder="What the picture shows: organ, diagnosis, grade, power …"
       role="combobox" aria-expanded=${String(shown)} aria-controls="endings" aria-autocomplete="list" aria-describedby="prompt-hint"
       aria-activedescendant=${shown && chosen >= 0 ? `ending-${chosen}` : undefined}
@@ -57,12 +57,12 @@ export function Prompt({ value, onChange, onSend, label = "Prompt", rows = 1, hi
     <ul id="endings" role="listbox" aria-label="Words that the model knows" hidden=${!shown}>
       ${list.map((one, index) => html`<li key=${one.word} id=${`ending-${index}`} role="option" aria-selected=${String(index === chosen)}
         onMouseDown=${(event) => { event.preventDefault(); take(one); }}><b>${one.word.slice(0, part.length)}</b>${one.word.slice(part.length)}<small>${one.tiles} tiles</small></li>`)}
-    </ul>
-    <div id="prompt-hint">${hint && html`<${Hint} text=${value} onChange=${onChange} />`}</div>
+    </ul></div>
+    <div id="prompt-hint">${hint && html`<${Hint} text=${value} typed=${place != null ? part : ""} onChange=${onChange} />`}</div>
   </div>`;
 }
 
-function Hint({ text, onChange }) {
+function Hint({ text, typed, onChange }) {
   const [found, set] = useState(null);
   const { about } = useStore();
   useEffect(() => {
@@ -73,7 +73,7 @@ function Hint({ text, onChange }) {
   if (!found) return null;
   const long = found.tokens > found.limit;
   return html`
-    ${found.unknown.map((one) => html`<p key=${one.word} class="hint"><${Icon} name="help" /><span><b>${about?.model || "The model"}</b> has met no picture with <q>${one.word}</q>; it will show other tissue that only looks right.
+    ${found.unknown.filter((one) => one.word !== typed).map((one) => html`<p key=${one.word} class="hint"><${Icon} name="help" /><span><b>${about?.model || "The model"}</b> has met no picture with <q>${one.word}</q>; it will show other tissue that only looks right.
       ${one.nearest.length > 0 && html` It knows ${one.nearest.map((near, index) => html`${index ? " " : ""}<button type="button" class="link" key=${near} onClick=${() => onChange(text.replace(one.word, near))}>${near}</button>`)}`}</span></p>`)}
     ${long && html`<p class="hint"><${Icon} name="help" /><span>${found.tokens} tokens: long prompts are read in parts of ${found.limit}, and their end counts less.</span></p>`}`;
 }

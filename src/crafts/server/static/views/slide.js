@@ -39,7 +39,7 @@ function Viewer({ slide }) {
       if (ended) return;
       know(found);
       viewer.current = OpenSeadragon({
-        element: box.current, showNavigationControl: false, showNavigator: true, navigatorPosition: "BOTTOM_RIGHT", animationTime: 0.6, maxZoomPixelRatio: 4, gestureSettingsMouse: { clickToZoom: false }, crossOriginPolicy: false,
+        element: box.current, drawer: "canvas", showNavigationControl: false, showNavigator: true, navigatorPosition: "BOTTOM_RIGHT", animationTime: 0.6, maxZoomPixelRatio: 4, gestureSettingsMouse: { clickToZoom: false }, crossOriginPolicy: false,
         tileSources: { width: found.width, height: found.height, tileSize: found.tile_size, tileOverlap: found.overlap, minLevel: 0, maxLevel: found.max_level, getTileUrl: (level, x, y) => `/api/v1/slides/${slide.id}/${level}/${x}_${y}.jpg` },
       });
       if (found.mpp) viewer.current.addHandler("update-viewport", () => {

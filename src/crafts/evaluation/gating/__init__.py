@@ -1,1 +1,0 @@
-"""The quality gate: thresholds from real tiles, and the tiles that pass."""
