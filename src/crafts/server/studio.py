@@ -227,7 +227,7 @@ class Studio:
             raise _refused("classes x per_class", f"{total} pictures", f"at most {limit}")
         return total
 
-    def _check_pictures(self, owner: str, request: PicturesRequest) -> int:
+    def _check_pictures(self, owner: str, request: Any) -> int:
         from crafts import api
 
         limit = self.config.max_pictures
