@@ -181,7 +181,7 @@ def measure(run: Run, step: int) -> dict[str, float]:
 
 def made_now(run: Run, step: int) -> Iterator[dict[str, Any]]:
     """Batches of a step outside the stream, which is not disturbed."""
-    passes = iter_passes(run.config, run.processes, step)
+    passes = passes_of(run.config, run.processes, step)
     return (make_batch(run.task, positions) for positions in passes)
 
 
@@ -194,12 +194,17 @@ def pass_sizes(config: TrainConfig, group: Processes) -> list[int]:
 
 def iter_passes(config: TrainConfig, group: Processes, step: int) -> Iterator[range]:
     """Global sample indices of this process's passes, from a step to the end of the run."""
-    sizes = pass_sizes(config, group)
     for later in range(step, config.num_steps):
-        start = later * config.global_batch_size + group.rank * sum(sizes)
-        for size in sizes:
-            yield range(start, start + size)
-            start += size
+        yield from passes_of(config, group, later)
+
+
+def passes_of(config: TrainConfig, group: Processes, step: int) -> Iterator[range]:
+    """Global sample indices of this process's passes of one step, be it beyond the last."""
+    sizes = pass_sizes(config, group)
+    start = step * config.global_batch_size + group.rank * sum(sizes)
+    for size in sizes:
+        yield range(start, start + size)
+        start += size
 
 
 def autocast(config: TrainConfig, device: torch.device) -> AbstractContextManager[Any]:

@@ -26,7 +26,7 @@ def compose_verdict(results: found.Results) -> Verdict:
 
     Alarm: the diagnosis found a cause, or prompts are followed no better than shuffled ones. Take
     care: a loud mark, a distance above the floor by more than both spreads, too few tiles or groups
-    to see one (:mod:`crafts.measures.power`), or no diagnosis. These are no thresholds of
+    to see one (:mod:`crafts.measures.intervals`), or no diagnosis. These are no thresholds of
     fitness for a purpose; the page says what they are.
     """
     sentences = [*_distance(results), *_alignment(results), *_baseline(results)]
