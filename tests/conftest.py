@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -21,6 +23,24 @@ os.environ["TRANSFORMERS_OFFLINE"] = "1"
 def root() -> Path:
     """The repository."""
     return Path(__file__).parents[1]
+
+
+@pytest.fixture
+def link_tiles(tmp_path: Path) -> Callable[[Path], Path]:
+    """Folder -> one of links to copies of its files elsewhere, as a hub's cache holds data sets."""
+
+    def link(folder: Path) -> Path:
+        snapshot = tmp_path / "hub" / "snapshots" / folder.name
+        blobs = tmp_path / "hub" / "blobs" / folder.name
+        shutil.copytree(folder, blobs)
+        for blob in blobs.rglob("*"):
+            if blob.is_file():
+                path = snapshot / blob.relative_to(blobs)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.symlink_to(os.path.relpath(blob, path.parent))
+        return snapshot
+
+    return link
 
 
 @pytest.fixture(scope="session")

@@ -26,6 +26,7 @@ PAGES += [
     "docs/reports.md",
     "docs/reproduce.md",
     "docs/slides.md",
+    "docs/study.md",
     "docs/upgrade.md",
     "SECURITY.md",
 ]

@@ -428,15 +428,19 @@ def audit(config: AuditConfig | Mapping[str, Any], output: Path) -> Manifest:
     if resolved.model:
         _fetch(resolved.model)
 
+    from functools import partial
+
     from crafts.auditing import audit as stage
     from crafts.core.protocols import ExtractFeatures
+    from crafts.data.collection import Collection
     from crafts.model.vision.image_encoders import open_encoder
-    from crafts.sets.features import build_extractor
+    from crafts.sets.features import read_with
 
     encoder = open_encoder(resolved.encoder, network=True, device=resolved.device)
 
     def build(split: str | None) -> ExtractFeatures:
-        return build_extractor(encoder, batch_size=resolved.batch_size, split=split)
+        images = partial(Collection, split=split, columns=resolved.columns.as_columns())
+        return read_with(encoder, images, batch_size=resolved.batch_size)
 
     target = _target(resolved) if resolved.model else None
     return stage.run(resolved, None, Path(output), build=build, target=target)

@@ -12,6 +12,7 @@ from PIL import Image
 
 from crafts.core.records import FeatureSet
 from crafts.data.collection import Collection
+from crafts.data.config import Columns
 from crafts.data.painter import paint_tile
 
 Pixels = NDArray[np.uint8]
@@ -31,12 +32,12 @@ def painted() -> Callable[[int], Pixels]:
 
 
 @pytest.fixture(scope="session")
-def plain_features() -> Callable[[str | None], Callable[[Path], FeatureSet]]:
-    """Split -> extractor: the grey tile in 8 x 8 squares, without its mean."""
+def plain_features() -> Callable[..., Callable[[Path], FeatureSet]]:
+    """Split (and columns) -> extractor: the grey tile in 8 x 8 squares, without its mean."""
 
-    def build(split: str | None) -> Callable[[Path], FeatureSet]:
+    def build(split: str | None, columns: Columns | None = None) -> Callable[[Path], FeatureSet]:
         def extract(folder: Path) -> FeatureSet:
-            images = Collection(folder, split=split)
+            images = Collection(folder, split=split, columns=columns)
             rows, rejected, features = [], [], []
             for number in range(len(images)):
                 tile = images.load(number)
@@ -47,7 +48,9 @@ def plain_features() -> Callable[[str | None], Callable[[Path], FeatureSet]]:
                 values = np.asarray(small, dtype=np.float32).ravel()
                 features.append(values - values.mean() + 1e-3)
                 rows.append({"name": tile.name, "text": tile.text, **tile.fields})
-            return FeatureSet(np.stack(features), tuple(rows), tuple(rejected), {"name": "plain"})
+            return FeatureSet(
+                np.array(features).reshape(-1, 64), tuple(rows), tuple(rejected), {"name": "plain"}
+            )
 
         return extract
 

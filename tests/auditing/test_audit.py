@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from functools import partial
 
 import numpy as np
 import pytest
@@ -162,6 +163,20 @@ def test_a_model_is_attacked(folders, plain_features, painted, tmp_path):
     assert "extracted/0-1.png" in manifest.files
     for path in output.glob("extracted/*.png"):
         assert b"trainedAlgorithmicMedia" in path.read_bytes()
+
+
+def test_tiles_of_other_folders_are_read_where_the_user_allows_it(
+    folders, plain_features, tmp_path
+):
+    table = folders[0] / "metadata.csv"
+    table.write_text(table.read_text() + "../real/t05.png,a gland\n")
+    with pytest.raises(DataError, match="columns.outside=true allows it"):
+        run(config_of(folders), None, tmp_path / "strict", build=plain_features)
+    values = config_of(folders, columns={"outside": True})
+    build = partial(plain_features, columns=values.columns.as_columns())
+    run(values, None, tmp_path / "audit", build=build)
+    results, rows = read(tmp_path / "audit")
+    assert results.copies.copies.count == 3 and rows["../real/t05.png"]["source"] == "t05.png"
 
 
 def test_the_same_images_twice_are_refused(folders, plain_features, tmp_path):

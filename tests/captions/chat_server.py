@@ -14,13 +14,17 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Reply:
-    """What the server does with one request: answer, fail, hang or cut the line."""
+    """What the server does with one request: answer, fail, hang, cut the line, or dribble.
+
+    ``dribble`` is "head" or "body": what comes byte by byte, and never to an end.
+    """
 
     content: str = ""
     status: int = 200
     headers: tuple[tuple[str, str], ...] = ()
     hang: float = 0.0
     cut: bool = False
+    dribble: str = ""
     body: str | None = None
     finish: str = "stop"
     kind: str = "application/json"
@@ -33,6 +37,8 @@ class Served:
     url: str
     requests: list[dict[str, Any]] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
+    left: threading.Event = field(default_factory=threading.Event)
+    """Set when a client went away from a dribble."""
 
 
 def say(summary: str, **more: Any) -> Reply:
@@ -53,7 +59,21 @@ def serve(answer: Callable[[int, dict[str, Any]], Reply]) -> Iterator[Served]:
             served.keys.append(self.headers.get("Authorization", ""))
             reply = answer(len(served.requests) - 1, body)
             time.sleep(reply.hang)
-            self._send(reply, body)
+            if reply.dribble:
+                self._dribble(reply.dribble)
+            else:
+                self._send(reply, body)
+
+        def _dribble(self, part: str) -> None:
+            start = b"HTTP/1.1 200 OK\r\n" + b"\r\n" * (part == "body")
+            self.close_connection = True
+            try:
+                self.wfile.write(start + b"x")
+                for _ in range(1000):
+                    self.wfile.write(b"x")
+                    time.sleep(0.03)
+            except OSError:  # the client went away
+                served.left.set()
 
         def _send(self, reply: Reply, request: dict[str, Any]) -> None:
             data = (reply.body if reply.body is not None else _completion(reply, request)).encode()

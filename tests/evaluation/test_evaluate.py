@@ -274,6 +274,15 @@ def _only(folder: Path, count: int) -> Path:
     return write_table(folder, read_rows(folder)[:count])
 
 
+def test_linked_tiles_are_read_where_the_user_allows_it(folders, encoder, link_tiles, tmp_path):
+    base = [link_tiles(folders / name) for name in ("generated", "real")][0].parent
+    with pytest.raises(DataError, match="columns.outside=true allows it"):
+        run(config(base), None, tmp_path / "strict", encoder=encoder)
+    given = config(base, columns={"outside": True})
+    manifest = run(given, None, tmp_path / "out", encoder=encoder)
+    assert manifest.counts["listed"] == manifest.counts["used"] == 36 + 72
+
+
 def test_one_image_is_too_few_and_leaves_nothing(folders, encoder, tmp_path):
     base = _only(shutil.copytree(folders / "generated", tmp_path / "generated"), 1)
     with pytest.raises(DataError, match="1 generated images; expected at least 10"):

@@ -268,6 +268,20 @@ def test_finished_pictures_are_not_lost(finished, tiny_model, bundle, tmp_path):
         run(config(tiny_model), None, tmp_path / "tiles", bundle=bundle)
 
 
+def test_slides_that_are_no_longer_asked_for_go(tiny_model, bundle, tmp_path):
+    def make(*prompts, output="out", **values):
+        values |= {"prompts": prompts, "size": "32x64", "num_steps": 1}
+        manifest = run(config(tiny_model, **values), None, tmp_path / output, bundle=bundle)
+        return sorted(path for path in manifest.files if "slide." in path)
+
+    assert make("colon", "lung") == ["slides/000-0/slide.tiff", "slides/001-0/slide.tiff"]
+    assert make("colon", num_images=2) == ["slides/000-0/slide.tiff", "slides/000-1/slide.tiff"]
+    assert make("colon", format="ome-tiff") == ["slide.ome.tiff"]
+    assert not list((tmp_path / "out/slides").iterdir())
+    # shards are put together later, so that no file of one may have the name of another's
+    assert make("colon", "lung", shard="1/2", output="part") == ["slides/000-0/slide.tiff"]
+
+
 def test_a_disk_that_is_too_small_is_told_before_the_work(tiny_model, bundle, tmp_path):
     with pytest.raises(RetryError, match="GiB of free space for 4000000x4000000"):
         run(config(tiny_model, size="4000000"), None, tmp_path / "out", bundle=bundle)

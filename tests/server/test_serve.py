@@ -25,6 +25,11 @@ def test_two_servers_do_not_share_a_folder(tmp_path, capsys):
     assert (code, "lock" in said) == (75, True)
 
 
+def test_a_model_that_is_not_there_is_told(tmp_path, capsys):
+    code, said = serve(capsys, "--data", tmp_path / "data", "--model", tmp_path / "none")
+    assert (code, "none" in said) == (2, True)
+
+
 def test_a_port_that_is_taken_is_told(tmp_path, capsys):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -88,12 +89,13 @@ def run(
 
 def _open(config: AuditConfig) -> dict[SetName, ImageSet]:
     """The folders; looked at before any work, so that mistakes show at once."""
+    opened = partial(open_set, columns=config.columns.as_columns())
     sets: dict[SetName, ImageSet] = {
-        "generated": open_set("generated", config.generated, split="", wanted=""),
-        "train": open_set("train", config.train, split=config.train_split, wanted="train"),
+        "generated": opened("generated", config.generated, split="", wanted=""),
+        "train": opened("train", config.train, split=config.train_split, wanted="train"),
     }
     if config.heldout is not None:
-        sets["heldout"] = open_set(
+        sets["heldout"] = opened(
             "heldout", config.heldout, split=config.heldout_split, wanted="heldout"
         )
     flags = {"generated": "--generated", "train": "--train", "heldout": "--heldout"}

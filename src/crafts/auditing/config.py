@@ -7,6 +7,7 @@ from pathlib import Path
 from pydantic import Field
 
 from crafts.core.config import Config
+from crafts.data.config import Links
 from crafts.sets.splits import AUTO
 
 
@@ -25,6 +26,7 @@ class AuditConfig(Config):
     encoder: str = Field("mini", min_length=1, description="mini, a folder, or a hub id")
     train_split: str = Field(AUTO, description="auto: train, where rows name splits; '' for all")
     heldout_split: str = Field(AUTO, description="auto: heldout, where rows name it; '' for all")
+    columns: Links = Links()
     correlation: float | None = Field(
         None, gt=0, lt=1, description="limit above which structure counts as copied"
     )

@@ -18,6 +18,7 @@ from crafts.core.errors import DataError
 from crafts.core.protocols import BuildExtractor
 from crafts.core.records import FeatureSet
 from crafts.data.collection import Collection, group_of
+from crafts.data.config import Columns
 from crafts.measures.neighbors import Nearest, nearest
 from crafts.measures.rows import check_features, unit_rows
 from crafts.sets.source import SetFacts, SetName
@@ -58,7 +59,9 @@ class ImageSet:
         )
 
 
-def open_set(name: SetName, path: Path, *, split: str, wanted: str) -> ImageSet:
+def open_set(
+    name: SetName, path: Path, *, split: str, wanted: str, columns: Columns | None = None
+) -> ImageSet:
     """List a folder without opening its images.
 
     Args:
@@ -66,13 +69,14 @@ def open_set(name: SetName, path: Path, *, split: str, wanted: str) -> ImageSet:
         path: folder of images, or shards.
         split: a split, "" for all rows, or "auto": ``wanted`` where rows name splits, else all.
         wanted: the split that "auto" stands for; "" for none.
+        columns: of its table.
 
     Raises:
         ConfigError: no such folder or split.
         DataError: the layout is not recognised.
     """
-    chosen = choose_split(path, split, wanted)
-    return ImageSet(name, path, chosen, Collection(path, split=chosen or None))
+    chosen = choose_split(path, split, wanted=wanted, columns=columns)
+    return ImageSet(name, path, chosen, Collection(path, split=chosen or None, columns=columns))
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ class ServerConfig(Config):
             know neither.
         answer_tokens: most tokens of an answer, thoughts included; None for 8 a token of the
             summary and 200. Models that think need more.
-        timeout: seconds until a request counts as lost.
+        timeout: seconds until a request counts as lost, its whole answer included.
         num_retries: repetitions of a request after 429, 5xx, a time-out or a cut connection.
         first_wait: seconds before the first repetition; doubled each time.
         max_wait: most seconds to wait; a server that asks for more is given up for this report.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -50,8 +51,15 @@ def prepare(
     dry_run: DryRun = False,
 ) -> None:
     """Blinded, matched items for readers; the plan fixed and the answers sealed."""
-    given: dict[str, object] = {"real": real, "generated": generated, "readers": readers}
-    given |= {"per_class": per_class, "match": match, "margin": margin, "seed": seed}
+    given = {
+        "real": real,
+        "generated": generated,
+        "readers": readers,
+        "per_class": per_class,
+        "match": match,
+        "margin": margin,
+        "seed": seed,
+    }
     _run("prepare", given, overrides, output, dry_run)
 
 
@@ -141,7 +149,7 @@ def analyze(
 
 
 def _run(
-    step: str, given: dict[str, object], overrides: list[str], output: Path, dry_run: bool
+    step: str, given: Mapping[str, object], overrides: list[str], output: Path, dry_run: bool
 ) -> None:
     from crafts import api
 

@@ -13,6 +13,20 @@ from crafts.imaging.opening import MAX_PIXELS
 Kind = Literal["pathgen", "quilt", "pathcap", "arch", "tcga"]
 
 
+class Links(Config):
+    """Whether tables of tiles may name files of other folders, for stages that take no names.
+
+    Attributes:
+        outside: let the paths of a table lead out of its folder; keys then hold their folders.
+    """
+
+    outside: bool = Field(False, description="paths of tables may lead out of their folder")
+
+    def as_columns(self) -> Columns:
+        """The same for those who read tables."""
+        return Columns(outside=self.outside)
+
+
 class Columns(Config):
     """Names that a table uses for what crafts knows; empty means: found by the usual names.
 

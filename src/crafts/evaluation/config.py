@@ -7,6 +7,7 @@ from pathlib import Path
 from pydantic import Field
 
 from crafts.core.config import Config
+from crafts.data.config import Links
 from crafts.sets.splits import AUTO
 
 
@@ -35,6 +36,7 @@ class EvaluateConfig(Config):
     filter: bool = Field(False, description="also keep what the quality gate passes, in kept/")
     real_split: str = Field(AUTO, description="auto: heldout, where rows name splits; '' for all")
     train_split: str = Field(AUTO, description="auto: train, where rows name splits; '' for all")
+    columns: Links = Links()
     repetitions: int = Field(5, ge=5, le=100, description="draws of sets, for means and spreads")
     max_images: int = Field(5000, ge=20, description="images on each side of a comparison at most")
     map_images: int = Field(2000, ge=20, le=20_000, description="tiles on the t-SNE map at most")

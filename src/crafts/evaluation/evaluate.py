@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -18,6 +19,7 @@ from crafts.core.errors import ConfigError
 from crafts.core.protocols import BuildExtractor, ExtractFeatures
 from crafts.core.records import Ledger, rejects_beside
 from crafts.core.runtime import say
+from crafts.data.collection import Collection
 from crafts.evaluation.compare import (
     LEAST,
     Compared,
@@ -132,12 +134,11 @@ def _open_encoder(config: EvaluateConfig) -> ImageEncoder:
 
 
 def _builder(config: EvaluateConfig, encoder: ImageEncoder) -> BuildExtractor:
-    from crafts.sets.features import build_extractor
+    from crafts.sets.features import read_with
 
     def build(split: str | None) -> ExtractFeatures:
-        return build_extractor(
-            encoder, cache=config.cache, batch_size=config.batch_size, split=split
-        )
+        images = partial(Collection, split=split, columns=config.columns.as_columns())
+        return read_with(encoder, images, cache=config.cache, batch_size=config.batch_size)
 
     return build
 
@@ -202,10 +203,13 @@ def _find_masks(
             allowed="a folder of held-out tiles, whose masks the table names",
             do="Give the folder, or leave the option out.",
         )
-    made = find_masked(generated.parts, table=config.masks)
+    columns = config.columns.as_columns()
+    made = find_masked(generated.parts, table=config.masks, columns=columns)
     real = Masked()
     if heldout is not None:
-        real = find_masked(heldout.parts, split=heldout.split, table=config.real_masks)
+        real = find_masked(
+            heldout.parts, split=heldout.split, table=config.real_masks, columns=columns
+        )
     asked = made.items or made.rejected or config.real_masks
     return (made, real) if asked else None
 

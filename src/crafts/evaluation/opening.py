@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,13 +61,12 @@ def open_sources(config: EvaluateConfig) -> dict[SetName, Source]:
         DataError: a layout that is not recognised, too few generated tiles, or patients in both
             real sets.
     """
+    opened = partial(open_source, columns=config.columns.as_columns())
     found: dict[SetName, Source] = {
-        "generated": open_source("generated", config.generated, split="", wanted="")
+        "generated": opened("generated", config.generated, split="", wanted="")
     }
     if not _is_statistics(config.real):
-        found["heldout"] = open_source(
-            "heldout", config.real, split=config.real_split, wanted="heldout"
-        )
+        found["heldout"] = opened("heldout", config.real, split=config.real_split, wanted="heldout")
     elif config.filter or config.save_statistics:
         raise ConfigError(
             "evaluate: --filter" if config.filter else "evaluate: save_statistics",
@@ -75,9 +75,7 @@ def open_sources(config: EvaluateConfig) -> dict[SetName, Source]:
             do="Give the folder, or leave the option out.",
         )
     if config.train is not None:
-        found["train"] = open_source(
-            "train", config.train, split=config.train_split, wanted="train"
-        )
+        found["train"] = opened("train", config.train, split=config.train_split, wanted="train")
     flags = {"generated": "--generated", "heldout": "--real", "train": "--train"}
     refuse_same_images(
         "evaluate", {flags[name]: (one.path, one.split) for name, one in found.items()}

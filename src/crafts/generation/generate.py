@@ -106,6 +106,8 @@ def run(
     }
     if source:
         fingerprints["manifest"] = sha256_file(source)
+    if config.prompt_map and canvases:
+        fingerprints["prompt_map"] = sha256_file(config.prompt_map)
     with lock(output):
         refuse_other_shard(output, config.shard)  # one may have ended while the model was opened
         refuse_other_slides(output, canvases)

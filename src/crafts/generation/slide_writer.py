@@ -17,7 +17,7 @@ from crafts.generation.canvas import Canvas
 from crafts.generation.export import Provenance, describe_provenance, save_png
 from crafts.generation.prompt_map import ClassLevel
 from crafts.slides.writing import dicoms, tiffs
-from crafts.slides.writing.rasters import EDGE, Level, Raster, build_pyramid
+from crafts.slides.writing.rasters import EDGE, Raster, build_pyramid
 from crafts.slides.writing.tiffs import About, write_ome_tiff, write_tiff
 
 NAMES = {"tiff": "slide.tiff", "ome-tiff": "slide.ome.tiff", "png": "slide.png", "dicom": "dicom"}
@@ -78,7 +78,7 @@ def write_slide(canvas: Canvas, pixels: Raster, folder: Path, told: Provenance) 
     config = canvas.plan.config
     kind = config.format or "tiff"
     path = folder / NAMES[kind]
-    _remove_earlier(folder, path.name)
+    remove_slide(folder)
     about = _about(told, path.name)
     quality = config.canvas.jpeg_quality
     if kind == "png":
@@ -98,21 +98,27 @@ def write_slide(canvas: Canvas, pixels: Raster, folder: Path, told: Provenance) 
     return found
 
 
-def _remove_earlier(folder: Path, name: str) -> None:
-    """Remove the slide that an earlier run left in another format."""
+def remove_slide(folder: Path) -> None:
+    """Remove what a run wrote of a slide, in whatever format, and what a killed one left.
+
+    First goes the file that says that the slide is whole.
+    """
     (folder / DONE).unlink(missing_ok=True)
-    for other in set(NAMES.values()) - {name}:
-        if (folder / other).is_dir():
-            remove_folder(folder / other)
-        (folder / other).unlink(missing_ok=True)
+    for name in (*NAMES.values(), LABELS, PROMPTS, PREVIEW):
+        if (folder / name).is_dir():
+            remove_folder(folder / name)
+        (folder / name).unlink(missing_ok=True)
+    for path in folder.glob(".slide.*.tmp"):
+        path.unlink()
 
 
-def _write_dicom(levels: Sequence[Level], path: Path, about: About, *, quality: int | None) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
-    remove_folder(temporary)
-    dicoms.write_dicom(levels, temporary, about, quality=quality)
-    remove_folder(path)
-    temporary.rename(path)
+def _write_dicom(
+    levels: Sequence[Raster], path: Path, about: About, *, quality: int | None
+) -> None:
+    beside = levels[0].path.with_name("dicom")  # where nobody takes a part for the whole
+    remove_folder(beside)
+    dicoms.write_dicom(levels, beside, about, quality=quality)
+    beside.rename(path)
 
 
 _WRITERS: dict[str, Callable[..., None]] = {

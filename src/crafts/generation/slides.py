@@ -21,6 +21,7 @@ from crafts.generation.slide_writer import (
     check_format,
     file_of,
     find_slide,
+    remove_slide,
     write_slide,
 )
 from crafts.generation.writer import Made
@@ -62,7 +63,7 @@ def plan_canvases(
     _refuse_mixed(plan, usable, len(drawn))
     number = sum(plan.number(row) for row in usable)
     canvases = [
-        _canvas(plan, row, k, drawn[row.id], alone=number == 1)
+        _canvas(plan, row, k, drawn[row.id], alone=number == 1 and config.shard is None)
         for row in usable
         if row.id in drawn
         for k in range(plan.number(row))
@@ -153,6 +154,17 @@ def _request_of(path: Path) -> str:
         return ""
 
 
+def _remove_stale(output: Path, wanted: set[Path]) -> None:
+    """Take away slides that earlier runs finished and this one does not ask for."""
+    for path in (output / DONE, *output.glob(f"{SLIDES}/*/{DONE}")):
+        folder = path.parent
+        if path.exists() and folder not in wanted:
+            remove_slide(folder)
+            say(f"generate: a slide of an earlier request removed from {folder}")
+            if folder != output and not any(folder.iterdir()):
+                folder.rmdir()
+
+
 def make_slides(canvases: Sequence[Canvas], output: Path) -> list[Made]:
     """Make the slides that do not lie in ``output`` yet, and account for all of them, in order.
 
@@ -160,6 +172,7 @@ def make_slides(canvases: Sequence[Canvas], output: Path) -> list[Made]:
         RetryError: the disk is full, or will be.
     """
     made = []
+    _remove_stale(output, {(output / canvas.item.name).parent for canvas in canvases})
     for number, canvas in enumerate(canvases, 1):
         item = canvas.item
         folder, work = (output / item.name).parent, output / WORK / f"{item.row_id}-{item.draw.k}"

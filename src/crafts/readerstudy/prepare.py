@@ -110,9 +110,9 @@ def _build_items(config: PrepareConfig, pairs: Sequence[tuple[Drawn, Drawn]]) ->
     for number, pair in enumerate(pairs):
         block = "test" if number < config.per_class else "training"
         group = number % config.groups
-        for tile, partner, kind in ((*pair, "real"), (*pair[::-1], "synthetic")):
+        for tile, partner in (pair, pair[::-1]):
             pixels = _alike(config, tile, partner)
-            row = _row(kind, block, group, tile)
+            row = _row("real" if tile is pair[0] else "synthetic", block, group, tile)
             items.append((row, pixels, tile.stratum if shown else ""))
     made = [item for item in items if item[0].kind == "synthetic"]
     made = [item for item in made if item[0].block == "training"] or made

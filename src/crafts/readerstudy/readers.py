@@ -59,7 +59,7 @@ def draw_session(
 
 def to_scores(impressions: Array) -> Array:
     """Steps 1 to 10 of impressions of any shape."""
-    return 1.0 + np.searchsorted(EDGES, impressions)
+    return 1.0 + np.searchsorted(EDGES, impressions).astype(np.float64)
 
 
 def true_area(readers: Readers) -> float:

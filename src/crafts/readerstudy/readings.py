@@ -201,10 +201,10 @@ def _to_row(one: Reading) -> dict[str, object]:
 
 
 def _from_row(row: Mapping[str, str]) -> Reading:
-    numbers = {
-        name: float(row[name]) if row[name] else math.nan
+    realness, confidence, rating, seconds, idle = (
+        float(row[name]) if row[name] else math.nan
         for name in ("realness", "confidence", "rating", "seconds", "idle_seconds")
-    }
+    )
     places = json.loads(row["artefacts"]) if row["artefacts"] else []
     return Reading(
         row["reader"],
@@ -214,6 +214,10 @@ def _from_row(row: Mapping[str, str]) -> Reading:
         diagnosis=row["diagnosis"],
         remark=row["remark"],
         artefacts=tuple((float(x), float(y)) for x, y in places),
+        realness=realness,
+        confidence=confidence,
+        rating=rating,
+        seconds=seconds,
+        idle_seconds=idle,
         changes=int(row["changes"]),
-        **numbers,
     )

@@ -95,8 +95,8 @@ def _session(
         impression += math.sqrt(1 - who.correlation) * noise
         if row.kind == "attention" and not hasty:
             impression = 9.0 if row.answer else -9.0
-        step = rng.integers(1, 11) if hasty else to_scores(np.array(impression))
-        step = 9.0 if one_answer else float(step)
+        step = float(rng.integers(1, 11) if hasty else to_scores(np.array(impression)))
+        step = 9.0 if one_answer else step
         mean = who.rating + (0.0 if row.answer else who.rating_gap) + leniency
         rating = mean + 0.3 * shared[slot.picture][1] + 0.4 * rng.normal()
         yield Reading(

@@ -235,10 +235,10 @@ def _reading(
     place: tuple[str, int], picture: str, block: str, row: sqlite3.Row, *, changes: int
 ) -> Reading:
     answer = json.loads(row["answer"])
-    numbers = {
-        name: math.nan if answer.get(name) is None else float(answer[name])
+    realness, confidence, rating = (
+        math.nan if answer.get(name) is None else float(answer[name])
         for name in ("realness", "confidence", "rating")
-    }
+    )
     return Reading(
         *place,
         picture,
@@ -249,5 +249,7 @@ def _reading(
         seconds=float(row["seconds"]),
         idle_seconds=float(row["idle"]),
         changes=changes,
-        **numbers,
+        realness=realness,
+        confidence=confidence,
+        rating=rating,
     )

@@ -33,8 +33,10 @@ class ServeConfig(Config):
     max_set: int = Field(20_000, ge=1, description="Pictures of a data set.")
     max_pixels: int = Field(16_000_000, ge=1, description="Of an uploaded image.")
     max_upload: int = Field(32 * 2**20, ge=1, description="Bytes of an uploaded file.")
-    max_seconds: float = Field(24 * 3600.0, gt=0, description="Longest deadline of a job.")
-    max_disk: int = Field(20 * 2**30, ge=1, description="Bytes that one token's files may take.")
+    max_seconds: float = Field(
+        24 * 3600.0, gt=0, description="Deadline of a job that names none, and longest."
+    )
+    max_disk: int = Field(20 * 2**30, ge=1, description="Bytes of uploads that one token may keep.")
 
 
 def is_loopback(host: str) -> bool:

@@ -41,7 +41,7 @@ class Changes:
     def close(self) -> None:
         """End all streams; from any thread."""
         self.closed = True
-        self._soon(lambda: [one.wake.set() for one in self._followers])
+        self._soon(self._end)
 
     async def follow(self, owner: str) -> AsyncIterator[list[str]]:
         """Ids of jobs that changed, together; an empty list is a heartbeat."""
@@ -67,6 +67,10 @@ class Changes:
             if one.owner == owner:
                 one.jobs[job] = None
                 one.wake.set()
+
+    def _end(self) -> None:
+        for one in self._followers:
+            one.wake.set()
 
     def _soon(self, call: Callable[[], object]) -> None:
         if self._loop is not None and not self._loop.is_closed():

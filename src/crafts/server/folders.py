@@ -59,7 +59,7 @@ def find_folder(config: ServeConfig, store: Store, owner: str, folder: str) -> P
 
 
 def _of_jobs(config: ServeConfig, store: Store, owner: str) -> Iterator[Folder]:
-    for job in store.list(owner, most=200):
+    for job in store.newest(owner, most=200):
         if job.kind not in ("pictures", "dataset") or job.state not in ENDED:
             continue
         place = place_of(config, job.id) / "out"

@@ -46,7 +46,7 @@ def _picked(names: tuple[str, ...]) -> dict[str, Any]:
 
 _Shared = create_model("_Shared", __base__=Config, **_picked(SHARED))
 
-_EXAMPLE = {
+_EXAMPLE: Any = {
     "kind": "pictures",
     "prompts": ["Colon adenocarcinoma, moderately differentiated, high power view."],
     "num_images": 4,
@@ -55,7 +55,7 @@ _EXAMPLE = {
 }
 
 
-class PicturesRequest(_Shared):  # type: ignore[misc, valid-type]
+class PicturesRequest(_Shared):
     """Pictures from prompts."""
 
     model_config = {**Config.model_config, "json_schema_extra": {"examples": [_EXAMPLE]}}

@@ -13,6 +13,7 @@ import uvicorn
 from crafts.core.errors import ConfigError
 from crafts.core.locks import lock
 from crafts.core.runtime import say
+from crafts.model.files.places import resolve_model
 from crafts.server.app import build_app
 from crafts.server.config import ServeConfig, refuse_open_door
 
@@ -31,11 +32,12 @@ def run(config: ServeConfig) -> None:
     """Serve until SIGTERM or Ctrl-C: what runs goes back to the queue and on at the next start.
 
     Raises:
-        ConfigError: an address that others reach without a token, that nobody can listen on, or a
-            token file of no use.
+        ConfigError: no such model on this disk, an address that others reach without a token
+            or that nobody can listen on, or a token file of no use.
         RetryError: another server holds the data folder.
     """
     refuse_open_door(config)  # before anybody can connect
+    resolve_model(config.model)
     with lock(config.data), _listening(config) as door:
         _serve(config, door)
     say("serve: ended; what was not finished goes on at the next start")

@@ -117,7 +117,7 @@ class Store:
         row = self._one("SELECT * FROM jobs WHERE owner = ? AND key = ?", owner, key)
         return _job(row) if row else None
 
-    def list(self, owner: str, *, before: int | None = None, most: int = 50) -> list[Job]:
+    def newest(self, owner: str, *, before: int | None = None, most: int = 50) -> list[Job]:
         """Jobs of an owner, the newest first."""
         rows = self._all(
             "SELECT * FROM jobs WHERE owner = ? AND number < ? ORDER BY number DESC LIMIT ?",

@@ -30,8 +30,6 @@ from crafts.server.worker import Worker
 if TYPE_CHECKING:
     from crafts.model.bundle import Bundle
 
-DEADLINE = 3600.0
-"""Seconds that a job may take where it says nothing."""
 _MOST_STEPS = 200
 _MOST_BATCH = 16
 
@@ -123,7 +121,7 @@ class Studio:
         waiting = self.store.waiting()
         if len(waiting) >= self.config.max_queue:
             raise QueueFullError(self.config.max_queue, self._seconds_until_room(waiting))
-        seconds = min(deadline_s or DEADLINE, self.config.max_seconds)
+        seconds = min(deadline_s or self.config.max_seconds, self.config.max_seconds)
         job = self.store.add(
             {
                 "id": secrets.token_hex(12),
@@ -229,7 +227,7 @@ class Studio:
             raise _refused("classes x per_class", f"{total} pictures", f"at most {limit}")
         return total
 
-    def _check_pictures(self, owner: str, request: PicturesRequest) -> int:
+    def _check_pictures(self, owner: str, request: Any) -> int:
         from crafts import api
 
         limit = self.config.max_pictures
@@ -284,9 +282,9 @@ class Studio:
         each = self.worker.seconds.get(str(job.request.get("preset", "")))
         if job.state == RUNNING:
             return 0, each * job.total * (1 - share) if each and job.total else None
-        before = [total for id_, total in self.store.waiting()]
-        ids = [id_ for id_, _ in self.store.waiting()]
-        place = ids.index(job.id) if job.id in ids else 0
+        waiting = self.store.waiting()
+        before = [total for _, total in waiting]
+        place = next((n for n, (name, _) in enumerate(waiting) if name == job.id), 0)
         ahead = place + (live is not None)
         usual = each or next(iter(self.worker.seconds.values()), None)
         if usual is None or not all(before[:place]):

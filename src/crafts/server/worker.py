@@ -100,6 +100,14 @@ class Worker(threading.Thread):
         except CraftsError as error:
             self.fault = error
             return
+        except Exception as error:  # a thread that ends without a word would be waited for
+            self.fault = CraftsError(
+                "model",
+                came=f"{type(error).__name__} {error}"[:300],
+                allowed="a model that can be loaded",
+                do="Check the model with `crafts doctor`, then start again.",
+            )
+            return
         while not self._closing.is_set():
             self._wake.clear()
             job = self.store.take()
@@ -203,6 +211,7 @@ class Worker(threading.Thread):
     def _unforeseen(self, job: Job, error: Exception) -> CraftsError:
         path = place_of(self.config, job.id) / "fault.txt"
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
         except OSError:
             pass

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -197,9 +198,31 @@ def build_extractor(
         if isinstance(source, ImageEncoder)
         else open_encoder(source, network=network, device=device)
     )
+    return read_with(encoder, partial(Collection, split=split), cache=cache, batch_size=batch_size)
+
+
+def read_with(
+    encoder: ImageEncoder,
+    images: Callable[[Path], Collection],
+    *,
+    cache: Path | None = None,
+    batch_size: int = 32,
+) -> ExtractFeatures:
+    """As :func:`build_extractor`, for whoever opens folders in a way of their own.
+
+    Args:
+        encoder: that is open.
+        images: folder -> its images.
+        cache: as there.
+        batch_size: as there.
+
+    Raises:
+        ConfigError: ``batch_size`` < 1.
+    """
+    _require_batch("build_extractor", batch_size)
 
     def extract(folder: Path) -> FeatureSet:
-        collection = Collection(folder, split=split)
+        collection = images(folder)
         if cache is None:
             return _Extraction(collection, encoder, None, batch_size).run()
         with FeatureCache(cache, encoder.fingerprint, encoder.width) as store:

@@ -21,6 +21,7 @@ from crafts.controls.masks import load_tile_mask
 from crafts.controls.nuclei import NucleiMask
 from crafts.core.errors import ConfigError, DataError
 from crafts.data.collection import group_of
+from crafts.data.config import Columns
 from crafts.data.listing.items import ListedTile
 from crafts.data.listing.loading import load_item
 from crafts.data.listing.tilesets import list_items
@@ -99,7 +100,11 @@ def iter_pairs(items: Sequence[ListedTile], *, resize: bool = False) -> Iterator
 
 
 def find_masked(
-    folders: Mapping[str, Path], *, split: str = "", table: Path | None = None
+    folders: Mapping[str, Path],
+    *,
+    split: str = "",
+    table: Path | None = None,
+    columns: Columns | None = None,
 ) -> Masked:
     """Tiles with a mask, whatever is listed without one, and what cannot be used.
 
@@ -109,6 +114,7 @@ def find_masked(
         table: a table of two columns, ``file_name`` and ``mask`` (paths relative to the table),
             which goes before masks that the tiles name themselves. A row belongs to the tile of
             its name; a name without folders also to the only tile that ends in it.
+        columns: of all these tables.
 
     Raises:
         ConfigError: no such table, no column ``mask``, or no row that belongs to a tile.
@@ -117,11 +123,11 @@ def find_masked(
     items = [
         replace(item, name=f"{prefix}/{item.name}" if prefix else item.name)
         for prefix, folder in folders.items()
-        for item in list_items(folder)
+        for item in list_items(folder, columns)
     ]
     rejected: list[str] = []
     if table is not None:
-        items, rejected = _with_table(items, table)
+        items, rejected = _with_table(items, table, columns)
     items = [item for item in items if not split or item.fields.get("split") == split]
     named = [item for item in items if item.mask]
     faults = [f"{item.name}: {item.fault}" for item in named if item.fault]
@@ -168,9 +174,11 @@ def bring_to_one_scale(
     return done[: len(made)], done[len(made) :], f"{words}{taken}."
 
 
-def _with_table(items: Sequence[ListedTile], table: Path) -> tuple[list[ListedTile], list[str]]:
+def _with_table(
+    items: Sequence[ListedTile], table: Path, columns: Columns | None
+) -> tuple[list[ListedTile], list[str]]:
     """Items with the masks of a table, and its rows that cannot be used."""
-    rows, rejected = list_items(table), []
+    rows, rejected = list_items(table, columns), []
     if not any(row.mask for row in rows):
         raise ConfigError(
             str(table),

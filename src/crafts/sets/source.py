@@ -18,6 +18,7 @@ from crafts.core.protocols import BuildExtractor
 from crafts.core.records import FeatureSet
 from crafts.core.tables import find_metadata
 from crafts.data.collection import Collection, Tile
+from crafts.data.config import Columns
 from crafts.sets.splits import choose_split
 
 SetName = Literal["generated", "heldout", "train"]
@@ -54,12 +55,14 @@ class Source:
         path: as the user gave it.
         split: rows of this split only; "" for all.
         parts: prefix of names -> folder; one part with no prefix unless there are generations.
+        columns: of their tables.
     """
 
     name: SetName
     path: Path
     split: str
     parts: dict[str, Path]
+    columns: Columns | None = None
     _open: dict[str, tuple[Collection, dict[str, int]]] = field(default_factory=dict)
 
     def features(self, build: BuildExtractor) -> FeatureSet:
@@ -95,13 +98,15 @@ class Source:
 
     def _opened(self, prefix: str) -> tuple[Collection, dict[str, int]]:
         if prefix not in self._open:
-            images = Collection(self.parts[prefix], split=self.split or None)
+            images = Collection(self.parts[prefix], split=self.split or None, columns=self.columns)
             places = {images.name(index): index for index in range(len(images))}
             self._open[prefix] = (images, places)
         return self._open[prefix]
 
 
-def open_source(name: SetName, path: Path, *, split: str, wanted: str) -> Source:
+def open_source(
+    name: SetName, path: Path, *, split: str, wanted: str, columns: Columns | None = None
+) -> Source:
     """Look at a folder without opening its images.
 
     Args:
@@ -109,6 +114,7 @@ def open_source(name: SetName, path: Path, *, split: str, wanted: str) -> Source
         path: folder of images, shards, or (generated only) a folder of generations.
         split: a split, "" for all rows, or "auto": ``wanted`` where rows name splits, else all.
         wanted: the split that "auto" stands for; "" for none.
+        columns: of tables.
 
     Raises:
         ConfigError: no such folder, or no row of the split.
@@ -117,10 +123,12 @@ def open_source(name: SetName, path: Path, *, split: str, wanted: str) -> Source
     parts = {"": path}
     if name == "generated" and (found := find_generation_folders(path)):
         parts = {folder.name: folder for folder in found}
-    chosen = [choose_split(folder, split, wanted) for folder in parts.values()]
+    chosen = [
+        choose_split(folder, split, wanted=wanted, columns=columns) for folder in parts.values()
+    ]
     if name != "generated":
         _refuse_synthetic(path, name)
-    return Source(name, path, chosen[0], parts)
+    return Source(name, path, chosen[0], parts, columns)
 
 
 def find_generation_folders(path: Path) -> list[Path]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from crafts.core.errors import ConfigError, DataError
 from crafts.data.collection import Collection
+from crafts.data.config import Columns
 
 Record = TypeVar("Record")
 
@@ -63,21 +64,22 @@ def refuse_shared_groups(where: str, heldout: Collection, train: Collection) -> 
         )
 
 
-def choose_split(source: Path, split: str, wanted: str) -> str:
+def choose_split(source: Path, split: str, *, wanted: str, columns: Columns | None = None) -> str:
     """The split of a folder whose rows count; "" for all rows.
 
     Args:
         source: folder of images, or shards.
         split: a split, "" for all rows, or "auto": ``wanted`` where rows name splits, else all.
         wanted: the split that "auto" stands for; "" for none.
+        columns: of its table.
 
     Raises:
         ConfigError: no such folder, or no row of the split.
         DataError: the layout is not recognised.
     """
     if split == AUTO:
-        split = wanted if wanted and Collection(source).splits else ""
-    Collection(source, split=split or None)
+        split = wanted if wanted and Collection(source, columns=columns).splits else ""
+    Collection(source, split=split or None, columns=columns)
     return split
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+import threading
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -16,7 +17,7 @@ from captions.chat_server import Reply, Served, say, serve
 from crafts.captions.config import ServerConfig
 from crafts.captions.findings.extract import extract_fields
 from crafts.captions.privacy import disallowed, scrub
-from crafts.captions.summaries.summarizers import ServerSummarizer, Summary
+from crafts.captions.summaries.summarizers import ServerSummarizer, Summary, call_within
 from crafts.core.config import load_config
 from crafts.core.errors import ConfigError
 
@@ -299,9 +300,31 @@ def test_a_wait_beyond_patience_is_not_waited():
     assert len(served.requests) == 1
 
 
+@pytest.mark.parametrize("part", ["head", "body"])
+def test_an_answer_that_dribbles_counts_as_lost_and_its_line_is_cut(part: str):
+    with serve(first(Reply(dribble=part))) as served:
+        config = ServerConfig(base_url=served.url, **{**FAST, "timeout": 1.0, "num_retries": 0})
+        summarizer = ServerSummarizer(config, 20, count)
+        scrubbed = scrub(REPORT)
+        lost = summarizer.summarise(scrubbed, extract_fields(scrubbed.traced))
+        assert served.left.wait(60), "nobody reads on"
+    assert (lost.backend, lost.rejected) == ("extractive", ("a time-out",))
+    assert lost.text.startswith("Invasive ductal carcinoma")
+
+
+def test_a_call_gives_what_it_gives_or_is_late():
+    assert call_within(60, lambda: 7) == 7
+    with pytest.raises(KeyError, match="x"):
+        call_within(60, lambda: {}["x"])
+    held = threading.Event()
+    with pytest.raises(TimeoutError):
+        call_within(0, held.wait)
+    held.set()
+
+
 def test_a_hang_and_a_cut_line_are_asked_again():
-    cut, hang = Reply(GOOD, cut=True), Reply(hang=1.0)
-    summary, served, _ = ask(first(cut, hang), timeout=0.3)
+    cut, hang = Reply(GOOD, cut=True), Reply(hang=4.0)
+    summary, served, _ = ask(first(cut, hang), timeout=1.5)
     assert summary.text == GOOD and len(served.requests) == 3
 
 

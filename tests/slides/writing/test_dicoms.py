@@ -1,3 +1,5 @@
+import sys
+
 import numpy as np
 import openslide
 import pydicom
@@ -70,7 +72,12 @@ def test_jpeg_says_that_it_lost_something(levels, tmp_path):
     assert 0 < np.abs(found.astype(int) - levels[0].read(0, HEIGHT)).mean() < 4
 
 
+def test_an_unknown_scale_is_not_invented(levels, tmp_path):
+    with pytest.raises(ValueError, match="has microns per pixel"):
+        write_dicom(levels, tmp_path / "none", About("slide", "crafts 1"))
+
+
 def test_a_missing_package_is_named(monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "wsidicom", None)  # as if not installed
+    monkeypatch.setitem(sys.modules, "wsidicom", None)  # as if not installed
     with pytest.raises(ConfigError, match="no package wsidicom; expected the packages of the ext"):
         require_library()

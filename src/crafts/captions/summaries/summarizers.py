@@ -11,10 +11,14 @@ from __future__ import annotations
 import json
 import logging
 import os
+import queue
+import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from crafts.captions.config import ServerConfig
@@ -59,6 +63,7 @@ _SCHEMA = {
 }
 _MOST_CHARACTERS = 24_000
 _GIVE_UP = 3
+_LATE = "a time-out"
 _FOREIGN = "an answer outside of the protocol; does server.base_url end as the server's API does?"
 
 
@@ -210,6 +215,8 @@ class ServerSummarizer:
                 pause = _asked_pause(error.response.headers.get("retry-after"), wait)
             except APIConnectionError as error:  # time-outs, too
                 reason, pause = _connection_fault(error), wait
+            except TimeoutError:
+                reason, pause = _LATE, wait
             except (OpenAIError, ValueError):  # a body that is no answer of this protocol
                 reason, pause = _FOREIGN, wait
             else:
@@ -223,7 +230,15 @@ class ServerSummarizer:
         raise _ServerGaveUpError(reason)
 
     def _send(self, request: dict[str, Any]) -> Answer:
-        reply = self._connect().chat.completions.create(**request)
+        client = self._connect()
+        try:
+            reply = call_within(
+                self.config.timeout, partial(client.chat.completions.create, **request)
+            )
+        except TimeoutError:
+            client.close()  # ends the call, too
+            self._client = None
+            raise
         spent = getattr(getattr(reply, "usage", None), "total_tokens", None)
         answer = read_reply(reply, request["max_completion_tokens"])
         sent = sum(len(message["content"]) for message in request["messages"])
@@ -303,6 +318,33 @@ def build_client(config: ServerConfig) -> OpenAI:
     )
 
 
+def call_within(seconds: float, call: Callable[[], Any]) -> Any:
+    """What a call returns or raises, waited for so long in all.
+
+    The client's own limit is one for each read: a server that sends a byte now and then never
+    meets it.
+
+    Raises:
+        TimeoutError: it is not done; whoever knows how ends it.
+    """
+    done: queue.SimpleQueue[tuple[Any, Exception | None]] = queue.SimpleQueue()
+
+    def work() -> None:
+        try:
+            done.put((call(), None))
+        except Exception as error:  # noqa: BLE001, raised again where it is waited for
+            done.put((None, error))
+
+    threading.Thread(target=work, daemon=True).start()
+    try:
+        found, error = done.get(timeout=seconds)
+    except queue.Empty:
+        raise TimeoutError from None
+    if error is not None:
+        raise error
+    return found
+
+
 def _request(config: ServerConfig, tokens: int, report: str, fault: str) -> dict[str, Any]:
     least = _least(config, tokens)
     system = _SYSTEM.format(least=least, most=tokens, words=max(4, (least + tokens) // 4))
@@ -348,4 +390,4 @@ def _asked_pause(header: str | None, otherwise: float) -> float:
 def _connection_fault(error: Exception) -> str:
     from openai import APITimeoutError
 
-    return "a time-out" if isinstance(error, APITimeoutError) else "a cut connection"
+    return _LATE if isinstance(error, APITimeoutError) else "a cut connection"

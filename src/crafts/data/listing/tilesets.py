@@ -208,13 +208,10 @@ def _list_table(
             item = ListedTile(where, key, str(path), number - 1, column=column)
         elif isinstance(image, str) and image:
             place = locate(image)
-            if not place:
-                yield ListedTile(
-                    prefix + image, clean_key(where), "", fault=OUTSIDE.format("an image")
-                )
-                continue
-            key = clean_key((prefix + place).rsplit(".", 1)[0])
-            item = ListedTile(prefix + image, key, str(path.parent / place))
+            key = clean_key((prefix + place).rsplit(".", 1)[0] if place else where)
+            item = ListedTile(prefix + image, key, str(path.parent / place) if place else "")
+            if not place:  # its fields stay: without splits, sets would seem to be the same
+                item = replace(item, fault=OUTSIDE.format("an image"))
         else:
             yield ListedTile(where, clean_key(where), "", fault="no image path")
             continue

@@ -110,7 +110,7 @@ def conclude(
     plan, key, level = study.plan, study.key, config.level
     test = [one for one in readings if one.block == "test"]
     matrix = build_matrix(test, key)
-    draws = {"level": level, "resamples": config.resamples, "seed": config.seed}
+    draws = pooled.Draws(level, config.resamples, config.seed)
     experience = {row["reader"]: row.get("experience", "") for row in readers}
     rows = [
         build_row(reader, test, study=study, matrix=matrix, level=level)
@@ -118,7 +118,6 @@ def conclude(
     ]
     estimate = _primary(matrix, plan, level)
     ratings = pooled.rating_figures(matrix, level)
-    margins = {"alpha": plan.alpha, "null": 0.0, "margin": plan.rating_margin}
     complete = sum(row.answered == row.asked for row in rows)
     return Findings(
         plan=plan,
@@ -127,12 +126,12 @@ def conclude(
         early=complete < plan.readers,
         items=(int((~matrix.synthetic).sum()), int(matrix.synthetic.sum())),
         primary=two_one_sided(estimate, null=plan.null, margin=plan.margin, alpha=plan.alpha),
-        checks=pooled.checks(matrix, plan.endpoint, **draws),
+        checks=pooled.checks(matrix, plan.endpoint, draws),
         without_flagged=_without_flagged(matrix, rows, plan, level),
         realness=pooled.realness_figures(matrix, level),
         ratings=ratings,
-        rating=two_one_sided(ratings[2].estimate, **margins) if ratings else None,
-        agreement=pooled.agreement_figures(matrix, **draws),
+        rating=_rating(ratings[2].estimate, plan) if ratings else None,
+        agreement=pooled.agreement_figures(matrix, draws),
         f1=pooled.pooled_f1(matrix),
         repeats=_repeats(rows, level),
         fakes=_fakes(test, key, level),
@@ -160,7 +159,11 @@ def to_json(value: Any) -> Any:
 
 
 def _primary(matrix: Matrix, plan: Registration, level: float) -> Estimate:
-    return over_readers(pooled.endpoint_kernel(matrix, plan.endpoint), level=level)
+    return over_readers(pooled.endpoint_kernel(matrix, plan.endpoint), level=level).clipped(0, 1)
+
+
+def _rating(found: Estimate, plan: Registration) -> Equivalence:
+    return two_one_sided(found, null=0.0, margin=plan.rating_margin, alpha=plan.alpha)
 
 
 def _without_flagged(
@@ -228,8 +231,7 @@ def _is_enough(synthetic: NDArray[np.bool_]) -> bool:
 
 def _figures(parts: Mapping[str, Matrix], plan: Registration, level: float) -> list[Figure]:
     return [
-        Figure(name, _primary(part, plan, level).clipped(0, 1), MRMC, plan.null)
-        for name, part in parts.items()
+        Figure(name, _primary(part, plan, level), MRMC, plan.null) for name, part in parts.items()
     ]
 
 

@@ -42,6 +42,15 @@ DRAWN = "bootstrap of readers and items"
 ITEMS = "bootstrap of items, these readers"
 
 
+@dataclass(frozen=True)
+class Draws:
+    """How bootstraps are made: level of the interval, number of draws, seed."""
+
+    level: float
+    resamples: int
+    seed: int
+
+
 def endpoint_kernel(matrix: Matrix, endpoint: Endpoint) -> Array:
     """The kernel of the primary figure, [R, real, synthetic]."""
     if endpoint == "area":
@@ -70,18 +79,18 @@ def realness_figures(matrix: Matrix, level: float) -> list[Figure]:
     ]
 
 
-def checks(
-    matrix: Matrix, endpoint: Endpoint, *, level: float, resamples: int, seed: int
-) -> list[Figure]:
+def checks(matrix: Matrix, endpoint: Endpoint, draws: Draws) -> list[Figure]:
     """The primary figure by other methods, which should agree."""
     kernel = endpoint_kernel(matrix, endpoint)
     kernel = kernel[~np.isnan(kernel).all(axis=(1, 2))]
     found = []
     if len(kernel) >= 2 and not np.isnan(kernel).any():
         components = obuchowski.components([kernel])
-        found.append(Figure("The same", obuchowski.estimate(components, level=level), ANOVA, 0.5))
+        found.append(
+            Figure("The same", obuchowski.estimate(components, level=draws.level), ANOVA, 0.5)
+        )
     if len(kernel) >= 2:
-        drawn = bootstrap(kernel, level=level, num_resamples=resamples, seed=seed)
+        drawn = bootstrap(kernel, level=draws.level, num_resamples=draws.resamples, seed=draws.seed)
         found.append(Figure("The same", drawn, DRAWN, 0.5))
     return found
 
@@ -109,7 +118,7 @@ def rating_figures(matrix: Matrix, level: float) -> list[Figure]:
     ]
 
 
-def agreement_figures(matrix: Matrix, *, level: float, resamples: int, seed: int) -> list[Figure]:
+def agreement_figures(matrix: Matrix, draws: Draws) -> list[Figure]:
     """Agreement of readers with each other; empty with one reader."""
     if len(matrix.readers) < 2:
         return []
@@ -128,7 +137,11 @@ def agreement_figures(matrix: Matrix, *, level: float, resamples: int, seed: int
     ):
         for name, measure in measures if not np.isnan(table).all() else ():
             value = agreement.over_items(
-                table, measure, level=level, num_resamples=min(resamples, 500), seed=seed
+                table,
+                measure,
+                level=draws.level,
+                num_resamples=min(draws.resamples, 500),
+                seed=draws.seed,
             )
             found.append(Figure(f"{name} ({what})", value, ITEMS, 0.0))
     return found

@@ -109,7 +109,8 @@ def _verdict(findings: Findings) -> Verdict:
         line = "Undecided: neither a difference nor its absence was shown"
     reasons = [
         f"{_first(figure)} {told(found)}; {100 * (1 - 2 * plan.alpha):g} % interval"
-        f" for equivalence {primary.low:.3f} to {primary.high:.3f}; p = {primary.p:.3f}"
+        f" for equivalence {primary.low:.3f} to {primary.high:.3f},"
+        f" p of equivalence {_p(primary.p)}"
     ]
     if findings.rating is not None:
         reasons.append(_rating_words(findings))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from scipy.special import ndtr, ndtri, stdtr, stdtrit
 
@@ -37,8 +37,8 @@ class Estimate:
 
     def clipped(self, low: float, high: float) -> Estimate:
         """The same with its interval inside the range of the figure."""
-        ends = (min(max(end, low), high) for end in (self.low, self.high))
-        return Estimate(self.value, *ends, self.se, self.df, self.level)
+        ends = [min(max(end, low), high) for end in (self.low, self.high)]
+        return replace(self, low=ends[0], high=ends[1])
 
 
 def t_quantile(level: float, df: float) -> float:

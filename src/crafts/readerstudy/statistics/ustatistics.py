@@ -92,13 +92,13 @@ def moments(first: Array, second: Array | None = None) -> Moments:
         second: of the same shape, for the covariance of two means; ``first`` by default.
     """
     second = first if second is None else second
-    read = [(~np.isnan(kernel)).astype(np.float64) for kernel in (first, second)]
-    values = [np.nan_to_num(kernel) for kernel in (first, second)]
+    read, also_read = ((~np.isnan(kernel)).astype(np.float64) for kernel in (first, second))
+    values, others = np.nan_to_num(first), np.nan_to_num(second)
     subsets = [
         axes for size in range(first.ndim + 1) for axes in combinations(range(first.ndim), size)
     ]
-    products = {axes: _pair_sum(*values, axes) for axes in subsets}
-    pairs = {axes: _pair_sum(*read, axes) for axes in subsets}
+    products = {axes: _pair_sum(values, others, axes) for axes in subsets}
+    pairs = {axes: _pair_sum(read, also_read, axes) for axes in subsets}
     total = pairs[()]
     exact_products, exact_pairs = _exactly(products), _exactly(pairs)
     return Moments(

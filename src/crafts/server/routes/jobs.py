@@ -46,7 +46,7 @@ def jobs(
 ) -> Jobs:
     """Your jobs, the newest first."""
     studio = studio_of(request)
-    found = studio.store.list(owner_of(request), before=before, most=limit)
+    found = studio.store.newest(owner_of(request), before=before, most=limit)
     more = found[-1].number if len(found) == limit else None
     return Jobs(jobs=[studio.view(job) for job in found], next=more)
 

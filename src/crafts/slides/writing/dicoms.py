@@ -50,6 +50,9 @@ def write_dicom(
         folder: new.
         about: ``mpp`` must be known.
         quality: of JPEG, 1-100; None keeps every value (JPEG 2000).
+
+    Raises:
+        ValueError: ``mpp`` is not known.
     """
     from wsidicom import WsiDicom
 
@@ -102,10 +105,12 @@ def _source(levels: Sequence[Level], about: About, quality: int | None) -> Any:
     from wsidicom.metadata.image import ImageType
     from wsidicom.source import Source
 
-    told = _told(about, _Uids(about, "slide"))
+    told, mpp = _told(about, _Uids(about, "slide")), about.mpp
+    if mpp is None:
+        raise ValueError("a DICOM slide has microns per pixel")
     instances = []
     for number, level in enumerate(levels):
-        image = _image(level, about.mpp * levels[0].width / level.width, quality)
+        image = _image(level, mpp * levels[0].width / level.width, quality)
         kinds = ["DERIVED", "PRIMARY", "VOLUME", "RESAMPLED" if number else "NONE"]
         made = WsiDataset.create_instance_dataset(deepcopy(told), ImageType.VOLUME, image, number)
         made.as_dataset().ImageType = kinds
@@ -116,7 +121,8 @@ def _source(levels: Sequence[Level], about: About, quality: int | None) -> Any:
     class Levels(Source):
         base_dataset = instances[0].dataset
         level_instances = instances
-        label_instances = overview_instances = thumbnail_instances = annotation_instances = []
+        label_instances: tuple[WsiInstance, ...] = ()
+        overview_instances = thumbnail_instances = annotation_instances = label_instances
 
         def close(self) -> None:
             """Nothing is open between two reads."""
