@@ -46,10 +46,10 @@ def test_import_takes_nothing_heavy():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-@pytest.mark.parametrize("name", ["benchmark"])
-def test_what_is_not_built_says_so(name, tmp_path):
+@pytest.mark.parametrize("task", ["retrieval", "ssl", "vqa"])
+def test_what_is_not_built_says_so(task, tmp_path):
     with pytest.raises(NotYetError, match="not built yet; expected one of doctor"):
-        getattr(crafts, name)({}, tmp_path)
+        crafts.benchmark({"task": task}, tmp_path)
 
 
 def test_generate_from_python(tiny_model):

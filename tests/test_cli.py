@@ -70,7 +70,9 @@ FLAGS = {
         "--dry-run",
     ],
     "experiment": ["--output", "--fast", "--data", "--set", "--dry-run"],
-    "benchmark": ["--output"],
+    "benchmark": [
+        *("--real", "--generated", "--external", "--fast", "--output", "--set", "--dry-run"),
+    ],
     "study prepare": ["--real", "--generated", "--output", "--set", "--dry-run"],
     "study power": ["--half-width", "--margin", "--output"],
     "study simulate": ["--output"],
@@ -81,6 +83,7 @@ FLAGS = {
 }
 NOT_YET = [
     ["benchmark", "retrieval", "--output", "o"],
+    ["benchmark", "ssl", "--real", "r", "--generated", "g", "--output", "o"],
 ]
 
 

@@ -12,7 +12,13 @@ import pytest
 from crafts import api, cli
 
 PAGES = ["README.md", "ARCHITECTURE.md", "CHANGELOG.md"]
-PAGES += ["docs/audit.md", "docs/cli.md", "docs/evaluate.md", "docs/fine-tune.md"]
+PAGES += [
+    "docs/audit.md",
+    "docs/benchmarks.md",
+    "docs/cli.md",
+    "docs/evaluate.md",
+    "docs/fine-tune.md",
+]
 PAGES += ["docs/dataset.md", "docs/finetune-mini.md", "docs/tutorial.md"]
 PAGES += ["docs/control.md", "docs/corpora.md", "docs/experiments.md"]
 PAGES += ["docs/integrity.md", "docs/presets.md", "docs/prompts.md", "docs/summaries.md"]

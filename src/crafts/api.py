@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from crafts.core.config import Config
     from crafts.core.protocols import CountTokens
     from crafts.data.config import EncodeConfig, PackConfig
+    from crafts.downstream.config import BenchmarkConfig
     from crafts.evaluation.config import EvaluateConfig
     from crafts.generation.request import GenerateConfig
     from crafts.model.bundle import Bundle
@@ -40,6 +41,7 @@ Stage = Literal[
     "generate",
     "evaluate",
     "audit",
+    "benchmark",
 ]
 # module and name of each stage's configuration class, imported when it is asked for
 _CONFIGS: dict[Stage, tuple[str, str]] = {
@@ -52,6 +54,7 @@ _CONFIGS: dict[Stage, tuple[str, str]] = {
     "generate": ("crafts.generation.request", "GenerateConfig"),
     "evaluate": ("crafts.evaluation.config", "EvaluateConfig"),
     "audit": ("crafts.auditing.config", "AuditConfig"),
+    "benchmark": ("crafts.downstream.config", "BenchmarkConfig"),
 }
 # step -> name of its configuration class, in crafts.readerstudy.config
 _STUDY = {
@@ -462,9 +465,40 @@ def _target(config: AuditConfig) -> Target:
     return Target(config.model, model.bundle.fingerprint, losses_of, make_images)
 
 
-def benchmark(config: Mapping[str, Any], output: Path) -> NoReturn:
-    """Downstream tasks; not built yet."""
-    not_yet("crafts benchmark", "benchmarks")
+def benchmark(config: BenchmarkConfig | Mapping[str, Any], output: Path) -> Manifest:
+    """Whether generated tiles help in a task; see :func:`crafts.downstream.benchmark.run`.
+
+    Args:
+        config: the folders ``real``, ``generated`` and ``external`` and the rest; a mapping may
+            name the ``task``, of which classification is built.
+        output: folder to write.
+
+    Raises:
+        NotYetError: another task.
+        DataError: unusable or too few tiles, a test patient that the generator saw, or copies.
+    """
+    if isinstance(config, Mapping):
+        task = config.get("task", "classification")
+        config = {name: value for name, value in config.items() if name != "task"}
+        if task != "classification":
+            not_yet("crafts benchmark", f"benchmark {task}")
+    from crafts.model.files.places import find_codec, find_encoder
+
+    resolved = _resolved("benchmark", config)
+    read = (resolved.real, *resolved.generated, resolved.external, resolved.trained)
+    check_places(output, *read)
+    find_encoder(resolved.encoder, network=True)
+
+    from crafts.auditing.matching.pairs import find_pairs
+    from crafts.downstream import benchmark as stage
+    from crafts.model.codec import load_codec
+    from crafts.model.vision.image_encoders import open_encoder
+
+    encoder = open_encoder(resolved.encoder, network=True, device=resolved.device)
+    codec = load_codec(find_codec(resolved.codec)) if resolved.codec else None
+    return stage.run(
+        resolved, None, Path(output), encoder=encoder, find_copies=find_pairs, codec=codec
+    )
 
 
 def study(config: Config | Mapping[str, Any], output: Path) -> Manifest:

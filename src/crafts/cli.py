@@ -18,7 +18,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from crafts.commands import chains, checking, data, models, planned, serving, study
+from crafts.commands import benchmarks, chains, checking, data, models, serving, study
 from crafts.commands.options import complete
 from crafts.core import cpu
 from crafts.core.errors import (
@@ -37,7 +37,7 @@ COMMANDS = (
     *(chains.finetune, chains.dataset),
     *(data.tile, data.summarise, data.caption, data.pack, data.encode),
     *(models.train, checking.evaluate, checking.audit, checking.experiment),
-    *(serving.serve, planned.benchmark),
+    *(benchmarks.benchmark, serving.serve),
 )
 # what the libraries below would say of their own inner life; a user may set it otherwise
 QUIET = {
