@@ -115,11 +115,13 @@ def _measure(
     config: BenchmarkConfig, opened: Opened, controls: Controls, facts: dict[str, Any]
 ) -> Results:
     bench = _Bench(config, opened, controls, open_exams(opened))
-    draws = _draw(config, opened)
+    draws, numbers = _draw(config, opened), opened.numbers(opened.real)[opened.train]
     for fraction, lows in draws.items():
         for seed, low in enumerate(lows, config.seed):
+            rarest = int(np.bincount(numbers[low], minlength=len(opened.classes)).min())
+            k = max(1, min(config.neighbours, rarest))  # more would outvote the rarest class
             for training in iter_arms(config, opened, controls, low, seed=seed):
-                _examine(bench, training, fraction)
+                _examine(bench, training, fraction, k=k)
         say(f"benchmark: {100 * fraction:g} % of the training patients done")
     rows = compare_arms(config, bench.answered, bench.exams)
     first, exam = min(draws), bench.exams[0]
@@ -165,7 +167,7 @@ def _draw(config: BenchmarkConfig, opened: Opened) -> dict[float, list[Rows]]:
     return dict(sorted(kept.items()))
 
 
-def _examine(bench: _Bench, training: Training, fraction: float) -> None:
+def _examine(bench: _Bench, training: Training, fraction: float, *, k: int) -> None:
     """Train both classifiers on one arm, and ask them about every exam."""
     opened, colour = bench.opened, training.arm == COLOUR
     every = bench.controls.colour if colour else opened.real.features
@@ -173,7 +175,7 @@ def _examine(bench: _Bench, training: Training, fraction: float) -> None:
     learnt, total = scale(training.features), training.real or training.synthetic
     fitted: dict[Method, Ask] = {
         "probe": fit_probe(learnt, training.labels, total=total),
-        "knn": fit_neighbours(learnt, training.labels, k=bench.config.neighbours),
+        "knn": fit_neighbours(learnt, training.labels, k=k),
     }
     for exam in bench.exams:
         tested = scale(_seen(bench.controls, exam, colour=colour))
