@@ -48,7 +48,7 @@ def test_import_takes_nothing_heavy():
 
 @pytest.mark.parametrize("task", ["retrieval", "ssl", "vqa"])
 def test_what_is_not_built_says_so(task, tmp_path):
-    with pytest.raises(NotYetError, match="not built yet; expected one of doctor"):
+    with pytest.raises(NotYetError, match="not built yet; expected benchmark classification"):
         crafts.benchmark({"task": task}, tmp_path)
 
 

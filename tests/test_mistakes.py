@@ -57,6 +57,9 @@ CASES = [
     ["generate", *OUTPUT],
     ["generate", *RIGHT["generate"], *OUTPUT, "--control", "depth=a.png"],
     ["generate", *RIGHT["generate"], *OUTPUT, "--guidance-scale", "0"],
+    ["generate", "--prompt", "a cat", *OUTPUT, "--strict"],
+    ["generate", "--manifest", "excel.csv", *OUTPUT],
+    ["generate", "--manifest", "prompts.txt", *OUTPUT],
     ["generate", *RIGHT["generate"], *OUTPUT, "--set", "model=mini@99"],
     ["train", "recipe.yaml", *OUTPUT, "--set", "stage.kind=painter"],
     ["train", "recipe.yaml", *OUTPUT, "--set", "optim.lr=fast"],
@@ -93,6 +96,8 @@ def answers(tmp_path_factory, root):
     (folder / "reports.csv").write_text("report_id,text\na,Adenocarcinoma.\n")
     (folder / "recipe.yaml").write_text((root / "recipes/tiny.yaml").read_text())
     (folder / "afile").write_text("mine")
+    (folder / "excel.csv").write_bytes("id;prompt\na;Gr\xfc\xdfe".encode("cp1252"))
+    (folder / "prompts.txt").write_text("colon")
     ran = subprocess.run(
         [sys.executable, "-c", RUN.format(heavy=HEAVY)],
         input=json.dumps(CASES),
@@ -105,7 +110,7 @@ def answers(tmp_path_factory, root):
     said = ran.stderr.split("--end--\n")
     given = [json.loads(line) for line in ran.stdout.splitlines() if line.startswith("[")]
     assert sorted(path.name for path in folder.iterdir()) == [
-        "afile", "recipe.yaml", "reports.csv", "shards", "tiles",
+        "afile", "excel.csv", "prompts.txt", "recipe.yaml", "reports.csv", "shards", "tiles",
     ]  # fmt: skip
     told = zip(CASES, given, said[:-1], strict=True)
     return {json.dumps(case): (*found, text) for case, found, text in told}

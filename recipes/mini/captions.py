@@ -6,6 +6,7 @@ TILES holds ``images/*.png`` and ``fields.jsonl`` (see ``collect.py``), and ``sa
 pictures of one tissue were looked for (see ``same_tissue.py``). It gets
 
 - ``metadata.csv``: Hugging Face imagefolder layout, one row a tile;
+- ``whole.csv``: those of its rows that show a field in which a gland fits;
 - ``classes.json``: per label its tier, canonical prompt, held-back prompts and groups per split;
 - ``texts.txt``: every training caption and, with ``--pathgen``, the captions of that JSON file.
 
@@ -36,6 +37,7 @@ from PIL import Image
 from crafts.captions.prompts import TileFields, compose, describe_class
 
 WORDINGS = 50
+GLAND = 120.0  # microns, from which a field shows a gland or a crypt whole
 MIN_GROUPS = 5
 COLUMNS = (
     "file_name",
@@ -82,13 +84,25 @@ def main(tiles: Path, pathgen: Path | None) -> None:
         table_row(row, tile, label, tiers[label])
         for row, (tile, label) in zip(rows, facts, strict=True)
     ]
-    with (tiles / "metadata.csv").open("w", newline="") as handle:
-        writer = csv.DictWriter(handle, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(table)
+    write_table(tiles / "metadata.csv", table)
+    write_table(tiles / "whole.csv", [row for row in table if is_whole_field(row)])
     write_classes(tiles / "classes.json", facts, rows, groups, tiers)
     write_texts(tiles / "texts.txt", table, pathgen)
     print_table(table, groups, tiers)
+
+
+def write_table(path: Path, rows: Iterable[Mapping[str, str]]) -> None:
+    """Rows of the table that ``crafts pack`` reads."""
+    with path.open("w", newline="") as handle:
+        writer = csv.DictWriter(handle, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def is_whole_field(row: Mapping[str, str]) -> bool:
+    """Whether a gland or a crypt fits: the main view of an image, as far as its width is known."""
+    wide = not row["field"] or float(row["field"]) >= GLAND
+    return row["view"].startswith("whole") and wide
 
 
 def same_tissue(tiles: Path) -> dict[str, str]:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, Literal
 
 from crafts.core.config import takes
 from crafts.core.errors import ConfigError, NotYetError
@@ -63,7 +63,6 @@ _STUDY = {
     "power": "PowerConfig",
     "analyze": "AnalyzeConfig",
 }
-BUILT = ("doctor", "models", *_CONFIGS, "study")
 
 
 @dataclass(frozen=True)
@@ -288,7 +287,9 @@ def generate(
     parse_options(resolved.control)
     check_places(output, resolved.manifest)
     if model is None:
-        _fetch(resolved.model)
+        from crafts.generation.early import check_early
+
+        check_early(resolved, Path(output))
 
     from crafts.generation import generate as stage
 
@@ -481,7 +482,12 @@ def benchmark(config: BenchmarkConfig | Mapping[str, Any], output: Path) -> Mani
         task = config.get("task", "classification")
         config = {name: value for name, value in config.items() if name != "task"}
         if task != "classification":
-            not_yet("crafts benchmark", f"benchmark {task}")
+            raise NotYetError(
+                "crafts benchmark",
+                came=f"benchmark {task}: not built yet",
+                allowed="benchmark classification",
+                do="README says what works now.",
+            )
     from crafts.model.files.places import find_codec, find_encoder
 
     resolved = _resolved("benchmark", config)
@@ -596,20 +602,6 @@ def _study_step(step: str) -> str:
             do="Name the step, for example study({'step': 'prepare', ...}, output).",
         )
     return step
-
-
-def not_yet(where: str, what: str) -> NoReturn:
-    """Say in one sentence that a part is not built yet.
-
-    Raises:
-        NotYetError: always.
-    """
-    raise NotYetError(
-        where,
-        came=f"{what}: not built yet",
-        allowed=f"one of {', '.join(BUILT)}",
-        do="README says what works now.",
-    )
 
 
 def _fetch(source: str | Path) -> None:

@@ -86,6 +86,7 @@ def test_the_nearest_is_named(known: KnownWords) -> None:
     assert known.nearest("liver") == ("colon", "mucosa", "oral")  # organs and the like
     assert known.nearest("Giemsa")[0] in ("eosin", "hematoxylin")
     assert known.nearest("bicycle") == ()
+    assert str(known.unknown("bicycle")[0]) == "'bicycle' (nothing like it)"
     assert str(known.unknown("Giemsa")[0]).startswith("'Giemsa' (nearest that it knows: ")
 
 
@@ -105,6 +106,10 @@ def test_what_a_model_knows_is_left_alone(first: KnownWords) -> None:
     words = listed("known.txt")[""]
     flagged = [word for word in words if first.unknown(word)]
     assert len(flagged) <= 0.05 * len(words), flagged
+
+
+def test_a_grade_is_no_stain(shipped: KnownWords) -> None:
+    assert shipped.knows("Gleason") and "gleason" not in shipped.nearest("Ki-67")
 
 
 def test_the_shipped_model_knows_tissue_and_no_objects(shipped: KnownWords) -> None:

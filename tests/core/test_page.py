@@ -92,9 +92,16 @@ def test_a_value_that_the_template_misses_is_an_error(monkeypatch):
         render_page("trial/absent.html", {})
 
 
-@pytest.mark.parametrize("name", ["evaluation/report.html", "auditing/report.html"])
-def test_templates_are_found_in_their_packages(name):
-    assert pages._template(name).startswith('{% extends "core/page.html" %}')
+@pytest.mark.parametrize(
+    "name, base",
+    [
+        ("evaluation/report.html", "report/results.html"),
+        ("auditing/report.html", "report/results.html"),
+        ("report/results.html", "core/page.html"),
+    ],
+)
+def test_templates_are_found_in_their_packages(name, base):
+    assert f'{{% extends "{base}" %}}' in pages._template(name)
     assert pages._template("core/../core/absent.css") is None
 
 

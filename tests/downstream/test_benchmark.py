@@ -9,6 +9,7 @@ import pytest
 
 from crafts import cli
 from crafts.auditing.matching.pairs import find_pairs
+from crafts.captions.trained_on import collect, write_trained_on
 from crafts.core.artifacts import verify
 from crafts.core.errors import ConfigError, DataError
 from crafts.downstream.benchmark import run
@@ -35,7 +36,7 @@ def real(write_folder):
 @pytest.fixture
 def perfect(write_folder):
     """Tiles of a third group of patients, in neither training nor test."""
-    return write_folder("perfect", range(3 * 60, 3 * 100))
+    return write_folder("perfect", range(3 * 60, 3 * 90))
 
 
 def test_planted_truths(real, perfect, write_folder, encoder, config_of, tmp_path):
@@ -60,7 +61,7 @@ def test_planted_truths(real, perfect, write_folder, encoder, config_of, tmp_pat
     assert {r.on for r in results.rows} == {"test", "external"}
     assert {(one.field, one.value) for one in results.slices} >= {("site", "site0")}
     assert results.controls == []
-    assert manifest.counts["used"] == manifest.counts["listed"] == 3 * (54 + 40 + 10)
+    assert manifest.counts["used"] == manifest.counts["listed"] == 3 * (54 + 30 + 10)
     page = Page((output / "report.html").read_text())
     assert page.faults == []
     assert "Generated tiles helped" in page.text and "smallest visible" in page.text.lower()
@@ -113,6 +114,16 @@ def test_a_judge_that_is_a_part_of_the_generator_is_refused(
     (model / "model_index.json").write_text("{}")
     config = config_of(real, perfect, model=str(model))
     with pytest.raises(ConfigError, match="holds the weights of the encoder 'squares'"):
+        run(config, None, tmp_path / "out", encoder=encoder, find_copies=no_copies)
+
+
+def test_a_model_trained_on_all_real_tiles_is_refused(real, perfect, encoder, config_of, tmp_path):
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "model_index.json").write_text("{}")
+    write_trained_on(collect([{"key": path.name} for path in real.glob("*.png")]), model)
+    config = config_of(real, perfect, model=str(model))
+    with pytest.raises(DataError, match="a generator that was trained on all real tiles"):
         run(config, None, tmp_path / "out", encoder=encoder, find_copies=no_copies)
 
 

@@ -138,6 +138,15 @@ def test_a_word_of_any_length_is_wrapped_at_once():
     assert time.process_time() - begun < 5  # it took hours
 
 
+def test_a_footer_stands_below_all_and_moves_nothing():
+    images = [Image.new("RGB", (64, 64), "red")] * 3
+    plain = np.asarray(contact_sheet(images, ["a", "b", "c"], columns=2, cell=64))
+    sheet = np.asarray(contact_sheet(images, ["a", "b", "c"], columns=2, cell=64, footer="x y"))
+    assert sheet.shape[0] == plain.shape[0] + 16
+    below = len(plain) - 10
+    assert (sheet[:below] == plain[:below]).all() and (sheet[below:] < 255).any()
+
+
 def test_captions_stay_below_their_image():
     sheet = contact_sheet([Image.new("RGB", (64, 64), "red")], ["W" * 300], cell=64)
     pixels = np.asarray(sheet)

@@ -201,7 +201,8 @@ def test_a_column_that_holds_before_an_option_is_named(bundle, tiny_model, tmp_p
     manifest = run(given, tmp_path / "m.csv", tmp_path / "out", bundle=bundle)
     assert manifest.counts["images"] == 3
     told = capsys.readouterr().err
-    assert "num_images: the column holds before 1 of the run, in 1 of 2 rows" in told
+    assert "numbers of images come from the table (1 of 2 rows), not from --num-images 1" in told
+    assert "3 images, 1 steps, cpu; the first batch of " in told
 
 
 def test_a_shard_without_rows_is_finished_and_empty(tiny_model, tmp_path):

@@ -55,8 +55,8 @@ class UnknownWord:
     nearest: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        near = f" (nearest that it knows: {', '.join(self.nearest)})" if self.nearest else ""
-        return f"{self.word!r}{near}"
+        near = f"nearest that it knows: {', '.join(self.nearest)}"
+        return f"{self.word!r} ({near if self.nearest else 'nothing like it'})"
 
 
 class KnownWords:

@@ -127,10 +127,14 @@ def serve(
 def close(
     study: Study,
     answers: Annotated[Path, typer.Option(help="Output of `study serve`.", show_default=False)],
+    dry_run: DryRun = False,
 ) -> None:
     """Close a study for good, when its stopping rule says so; only then it can be analysed."""
     from crafts import api
 
+    if dry_run:
+        typer.echo(f"study: {study}\nanswers: {answers}")
+        return
     done(api.close_study(study, answers), answers / "readings")
 
 

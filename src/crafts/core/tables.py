@@ -149,10 +149,20 @@ def find_encoding(path: Path, fallback: str = "") -> str:
                 return fallback
             place = max(0, place - waiting + error.start)
             name = encoding.removesuffix("-sig").upper()
-            raise UnicodeError(f"byte {place} is not {name}") from None
+            is_table = path.suffix.lower() in CSV_SUFFIXES and b"\0" not in block
+            hint = f"{_line_of(path, place)}{_EXCEL}" if is_table and encoding == "utf-8" else ""
+            raise UnicodeError(f"byte {place} is not {name}{hint}") from None
     return encoding
 
 
+def _line_of(path: Path, place: int) -> str:
+    with path.open("rb") as handle:
+        blocks = (handle.read(min(_BLOCK, place - k)) for k in range(0, place, _BLOCK))
+        ended = sum(block.count(b"\n") for block in blocks)
+    return f" (line {ended + 1})"
+
+
+_EXCEL = ": probably Windows-1252; in Excel: Save as > CSV UTF-8"
 _bad_table = refusal(
     DataError,
     allowed="a table with one header, in UTF-8",

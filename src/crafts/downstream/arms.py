@@ -18,7 +18,9 @@ from crafts.sets.splits import Rows
 
 Features = NDArray[np.float32]
 Kind = Literal["real", "control", "synthetic"]
-REAL, COLOUR = "real", "real, colour histogram only"
+REAL, COLOUR, TWICE = "real", "real, colour histogram only", "real, twice"
+AUGMENTED, NOISE = "real + classic augmentation", "real + noise of its colours"
+SHUFFLED = "labels shuffled"
 
 
 @dataclass(frozen=True)
@@ -92,11 +94,11 @@ def iter_arms(
         return Training(arm, "control", "", *both, real=number, synthetic=made)
 
     yield Training(REAL, "real", "", features, labels, number)
-    yield beside("real + classic augmentation", controls.augmented[low], labels)
-    yield beside("real, twice", features, labels)
+    yield beside(AUGMENTED, controls.augmented[low], labels)
+    yield beside(TWICE, features, labels)
     few = rng.permutation(len(controls.noise))[:number]
     guesses = rng.integers(0, len(opened.classes), len(few))
-    yield beside("real + noise of its colours", controls.noise[few], guesses, len(few))
+    yield beside(NOISE, controls.noise[few], guesses, len(few))
     colour = controls.colour[opened.train][low]
     yield Training(COLOUR, "control", "", colour, labels, number)
     if controls.coded is not None:
@@ -131,7 +133,7 @@ def _synthetic_arms(
         yield Training("generated alone", "synthetic", side.name, made, own, 0, len(rows))
     wrong = np.asarray(rng.permutation(own))  # what is left of a gain did not come from labels
     both = np.concatenate([features, made]), np.concatenate([labels, wrong])
-    arm = f"real + generated, {config.ratios[-1]:g} x, labels shuffled"
+    arm = f"real + generated, {config.ratios[-1]:g} x, {SHUFFLED}"
     yield Training(arm, "control", side.name, *both, len(labels), len(rows))
 
 

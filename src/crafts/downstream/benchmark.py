@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from crafts.core.artifacts import Manifest, finish, staging, write_bytes
 from crafts.core.protocols import BuildExtractor, Codec, ExtractFeatures
 from crafts.core.records import Ledger, rejects_beside
 from crafts.core.runtime import say
+from crafts.data.collection import Collection
 from crafts.downstream.arms import COLOUR, Training, draw_patients, iter_arms
 from crafts.downstream.classification import Ask, Scaling, fit_neighbours, fit_probe
 from crafts.downstream.comparing import (
@@ -89,12 +91,11 @@ def run(
 
 
 def _builder(config: BenchmarkConfig, encoder: ImageEncoder) -> BuildExtractor:
-    from crafts.sets.features import build_extractor
+    from crafts.sets.features import read_with
 
     def build(split: str | None) -> ExtractFeatures:
-        return build_extractor(
-            encoder, cache=config.cache, batch_size=config.batch_size, split=split
-        )
+        images = partial(Collection, split=split, columns=config.columns.as_columns())
+        return read_with(encoder, images, cache=config.cache, batch_size=config.batch_size)
 
     return build
 
@@ -114,11 +115,13 @@ def _measure(
     config: BenchmarkConfig, opened: Opened, controls: Controls, facts: dict[str, Any]
 ) -> Results:
     bench = _Bench(config, opened, controls, open_exams(opened))
-    draws = _draw(config, opened)
+    draws, numbers = _draw(config, opened), opened.numbers(opened.real)[opened.train]
     for fraction, lows in draws.items():
         for seed, low in enumerate(lows, config.seed):
+            rarest = int(np.bincount(numbers[low], minlength=len(opened.classes)).min())
+            k = max(1, min(config.neighbours, rarest))  # more would outvote the rarest class
             for training in iter_arms(config, opened, controls, low, seed=seed):
-                _examine(bench, training, fraction)
+                _examine(bench, training, fraction, k=k)
         say(f"benchmark: {100 * fraction:g} % of the training patients done")
     rows = compare_arms(config, bench.answered, bench.exams)
     first, exam = min(draws), bench.exams[0]
@@ -164,7 +167,7 @@ def _draw(config: BenchmarkConfig, opened: Opened) -> dict[float, list[Rows]]:
     return dict(sorted(kept.items()))
 
 
-def _examine(bench: _Bench, training: Training, fraction: float) -> None:
+def _examine(bench: _Bench, training: Training, fraction: float, *, k: int) -> None:
     """Train both classifiers on one arm, and ask them about every exam."""
     opened, colour = bench.opened, training.arm == COLOUR
     every = bench.controls.colour if colour else opened.real.features
@@ -172,7 +175,7 @@ def _examine(bench: _Bench, training: Training, fraction: float) -> None:
     learnt, total = scale(training.features), training.real or training.synthetic
     fitted: dict[Method, Ask] = {
         "probe": fit_probe(learnt, training.labels, total=total),
-        "knn": fit_neighbours(learnt, training.labels, k=bench.config.neighbours),
+        "knn": fit_neighbours(learnt, training.labels, k=k),
     }
     for exam in bench.exams:
         tested = scale(_seen(bench.controls, exam, colour=colour))

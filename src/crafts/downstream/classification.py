@@ -74,7 +74,7 @@ def fit_probe(features: NDArray[Any], labels: NDArray[np.int64], *, total: float
 
 
 def fit_neighbours(features: NDArray[Any], labels: NDArray[np.int64], *, k: int) -> Ask:
-    """The majority among the nearest tiles, by the angle between features.
+    """The majority among the nearest tiles by angle, nearer ones weighing more.
 
     Args:
         features: [M, D], scaled.
@@ -83,7 +83,9 @@ def fit_neighbours(features: NDArray[Any], labels: NDArray[np.int64], *, k: int)
     """
     from sklearn.neighbors import KNeighborsClassifier
 
-    model = KNeighborsClassifier(min(k, len(labels)), metric="cosine", algorithm="brute")
+    model = KNeighborsClassifier(
+        min(k, len(labels)), weights="distance", metric="cosine", algorithm="brute"
+    )
     return partial(_best, model.fit(features, labels))
 
 

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from crafts.downstream.arms import REAL, Kind, Training
+from crafts.downstream.arms import NOISE, REAL, SHUFFLED, TWICE, Kind, Training
 from crafts.downstream.classification import Answers
 from crafts.downstream.config import BenchmarkConfig
 from crafts.downstream.opening import Opened, Side
-from crafts.downstream.results import ArmRow, Method, Outcome, Slice
+from crafts.downstream.results import METHODS, ArmRow, Method, Outcome, Slice
 from crafts.downstream.statistics import (
     LEAST_PATIENTS,
     Gain,
@@ -137,8 +137,8 @@ def _measures(exam: Exam, arm: Arm) -> dict[str, float]:
     weights = balanced_weights(exam.labels)
     pairs = zip(arm.confidence, arm.correct, strict=True)
     return {
-        "real": float(np.mean(arm.real)),
-        "synthetic": float(np.mean(arm.synthetic)),
+        "real": round(float(np.mean(arm.real))),
+        "synthetic": round(float(np.mean(arm.synthetic))),
         "accuracy": float(np.mean([(weights * right).mean() for right in arm.correct])),
         "ece": float(np.mean([calibration_error(sure, right) for sure, right in pairs])),
     }
@@ -228,14 +228,18 @@ def check_controls(rows: Sequence[ArmRow]) -> list[str]:
     """Sentences on controls that did what they cannot do in a sound comparison."""
     found = []
     for row in rows:
-        if row.method != "probe" or row.on != "test":
+        if row.outcome != "helped" or row.on != "test":
             continue
-        share = f"{100 * row.fraction:g} % of the patients"
-        if row.outcome == "helped" and row.arm == "real + noise of its colours":
-            found.append(f"Noise without any class in it helped at {share}.")
-        if row.outcome == "helped" and row.arm.endswith("labels shuffled"):
+        where = f"at {100 * row.fraction:g} % of the patients ({METHODS[row.method].lower()})"
+        if row.arm == TWICE:
             found.append(
-                f"{row.folder}: tiles with shuffled labels helped at {share}; "
+                f"Real tiles given twice helped {where}: the classifier is ill-suited there."
+            )
+        if row.arm == NOISE:
+            found.append(f"Noise without any class in it helped {where}.")
+        if row.arm.endswith(SHUFFLED):
+            found.append(
+                f"{row.folder}: tiles with shuffled labels helped {where}; "
                 "then a gain of the rightly labelled ones does not come from what they show."
             )
     return found

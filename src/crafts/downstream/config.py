@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import Field, field_validator
 
 from crafts.core.config import Config
+from crafts.data.config import Links
 
 TASKS = ("classification", "retrieval", "ssl", "vqa")
 
@@ -60,6 +61,7 @@ class BenchmarkConfig(Config):
         description="gain in balanced accuracy that the test tiles must at least be able to show",
     )
     resamples: int = Field(1000, ge=100, description="bootstrap draws of patients")
+    columns: Links = Links()
     cache: Path | None = Field(None, description="folder that keeps features between runs")
     seed: int = Field(0, ge=0, lt=2**31, description="of every draw")
     batch_size: int = Field(32, ge=1, le=4096, description="images encoded at once")

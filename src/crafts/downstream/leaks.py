@@ -54,8 +54,9 @@ def refuse_leaks(
     tested = _tested(opened)
     _refuse_external(opened)
     if config.trained is not None:
-        split = choose_split(config.trained, AUTO, "train")
-        seen = Collection(config.trained, split=split or None).groups()
+        columns = config.columns.as_columns()
+        split = choose_split(config.trained, AUTO, wanted="train", columns=columns)
+        seen = Collection(config.trained, split=split or None, columns=columns).groups()
         _refuse_patients(f"benchmark: trained {config.trained}", seen, tested)
     for side in opened.generated:
         where = f"benchmark: --generated {side.source.path}"

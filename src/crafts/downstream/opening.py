@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -72,11 +73,10 @@ def open_sources(config: BenchmarkConfig) -> tuple[Source, list[Source], Source 
         ConfigError: no such folder, or sets that are swapped.
         DataError: a layout that is not recognised.
     """
-    real = open_source("heldout", config.real, split="", wanted="")
-    made = [open_source("generated", path, split="", wanted="") for path in config.generated]
-    path = config.external
-    external = open_source("heldout", path, split="", wanted="") if path else None
-    return real, made, external
+    opened = partial(open_source, split="", wanted="", columns=config.columns.as_columns())
+    made = [opened("generated", path) for path in config.generated]
+    external = opened("heldout", config.external) if config.external else None
+    return opened("heldout", config.real), made, external
 
 
 def open_sets(

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from crafts.core.artifacts import write_bytes
 from crafts.core.page import INK, Picture, Stat, Table, chart, number, render_page
-from crafts.downstream.arms import COLOUR, REAL
+from crafts.downstream.arms import AUGMENTED, COLOUR, REAL
 from crafts.downstream.results import METHODS, ArmRow, Method, Results, Slice
 from crafts.report.facts import Sentence, filled_sections, judge_sentences, known_facts, set_fact
 from crafts.report.figures import tile_picture
@@ -196,7 +196,7 @@ def _curve(results: Results, method: Method) -> str:
     base = {row.fraction: row.accuracy or 0.0 for row in rows if row.arm == REAL}
     shown = {
         (REAL, ""): "real",
-        ("real + classic augmentation", ""): "training",
+        (AUGMENTED, ""): "training",
         (COLOUR, ""): "baseline",
     }
     most = [row.arm for row in rows if row.kind == "synthetic" and row.real]

@@ -137,7 +137,12 @@ def read_provenance(path: Path) -> Provenance:
 
 
 def contact_sheet(
-    images: Sequence[Image.Image], captions: Sequence[str], *, columns: int = 4, cell: int = 256
+    images: Sequence[Image.Image],
+    captions: Sequence[str],
+    *,
+    columns: int = 4,
+    cell: int = 256,
+    footer: str = "",
 ) -> Image.Image:
     """A grid with a caption under each image.
 
@@ -146,13 +151,16 @@ def contact_sheet(
         captions: one an image; wrapped, and shortened after four lines.
         columns: images a row.
         cell: width and height in pixels of one image.
+        footer: stands below all of them, in grey; shortened after two lines.
     """
     gap, font = 10, ImageFont.load_default(size=13)
     lines = [_wrap(_plain(text), font, cell, most=4) for text in captions]
     columns = min(columns, len(images))
     rows = -(-len(images) // columns)
     height = cell + 16 * max(len(item) for item in lines) + 4
-    sheet = Image.new("RGB", (columns * (cell + gap) + gap, rows * (height + gap) + gap), "white")
+    across, down = columns * (cell + gap) + gap, rows * (height + gap) + gap
+    below = _wrap(_plain(footer), font, across - 2 * gap, most=2) if footer else []
+    sheet = Image.new("RGB", (across, down + 16 * len(below)), "white")
     pen = ImageDraw.Draw(sheet)
     for index, (image, caption) in enumerate(zip(images, lines, strict=True)):
         left = gap + index % columns * (cell + gap)
@@ -162,6 +170,8 @@ def contact_sheet(
         sheet.paste(shown, (left, top))
         for number, line in enumerate(caption):
             pen.text((left, top + cell + 4 + 16 * number), line, fill="black", font=font)
+    for number, line in enumerate(below):
+        pen.text((gap, down - gap + 16 * number), line, fill="dimgray", font=font)
     return sheet
 
 

@@ -93,12 +93,12 @@ def run(
     refuse_other_shard(output, config.shard)
     bundle = _open(config, bundle)
     plan = Plan(config, bundle, _preset(config, bundle), source)
-    check_words(plan, rows)
+    check_words(plan.wording, rows)
     usable = leave_out_unjudged(rows, unknown_to, ledger) if config.keep else rows
     usable, canvases = plan_canvases(plan, usable, source.parent if source else Path(), ledger)
     usable = plan.steering.prepare(usable, ledger)
     if regions := region_rows(usable, canvases):
-        check_words(plan, regions)
+        check_words(plan.wording, regions)
     if len(usable) < len(rows):
         ledger.check(config.max_reject_fraction)
     fingerprints = {"model": bundle.fingerprint} | {
@@ -119,7 +119,7 @@ def run(
             if canvases
             else _make_all(plan, usable, output, ledger, accept)
         )
-        said = {**describe_words(plan, [*usable, *regions]), **_yield(made, tried)}
+        said = {**describe_words(plan.wording, [*usable, *regions]), **_yield(made, tried)}
         return _close(plan, made, said, output=output, ledger=ledger, inputs=fingerprints)
 
 
@@ -186,7 +186,7 @@ def generate_images(
     _check_size(config, bundle)
     chosen = _preset(config, bundle)
     plan = Plan(config, bundle, chosen, control=parse_given(control or {}))
-    check_words(plan, rows)
+    check_words(plan.wording, rows)
     plan.steering.prepare(rows, ledger)
     items = [item for row in rows for item in plan.items(row, range(config.num_images))]
     draws = [item.draw for item in items]
@@ -216,6 +216,8 @@ def make(plan: Plan, items: Sequence[Item], output: Path) -> list[Made]:
             made[index] = found
     if made:
         say(f"generate: {len(made)} of {len(items)} images are there already")
+    if missing := len(items) - len(made):
+        _say_begin(plan, missing)
     start, before, told = time.monotonic(), len(made), set()
     draws = [item.draw for item in items]
     batches = iter_images(
@@ -368,6 +370,16 @@ def _facts(plan: Plan, made: Sequence[Made]) -> dict[str, Any]:
             for entry in made
         ],
     }
+
+
+def _say_begin(plan: Plan, number: int) -> None:
+    images = f"{number} image{'s' * (number > 1)}"
+    device = next(plan.bundle.denoiser.parameters()).device
+    first = min(plan.config.batch_size, number)
+    say(
+        f"generate: {plan.common.model}, {images}, {plan.preset.num_steps} steps, {device}; "
+        f"the first batch of {first} ..."
+    )
 
 
 def _say_cut(draw: Draw, cut: str, negative_cut: str) -> None:

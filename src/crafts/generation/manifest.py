@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,6 +42,15 @@ COLUMNS = (
 
 _OURS = frozenset({*COLUMNS, "mask", "captions"})  # the latter two would speak of other pictures
 _THEIRS = "manifest_"
+_SEVERAL = {
+    "negative_prompt": "negative prompts",
+    "seed": "seeds",
+    "num_images": "numbers of images",
+    "guidance_scale": "guidance scales",
+    "size": "sizes",
+    "prompt_map": "prompt maps",
+}
+_DECIMAL_COMMA = re.compile(r"\d+,\d+")
 _IMAGE = re.compile(r"\.(png|jpe?g|tiff?|bmp|webp|gif|ppm)$", re.IGNORECASE)
 _ID = re.compile(r"[^\s./\\-][^/\\\x00-\x1f\x7f]{0,150}")
 
@@ -124,8 +134,11 @@ def _say_overruled(config: GenerateConfig, rows: Sequence[PromptRow]) -> None:
     for name in FIELDS:
         number = sum(getattr(row, name) is not None for row in rows)
         if number and name in config.model_fields_set:
-            given = f"{getattr(config, name)!r} of the run, in {number} of {len(rows)} rows"
-            say(f"generate: {name}: the column holds before {given}")
+            option = f"--{name.replace('_', '-')} {shlex.quote(str(getattr(config, name)))}"
+            say(
+                f"generate: {_SEVERAL[name]} come from the table ({number} of {len(rows)} rows), "
+                f"not from {option}"
+            )
 
 
 def prompt_rows(prompts: Sequence[str]) -> list[dict[str, Any]]:
@@ -171,7 +184,7 @@ def _unreadable(where: str, came: str) -> DataError:
         where,
         came=came,
         allowed=f"a prompt manifest in UTF-8, of at most {MAX_ROWS:,} rows",
-        do="Save it again, or cut it in parts.",
+        do="Save it again as CSV UTF-8; cut one with too many rows in parts.",
     )
 
 
@@ -341,7 +354,9 @@ def _number(column: str, value: Any) -> Any:
         number = math.nan
     if isinstance(value, bool) or not least <= number <= most:
         kind = "integer" if whole else "number"
-        raise ValueError(f"{column} {value!r} is no {kind} from {least} to {most}")
+        comma = not whole and isinstance(value, str) and _DECIMAL_COMMA.fullmatch(value.strip())
+        hint = f" (write {value.strip().replace(',', '.')} with a point)" if comma else ""
+        raise ValueError(f"{column} {value!r} is no {kind} from {least} to {most}{hint}")
     return number
 
 

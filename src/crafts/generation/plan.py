@@ -8,15 +8,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from crafts.captions.words import UnknownWord
 from crafts.conditions.steering import Steering
 from crafts.conditions.wishes import ControlInput, parse_options
 from crafts.core.artifacts import sha256_bytes, tool_versions
 from crafts.generation.export import Provenance
 from crafts.generation.manifest import PromptRow
-from crafts.generation.request import (
-    GenerateConfig,
-)
+from crafts.generation.request import GenerateConfig
+from crafts.generation.wording import Wording
 from crafts.sampling.draws import Draw
 from crafts.sampling.presets import Preset
 
@@ -77,7 +75,6 @@ class Plan:
         control: Mapping[str, ControlInput] | None = None,
     ) -> None:
         self.config, self.bundle, self.preset = config, bundle, preset
-        self.words = bundle.trained_on.known_words() if bundle.trained_on else None
         self.steering = Steering(
             bundle,
             parse_options(config.control) if control is None else control,
@@ -86,23 +83,16 @@ class Plan:
             masks=config.masks,
             fluorescence=config.fluorescence,
         )
-        self._checked: dict[str, tuple[UnknownWord, ...]] = {}
+        words = bundle.trained_on.known_words() if bundle.trained_on else None
+        self.wording = Wording(config, bundle.name or config.model, words)
         mpp = bundle.mpp
         self.common = Provenance(
-            prompt="", negative_prompt="", seed=None, k=None, model=bundle.name or config.model,
+            prompt="", negative_prompt="", seed=None, k=None, model=self.wording.model,
             model_sha256=bundle.fingerprint, licence=bundle.licence, preset=config.preset,
             num_steps=preset.num_steps, guidance_scale=preset.guidance_scale,
             mpp=float(mpp) if isinstance(mpp, int | float) else None,
             software=f"crafts {tool_versions().get('crafts', '(not installed)')}",
         )  # fmt: skip
-
-    def unknown(self, row: PromptRow) -> tuple[UnknownWord, ...]:
-        """Words of a row's prompts that the model has met with no picture."""
-        return self.unknown_in(row.prompt, self.negative_of(row))
-
-    def negative_of(self, row: PromptRow) -> str:
-        """What a row is steered away from."""
-        return self.config.negative_prompt if row.negative_prompt is None else row.negative_prompt
 
     def number(self, row: PromptRow) -> int:
         """Images that a row asks for."""
@@ -122,7 +112,7 @@ class Plan:
                 seed=seed,
                 k=k,
                 row="" if row.plain or self.config.same_noise else row.id,
-                negative_prompt=self.negative_of(row),
+                negative_prompt=self.wording.negative_of(row),
                 guidance_scale=self.preset.guidance_scale if scale is None else scale,
             )
             draw = replace(draw, conditions=self.steering.uses(row, draw.number))
@@ -141,18 +131,9 @@ class Plan:
             request=self._request(draw),
             control=self.steering.describe(draw.conditions),
             unknown_words=", ".join(
-                found.word for found in self.unknown_in(draw.prompt, draw.negative_prompt)
+                found.word for found in self.wording.unknown_in(draw.prompt, draw.negative_prompt)
             ),
         )
-
-    def unknown_in(self, *texts: str) -> tuple[UnknownWord, ...]:
-        """Words of any texts that the model has met with no picture."""
-        if self.words is None:
-            return ()
-        for text in texts:
-            if text not in self._checked:
-                self._checked[text] = self.words.unknown(text)
-        return tuple(dict.fromkeys(word for text in texts for word in self._checked[text]))
 
     def _request(self, draw: Draw) -> str:
         decides = [

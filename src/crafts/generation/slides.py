@@ -87,7 +87,7 @@ def _canvas(plan: Plan, row: PromptRow, k: int, drawn: PromptMap, *, alone: bool
     told = replace(
         item.provenance,
         prompt="\n".join(drawn.prompts),
-        unknown_words=", ".join(word.word for word in plan.unknown_in(*drawn.prompts)),
+        unknown_words=", ".join(word.word for word in plan.wording.unknown_in(*drawn.prompts)),
     )
     item = replace(
         item,

@@ -5,29 +5,64 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from crafts.captions.words import UnknownWord
+from crafts.captions.words import KnownWords, UnknownWord
 from crafts.core.errors import ConfigError
 from crafts.core.protocols import UnknownTo
 from crafts.core.records import Ledger
 from crafts.core.runtime import say
 from crafts.generation.manifest import PromptRow
-from crafts.generation.plan import Plan
+from crafts.generation.request import GenerateConfig
 
 _SHOWN = 8
 
 
-def check_words(plan: Plan, rows: Sequence[PromptRow]) -> None:
+class Wording:
+    """The prompts of a run, beside the words that its model has met with pictures.
+
+    Args:
+        config: of the run.
+        model: its name.
+        words: that it knows; None where it does not say.
+    """
+
+    def __init__(self, config: GenerateConfig, model: str, words: KnownWords | None) -> None:
+        self.config, self.model, self.words = config, model, words
+        self._checked: dict[str, tuple[UnknownWord, ...]] = {}
+
+    def negative_of(self, row: PromptRow) -> str:
+        """What a row is steered away from."""
+        return self.config.negative_prompt if row.negative_prompt is None else row.negative_prompt
+
+    def unknown_in(self, *texts: str) -> tuple[UnknownWord, ...]:
+        """Words of any texts that the model has met with no picture."""
+        if self.words is None:
+            return ()
+        for text in texts:
+            if text not in self._checked:
+                self._checked[text] = self.words.unknown(text)
+        return tuple(dict.fromkeys(word for text in texts for word in self._checked[text]))
+
+    def by_word(self, rows: Sequence[PromptRow]) -> dict[UnknownWord, list[PromptRow]]:
+        """Each unknown word of the prompts, and the rows that have it."""
+        found: dict[UnknownWord, list[PromptRow]] = {}
+        for row in rows:
+            for unknown in self.unknown_in(row.prompt, self.negative_of(row)):
+                found.setdefault(unknown, []).append(row)
+        return found
+
+
+def check_words(wording: Wording, rows: Sequence[PromptRow]) -> None:
     """Say which words of the prompts stood beside no training picture of the model.
 
     Args:
-        plan: of the run.
+        wording: of the run.
         rows: whose prompts are read.
 
     Raises:
         ConfigError: there are such words, or no list to tell them by, and the run is strict.
     """
-    name, strict = plan.common.model, plan.config.strict
-    if plan.words is None:
+    name, strict = wording.model, wording.config.strict
+    if wording.words is None:
         if strict:
             raise ConfigError(
                 "generate: strict",
@@ -37,7 +72,7 @@ def check_words(plan: Plan, rows: Sequence[PromptRow]) -> None:
             )
         say(f"generate: {name} does not say what it was trained on: prompts are not checked")
         return
-    found = _by_word(plan, rows)
+    found = wording.by_word(rows)
     if not found:
         return
     shown = "; ".join(map(str, list(found)[:_SHOWN]))
@@ -79,20 +114,12 @@ def leave_out_unjudged(
     return judged
 
 
-def describe_words(plan: Plan, rows: Sequence[PromptRow]) -> dict[str, Any]:
+def describe_words(wording: Wording, rows: Sequence[PromptRow]) -> dict[str, Any]:
     """For the manifest: whether words were checked, and of the unknown ones what is near them."""
-    if plan.words is None:
+    if wording.words is None:
         return {"words_checked": False}
     found = {
         unknown.word: {"nearest": list(unknown.nearest), "rows": [row.id for row in named]}
-        for unknown, named in _by_word(plan, rows).items()
+        for unknown, named in wording.by_word(rows).items()
     }
     return {"words_checked": True, "unknown_words": found}
-
-
-def _by_word(plan: Plan, rows: Sequence[PromptRow]) -> dict[UnknownWord, list[PromptRow]]:
-    found: dict[UnknownWord, list[PromptRow]] = {}
-    for row in rows:
-        for unknown in plan.unknown(row):
-            found.setdefault(unknown, []).append(row)
-    return found

@@ -193,6 +193,8 @@ def write_metadata(path: Path, made: Sequence[Made], masks: Mapping[str, str]) -
 def write_grid(output: Path, made: Sequence[Made], steering: Steering) -> None:
     """The contact sheet of the first images, each after its control maps, with prompts below.
 
+    The sheet says in its pixels that it is synthetic, and which words the model does not know.
+
     Args:
         output: folder with ``images/``.
         made: images of the run.
@@ -210,9 +212,12 @@ def write_grid(output: Path, made: Sequence[Made], steering: Steering) -> None:
             captions.append(f"{use.kind} ({Path(use.source).name})")
         with Image.open(output / (entry.item.preview or entry.item.name)) as image:
             images.append(image.convert("RGB"))
-        captions.append(entry.item.draw.prompt)
+        unknown = entry.item.provenance.unknown_words
+        note = f"(unknown: {unknown}) " if unknown else ""  # first, as captions are shortened
+        captions.append(f"{note}{entry.item.draw.prompt}")
     cells = 1 + max(len(entry.item.draw.conditions) for entry in shown)
-    sheet = contact_sheet(images, captions, columns=cells * max(1, 4 // cells))
+    footer = f"synthetic - crafts {shown[0].item.provenance.model} - research only"
+    sheet = contact_sheet(images, captions, columns=cells * max(1, 4 // cells), footer=footer)
     said = shared_provenance([entry.item.provenance for entry in shown])
     save_png(sheet, output / "grid.png", said)
 
