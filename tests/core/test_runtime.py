@@ -75,3 +75,8 @@ def test_the_core_imports_nothing_heavy():
         env=environment,
     )
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(("number", "words"), [(0, "0 steps"), (1, "1 step"), (2, "2 steps")])
+def test_a_number_stands_with_its_noun(number, words):
+    assert runtime.counted(number, "step") == words

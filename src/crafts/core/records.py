@@ -73,6 +73,10 @@ class Ledger:
         """``{"listed", "used", "rejected"}`` for the manifest."""
         return {"listed": self.num_listed, "used": self.num_used, "rejected": len(self.rejects)}
 
+    def in_words(self) -> str:
+        """The counts as people read them: ``3 listed, 2 used, 1 rejected``."""
+        return ", ".join(f"{number} {name}" for name, number in self.counts().items())
+
     def write(self, path: Path) -> None:
         """Write the rejects, one JSON object a line, sorted by item."""
         rows = sorted(self.rejects, key=lambda row: (row["item"], row["reason"]))
@@ -90,7 +94,7 @@ class Ledger:
         if self.num_used + len(self.rejects) != self.num_listed:
             raise DataError(
                 f"{self.stage}: ledger",
-                came=f"{self.counts()}",
+                came=self.in_words(),
                 allowed="used + rejected = listed",
                 do="Report this: it is a fault of the program.",
             )

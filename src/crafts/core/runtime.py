@@ -68,6 +68,11 @@ def pick_device(name: str = "auto") -> torch.device:
     return torch.device(name)
 
 
+def counted(number: int, noun: str) -> str:
+    """A number with its noun, as ``1 step`` or ``2 steps``."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
 def say(line: str) -> None:
     """One plain line of progress to standard error, so that standard output stays for results."""
     listener = _listener.get()

@@ -115,6 +115,8 @@ class PackConfig(Config):
             Either way the manifest counts them, and those among them that cross splits.
         max_reject_fraction: share of rejected tiles above which the run fails, in [0, 1]; what
             ``clean`` drops does not count.
+        left_out: reason in ``rejects.jsonl`` of tiles that the splits file does not name; empty:
+            that it has no entry.
         num_workers: processes that decode; the output does not depend on it.
         worker_seconds: after which a worker that does not answer is given up; one reads a few tiles
             at a time.
@@ -137,6 +139,7 @@ class PackConfig(Config):
     image_format: Literal["auto", "keep", "png"] = "auto"
     duplicates: Literal["keep", "reject"] = "keep"
     max_reject_fraction: float = Field(0.1, ge=0, le=1)
+    left_out: str = ""
     num_workers: int = Field(1, ge=1)
     worker_seconds: float = Field(600.0, gt=0)
 

@@ -28,7 +28,7 @@ from crafts.core.errors import ConfigError, DataError, IntegrityError
 from crafts.core.progress import Progress
 from crafts.core.protocols import Codec
 from crafts.core.records import Ledger, rejects_beside
-from crafts.core.runtime import say
+from crafts.core.runtime import counted, say
 from crafts.data.config import EncodeConfig
 from crafts.data.loader import LatentReader, ShardReader, moment_bytes
 from crafts.data.shards import INDEX, write_index
@@ -185,7 +185,7 @@ def _write_arrays(
     """Write latents and index row by row; valid rows of an earlier run are taken over."""
     from crafts.data.tiles.variants import encode_variants, prepare
 
-    say(f"encode: {len(chosen)} images, {config.variants} variants of each")
+    say(f"encode: {counted(len(chosen), 'image')}, {counted(config.variants, 'variant')} of each")
     progress = Progress("encode", len(chosen))
     out = _allocate(folder, len(chosen), config, codec)
     known = {row["sha256"]: i for i, row in enumerate(old.rows)} if old else {}

@@ -101,7 +101,7 @@ def run(
             folder,
             stage="pack",
             config=config.model_dump(
-                mode="json", exclude={"num_workers", "studies", "worker_seconds"}
+                mode="json", exclude={"left_out", "num_workers", "studies", "worker_seconds"}
             ),
             inputs={"source": source or _source_hash(rows)}
             | _file_hash("splits", splits)
@@ -126,7 +126,8 @@ def _has_masks(items: Sequence[ListedTile], load_mask: LoadMask | None, inputs: 
 def _count_splits(rows: Sequence[Mapping[str, Any]], ledger: Ledger) -> dict[str, int]:
     """Tiles of each split, told to the user too."""
     tally = dict(sorted(Counter(row["split"] for row in rows).items()))
-    say(f"pack: {ledger.counts()}, splits {tally}")
+    splits = ", ".join(f"{number} {name}" for name, number in tally.items())
+    say(f"pack: {ledger.in_words()}; splits {splits}")
     silent = sum(not row["text"] and not row.get("captions") for row in rows)
     if silent:
         what = "metadata.csv, or a .txt beside each, gives it"
@@ -205,7 +206,7 @@ def assign_item_splits(
             table.get(item.key if column == "key" else item.fields.get("patient", ""))
             for item in items
         ]
-        missing = f"no entry in {splits.name}"
+        missing = config.left_out or f"no entry in {splits.name}"
     elif any("split" in item.fields for item in items):
         found = [item.fields.get("split") for item in items]
         missing = "no split, while other tiles of the source have one"

@@ -15,7 +15,7 @@ from crafts.core.artifacts import load_manifest, verify
 from crafts.core.errors import ConfigError
 from crafts.data.painter import paint_tile
 from crafts.generation.export import read_provenance
-from crafts.workflows.finetuning.clock import plan_encoding
+from crafts.workflows.finetuning.clock import Pace, Plan, describe_plan, plan_encoding
 from crafts.workflows.finetuning.config import (
     FinetuneConfig,
     build_recipe,
@@ -191,12 +191,42 @@ def test_the_clock_leaves_tiles_out_only_where_encoding_them_once_takes_too_long
     assert plan.variants == 1 and plan.tiles is not None and plan.tiles >= 16
 
 
-def test_the_clock_sets_the_steps_once_and_a_stopped_run_keeps_them(tiny_model, tmp_path):
+def test_what_was_left_out_for_time_is_said_to_be(tmp_path, capsys):
+    source = write_tiles(tmp_path / "tiles", 20)
+    (tmp_path / "out").mkdir()
+    found = pack_tiles(FinetuneConfig(minutes=5), source, tmp_path / "out", most=16)
+    rejects = (found.shards / "rejects.jsonl").read_text().splitlines()
+    assert [json.loads(line)["reason"] for line in rejects] == [
+        "not used: no time within --minutes 5"
+    ] * 4
+    assert "pack: 20 listed, 16 used, 4 rejected; splits " in capsys.readouterr().err
+
+
+def test_the_plan_says_what_fits_and_when_all_is_done():
+    pace = Pace(minutes=10, around=210, step=3.0)
+    (line,) = describe_plan(Plan(), 160, pace)
+    assert line == "plan: 160 tiles, 100 steps, about 10 min in all"
+
+
+def test_few_steps_are_warned_of_with_what_would_do():
+    pace = Pace(minutes=5, around=780, step=20.0)
+    line, warning = describe_plan(Plan(variants=1), 48, pace)
+    assert line == "plan: 48 tiles, 1 step, about 14 min in all, 9.1 more than --minutes 5"
+    assert "WARNING: TOO FEW STEPS: 1 step within --minutes 5" in warning
+    assert "--minutes 55, or with --set num_steps=60 --set variants=1" in warning
+    assert pace.minutes_for(60, 0.25) == 55
+    encoded_anew = 0.25 * 55 * 60
+    assert Pace(minutes=55, around=780 + encoded_anew, step=20.0).num_steps >= 60
+
+
+def test_the_clock_sets_the_steps_once_and_a_stopped_run_keeps_them(tiny_model, tmp_path, capsys):
     source, output = write_tiles(tmp_path / "tiles", 6), tmp_path / "mine"
     config = configure({"model": str(tiny_model), "minutes": 0.2}, ["images=2", "batch_size=2"])
     run(config, source, output)
     plan = json.loads((output / "plan.json").read_text())
     assert plan["num_steps"] >= 1 and plan["shards"]
+    number = plan["num_steps"]
+    assert f"plan: 6 tiles, {number} step" in capsys.readouterr().err
     assert load_manifest(output / "model").config["kind"] == "denoiser"
     (output / "manifest.json").unlink()
     run(config, source, output)

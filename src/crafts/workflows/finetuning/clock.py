@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
 from crafts.core.config import Config, validate
-from crafts.core.runtime import pick_device
+from crafts.core.runtime import counted, pick_device
 from crafts.model.bundle import Bundle
 from crafts.training.config import TrainConfig
 from crafts.training.loader import make_batch
@@ -22,6 +24,8 @@ from crafts.training.tasks.task import build_task
 ENCODING = 0.25  # of the minutes that encoding may take in several variants, ...
 _ALL_ONCE = 0.4  # ... and in one of each tile; of more tiles some are left out
 LEAST_TILES = 16
+LEAST_STEPS = 20  # the learning rate rises over the first ten
+GOOD_STEPS = 60  # so many were measured to be of use (docs/finetune-mini.md)
 VARIANTS = 8  # symmetries of the square
 _PARTS = 0.15  # of the minutes: programs that load, the judge, the audit
 _TRIED = 3  # steps that are timed, after one that is not
@@ -59,21 +63,57 @@ def plan_encoding(bundle: Bundle, listed: int, minutes: float) -> Plan:
     return Plan(variants=max(1, min(VARIANTS, affordable)))
 
 
-def plan_steps(recipe: Mapping[str, Any], seconds: float) -> int:
-    """Optimizer steps that fit into so many seconds, by the time of a few; at least one.
+@dataclass(frozen=True)
+class Pace:
+    """How fast this machine is, and what fits into the minutes.
+
+    Attributes:
+        minutes: of the whole run.
+        around: seconds of what is no training: those gone by, and the second pictures.
+        step: seconds of an optimizer step.
+    """
+
+    minutes: float
+    around: float
+    step: float
+
+    @property
+    def num_steps(self) -> int:
+        """Steps that fit beside the pictures and the judging; at least one."""
+        return max(1, int(((1 - _PARTS) * 60 * self.minutes - self.around) / self.step))
+
+    @property
+    def in_all(self) -> float:
+        """Minutes that the whole run will take."""
+        return (self.around + self.num_steps * self.step) / 60 + _PARTS * self.minutes
+
+    def minutes_for(self, num_steps: int, encoding: float) -> int:
+        """Minutes in which so many steps fit, with this share of them for encoding anew."""
+        seconds = self.around + num_steps * self.step
+        return math.ceil(seconds / 60 / (1 - _PARTS - encoding))
+
+
+def describe_plan(plan: Plan, tiles: int, pace: Pace) -> list[str]:
+    """What will happen and how long it takes; loudly where so few steps fit that little is learned.
 
     Args:
-        recipe: a training recipe of any number of steps.
-        seconds: that are left for training.
+        plan: of encoding.
+        tiles: that are used.
+        pace: as measured.
     """
-    config = validate(TrainConfig, recipe, "finetune")
-    return max(1, int(seconds / _seconds_of_step(config)))
-
-
-def left_for_training(minutes: float, elapsed: float, pictures: float) -> float:
-    """Seconds for training: all minutes less what went by, the second pictures and the judging."""
-    whole = 60 * minutes
-    return max(0.0, whole - elapsed - pictures - _PARTS * whole)
+    steps, over = counted(pace.num_steps, "step"), pace.in_all - pace.minutes
+    late = f", {over:.1f} more than --minutes {pace.minutes:g}" if over >= 0.1 else ""
+    lines = [f"plan: {counted(tiles, 'tile')}, {steps}, about {pace.in_all:.0f} min in all{late}"]
+    if pace.num_steps < LEAST_STEPS:
+        minutes = pace.minutes_for(GOOD_STEPS, _ALL_ONCE if plan.tiles else ENCODING)
+        lines.append(
+            f"finetune: WARNING: TOO FEW STEPS: {steps} within --minutes {pace.minutes:g}, of "
+            f"{pace.step:.1f} s each here; a model learns next to nothing in fewer than "
+            f"{LEAST_STEPS}. For {GOOD_STEPS} stop this run (Ctrl-C) and begin in another --output "
+            f"with --minutes {minutes}, or with --set num_steps={GOOD_STEPS} --set "
+            f"variants={plan.variants}, which takes the time that it needs."
+        )
+    return lines
 
 
 @torch.inference_mode()
@@ -83,8 +123,9 @@ def _seconds_to_encode(bundle: Bundle) -> float:
     return _median(lambda: bundle.codec.encode(tile)[0].sum().item())
 
 
-def _seconds_of_step(config: TrainConfig) -> float:
-    """Forward, backward and update of one step as the loop does it, on the data of the recipe."""
+def measure_step(recipe: Mapping[str, Any]) -> float:
+    """Seconds of an optimizer step, by a few as the loop does them, on the data of the recipe."""
+    config = validate(TrainConfig, recipe, "finetune")
     device = pick_device(config.device)
     task = build_task(
         config.stage, config.data, seed=config.seed, device=device, dtype=torch.float32

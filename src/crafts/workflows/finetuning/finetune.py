@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,15 +18,16 @@ from crafts.core import artifacts
 from crafts.core.artifacts import hold_to, mark_of
 from crafts.core.config import load_config
 from crafts.core.errors import ConfigError
-from crafts.core.runtime import pick_device, say
+from crafts.core.runtime import counted, pick_device, say
 from crafts.data.listing.tilesets import list_items
 from crafts.model.bundle import Bundle
 from crafts.workflows.finetuning.clock import (
     VARIANTS,
+    Pace,
     Plan,
-    left_for_training,
+    describe_plan,
+    measure_step,
     plan_encoding,
-    plan_steps,
 )
 from crafts.workflows.finetuning.config import (
     FinetuneConfig,
@@ -137,7 +137,8 @@ def _prepare(job: Job, source: Path) -> tuple[Plan, Tiles]:
     if (job.output / "model" / artifacts.MANIFEST).is_file():
         return plan, tiles
     encoding = encode_config(bundle.native_size, plan.variants)
-    say(f"finetune: {len(tiles.rows)} tiles are encoded in {plan.variants} variants each")
+    variants = counted(plan.variants, "variant")
+    say(f"finetune: {len(tiles.rows)} tiles are encoded in {variants} each")
     api.encode(encoding, tiles.shards, job.output / "latents", model=job.config.model)
     return plan, tiles
 
@@ -170,20 +171,33 @@ def _train(job: Job, plan: Plan, tiles: Tiles) -> api.Model:
             licence=job.config.licence or job.parent.licence,
             mpp=tiles.mpp(job.parent.bundle.native_size),
         )
-        steps = plan.num_steps or job.config.num_steps or _affordable(job, recipe)
+        steps = plan.num_steps or job.config.num_steps
+        if steps is None:
+            steps = _affordable(job, plan, tiles, measure_step(with_steps(recipe, 1)))
         _keep(job, plan.model_copy(update={"num_steps": steps}))
-        batch = job.settings.batch_size
-        say(f"finetune: {job.settings.method} training, {steps} steps of {batch} tiles")
+        number, batch = counted(steps, "step"), counted(job.settings.batch_size, "tile")
+        say(f"finetune: {job.settings.method} training, {number} of {batch}")
         api.train(with_steps(recipe, steps), training)
         os.rename(training / "model", model)
     shutil.rmtree(training / "checkpoints", ignore_errors=True)
     return api.load(model, device=job.config.device)
 
 
-def _affordable(job: Job, recipe: Mapping[str, Any]) -> int:
-    elapsed = time.monotonic() - job.started
-    seconds = left_for_training(job.config.minutes, elapsed, job.pictures)
-    return plan_steps(with_steps(recipe, 1), seconds)
+def _affordable(job: Job, plan: Plan, tiles: Tiles, step: float) -> int:
+    """Steps that there is time for, by the seconds of one; says what the run comes to."""
+    around = time.monotonic() - job.started + job.pictures
+    pace = Pace(job.config.minutes, around, step)
+    for line in describe_plan(plan, len(tiles.rows), pace):
+        say(line)
+    return pace.num_steps
+
+
+def _say_late(job: Job) -> None:
+    """By how much the minutes were passed, where they set the steps."""
+    took = (time.monotonic() - job.started) / 60
+    over = took - job.config.minutes
+    if job.config.num_steps is None and over >= 0.1:
+        say(f"finetune: took {took:.1f} min, {over:.1f} more than --minutes {job.config.minutes:g}")
 
 
 def _judge(job: Job, tiles: Tiles, child: Bundle) -> Judged:
@@ -221,6 +235,7 @@ def _finish(
         extra={"verdict": judged.verdict, "licence": job.config.licence or job.parent.licence},
         only=names,
     )
+    _say_late(job)
     say(judged.says)
     say(
         f"{copies} of {judged.images} pictures are copies of your tiles: {output}/audit/report.html"

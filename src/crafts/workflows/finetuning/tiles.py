@@ -105,7 +105,9 @@ def pack_tiles(config: FinetuneConfig, source: Path, output: Path, *, most: int 
         sound = assign_item_splits(items, PackConfig(**values), None)
         _choose([item.fields | {"key": item.key} for item in sound if not item.fault], most, splits)
         values["max_reject_fraction"] = 1.0  # those left out for time count as rejected
-        say(f"finetune: {most} of {len(items)} tiles are used: there is no time for more")
+        within = f"no time within --minutes {config.minutes:g}"
+        values["left_out"] = f"not used: {within}"
+        say(f"finetune: {most} of {len(items)} tiles are used: {within} for more")
     shards = output / "shards"
     api.pack(values, source, shards, splits=splits)
     rows = ShardReader(shards).rows
