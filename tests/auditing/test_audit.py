@@ -218,6 +218,12 @@ def test_the_command_writes_a_page_and_leaves_with_3(folders, tmp_path, capsys):
     assert (output / "report.html").is_file() and (output / "manifest.json").is_file()
     assert cli.run([*arguments, "--fail-above", "2"]) == 2
     assert "fail_above" in capsys.readouterr().err
+    told = tmp_path / "told"
+    assert cli.run([*arguments[:-1], str(told)]) == 0
+    counted, line = capsys.readouterr().out.splitlines()
+    assert "used" in counted and "rejected" in counted and "listed" in counted
+    assert line.startswith("2 copies among 6 generated tiles (95 %: ")
+    assert line.endswith(f"; open {told / 'report.html'}")
 
 
 def test_the_target_of_the_api_answers_to_tiles_and_prompts(tiny_model, folders, painted):

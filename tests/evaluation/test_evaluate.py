@@ -204,7 +204,7 @@ def test_tiles_of_another_size_are_marked_and_not_judged_for_blur(folders, encod
     run(config(folders, generated=base), None, tmp_path / "out", encoder=encoder)
     found = Results.model_validate_json((tmp_path / "out/metrics.json").read_text())
     loud = {mark.code: mark.text for mark in found.marks if mark.loud}
-    assert "64 px at unknown µm a pixel, held-out tiles 32 px" in loud["scales_differ_heldout"]
+    assert "64 px at unknown µm a pixel, held-out tiles 32 px" in loud["scales_differ"]
     assert found.diagnosed.done and not found.diagnosed.detail
     assert "cannot be compared between two scales" in found.diagnosed.why
     assert not {"blur", "compression"} & {one["cause"] for one in found.diagnosis}
@@ -359,3 +359,8 @@ def test_the_command_prints_its_configuration_and_names_faults_in_one_line(
         line = capsys.readouterr().err.strip().splitlines()[-1]
         assert line.startswith("crafts: ") and text in line
     assert not (tmp_path / "out").exists()
+    assert cli.run(given) == 0
+    counted, line = capsys.readouterr().out.splitlines()
+    assert "used" in counted and "rejected" in counted and "listed" in counted
+    assert line.startswith(("Take care: ", "Alarm: ")) and "kernel distance" in line
+    assert line.endswith(f". Open {tmp_path / 'out/report.html'}")

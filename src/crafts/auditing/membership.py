@@ -23,6 +23,7 @@ FALSE_POSITIVES = 0.01
 _BLOCK, _SAY_EACH = 16, 5
 _FEWEST = 10
 _MATCH_ON = ("set", "label", "organ")
+_SCORED = {"loss": "the model's loss", "blind": "contrast (control without the model)"}
 
 
 def area_under_curve(members: Array, nonmembers: Array) -> float:
@@ -236,10 +237,13 @@ def attack_all(
         if scorer is not None:
             scores[name] = (  # type: ignore[index]
                 score_tiles(
-                    f"audit: {name} of members", members.load, numbers=first, losses_of=scorer
+                    f"audit: {_SCORED[name]} of training tiles",
+                    members.load,
+                    numbers=first,
+                    losses_of=scorer,
                 ),
                 score_tiles(
-                    f"audit: {name} of non-members",
+                    f"audit: {_SCORED[name]} of held-out tiles",
                     nonmembers.load,
                     numbers=second,
                     losses_of=scorer,
@@ -274,7 +278,7 @@ def score_tiles(
         losses = losses_of([tile.pixels for tile in tiles], [tile.text for tile in tiles])
         found.append(-np.asarray(losses, dtype=np.float64))
         if start // _BLOCK % _SAY_EACH == 0:
-            say(f"{what}: {start + len(tiles)} of {len(numbers)}")
+            say(f"{what}: {start + len(tiles)} of {len(numbers)} tiles")
     return np.concatenate(found)
 
 

@@ -7,7 +7,16 @@ from typing import Annotated
 
 import typer
 
-from crafts.commands.options import DryRun, Output, Overrides, done, ready, said, shown
+from crafts.commands.options import (
+    DryRun,
+    Output,
+    Overrides,
+    concluded,
+    done,
+    ready,
+    said,
+    shown,
+)
 
 
 def doctor(
@@ -69,6 +78,12 @@ def evaluate(
     if not shown(config, dry_run):
         done(api.evaluate(config, output), output)
 
+        from crafts.evaluation.page.verdict import sum_up
+        from crafts.evaluation.results import Results
+
+        found = (output / "metrics.json").read_text(encoding="utf-8")
+        concluded(f"{sum_up(Results.model_validate_json(found))} Open", output)
+
 
 def audit(
     output: Output,
@@ -102,6 +117,12 @@ def audit(
     config = api.configure("audit", said(given), overrides)
     if not shown(config, dry_run):
         done(api.audit(config, output), output)
+
+        from crafts.auditing.page.verdict import sum_up
+        from crafts.auditing.results import Results
+
+        found = (output / "audit.json").read_text(encoding="utf-8")
+        concluded(f"{sum_up(Results.model_validate_json(found))}; open", output)
 
 
 def experiment(

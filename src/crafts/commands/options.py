@@ -133,6 +133,12 @@ def done(manifest: Manifest, output: Path) -> None:
     typer.echo(f"{output}: {counts or 'done'}")
 
 
+def concluded(line: str, output: Path) -> None:
+    """Print last what was found and the page that says more, in signs that every terminal has."""
+    plain = line.translate({0xA0: " ", 0x2212: "-", 0xB1: "+-"})
+    typer.echo(f"{plain} {output / 'report.html'}")
+
+
 def require_extra(command: str, extra: str) -> None:
     """Refuse to begin without the packages of an extra.
 

@@ -11,7 +11,7 @@ from crafts.auditing.page.report import (
     nearest,
     write_report,
 )
-from crafts.auditing.page.verdict import compose_verdict
+from crafts.auditing.page.verdict import compose_verdict, sum_up
 from crafts.data.painter import paint_tile
 from page_checks import Page
 
@@ -234,6 +234,11 @@ def test_many_pairs_stay_a_small_page(tmp_path):
             "Training tiles cannot be told",
         ),
         (
+            {"membership": [attack("features", 0.278, 0.498), attack("blind", 0.45, 0.55)]},
+            "warn",
+            "below chance: this points to a difference between the two sets, not to memory",
+        ),
+        (
             {"membership": [attack("loss", 0.4, 0.8), attack("blind", 0.45, 0.55)]},
             "warn",
             "with 50 tiles of each side, about 200 are needed",
@@ -251,6 +256,18 @@ def test_the_verdict_says_what_the_numbers_say(changes, level, words):
     text = " ".join((verdict.headline, *verdict.reasons)).replace("\N{NO-BREAK SPACE}", " ")
     assert verdict.level == level
     assert words in text
+
+
+@pytest.mark.parametrize(
+    "found_copies, words",
+    [
+        (share(0, 8, 0, 0.369), "0 copies among 8 generated tiles (95 %: up to 36.9 %)"),
+        (share(1, 50, 0.01, 0.1), "1 copy among 50 generated tiles (95 %: 1.0 % to 10.0 %)"),
+    ],
+)
+def test_the_result_fits_one_line(found_copies, words):
+    line = sum_up(build(copies=copies(copies=found_copies)))
+    assert line.replace("\N{NO-BREAK SPACE}", " ") == words
 
 
 def frame_of(verdict, tile=(64, 64), source=(128, 128)):

@@ -99,6 +99,11 @@ def test_another_scale_is_marked_loudly(make_set):
     held, train = (sized(make_set, 512, 0.5, prefix=p, seed=2) for p in "ht")
     index = np.zeros(len(made), np.int64)
     found = codes(GOOD, Sets(made, held, train, index))
-    assert set(found) == {"scales_differ_heldout", "scales_differ_train"}
-    assert found["scales_differ_heldout"].loud
-    assert "256 px at 0.5 µm a pixel, held-out tiles 512 px" in found["scales_differ_heldout"].text
+    assert set(found) == {"scales_differ"}  # one box for both real sets
+    assert found["scales_differ"].loud
+    text = found["scales_differ"].text
+    assert "256 px at 0.5 µm a pixel, held-out tiles 512 px" in text
+    assert "training tiles 512 px" in text and "column mpp" not in text
+    unknown = codes(GOOD, Sets(made, sized(make_set, 512, prefix="h", seed=2), None, None))
+    assert "training tiles" not in unknown["scales_differ"].text
+    assert "Add the column mpp to all, or cut all" in unknown["scales_differ"].text

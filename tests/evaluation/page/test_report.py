@@ -14,7 +14,7 @@ from crafts.evaluation.page.tables import (
     slice_tables,
     stain_tables,
 )
-from crafts.evaluation.page.verdict import compose_stats, compose_verdict
+from crafts.evaluation.page.verdict import compose_stats, compose_verdict, sum_up
 from page_checks import Page
 
 HOSTILE = "<script>alert(1)</script>"
@@ -263,6 +263,43 @@ def test_as_near_as_real_groups_needs_a_test_that_could_have_told(distances, lev
     assert verdict.level == level
     assert words in said(verdict)
     assert ("lie as near" in said(verdict)) == (level == "good")
+
+
+def used(generated, heldout):
+    sizes = {"generated": generated, "heldout": heldout}
+    return [
+        found.ComparedSet(
+            name=name, folder=name, fingerprint="ab" * 32, listed=size, used=size, rejected=0,
+            groups=50 if name == "heldout" else 0,
+        )
+        for name, size in sizes.items()
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "generated, heldout, words, remedy",
+    [
+        (12, 200, "only 12 generated tiles a side: make 50 or more;", "Make 50 generated tiles"),
+        (60, 200, "50 groups, more are needed;", "Give more held-out patients"),
+        (12, 20, "50 groups, more are needed;", "Give more held-out patients"),
+    ],
+)
+def test_the_smaller_limit_is_named_with_its_remedy(generated, heldout, words, remedy):
+    results = build(rows=few(0.01, floor=-0.001, got=0.0), sets=used(generated, heldout), n=12)
+    text = said(compose_verdict(results))
+    assert f"Too few to tell by kernel distance: {words}" in text
+    assert remedy in text
+
+
+def test_a_distance_below_zero_is_said_to_be_none():
+    results = build(rows=few(0.038, floor=0.1, got=-0.074))
+    verdict = compose_verdict(results)
+    assert "tiles lie about 0 (−0.074 ± 0.038) from held-out ones" in verdict.headline
+    assert "A distance below 0 means: no difference seen." in verdict.reasons
+    stat = compose_stats(results)[0]
+    assert (stat.value, stat.note[:15]) == ("about 0", "−0.074 ± 0.038;")
+    assert sum_up(results) == f"Take care: {verdict.headline}"
+    assert "below 0" not in said(compose_verdict(build()))
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from crafts.core.errors import ConfigError, DataError
 from crafts.generation.export import read_provenance
 from crafts.workflows.labelled.classes import load_classes, slug
 from crafts.workflows.labelled.config import configure
-from crafts.workflows.labelled.dataset import run
+from crafts.workflows.labelled.dataset import _why_not_audited, run
 from crafts.workflows.labelled.formats.coco import run_lengths
 from crafts.workflows.labelled.pictures import Picture, find_repeats, labels_of, share_out
 
@@ -204,6 +204,14 @@ def test_copies_of_training_tiles_are_given_up(tiny_model, tmp_path):
     assert len(rows) == counts["given_up"] and (second / "audit" / "report.html").is_file()
 
 
+def test_for_mini_the_audit_of_its_card_is_told():
+    told = _why_not_audited("mini")
+    assert "`--set train=FOLDER`" in told
+    assert "(`crafts audit` of 480 generated tiles against the 4,403 training tiles)" in told
+    assert ": none is a copy or part of one (95 % bound 0.8 %)" in told
+    assert "card" not in _why_not_audited("some/folder")
+
+
 def test_a_picture_that_was_there_before_is_found_turned_too(tmp_path):
     rng = np.random.default_rng(0)
     pixels = [rng.integers(0, 255, (64, 64, 3), dtype=np.uint8) for _ in range(3)]
@@ -212,6 +220,14 @@ def test_a_picture_that_was_there_before_is_found_turned_too(tmp_path):
         Image.fromarray(image).save(tmp_path / f"{name}.png")
         pictures.append(Picture(name, tmp_path / f"{name}.png", "x", "x", 0, 0, ""))
     assert find_repeats(pictures) == {"c": "the same picture as a"}
+
+
+@pytest.mark.parametrize("number, counts", [(2, "200"), (3, "201"), (4, "301"), (5, "311")])
+def test_a_class_gives_to_test_from_three_and_to_validation_from_five(number, counts):
+    pictures = [Picture(str(k), Path("a.png"), "lung", "lung", 0, k, "") for k in range(number)]
+    shared = share_out(pictures, validation=0.1, test=0.1, seed=0)
+    got = [sum(one.split == name for one in shared) for name in ("train", "validation", "test")]
+    assert "".join(map(str, got)) == counts
 
 
 @given(st.lists(st.sampled_from("abc"), min_size=1, max_size=60), st.integers(0, 99))

@@ -42,6 +42,16 @@ def compose_verdict(results: found.Results) -> Verdict:
     return judge_sentences(_headline(results.copies.copies), sentences)
 
 
+def sum_up(results: found.Results) -> str:
+    """The share of copies in one line, for a terminal."""
+    copies = results.copies.copies
+    if copies.of == 0:
+        return _headline(copies).rstrip(".")
+    word = "copy" if copies.count == 1 else "copies"
+    bound = interval(copies) if copies.count else f"up to {number(copies.high, percent=True)}"
+    return f"{copies.count:,} {word} among {copies.of:,} generated tiles (95 %: {bound})"
+
+
 def compose_stats(results: found.Results) -> list[Stat]:
     """The few numbers to look at first, each with what to hold it against."""
     copies = results.copies
@@ -145,12 +155,21 @@ def _membership(results: found.Results) -> Iterator[Sentence]:
             yield "warn", _too_few(attack, chance)
             continue
         beside = f", control {number(blind.auc)}" if blind else ""
+        auc = (
+            f"{ATTACKS[attack.name]}: AUC {number(attack.auc)} ({number(attack.auc_low)} to "
+            f"{number(attack.auc_high)}{beside})"
+        )
+        if attack.auc_high < 0.5:
+            yield (
+                "warn",
+                f"Training tiles against held-out ones {auc}, below chance: this points to a "
+                "difference between the two sets, not to memory.",
+            )
+            continue
         yield (
             level,
-            f"Training tiles {'can' if told else 'cannot'} be told from held-out ones "
-            f"{ATTACKS[attack.name]}: AUC {number(attack.auc)} ({number(attack.auc_low)} to "
-            f"{number(attack.auc_high)}{beside}), {number(attack.tpr, percent=True)} of them found "
-            "at 1 % false positives.",
+            f"Training tiles {'can' if told else 'cannot'} be told from held-out ones {auc}, "
+            f"{number(attack.tpr, percent=True)} of them found at 1 % false positives.",
         )
 
 

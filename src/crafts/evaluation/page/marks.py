@@ -93,17 +93,20 @@ def _statistics(results: Results) -> Iterator[Mark]:
 def _scales(sets: Sets) -> Iterator[Mark]:
     made = scale_of(sets.generated)
     words = {"heldout": "held-out", "train": "training"}
-    for name, side in sets.named().items():
-        real = scale_of(side)
-        if name == "generated" or same_fields(made, real):
-            continue
-        assert made is not None and real is not None
-        yield _loud(
-            f"scales_differ_{name}",
-            f"Generated tiles have {made.words}, {words[name]} tiles {real.words}: as far as "
-            "is known they show fields of different size, the encoder sees them at different "
-            "scales, and every distance holds that too. Cut both to one scale and size.",
-        )
+    real = {words[name]: scale_of(side) for name, side in sets.named().items() if name in words}
+    differ = {word: one for word, one in real.items() if one and not same_fields(made, one)}
+    if made is None or not differ:
+        return
+    known = made.mpp and all(one.mpp for one in differ.values())
+    cut = "Cut all to one scale and size"
+    do = cut if known else f"Add the column mpp to all, or {cut.lower()}"
+    yield _loud(
+        "scales_differ",
+        f"Generated tiles have {made.words}, "
+        + ", ".join(f"{word} tiles {one.words}" for word, one in differ.items())
+        + ": as far as is known they show fields of different size, the encoder sees them at "
+        f"different scales, and every distance holds that too. {do}; evaluate resizes no tiles.",
+    )
 
 
 def _sets(sets: Sets) -> Iterator[Mark]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 
-from crafts.core.page import Stat, Verdict, number
+from crafts.core.page import WORDS, Stat, Verdict, number
 from crafts.evaluation import results as found
 from crafts.evaluation.page.tables import LABELS, alignment_of, rows_of
 from crafts.measures.intervals import (
@@ -19,6 +19,7 @@ from crafts.report.facts import Sentence, judge_sentences
 from crafts.report.tables import is_spread
 
 _SHARE_LOST = 0.5  # of the floor's recall or precision; below it a sentence takes care
+_FEW_GENERATED = 50  # tiles; with fewer, making more is cheaper than finding more patients
 
 
 def compose_verdict(results: found.Results) -> Verdict:
@@ -38,6 +39,12 @@ def compose_verdict(results: found.Results) -> Verdict:
     return judge_sentences(_headline(results), sentences, warnings)
 
 
+def sum_up(results: found.Results) -> str:
+    """The verdict in one line, for a terminal."""
+    verdict = compose_verdict(results)
+    return f"{WORDS[verdict.level]}: {verdict.headline}"
+
+
 def is_alarm(finding: Mapping[str, object]) -> bool:
     """Whether a finding of the diagnosis names a fault."""
     return bool(finding.get("alarm", finding.get("found", False)))
@@ -55,7 +62,10 @@ def compose_stats(results: found.Results) -> list[Stat]:
         limit = floor.measures.get(name) if floor else None
         floor_note = f"floor {_with_spread(limit)}" if limit else "no floor measured"
         spread = f"± {number(got.spread)}; " if is_spread(got) else ""
-        stats.append(Stat(LABELS[name][0], number(got.value), spread + floor_note))
+        value = number(got.value)
+        if _below_zero(got):
+            value, spread = "about 0", f"{_with_spread(got)}; "
+        stats.append(Stat(LABELS[name][0], value, spread + floor_note))
     if generated := alignment.get("generated"):
         others = [
             f"{label} {number(alignment[key].prompt_alignment.value)}"
@@ -80,21 +90,32 @@ def _with_spread(measured: found.Measured) -> str:
     return number(measured.value) + spread
 
 
+def _below_zero(measured: found.Measured | None) -> bool:
+    return measured is not None and measured.value is not None and measured.value < 0
+
+
+def _lying(measured: found.Measured) -> str:
+    """A distance in words; an estimate without bias can fall below 0, where no distance lies."""
+    if _below_zero(measured):
+        return f"about 0 ({_with_spread(measured)})"
+    return number(measured.value)
+
+
 def _headline(results: found.Results) -> str:
     rows, name = rows_of(results), LABELS[results.lead][0].replace("Kernel", "kernel")
     got, floor = _value(rows, "heldout", results.lead), _value(rows, "floor", results.lead)
     if got is None or got.value is None:
         return f"The {name} to held-out tiles could not be measured."
     if floor is None or floor.value is None:
-        return f"Generated and held-out tiles lie {number(got.value)} apart in {name}."
+        return f"Generated and held-out tiles lie {_lying(got)} apart in {name}."
     if _told(results, got, floor):
         return (
-            f"Generated tiles can be told from real ones: they lie {number(got.value)} from "
-            f"held-out tiles in {name}; real groups lie {number(floor.value)} from each other."
+            f"Generated tiles can be told from real ones: they lie {_lying(got)} from "
+            f"held-out tiles in {name}; real groups lie {_lying(floor)} from each other."
         )
     between = (
-        f"generated tiles lie {number(got.value)} from held-out ones, real groups "
-        f"{number(floor.value)} from each other"
+        f"generated tiles lie {_lying(got)} from held-out ones, real groups "
+        f"{_lying(floor)} from each other"
     )
     power = _power(results)
     if power is None:
@@ -102,11 +123,27 @@ def _headline(results: found.Results) -> str:
             f"No difference was seen by {name}, but nothing tells what would have been: {between}."
         )
     if not power.enough:
-        return f"Too few to tell by {name}: {_needs(power)}; {between}."
+        wanted = _tiles_wanted(results, power)
+        lacking = (
+            f"only {results.n:,} generated tiles a side: make {wanted:,} or more"
+            if wanted
+            else _needs(power)
+        )
+        return f"Too few to tell by {name}: {lacking}; {between}."
     return (
-        f"By {name}, generated tiles lie as near to held-out tiles ({number(got.value)}) as real "
-        f"groups to each other ({number(floor.value)})."
+        f"By {name}, generated tiles lie as near to held-out tiles ({_lying(got)}) as real "
+        f"groups to each other ({_lying(floor)})."
     )
+
+
+def _tiles_wanted(results: found.Results, power: Power) -> int:
+    """Generated tiles to make first, where they are scarcer than patients and real tiles; else 0.
+
+    Draws are as large as the smaller side, so that more patients would not make them larger.
+    """
+    used = {item.name: item.used for item in results.sets}
+    made, half = used.get("generated", 0), used.get("heldout", 0) / 2
+    return max(_FEW_GENERATED, power.groups) if made < min(power.groups, half) else 0
 
 
 def _needs(power: Power) -> str:
@@ -180,11 +217,15 @@ def _distance(results: found.Results) -> Iterator[Sentence]:
             f"{name} to held-out tiles {_with_spread(got)}, between real groups "
             f"{_with_spread(floor)}{ratio}: {verdict} the spread of what real tiles show.",
         )
+        if _below_zero(got) or _below_zero(floor):
+            yield "plain", "A distance below 0 means: no difference seen."
         if not apart:
-            yield from _limits(power, floor)
+            yield from _limits(results, power, floor)
 
 
-def _limits(power: Power | None, floor: found.Measured) -> Iterator[Sentence]:
+def _limits(
+    results: found.Results, power: Power | None, floor: found.Measured
+) -> Iterator[Sentence]:
     """How small a difference would have been seen, where none was."""
     if power is None:
         yield (
@@ -202,10 +243,14 @@ def _limits(power: Power | None, floor: found.Measured) -> Iterator[Sentence]:
     elif power.wanted > 0:
         yield "warn", f"Too few to tell: {seen} only, and the floor is {number(power.wanted)}."
     else:
+        wanted = _tiles_wanted(results, power)
+        more = (
+            f"Make {wanted:,} generated tiles or more" if wanted else "Give more held-out patients"
+        )
         yield (
             "warn",
             f"Too few to tell: {seen} only, and real groups lie no measurable distance apart "
-            f"({_with_spread(floor)}). Give more held-out patients.",
+            f"({_with_spread(floor)}). {more}.",
         )
 
 

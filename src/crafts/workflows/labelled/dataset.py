@@ -16,6 +16,7 @@ from crafts.core import artifacts
 from crafts.core.artifacts import hold_to, mark_of
 from crafts.core.errors import DataError
 from crafts.core.runtime import say
+from crafts.model.files.places import is_shipped, resolve_model
 from crafts.workflows.labelled.card import Account, Facts, build_card
 from crafts.workflows.labelled.classes import Wording, load_classes, write_requests
 from crafts.workflows.labelled.config import DatasetConfig
@@ -115,10 +116,7 @@ def _look_for_copies(
     dropped = find_repeats(pictures)
     train = config.train or _trained_on(config.model)
     if train is None:
-        return dropped, (
-            "not looked for, as the training tiles of the model were not given "
-            "(`--set train=FOLDER`)."
-        )
+        return dropped, f"not looked for in these pictures, {_why_not_audited(config.model)}"
     api.audit(
         {"generated": output / "generated", "train": train, "device": config.device},
         output / "audit",
@@ -130,6 +128,19 @@ def _look_for_copies(
                 dropped[name] = f"{COPY} {row['source']}"
     found = sum(reason.startswith(COPY) for reason in dropped.values())
     return dropped, f"{found} of {len(pictures)} pictures were copies and were given up."
+
+
+def _why_not_audited(model: str) -> str:
+    """What is known instead: of a model of the package, the audit in its card."""
+    why = "as the training tiles of the model were not given (`--set train=FOLDER`)."
+    if not is_shipped(model):
+        return why
+    card = (resolve_model(model) / CARD).read_text(encoding="utf-8")
+    told = re.search(r"^\*\*Copies\*\* \((.+?)\): (.+?\.)\s", card, re.DOTALL | re.MULTILINE)
+    if told is None:
+        return why
+    audit, found = (" ".join(part.split()) for part in told.groups())
+    return f"{why} The card of {model} says of its audit ({audit}): {found}"
 
 
 def _named(name: str, names: Mapping[str, str]) -> str | None:
