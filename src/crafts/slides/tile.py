@@ -23,7 +23,7 @@ from crafts.core.artifacts import (
     sha256_bytes,
     sha256_file,
 )
-from crafts.core.crew import Crew, Task, open_hands
+from crafts.core.crew import Crew, Hands, Task, open_hands
 from crafts.core.disk import raise_disk_full, retry_when_full
 from crafts.core.errors import ConfigError, DataError
 from crafts.core.records import Ledger, rejects_beside
@@ -213,12 +213,13 @@ def run(config: TileConfig, inputs: Path, output: Path) -> Manifest:
     sources = _share(listed, config.shard)
     tables = _load_tables(config, listed)
     refuse_other_run(output, "tile", begun=_WORK)
+    hands = open_hands(config.runner, _PRELOAD)  # refuses before anything is written
     with lock(output / _WORK), retry_when_full(output):
         _clear_work(output)
         take_over(output, inputs, config.shard, {source.name for source in sources})
         (output / MANIFEST).unlink(missing_ok=True)
         work = _Run(config, tables, output, deque(sources))
-        _tile_all(work)
+        _tile_all(work, hands)
         found = work.found
         ledger = _settle(sources, work)
         if sources:  # a shard beyond the last slide is empty and fine
@@ -298,9 +299,8 @@ def _clear_work(output: Path) -> None:
     (output / TILES).mkdir(exist_ok=True)
 
 
-def _tile_all(work: _Run) -> None:
+def _tile_all(work: _Run, hands: Hands) -> None:
     """Finish every slide, or learn why not."""
-    hands = open_hands(work.config.runner, _PRELOAD)
     crew: Crew[tuple[str, int | None]] = Crew(hands, work.config.num_workers, work.config.seconds)
     try:
         while True:
