@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -174,6 +174,7 @@ def save_bundle(
     stage: str = "bundle",
     config: Mapping[str, Any] | None = None,
     inputs: Mapping[str, str] | None = None,
+    beside: Callable[[Path], None] | None = None,
 ) -> Manifest:
     """Write a checkpoint that ``StableDiffusionPipeline.from_pretrained`` opens, manifest last.
 
@@ -185,6 +186,7 @@ def save_bundle(
         stage: name of the stage that made it, for the manifest.
         config: resolved configuration, for the manifest.
         inputs: fingerprints of what it was made from, for the manifest.
+        beside: writes further files into the folder, which the manifest lists.
 
     Raises:
         ConfigError: ``folder`` holds files that no stage wrote.
@@ -210,6 +212,8 @@ def save_bundle(
         (temporary / "README.md").write_text(card, encoding="utf-8")
         if bundle.trained_on is not None:
             write_trained_on(bundle.trained_on, temporary)
+        if beside is not None:
+            beside(temporary)
         return artifacts.finish(
             temporary, stage=stage, config=config or {}, inputs=inputs, extra=extra
         )

@@ -16,6 +16,7 @@ from crafts.core.parsing import shorten
 from crafts.core.runtime import generator_for
 from crafts.sampling.draws import Draw, encode_draws, group_draws
 from crafts.sampling.guidance import Denoise, TextDenoiser, conditioned, guided, within
+from crafts.sampling.powers import SHARE, enlarge_middle
 from crafts.sampling.presets import Preset
 
 if TYPE_CHECKING:
@@ -105,19 +106,24 @@ def draw_noise(draws: Sequence[Draw], shape: tuple[int, int, int]) -> torch.Tens
 
 
 @torch.inference_mode()
-def sample(denoise: Denoise, noise: torch.Tensor, scheduler: Any) -> torch.Tensor:
+def sample(
+    denoise: Denoise, noise: torch.Tensor, scheduler: Any, *, first: int = 0
+) -> torch.Tensor:
     """Integrate from noise to clean latents.
 
     Args:
         denoise: ``(x_t, t) -> prediction`` of the scheduler's ``prediction_type``.
-        noise: [B, C, h, w] standard normal.
+        noise: [B, C, h, w] standard normal; ``x_t`` of the first step where that is not 0.
         scheduler: of :func:`build_scheduler`, not used before.
+        first: number of the step to begin with.
 
     Returns:
         Latents [B, C, h, w] of the noise's type and device.
     """
-    x_t = noise * scheduler.init_noise_sigma
-    for t in scheduler.timesteps:
+    x_t = noise if first else noise * scheduler.init_noise_sigma
+    if first and hasattr(scheduler, "set_begin_index"):
+        scheduler.set_begin_index(first)
+    for t in scheduler.timesteps[first:]:
         prediction = denoise(scheduler.scale_model_input(x_t, t), t)
         x_t = scheduler.step(prediction, t, x_t, return_dict=False)[0]
     return x_t
@@ -180,6 +186,8 @@ def sample_latents(
     noise: torch.Tensor,
     preset: Preset,
     schedule_config: Mapping[str, Any],
+    *,
+    start: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Latents of one batch whose members have the same number of text tokens.
 
@@ -189,10 +197,17 @@ def sample_latents(
         noise: [B, C, h, w] on the denoiser's device.
         preset: solver, steps, guidance scale of this batch.
         schedule_config: as for :func:`build_scheduler`.
+        start: clean latents [B, C, h, w] that are noised and then followed for the last ``SHARE``
+            of the steps; None: noise alone, followed for all of them.
     """
     scheduler = build_scheduler(schedule_config, preset, noise.device)
-    denoise = build_denoise(denoiser, features, preset, scheduler.timesteps, noise.device)
-    return sample(denoise, noise, scheduler)
+    timesteps = scheduler.timesteps
+    denoise = build_denoise(denoiser, features, preset, timesteps, noise.device)
+    if start is None:
+        return sample(denoise, noise, scheduler)
+    first = min(len(timesteps) - round(SHARE * len(timesteps)), len(timesteps) - 1)
+    x_t = scheduler.add_noise(start, noise, timesteps[first : first + 1]) if first else noise
+    return sample(denoise, x_t, scheduler, first=first)
 
 
 @torch.inference_mode()
@@ -235,6 +250,7 @@ def iter_images(
         if all(start + i in done for i in range(len(window))):
             continue
         features = encode_draws(bundle.text, window)
+        known_latents: dict[tuple[Draw, ...], torch.Tensor] = {}
         for group in group_draws(window, features):
             for first in range(0, len(group), batch_size):
                 batch = group[first : first + batch_size]
@@ -242,7 +258,10 @@ def iter_images(
                     continue
                 chosen = [features[i] for i in batch]
                 asked = [window[i] for i in batch]
-                images = _make(bundle, asked, chosen, preset, conditioners=known)
+                latents = _make(
+                    bundle, asked, chosen, preset, conditioners=known, made=known_latents
+                )
+                images = decode_pixels(bundle.codec, latents)
                 rows = zip(batch, chosen, images, strict=True)
                 yield [(start + i, item, image) for i, item, image in rows if start + i not in done]
 
@@ -254,8 +273,19 @@ def _make(
     preset: Preset,
     *,
     conditioners: Mapping[str, Conditioner],
-) -> np.ndarray:
-    """Images [B, H, W, 3] uint8 of a batch: one guidance scale, conditions of one group."""
+    made: dict[tuple[Draw, ...], torch.Tensor],
+) -> torch.Tensor:
+    """Latents [B, C, h, w] of a batch: one guidance scale, conditions of one group.
+
+    Those that lie in ``made`` already are not made again.
+    """
+    if tuple(draws) in made:
+        return made[tuple(draws)]
+    start, wider = None, [draw.wider for draw in draws if draw.wider]
+    if wider:
+        zooms = [(one.mpp or 1) / (draw.mpp or 1) for one, draw in zip(wider, draws, strict=True)]
+        whole = _make(bundle, wider, features, preset, conditioners=conditioners, made=made)
+        start = enlarge_middle(bundle.codec, whole, zooms)
     side = bundle.native_size // bundle.codec.factor
     noise = draw_noise(draws, (bundle.codec.channels, side, side))
     device = next(bundle.denoiser.parameters()).device
@@ -263,9 +293,12 @@ def _make(
     timesteps = build_scheduler(bundle.schedule.config, preset).timesteps
     bound = bind(conditioners, [draw.conditions for draw in draws], timesteps, device)
     denoiser = network_denoiser(bundle.denoiser, bound)
-    latents = sample_latents(denoiser, features, noise.to(device), preset, bundle.schedule.config)
+    latents = sample_latents(
+        denoiser, features, noise.to(device), preset, bundle.schedule.config, start=start
+    )
     check_latents(latents, draws)
-    return decode_pixels(bundle.codec, latents)
+    made[tuple(draws)] = latents
+    return latents
 
 
 def check_latents(latents: torch.Tensor, draws: Sequence[Draw]) -> None:
