@@ -21,7 +21,7 @@ from crafts.imaging.layout import layout_distance
 from crafts.imaging.opening import read_rgb
 from crafts.imaging.stripping import RefusedImageError
 from crafts.model.bundle import Bundle
-from crafts.model.references import open_reference_encoder
+from crafts.model.references import ReferenceEncoder, open_reference_encoder
 
 MOST_WEIGHT = 2.0
 _WEIGHT = re.compile(r"(.+?)(?:,(-?\d+\.?\d*|-?\.\d+))?")
@@ -85,7 +85,7 @@ class References:
             self.common = parse_references(common, Path())
         except ValueError as error:
             raise _refusal(str(error), "IMAGE or IMAGE,WEIGHT", "Correct it.") from None
-        self._encoder = None
+        self._encoder: ReferenceEncoder | None = None
         self._numbers = lru_cache(_KEPT)(self._read)
         self.check(self.common)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from diffusers import UNet2DConditionModel
-from transformers import CLIPTextModel
+from transformers import CLIPTextModel, CLIPTokenizer
 
 from crafts.captions.trained_on import FILE as TRAINED_ON
 from crafts.captions.trained_on import TrainedOn, read_trained_on, write_trained_on
@@ -24,7 +24,6 @@ from crafts.model.conditions import ConditionTokens, load_conditions, save_condi
 from crafts.model.config import UNKNOWN
 from crafts.model.files.folders import (
     load_diffusers_module,
-    load_module,
     read_json,
     read_licence,
     save_module,
@@ -34,6 +33,7 @@ from crafts.model.files.hub import HUB
 from crafts.model.files.places import SHIPPED, find_tokenizer, is_shipped, resolve_model
 from crafts.model.schedule import Schedule
 from crafts.model.text import TextConditioner, load_tokenizer, save_tokenizer
+from crafts.model.text_encoders import open_text
 
 _MOST_CELLS = 1024  # along an edge; 8,192 pixels
 _PARTS = ("vae", "text_encoder", "tokenizer", "unet", "scheduler")
@@ -112,11 +112,8 @@ def load_bundle(source: str | Path, *, network: bool = False) -> Bundle:
     _check_index(folder)
     codec = load_codec(folder / "vae", verified=True)
     extra = manifest.extra if manifest else {}
-    text = TextConditioner(
-        load_tokenizer(folder / "tokenizer"),
-        load_module(folder / "text_encoder", CLIPTextModel),
-        padded=bool(extra.get("padded_text", True)),
-    )
+    padded = bool(extra.get("padded_text", True))
+    text = open_text(folder / "text_encoder", folder / "tokenizer", padded=padded)
     denoiser = load_diffusers_module(folder / "unet", (UNet2DConditionModel,))
     _check_fit(folder, codec, text, denoiser)
     return Bundle(
@@ -231,11 +228,17 @@ def _model_index(bundle: Bundle) -> dict[str, Any]:
         "requires_safety_checker": False,
         "safety_checker": [None, None],
         "scheduler": ["diffusers", bundle.schedule.config.get("_class_name", "DDIMScheduler")],
-        "text_encoder": ["transformers", "CLIPTextModel"],
-        "tokenizer": ["transformers", "CLIPTokenizer"],
+        "text_encoder": ["transformers", _class_of(bundle.text.encoder, CLIPTextModel)],
+        "tokenizer": ["transformers", _class_of(bundle.text.tokenizer, CLIPTokenizer)],
         "unet": ["diffusers", "UNet2DConditionModel"],
         "vae": ["diffusers", type(bundle.codec.module).__name__],
     }
+
+
+def _class_of(part: Any, usual: type) -> str:
+    """The name under which a part is opened again; of CLIP's, which we may extend, their own."""
+    foreign = not isinstance(part, usual) and type(part).__module__.startswith("transformers.")
+    return (type(part) if foreign else usual).__name__
 
 
 def _check_index(folder: Path) -> None:

@@ -66,7 +66,7 @@ class ConditionTokens(nn.Module):
     ) -> None:
         super().__init__()
         self.kinds, self.width, self.encoder = tuple(kinds), width, encoder
-        self.numbers = {kind: NUMBERS.get(kind, reference_size) for kind in kinds}
+        self.numbers: dict[str, int] = {kind: NUMBERS.get(kind, reference_size) for kind in kinds}
         self.embedders = nn.ModuleDict({kind: self._embedder(kind) for kind in kinds})
 
     def _embedder(self, kind: str) -> nn.Module:

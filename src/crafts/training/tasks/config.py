@@ -184,8 +184,8 @@ class DenoiserStage(Config):
     codec_from: str | None = Field(None, description="codec folder in place of init_from's")
     text_from: str | None = Field(
         None,
-        description="CLIP folder (ours, or one of transformers) whose text half conditions, in "
-        "place of init_from's",
+        description="CLIP folder (ours, or one of transformers) whose text half conditions, or "
+        "one of a text encoder with its tokenizer (BERT, RoBERTa, T5), in place of init_from's",
     )
     denoiser: DenoiserConfig | None = Field(
         None, description="start from this network with random weights"

@@ -313,7 +313,9 @@ class DenoiserTask:
             seed=self.seed,
             position=position,
         )
-        found = {kind: torch.tensor(told[kind]) for kind in kinds if kind in told}
+        found: dict[str, Tensor] = {
+            kind: torch.tensor(told[kind]) for kind in kinds if kind in told
+        }
         if self.references is not None:
             found["reference"] = self.references.sample(row, position)
         return found
