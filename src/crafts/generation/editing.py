@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -12,13 +12,18 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from crafts.conditions.wishes import ControlInput, Invented
+from crafts.controls.masks import load_mask
+from crafts.controls.nuclei import NucleiMask
 from crafts.core.artifacts import sha256_bytes, sha256_file
 from crafts.core.errors import ConfigError, CraftsError
 from crafts.core.records import Ledger
 from crafts.core.runtime import say
 from crafts.generation.manifest import PromptRow
+from crafts.generation.nuclei_edits import edit_picture, parse_edit
 from crafts.generation.request import ImageRequest
 from crafts.imaging.sources import Pixels, Source, as_mask, build_source, read_picture
+from crafts.model.segmenter import open_segmenter
 from crafts.sampling.edits import Edit
 
 INPAINT_STRENGTH, COUNTERFACTUAL_STRENGTH = 1.0, 0.7
@@ -52,7 +57,7 @@ class Wish:
         if self.image is not None and self.mask is None and self.counterfactual is None:
             raise _refusal(
                 "a picture and nothing that is to change",
-                "--mask IMAGE (white is made anew), --counterfactual TEXT, or both",
+                "--mask IMAGE (white is made anew), --counterfactual TEXT, --edit-nuclei EDIT",
                 "Say where or what.",
             )
 
@@ -65,6 +70,7 @@ class Editing:
         folder: that the paths in rows start from.
         edge: of a tile of the model, in pixels.
         given: picture and mask of all rows in memory, in place of those of the request.
+        steered: whether a control holds for all rows.
     """
 
     def __init__(
@@ -74,7 +80,9 @@ class Editing:
         *,
         edge: int,
         given: tuple[Any, Any] = (None, None),
+        steered: bool = False,
     ) -> None:
+        self.steered = steered
         self.request, self.folder, self.edge = request, folder, edge
         image, mask = (_in_memory(one) for one in given)
         self.common = Wish(
@@ -166,6 +174,79 @@ class Editing:
             feather=self.request.feather,
             name=_name(wish.image),
         )
+
+
+def other_nuclei(
+    request: ImageRequest, control: Mapping[str, ControlInput], given: tuple[Any, Any]
+) -> tuple[dict[str, ControlInput], tuple[Any, Any]]:
+    """What steers a run and what it edits, once nuclei were edited as the request says.
+
+    Args:
+        request: of the run.
+        control: of the run; nuclei among them are those of the picture.
+        given: picture and mask in memory, in place of those of the request.
+
+    Returns:
+        The controls with the edited nuclei, and the picture with the region that they change.
+
+    Raises:
+        CraftsError: no picture, an unusable mask, or an edit that cannot be.
+    """
+    if request.edit_nuclei is None:
+        return dict(control), given
+    wished = parse_edit(request.edit_nuclei)
+    image, region = (_in_memory(one) for one in given)
+    image = request.inpaint if image is None else image
+    region = request.mask if region is None else region
+    wish = control.get("nuclei", ControlInput("nuclei", Path()))
+    if image is None or isinstance(wish.image, Invented):
+        came = "no picture" if image is None else f"invented nuclei ({wish.image})"
+        raise _refusal(came, "--inpaint IMAGE, and the mask of its nuclei, if any", "Name them.")
+    mask = wish.image if isinstance(wish.image, NucleiMask) else None
+    if isinstance(wish.image, Path) and wish.image != Path():
+        options = request.masks.model_dump(exclude={"resize", "layouts"})
+        mask = load_mask(wish.image, **options)
+    edited, changed = edit_picture(
+        _pixels(image),
+        wished,
+        region=None if region is None else as_mask(_pixels(region)),
+        mask=mask,
+        segment=open_segmenter("mini"),
+        seed=request.seed,
+    )
+    edited = replace(edited, source=f"{_name(image)}: {request.edit_nuclei}")
+    steered = dict(control) | {"nuclei": replace(wish, image=edited)}
+    return steered, (image, changed.astype(np.uint8) * 255)
+
+
+def refuse_misfits(editing: Editing, rows: Sequence[PromptRow], *, canvas: bool) -> None:
+    """Refuse edits of pictures that controls, or a run beyond one tile, would not fit.
+
+    Args:
+        editing: of the run, prepared.
+        rows: usable.
+        canvas: whether pictures beyond one tile are made.
+
+    Raises:
+        ConfigError: says which row.
+    """
+    for row in rows:
+        edit = editing.of(row)
+        if edit is not None and canvas:
+            raise _refusal(
+                f"{row.id}: a picture beyond one tile that is edited",
+                "tiles, or pictures of any size of which one tile's part is edited",
+                "Leave --size out: an edited picture keeps its own.",
+            )
+        steered = row.wishes or editing.steered
+        if edit is not None and edit.read is not None and steered:
+            height, width = edit.read().image.shape[:2]
+            if (height, width) != (editing.edge, editing.edge):
+                raise _refusal(
+                    f"{row.id}: a control and a picture of {width} x {height} px",
+                    f"with a control, one tile of {editing.edge} px",
+                    "Crop picture and control to the same tile.",
+                )
 
 
 def _in_memory(given: Any) -> Any:

@@ -26,6 +26,7 @@ from crafts.core.protocols import Accept, UnknownTo
 from crafts.core.records import Ledger, rejects_beside
 from crafts.core.runtime import pick_device, say
 from crafts.generation.canvas import parse_size
+from crafts.generation.editing import refuse_misfits
 from crafts.generation.export import PROVENANCE, save_png
 from crafts.generation.manifest import PromptRow, read_rows
 from crafts.generation.pairs import items_before, write_pairs
@@ -117,7 +118,7 @@ def run(
         fingerprints["manifest"] = sha256_file(source)
     if config.prompt_map and canvases:
         fingerprints["prompt_map"] = sha256_file(config.prompt_map)
-    _refuse_edited_canvas(plan, usable if canvases else ())
+    refuse_misfits(plan.editing, usable, canvas=bool(canvases))
     with lock(output):
         refuse_other_shard(output, config.shard)  # one may have ended while the model was opened
         refuse_other_slides(output, canvases)
@@ -208,6 +209,7 @@ def generate_images(
     check_words(plan.wording, rows)
     plan.steering.prepare(rows, ledger)
     plan.editing.prepare(rows, ledger)
+    refuse_misfits(plan.editing, rows, canvas=False)
     items = [item for row in rows for item in plan.items(row, range(config.num_images))]
     draws = [item.draw for item in items]
     images: dict[int, Image.Image] = {}
@@ -312,17 +314,6 @@ def _refuse_no_gate(config: GenerateConfig, accept: Accept | None) -> None:
 
 def _as_seen_from(folder: Path, path: Path | None) -> Path | None:
     return None if path is None else Path(relative_to(folder, str(path)))
-
-
-def _refuse_edited_canvas(plan: Plan, rows: Sequence[PromptRow]) -> None:
-    edited = [row.id for row in rows if plan.editing.of(row)]
-    if edited:
-        raise ConfigError(
-            "generate: size",
-            came=f"a picture beyond one tile that is edited ({edited[0]})",
-            allowed="tiles, or pictures of any size of which one tile's part is edited",
-            do="Leave --size out: the edited picture keeps its own.",
-        )
 
 
 def _open(config: GenerateConfig, bundle: Bundle | None) -> Bundle:

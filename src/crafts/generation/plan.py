@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from crafts.conditions.steering import Steering
 from crafts.conditions.wishes import ControlInput, parse_options
 from crafts.core.artifacts import sha256_bytes, tool_versions
-from crafts.generation.editing import Editing
+from crafts.generation.editing import Editing, other_nuclei
 from crafts.generation.export import Provenance
 from crafts.generation.manifest import PromptRow
 from crafts.generation.request import GenerateConfig
@@ -78,16 +78,20 @@ class Plan:
         given: tuple[Any, Any] = (None, None),
     ) -> None:
         self.config, self.bundle, self.preset = config, bundle, preset
+        control = parse_options(config.control) if control is None else control
+        control, given = other_nuclei(config, control, given)
         self.steering = Steering(
             bundle,
-            parse_options(config.control) if control is None else control,
+            control,
             Path() if source is None else source.parent,
             folders=config.controls,
             masks=config.masks,
             fluorescence=config.fluorescence,
         )
         folder = Path() if source is None else source.parent
-        self.editing = Editing(config, folder, edge=bundle.native_size, given=given)
+        self.editing = Editing(
+            config, folder, edge=bundle.native_size, given=given, steered=bool(control)
+        )
         words = bundle.trained_on.known_words() if bundle.trained_on else None
         self.wording = Wording(config, bundle.name or config.model, words)
         mpp = bundle.mpp

@@ -131,6 +131,13 @@ class ImageRequest(Config):
         description="Of the size of --inpaint: white is made anew.",
         json_schema_extra={"metavar": "IMAGE"},
     )
+    edit_nuclei: str | None = Field(
+        None,
+        description="Edit the nuclei of --inpaint, in --mask or everywhere, and make anew where "
+        "they changed: more_lymphocytes, change_density, larger_nuclei=AMOUNT, "
+        "remove=AMOUNT[:CLASS]. --control nuclei=MASK says where they are; else they are found.",
+        json_schema_extra={"metavar": "EDIT=AMOUNT"},
+    )
     feather: int = Field(
         8, ge=0, le=128, description="Pixels around the mask that pass from new to old."
     )
