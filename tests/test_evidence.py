@@ -1,4 +1,4 @@
-"""The page on the papers' claims has all its rows, and its counts are those of the shipped model."""
+"""The page on the papers' claims has all its rows; its counts are those of the shipped model."""
 
 from __future__ import annotations
 
