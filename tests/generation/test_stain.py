@@ -16,10 +16,9 @@ from crafts.generation.generate import generate_images, run
 from crafts.generation.request import GenerateConfig
 from crafts.generation.stain import open_stain
 from crafts.imaging.layout import layout_distance
-from crafts.imaging.stains import optical_density
+from crafts.imaging.stains import optical_density, stain_vectors
 from crafts.model.bundle import load_bundle
 from crafts.model.lora import save_lora
-from crafts.slides.stain import fit_stain, normalize_stain
 from crafts.testing import write_tiny_model
 
 FEW = {"num_steps": 2, "guidance_scale": 1.0}
@@ -46,16 +45,15 @@ def test_a_picture_gets_the_dyes_of_another_and_keeps_its_structure(tmp_path: Pa
         optical_density(one).reshape(-1, 3).mean(0) for one in (reference, own, found)
     )
     assert np.linalg.norm(after - wanted) < 0.3 * np.linalg.norm(before - wanted)
-    assert layout_distance(own, found) < 0.1
-    fits = [np.array(fit_stain(one, "macenko").values) for one in (reference, found)]
-    assert np.abs(fits[0][:3] - fits[1][:3]).max() < 0.05
+    assert layout_distance(own, found) < 0.2  # of other amounts, so of another grey
+    assert np.abs(stain_vectors([reference]) - stain_vectors([found])).max() < 0.05
 
 
-def test_without_a_target_a_slide_is_normalised_as_before() -> None:
+def test_its_own_stain_leaves_a_picture_as_it_is(tmp_path: Path) -> None:
     own = dyed(3, (1.0, 1.0))
-    fit = fit_stain(own, "macenko")
-    same = normalize_stain(own, fit, target=fit)
-    assert np.abs(same.astype(int) - own).max() <= 12  # what two dyes do not explain
+    Image.fromarray(own).save(tmp_path / "own.png")
+    same = open_stain(tmp_path / "own.png").apply(own, "own")
+    assert np.abs(same.astype(int) - own).max() <= 1
 
 
 def test_what_is_not_safe_stays_as_it_is(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

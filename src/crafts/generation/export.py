@@ -51,6 +51,8 @@ class Provenance:
         control: JSON that tells what steered the image beside the prompt; "" = nothing did.
         reference_distance: from the nearest of its references in layout, 0 (the same) to 1; None =
             no reference, or not known yet.
+        edit: JSON that tells from which picture it was made, and which pixels are not generated;
+            "" = from noise alone.
     """
 
     prompt: str
@@ -71,6 +73,7 @@ class Provenance:
     unknown_words: str = ""
     row: str = ""
     reference_distance: float | None = None
+    edit: str = ""
 
 
 def save_png(image: Image.Image, path: Path, provenance: Provenance) -> str:
@@ -201,6 +204,7 @@ def describe_provenance(provenance: Provenance) -> dict[str, str]:
         "row": provenance.row,
         "unknown_words": provenance.unknown_words,
         "reference_distance": _optional(provenance.reference_distance, ""),
+        "edit": provenance.edit,
     }
     return texts | {name: value for name, value in optional.items() if value}
 
@@ -225,6 +229,7 @@ def _provenance(texts: dict[str, str]) -> Provenance:
         row=str(texts.get("row", "")),
         unknown_words=str(texts.get("unknown_words", "")),
         reference_distance=float(found) if (found := texts.get("reference_distance")) else None,
+        edit=str(texts.get("edit", "")),
     )
 
 

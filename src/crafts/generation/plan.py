@@ -21,6 +21,7 @@ from crafts.core.artifacts import sha256_bytes, tool_versions
 from crafts.core.errors import ConfigError, CraftsError
 from crafts.core.records import Ledger
 from crafts.core.runtime import say
+from crafts.generation.editing import Editing, other_nuclei
 from crafts.generation.export import Provenance
 from crafts.generation.manifest import PromptRow
 from crafts.generation.request import GenerateConfig, parse_powers
@@ -92,6 +93,7 @@ class Plan:
         preset: resolved.
         source: manifest of prompts; paths in it start from its folder.
         control: controls of all rows, in place of those of the configuration.
+        given: picture and mask of all rows in memory, in place of those of the configuration.
     """
 
     def __init__(
@@ -102,20 +104,25 @@ class Plan:
         source: Path | None = None,
         *,
         control: Mapping[str, ControlInput] | None = None,
+        given: tuple[Any, Any] = (None, None),
     ) -> None:
         self.config, self.bundle, self.preset = config, bundle, preset
+        control = parse_options(config.control) if control is None else control
+        control, given = other_nuclei(config, control, given)
         self.steering = Steering(
             bundle,
-            parse_options(config.control) if control is None else control,
+            control,
             Path() if source is None else source.parent,
             folders=config.controls,
             masks=config.masks,
             fluorescence=config.fluorescence,
         )
-        self.references = References(
-            bundle, config.reference, Path() if source is None else source.parent
-        )
+        folder = Path() if source is None else source.parent
+        self.references = References(bundle, config.reference, folder)
         self._open_stain = lru_cache(open_stain)
+        self.editing = Editing(
+            config, folder, edge=bundle.native_size, given=given, steered=bool(control)
+        )
         words = bundle.trained_on.known_words() if bundle.trained_on else None
         self.wording = Wording(config, bundle.name or config.model, words)
         mpp = bundle.mpp
@@ -136,35 +143,42 @@ class Plan:
         return parse_powers(row.mpp or self.config.mpp)
 
     def prepare(self, rows: Sequence[PromptRow], ledger: Ledger) -> list[PromptRow]:
-        """Rows that the model can be told of; those with a power or a control it cannot go.
+        """Rows whose pictures can be made; those with a wish that cannot be met go.
 
         Raises:
             CraftsError: what is asked for all rows cannot be done.
         """
-        kinds = self.bundle.conditions.kinds if self.bundle.conditions else ()
-        self._check_told(parse_powers(self.config.mpp), self.steering.common, kinds)
+        self._check_told(parse_powers(self.config.mpp), None)
         if self.config.stain:
             self._open_stain(self.config.stain)
         usable = []
-        for row in rows:
+        for row in self.editing.prepare(self.steering.prepare(rows, ledger), ledger):
             try:
-                self._check_told(self.powers(row), row.wishes or self.steering.common, kinds)
+                self._check_told(self.powers(row), row)
                 self.references.of(row.reference)
                 self.stain_of(row)
                 usable.append(row)
             except (CraftsError, ValueError) as error:
                 ledger.withdraw(row.id, str(error))
                 say(f"generate: {row.id} is left out: {error}")
-        return self.steering.prepare(usable, ledger)
+        return usable
 
-    def _check_told(self, powers: Sequence[float], controls: Any, kinds: Sequence[str]) -> None:
-        check_powers(powers, kinds)
-        if len(powers) > 1 and (controls or self.config.keep):
+    def _check_told(self, powers: Sequence[float], row: PromptRow | None) -> None:
+        """Refuse powers that the model does not know, and wishes that exclude each other."""
+        check_powers(powers, self.bundle.conditions.kinds if self.bundle.conditions else ())
+        edited = bool(row and self.editing.of(row))
+        steered = self.steering.common or (row and row.wishes)
+        came = ""
+        if edited and (len(powers) > 1 or (row and self.stain_of(row))):
+            came = "a picture that is edited, of which the rest is to stay as it is"
+        elif len(powers) > 1 and (steered or self.config.keep):
+            came = f"several powers with {'--control' if steered else '--keep'}"
+        if came:
             raise ConfigError(
-                "generate: mpp",
-                came=f"several powers with {'--control' if controls else '--keep'}",
-                allowed="one, as both speak of the picture of one power",
-                do="Ask for one power, or leave the other option out.",
+                "generate: mpp" if len(powers) > 1 else "generate: stain",
+                came=came,
+                allowed="one picture of its own power and stain",
+                do="Leave one of the options out.",
             )
 
     def stain_of(self, row: PromptRow) -> Stain | None:
@@ -192,6 +206,9 @@ class Plan:
             references, stain = self.references.of(row.reference), self.stain_of(row)
             steered = self.steering.uses(row, draw.number)
             draw = replace(draw, conditions=(*steered, *self.references.condition(references)))
+            if edit := self.editing.of(row):
+                text = self.wording.counterfactual_of(row) or row.prompt
+                draw = replace(draw, prompt=text, edit=edit)
             for told in at_powers(draw, self.powers(row)):
                 said = self.provenance(told)
                 looks = [*self.references.describe(references), *self.bundle.extra.get("loras", ())]
@@ -201,6 +218,7 @@ class Plan:
                     said,
                     control=as_told(said.control, looks),
                     request=sha256_bytes(json.dumps(request).encode()) if request else said.request,
+                    edit=self.editing.describe(row),
                 )
                 yield Item(row.id, told, said, row.extra, looks_like=references, stain=stain)
 
@@ -241,6 +259,8 @@ class Plan:
             decides.append({"row": draw.row})
         if draw.wider:
             decides.append({"wider": self._request(draw.wider)})
+        if draw.edit:
+            decides.append({"edit": [draw.edit.key, draw.edit.before, draw.edit.strength]})
         if draw.conditions:
             decides += self.steering.identity(draw.conditions)
         return sha256_bytes(json.dumps(decides, ensure_ascii=False).encode())

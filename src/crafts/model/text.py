@@ -204,9 +204,9 @@ def _frame(tokenizer: Any) -> tuple[list[int], list[int]]:
 
 def _chunk_length(tokenizer: Any, encoder: Any) -> int:
     """Tokens of a text that an encoder takes at once."""
-    most = getattr(encoder.config, "max_position_embeddings", None)
     if str(encoder.config.model_type).startswith("clip"):
-        return int(most)
+        return int(encoder.config.max_position_embeddings)
+    most = getattr(encoder.config, "max_position_embeddings", None)
     spare = 2 if "roberta" in encoder.config.model_type else 0  # its positions begin at 2
     return int(min((most or _LONGEST) - spare, tokenizer.model_max_length, _LONGEST))
 

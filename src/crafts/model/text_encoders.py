@@ -53,7 +53,7 @@ def text_sizes(values: dict[str, Any]) -> TextConfig:
     """The sizes of another's text encoder, to count what it costs."""
     sizes = CONFIG_MAPPING[values["model_type"]].from_dict(values)
     width = int(sizes.hidden_size)
-    inner = getattr(sizes, "intermediate_size", None) or getattr(sizes, "d_ff", 4 * width)
+    inner: Any = getattr(sizes, "intermediate_size", None) or getattr(sizes, "d_ff", 4 * width)
     return TextConfig(
         width=width,
         num_layers=int(sizes.num_hidden_layers),

@@ -9,6 +9,7 @@ import torch
 
 from crafts.conditions.condition import Condition
 from crafts.conditions.text import EncodesText, TextFeatures, encode_pair
+from crafts.sampling.edits import Edit
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class Draw:
         conditions: what it is told beside the prompt.
         row: name of the row, so that rows of one seed differ; "" leaves it to seed and ``k``.
         wider: the same place at a lower power, from which it begins; None: from noise alone.
+        edit: the picture that it is made from; None where it is made from noise alone.
     """
 
     prompt: str
@@ -34,6 +36,7 @@ class Draw:
     conditions: tuple[Condition, ...] = ()
     row: str = ""
     wider: Draw | None = None
+    edit: Edit | None = None
 
     @property
     def number(self) -> tuple[int | str, ...]:
@@ -73,13 +76,14 @@ def encode_draws(text: EncodesText, draws: Sequence[Draw]) -> list[TextFeatures]
 def group_draws(draws: Sequence[Draw], features: Sequence[TextFeatures]) -> list[list[int]]:
     """Indices of draws that may share a batch.
 
-    They have the same numbers of text tokens, the same guidance scale, conditions of the same
-    groups, and as many pictures at lower powers before them.
+    They have the same numbers of text tokens, the same guidance scale, conditions and edits of the
+    same groups, and as many pictures at lower powers before them.
     """
     groups: dict[Hashable, list[int]] = {}
     for index, (draw, item) in enumerate(zip(draws, features, strict=True)):
         without = 0 if item.unconditional is None else len(item.unconditional)
         told = tuple(condition.group for condition in draw.conditions)
-        key = (len(item.tokens), without, draw.guidance_scale, told, draw.depth)
+        edited = draw.edit.group if draw.edit else None
+        key = (len(item.tokens), without, draw.guidance_scale, told, edited, draw.depth)
         groups.setdefault(key, []).append(index)
     return list(groups.values())

@@ -76,19 +76,15 @@ def fit_stain(pixels: NDArray[np.uint8], method: Literal["macenko", "reinhard"])
     return StainFit("macenko", _as_tuples(np.vstack([dyes, most])))
 
 
-def normalize_stain(
-    pixels: NDArray[np.uint8], fit: StainFit, *, target: StainFit | None = None
-) -> NDArray[np.uint8]:
+def normalize_stain(pixels: NDArray[np.uint8], fit: StainFit) -> NDArray[np.uint8]:
     """A tile in the colours of the reference.
 
     Args:
         pixels: RGB [H, W, 3].
         fit: of its slide.
-        target: by Macenko, as ``fit`` is: the dyes to reach in place of the reference's.
 
     Raises:
-        StainRefusedError: "tissue", less than 10 % of the tile, or "dye", amounts that are not 0.2
-            to 5 times those of the target; it is to stay as it is.
+        StainRefusedError: "tissue", less than 10 % of the tile; it is to stay as it is.
     """
     flat = pixels.reshape(-1, 3)
     density = _density(flat)
@@ -96,11 +92,8 @@ def normalize_stain(
     values = np.array(fit.values)
     if fit.method == "reinhard":
         return _match_lab(flat, values, tissue).reshape(pixels.shape)
-    wanted = np.vstack([_REFERENCE, _REFERENCE_DYE]) if target is None else np.array(target.values)
-    if not _within(values[3] / wanted[3]):
-        raise StainRefusedError("dye")
-    amounts = _amounts(density, values[:3]) * (wanted[3] / values[3])[:, None]
-    colors = _IO * np.exp(-wanted[:3] @ amounts)
+    amounts = _amounts(density, values[:3]) * (_REFERENCE_DYE / values[3])[:, None]
+    colors = _IO * np.exp(-_REFERENCE @ amounts)
     return np.clip(colors.T, 0, 255).astype(np.uint8).reshape(pixels.shape)
 
 

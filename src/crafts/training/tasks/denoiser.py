@@ -26,7 +26,7 @@ from crafts.model.encoders import identify_clip
 from crafts.model.lora import INSIDE, save_lora
 from crafts.model.references import open_reference_encoder
 from crafts.model.schedule import Schedule
-from crafts.training.config import LatentData, PaintedData, ShardData
+from crafts.training.data import LatentData, PaintedData, ShardData
 from crafts.training.loader import Sample, join
 from crafts.training.objective.objective import Batches, Objective
 from crafts.training.order import choice, uniform
