@@ -91,7 +91,9 @@ class ImageRequest(Config):
         description="How strongly a prompt is followed; 1 is off.",
         json_schema_extra={"unset": "the model's or the preset's"},
     )
-    negative_prompt: str = Field("", description="Text to be steered away from.")
+    negative_prompt: str = Field(
+        "", description="Text to be steered away from.", json_schema_extra={"metavar": "TEXT"}
+    )
     size: str | None = Field(
         None,
         pattern=SIZE,
