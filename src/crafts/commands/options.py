@@ -94,7 +94,7 @@ def _option(name: str, field: FieldInfo) -> inspect.Parameter:
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=option, annotation=kind)
 
 
-def said(values: Mapping[str, Any]) -> dict[str, Any]:
+def drop_unset(values: Mapping[str, Any]) -> dict[str, Any]:
     """What the user said; the rest keeps the defaults of the configuration class."""
     return {name: value for name, value in values.items() if value not in (None, [])}
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from crafts.commands.options import DryRun, Overrides, require_extra, said, shown
+from crafts.commands.options import DryRun, Overrides, require_extra, drop_unset, shown
 
 
 def serve(
@@ -40,7 +40,7 @@ def serve(
     from crafts.server.config import ServeConfig
 
     given = {"host": host, "port": port, "model": model, "data": data, "token_file": token_file}
-    config = load_config(ServeConfig, said(given), overrides)
+    config = load_config(ServeConfig, drop_unset(given), overrides)
     if not shown(config, dry_run):
         require_extra("crafts serve", "serve")
         from crafts.server.serve import run

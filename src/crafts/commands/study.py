@@ -14,7 +14,7 @@ from crafts.commands.options import (
     Overrides,
     done,
     require_extra,
-    said,
+    drop_unset,
     shown,
 )
 
@@ -117,7 +117,7 @@ def serve(
     from crafts import api
 
     given = {"study": study, "host": host, "port": port, "address": address}
-    config = api.configure_study("serve", said(given), overrides)
+    config = api.configure_study("serve", drop_unset(given), overrides)
     if not shown(config, dry_run):
         require_extra("crafts study serve", "serve")
         api.serve_study(config, output)
@@ -157,6 +157,6 @@ def _run(
 ) -> None:
     from crafts import api
 
-    config = api.configure_study(step, said(given), overrides)
+    config = api.configure_study(step, drop_unset(given), overrides)
     if not shown(config, dry_run):
         done(api.study(config, output), output)

@@ -16,6 +16,7 @@ from pydantic import Field, field_validator
 
 from crafts.conditions.config import ControlFolders, FluorescenceOptions, MaskOptions, as_text
 from crafts.core.config import Config
+from crafts.core.tabular.rows import is_encodable
 from crafts.sampling.presets import describe_presets
 
 MAX_PROMPT = 20_000
@@ -49,15 +50,6 @@ def check_text(column: str, value: Any) -> str:
         raise ValueError(f"{column} is not valid Unicode text")
     # a line that was written under Windows ends in \r\n, and a shell leaves the \r
     return value.replace("\r\n", "\n").replace("\r", "\n")
-
-
-def is_encodable(text: str) -> bool:
-    """False of lone surrogates, as from a command line in another encoding."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 class ImageRequest(Config):

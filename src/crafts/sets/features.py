@@ -21,10 +21,11 @@ from crafts.core.artifacts import sha256_bytes
 from crafts.core.errors import ConfigError, DataError
 from crafts.core.paths import walk_files
 from crafts.core.progress import Progress
-from crafts.core.protocols import ExtractFeatures
+from crafts.core.protocols import BuildExtractor, ExtractFeatures
 from crafts.core.records import FeatureSet
 from crafts.core.runtime import say
 from crafts.data.collection import Collection, Tile
+from crafts.data.config import Columns
 from crafts.imaging.opening import read_rgb
 from crafts.imaging.stripping import RefusedImageError
 from crafts.model.vision.image_encoders import ImageEncoder, open_encoder
@@ -229,6 +230,29 @@ def read_with(
             return _Extraction(collection, encoder, store, batch_size).run()
 
     return extract
+
+
+def by_split(
+    encoder: ImageEncoder,
+    columns: Columns,
+    *,
+    cache: Path | None = None,
+    batch_size: int = 32,
+) -> BuildExtractor:
+    """What gives, for a split or None, the :func:`read_with` of its rows.
+
+    Args:
+        encoder: that is open.
+        columns: names that the tables have for the fields of an image.
+        cache: as there.
+        batch_size: as there.
+    """
+
+    def build(split: str | None) -> ExtractFeatures:
+        images = partial(Collection, split=split, columns=columns)
+        return read_with(encoder, images, cache=cache, batch_size=batch_size)
+
+    return build
 
 
 class _Extraction:
