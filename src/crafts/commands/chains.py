@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from crafts.commands.options import DryRun, Output, Overrides, done, ready, drop_unset, shown
+from crafts.commands.options import DryRun, Output, Overrides, done, drop_unset, ready, shown
 
 
 def finetune(

@@ -13,8 +13,8 @@ from crafts.commands.options import (
     Overrides,
     concluded,
     done,
-    ready,
     drop_unset,
+    ready,
     shown,
 )
 

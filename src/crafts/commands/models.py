@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from crafts.commands.options import DryRun, Output, Overrides, done, fields_of, drop_unset, shown
+from crafts.commands.options import DryRun, Output, Overrides, done, drop_unset, fields_of, shown
 
 
 def train(

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from crafts.commands.options import DryRun, Overrides, require_extra, drop_unset, shown
+from crafts.commands.options import DryRun, Overrides, drop_unset, require_extra, shown
 
 
 def serve(

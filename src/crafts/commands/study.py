@@ -13,8 +13,8 @@ from crafts.commands.options import (
     Output,
     Overrides,
     done,
-    require_extra,
     drop_unset,
+    require_extra,
     shown,
 )
 

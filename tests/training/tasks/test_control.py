@@ -45,19 +45,10 @@ WIDTHS = [4, 8, 8, 8]
 
 
 @pytest.fixture
-def recipe(tiny_model: Path) -> dict[str, Any]:
+def recipe(recipe: dict[str, Any], tiny_model: Path) -> dict[str, Any]:
     """Eight steps of a ControlNet for painted nuclei, a checkpoint every two."""
-    return {
-        "stage": {"kind": "control", "init_from": str(tiny_model), "widths": WIDTHS},
-        "data": {"kind": "painted", "count": 12, "size": 32},
-        "optim": {"lr": 1e-2, "warmup_steps": 2},
-        "num_steps": 8,
-        "global_batch_size": 4,
-        "ema_decay": 0.9,
-        "checkpoint_every": 2,
-        "say_every": 4,
-        "device": "cpu",
-    }
+    stage = {"kind": "control", "init_from": str(tiny_model), "widths": WIDTHS}
+    return {**recipe, "stage": stage, "optim": {"lr": 1e-2, "warmup_steps": 2}}
 
 
 def task_of(recipe: dict[str, Any], folder: Path, *overrides: str) -> ControlTask:
