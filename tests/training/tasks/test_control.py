@@ -242,6 +242,7 @@ def test_captions_of_many_lengths_give_what_each_gives_alone(
         assert torch.allclose(task.network.per_sample(alone)[0], together[place], rtol=1e-4)
 
 
+@pytest.mark.soak
 def test_killed_and_resumed_equals_undisturbed(recipe: dict[str, Any], tmp_path: Path) -> None:
     killed_and_resumed_equals_undisturbed(recipe, tmp_path, kills=1, seed=1)
 
@@ -253,6 +254,7 @@ def test_the_micro_batch_may_change_on_the_way(recipe: dict[str, Any], tmp_path:
     assert manifest.counts["steps"] == 2
 
 
+@pytest.mark.soak
 def test_two_processes_equal_one(recipe: dict[str, Any], tmp_path: Path) -> None:
     """Same samples, maps, noise and timesteps; gradients differ by the order of sums only."""
     recipe |= {"num_steps": 3, "checkpoint_every": 3, "precision": "fp64"}
