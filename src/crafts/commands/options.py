@@ -22,6 +22,8 @@ Output = Annotated[Path, typer.Option("--output", help="Folder to write.", show_
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Print the resolved configuration and stop.")
 ]
+Host = Annotated[str | None, typer.Option(help="Address to listen on.", show_default="127.0.0.1")]
+Port = Annotated[int | None, typer.Option(help="Port to listen on.", show_default="8000")]
 Overrides = Annotated[
     list[str],
     typer.Option(

@@ -7,16 +7,12 @@ from typing import Annotated
 
 import typer
 
-from crafts.commands.options import DryRun, Overrides, drop_unset, require_extra, shown
+from crafts.commands.options import DryRun, Host, Overrides, Port, drop_unset, require_extra, shown
 
 
 def serve(
-    host: Annotated[
-        str | None, typer.Option(help="Address to listen on.", show_default="127.0.0.1")
-    ] = None,
-    port: Annotated[
-        int | None, typer.Option(help="Port to listen on.", show_default="8000")
-    ] = None,
+    host: Host = None,
+    port: Port = None,
     model: Annotated[
         str | None,
         typer.Option(help="mini, a folder, or a hub id on this disk.", show_default="mini"),

@@ -10,8 +10,10 @@ import typer
 
 from crafts.commands.options import (
     DryRun,
+    Host,
     Output,
     Overrides,
+    Port,
     done,
     drop_unset,
     require_extra,
@@ -98,12 +100,8 @@ def serve(
         Path,
         typer.Option("--output", help="Folder of answers and of links.csv.", show_default=False),
     ],
-    host: Annotated[
-        str | None, typer.Option(help="Address to listen on.", show_default="127.0.0.1")
-    ] = None,
-    port: Annotated[
-        int | None, typer.Option(help="Port to listen on.", show_default="8000")
-    ] = None,
+    host: Host = None,
+    port: Port = None,
     address: Annotated[
         str | None, typer.Option(help="How readers reach it, for the links.", show_default=False)
     ] = None,
