@@ -17,6 +17,7 @@ from pydantic import Field, field_validator
 
 from crafts.conditions.config import ControlFolders, FluorescenceOptions, MaskOptions, as_text
 from crafts.core.config import Config
+from crafts.core.tabular.rows import is_encodable
 from crafts.sampling.presets import describe_presets
 
 MAX_PROMPT = 20_000
@@ -66,15 +67,6 @@ def parse_powers(text: str | None) -> tuple[float, ...]:
     return powers
 
 
-def is_encodable(text: str) -> bool:
-    """False of lone surrogates, as from a command line in another encoding."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
 class ImageRequest(Config):
     """What is asked of pictures, wherever they go: what ``Model.generate`` takes."""
 
@@ -106,7 +98,9 @@ class ImageRequest(Config):
         description="How strongly a prompt is followed; 1 is off.",
         json_schema_extra={"unset": "the model's or the preset's"},
     )
-    negative_prompt: str = Field("", description="Text to be steered away from.")
+    negative_prompt: str = Field(
+        "", description="Text to be steered away from.", json_schema_extra={"metavar": "TEXT"}
+    )
     size: str | None = Field(
         None,
         pattern=SIZE,

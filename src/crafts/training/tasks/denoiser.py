@@ -254,9 +254,9 @@ class DenoiserTask:
             shown = self.noising.image(image, position, self.bundle.codec)
         wording = choose_wording(self.rows[row], seed=seed, position=position)
         dropped = uniform(seed, "caption dropout", position) < self.stage.caption_dropout
-        told = {"wording": wording, "caption": "" if dropped else wording}
+        words = {"wording": wording, "caption": "" if dropped else wording}
         found = {"key": str(self.rows[row]["key"]), "row": row, "position": position}
-        return found | told | shown | self._told(row, position)
+        return found | words | shown | self._conditions(row, position)
 
     def _held_out(self, row: int) -> Sample:
         """A whole held-out tile; its row decides noise and timestep, in every run alike."""
@@ -265,14 +265,20 @@ class DenoiserTask:
             shown = noising.latents(self.latents.sample(row), row)
         else:
             shown = noising.image(self._pixels(row), row, self.bundle.codec, drawn=False)
-        return {"caption": str(self.rows[row].get("text", "")), **shown, **self._told(row, None)}
+        return {
+            "caption": str(self.rows[row].get("text", "")),
+            **shown,
+            **self._conditions(row, None),
+        }
 
     def collate(self, samples: dict[str, Any]) -> dict[str, Any]:
         """Clean latents, noise, timesteps and text of samples that were joined."""
         batch = self._place(samples)
         if self.objective is not None:
             texts = self.captions.pooled(samples["wording"])
-            batch |= self.objective.told(texts, samples["row"], samples["position"], seed=self.seed)
+            batch |= self.objective.text_batch(
+                texts, samples["row"], samples["position"], seed=self.seed
+            )
         return batch | {"keys": samples["key"]}
 
     def _place(self, samples: dict[str, Any]) -> dict[str, Any]:
@@ -295,7 +301,7 @@ class DenoiserTask:
         assert self.images is not None  # the other source is the cached latents
         return to_bytes(self.images.image(row))
 
-    def _told(self, row: int, position: int | None) -> dict[str, Tensor]:
+    def _conditions(self, row: int, position: int | None) -> dict[str, Tensor]:
         """What a sample is told beside its text; nothing in validation, without a position."""
         if self.bundle.conditions is None:
             return {}
@@ -304,7 +310,7 @@ class DenoiserTask:
             numbers = self.bundle.conditions.numbers
             return {kind: torch.full((numbers[kind],), math.nan) for kind in kinds}
         side, crop = self._side, self.stage.crop
-        told = conditions_of(
+        known = conditions_of(
             self.rows[row],
             cells=side,
             crop=crop if crop and crop < side else None,
@@ -314,7 +320,7 @@ class DenoiserTask:
             position=position,
         )
         found: dict[str, Tensor] = {
-            kind: torch.tensor(told[kind]) for kind in kinds if kind in told
+            kind: torch.tensor(known[kind]) for kind in kinds if kind in known
         }
         if self.references is not None:
             found["reference"] = self.references.sample(row, position)
