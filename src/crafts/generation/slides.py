@@ -105,7 +105,7 @@ def _refuse_mixed(plan: Plan, rows: Sequence[PromptRow], slides: int) -> None:
         ConfigError: names it.
     """
     config, came = plan.config, ""
-    allowed = "a run of slides alone, without --control and --keep"
+    allowed = "a run of slides alone, without --control, --keep and --num-workers"
     if not rows:
         return
     if not slides:
@@ -118,6 +118,8 @@ def _refuse_mixed(plan: Plan, rows: Sequence[PromptRow], slides: int) -> None:
         came = "--keep for slides"
     elif config.control or any(row.nuclei or row.fluorescence for row in rows):
         came = "--control for slides"
+    elif config.parallel:
+        came = "--num-workers or --runner for slides"
     if came:
         raise ConfigError(
             "generate", came=came, allowed=allowed, do="Leave it out, or make two runs of it."

@@ -210,6 +210,7 @@ def iter_images(
     *,
     batch_size: int = 4,
     done: Collection[int] = (),
+    full: bool = False,
     conditioners: Mapping[str, Conditioner] | None = None,
 ) -> Iterator[list[tuple[int, TextFeatures, np.ndarray]]]:
     """Make the images of many draws, batch by batch.
@@ -223,6 +224,8 @@ def iter_images(
         preset: solver and steps.
         batch_size: images a call of the denoiser (twice as many under guidance).
         done: indices of draws that need not be made.
+        full: let the network see ``batch_size`` images at each call, the last ones repeated where
+            there are fewer; an image then has the same bytes in whatever company.
         conditioners: by kind, of what draws are told; the model's own numbers need none.
 
     Yields:
@@ -242,7 +245,8 @@ def iter_images(
                     continue
                 chosen = [features[i] for i in batch]
                 asked = [window[i] for i in batch]
-                images = _make(bundle, asked, chosen, preset, conditioners=known)
+                size = batch_size if full else len(batch)
+                images = _make(bundle, asked, chosen, preset, conditioners=known, size=size)
                 rows = zip(batch, chosen, images, strict=True)
                 yield [(start + i, item, image) for i, item, image in rows if start + i not in done]
 
@@ -254,8 +258,16 @@ def _make(
     preset: Preset,
     *,
     conditioners: Mapping[str, Conditioner],
+    size: int,
 ) -> np.ndarray:
-    """Images [B, H, W, 3] uint8 of a batch: one guidance scale, conditions of one group."""
+    """Images [B, H, W, 3] uint8 of a batch: one guidance scale, conditions of one group.
+
+    The network sees ``size`` images, B or more.
+    """
+    number = len(draws)
+    draws, features = (
+        [*several, *[several[-1]] * (size - number)] for several in (draws, features)
+    )
     side = bundle.native_size // bundle.codec.factor
     noise = draw_noise(draws, (bundle.codec.channels, side, side))
     device = next(bundle.denoiser.parameters()).device
@@ -264,8 +276,8 @@ def _make(
     bound = bind(conditioners, [draw.conditions for draw in draws], timesteps, device)
     denoiser = network_denoiser(bundle.denoiser, bound)
     latents = sample_latents(denoiser, features, noise.to(device), preset, bundle.schedule.config)
-    check_latents(latents, draws)
-    return decode_pixels(bundle.codec, latents)
+    check_latents(latents[:number], draws[:number])
+    return decode_pixels(bundle.codec, latents[:number])
 
 
 def check_latents(latents: torch.Tensor, draws: Sequence[Draw]) -> None:
