@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from PIL import Image
 
+from crafts.conditions.text import TextFeatures
 from crafts.core.protocols import Accept
 from crafts.core.records import Ledger
 from crafts.core.runtime import say
@@ -18,6 +23,12 @@ from crafts.generation.plan import Item, Plan
 from crafts.generation.writer import Made, find_image
 from crafts.sampling.draws import Draw
 from crafts.sampling.sampler import iter_images
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Batch = list[tuple[int, TextFeatures, NDArray[np.uint8]]]
 
 Make = Callable[[Plan, Sequence[Item], Path], list[Made]]
 """Items of a plan into files of a folder, all accounted for, in order: :func:`make`."""
@@ -34,29 +45,59 @@ def make(plan: Plan, items: Sequence[Item], output: Path) -> list[Made]:
         say(f"generate: {len(made)} of {len(items)} images are there already")
     if missing := len(items) - len(made):
         _say_begin(plan, missing)
-    start, before, told = time.monotonic(), len(made), set()
-    draws = [item.draw for item in items]
-    batches = iter_images(
-        plan.bundle,
-        draws,
-        plan.preset,
-        batch_size=plan.config.batch_size,
-        done=set(made),
-        full=plan.full_passes,
-        conditioners=plan.steering.conditioners,
-    )
-    for batch in batches:
-        for index, conditioning, pixels in batch:
+    start, before, told = time.monotonic(), len(made), set[str]()
+    for done in _written(_batches(plan, items, set(made)), items, output, ahead=_ahead(plan)):
+        for index, sha256, features in done:
             item = items[index]
-            provenance = replace(item.provenance, cut=conditioning.cut)
-            sha256 = save_png(Image.fromarray(pixels), output / item.name, provenance)
-            made[index] = Made(item, sha256, conditioning.cut)
+            made[index] = Made(item, sha256, features.cut)
             if item.row_id not in told:
                 told.add(item.row_id)
-                say_cut(item.draw, conditioning.cut, conditioning.negative_cut)
+                say_cut(item.draw, features.cut, features.negative_cut)
         seconds = (time.monotonic() - start) / (len(made) - before)
         say(f"generate: {len(made)} of {len(items)} images, {seconds:.2f} s an image")
     return [made[index] for index in range(len(items))]
+
+
+def _batches(plan: Plan, items: Sequence[Item], done: set[int]) -> Iterator[Batch]:
+    return iter_images(
+        plan.bundle,
+        [item.draw for item in items],
+        plan.preset,
+        batch_size=plan.config.batch_size,
+        done=done,
+        full=plan.full_passes,
+        conditioners=plan.steering.conditioners,
+    )
+
+
+def _ahead(plan: Plan) -> int:
+    """Batches that the network may be ahead of the files: on a GPU writing costs as much as it."""
+    return int(next(plan.bundle.denoiser.parameters()).device.type != "cpu")
+
+
+def _written(
+    batches: Iterable[Batch], items: Sequence[Item], output: Path, *, ahead: int
+) -> Iterator[list[tuple[int, str, TextFeatures]]]:
+    """Write batches as they come, in a thread beside the network.
+
+    Yields:
+        For every batch whose files are whole: (index, sha256, text features).
+    """
+
+    def write(index: int, features: TextFeatures, pixels: NDArray[np.uint8]) -> str:
+        item = items[index]
+        provenance = replace(item.provenance, cut=features.cut)
+        return save_png(Image.fromarray(pixels), output / item.name, provenance)
+
+    waiting: deque[list[tuple[int, TextFeatures, Future[str]]]] = deque()
+    with ThreadPoolExecutor(1) as writer:
+        for batch in chain(batches, [None] * ahead):
+            if batch is not None:
+                waiting.append(
+                    [(i, told, writer.submit(write, i, told, x)) for i, told, x in batch]
+                )
+            if len(waiting) > (ahead if batch is not None else 0):
+                yield [(i, file.result(), told) for i, told, file in waiting.popleft()]
 
 
 def keep_accepted(
