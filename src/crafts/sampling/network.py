@@ -47,11 +47,11 @@ def network_denoiser(network: nn.Module, bound: Sequence[Bound] = ()) -> TextDen
             told[:] = tokens, extend(tokens.to(dtype), bound)
         text, inputs = told[1], x_t.to(dtype=dtype, memory_format=layout)
         times = len(text) // len(inputs)
-        added = additions(bound, inputs.repeat(times, 1, 1, 1), t, text) if bound else {}
+        added = additions(bound, _several(inputs, times), t, text) if bound else {}
         if known:
             return forward(network, inputs, t, text, added).to(x_t.dtype)
-        inputs = inputs.repeat(times, 1, 1, 1)
-        answer = network(inputs, t, encoder_hidden_states=text, return_dict=False, **added)
+        many = _several(inputs, times)
+        answer = network(many, t, encoder_hidden_states=text, return_dict=False, **added)
         return answer[0].to(x_t.dtype)
 
     return denoiser
@@ -106,11 +106,13 @@ def forward(network: Any, x_t: Tensor, t: Tensor, tokens: Tensor, added: dict[st
         hidden = block(hidden, res_hidden_states_tuple=taken, temb=time, **text)
     if network.conv_norm_out:
         hidden = network.conv_act(network.conv_norm_out(hidden))
-    return network.conv_out(hidden)  # type: ignore[no-any-return]
+    prediction: Tensor = network.conv_out(hidden)
+    return prediction
 
 
 def _several(values: Tensor, times: int) -> Tensor:
-    return values.repeat(times, *[1] * (values.ndim - 1))
+    """The rows so many times over, in the memory format they have."""
+    return torch.cat([values] * times)
 
 
 def _remember_texts(network: Any) -> None:
@@ -145,16 +147,18 @@ class _RememberedText:
         attention_mask: Tensor | None = None,
         **options: Any,
     ) -> Tensor:
-        last = self.last
-        if last is None or last[0] is not encoder_hidden_states:
-            pair = (attn.to_k(encoder_hidden_states), attn.to_v(encoder_hidden_states))
-            last = encoder_hidden_states, *(_heads(x, attn.heads) for x in pair)
+        text = encoder_hidden_states
+        if self.last is not None and self.last[0] is text:
+            _, key, value = self.last
+        else:
+            key, value = (_heads(project(text), attn.heads) for project in (attn.to_k, attn.to_v))
             if torch.is_inference_mode_enabled():  # in training the next step has other weights
-                self.last = last
+                self.last = text, key, value
         query = _heads(attn.to_q(hidden_states), attn.heads)
-        found = scaled_dot_product_attention(query, *last[1:], attn_mask=attention_mask)
+        found = scaled_dot_product_attention(query, key, value, attn_mask=attention_mask)
         joined = found.transpose(1, 2).flatten(2).to(query.dtype)
-        return attn.to_out[1](attn.to_out[0](joined))  # type: ignore[no-any-return]
+        out: Tensor = attn.to_out[1](attn.to_out[0](joined))
+        return out
 
 
 def _heads(values: Tensor, number: int) -> Tensor:
