@@ -81,6 +81,8 @@ class Model:
         prompts: Sequence[str] | str,
         *,
         control: Mapping[str, Any] | None = None,
+        inpaint: Any = None,
+        mask: Any = None,
         **options: Any,
     ) -> list[Image.Image]:
         """Synthetic tiles, for research only.
@@ -91,6 +93,9 @@ class Model:
                 in all images. A path, ``"sample:colon"`` (an invented layout for each image), a
                 ``NucleiMask``, labels [H, W], or fluorescence values [H, W] or [C, H, W] in
                 [0, 1]; ``(IMAGE, weight[, start, stop])`` weighs it.
+            inpaint: a picture that is edited, as a path, a Pillow image or uint8 [H, W, 3].
+            mask: where it is made anew, white or true: a path, a Pillow image or [H, W]. Beyond
+                the feather no bit of the picture changes.
             **options: fields of :class:`crafts.generation.request.ImageRequest`.
 
         Returns:
@@ -105,7 +110,9 @@ class Model:
         """
         from crafts.generation.generate import generate_images
 
-        return generate_images(self.bundle, prompts, control=control, **options)
+        return generate_images(
+            self.bundle, prompts, control=control, inpaint=inpaint, mask=mask, **options
+        )
 
     @property
     def licence(self) -> str:

@@ -12,7 +12,7 @@ import urllib.request
 import pytest
 
 from server.conftest import wait
-from server.test_page import Served
+from server.test_page import serving
 
 pytestmark = pytest.mark.soak
 
@@ -62,7 +62,7 @@ def picture(seed, number=1):
 
 
 def test_many_clients_lose_nothing_and_health_answers(tiny, tmp_path):
-    server = Served(tiny, tmp_path / "data").start()
+    server = serving(tiny, tmp_path / "data").start()
     end = time.monotonic() + SECONDS
     accepted, statuses, health, guard = set(), {}, [], threading.Lock()
 
@@ -102,7 +102,7 @@ def test_many_clients_lose_nothing_and_health_answers(tiny, tmp_path):
 
 
 def test_kills_at_random_moments_lose_nothing(tiny, tmp_path):
-    server = Served(tiny, tmp_path / "data").start()
+    server = serving(tiny, tmp_path / "data").start()
     draws = random.Random(1)
     accepted, finished = set(), {}
     for _ in range(KILLS):

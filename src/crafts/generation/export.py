@@ -49,6 +49,8 @@ class Provenance:
         request: hash of all that decides the pixels; equal requests need not be made twice.
         cut: end of the prompt that the text encoder did not see.
         control: JSON that tells what steered the image beside the prompt; "" = nothing did.
+        edit: JSON that tells from which picture it was made, and which pixels are not generated;
+            "" = from noise alone.
     """
 
     prompt: str
@@ -68,6 +70,7 @@ class Provenance:
     control: str = ""
     unknown_words: str = ""
     row: str = ""
+    edit: str = ""
 
 
 def save_png(image: Image.Image, path: Path, provenance: Provenance) -> str:
@@ -197,6 +200,7 @@ def describe_provenance(provenance: Provenance) -> dict[str, str]:
         "control": provenance.control,
         "row": provenance.row,
         "unknown_words": provenance.unknown_words,
+        "edit": provenance.edit,
     }
     return texts | {name: value for name, value in optional.items() if value}
 
@@ -220,6 +224,7 @@ def _provenance(texts: dict[str, str]) -> Provenance:
         control=str(texts.get("control", "")),  # absent where nothing steered
         row=str(texts.get("row", "")),
         unknown_words=str(texts.get("unknown_words", "")),
+        edit=str(texts.get("edit", "")),
     )
 
 

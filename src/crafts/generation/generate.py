@@ -11,16 +11,25 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 
 from crafts.conditions.wishes import move_option, parse_given, parse_options
-from crafts.core.artifacts import Manifest, finish, lock, refuse_other_run, sha256_file
+from crafts.core.artifacts import (
+    Manifest,
+    finish,
+    lock,
+    refuse_other_run,
+    relative_to,
+    sha256_file,
+)
 from crafts.core.config import takes, validate
 from crafts.core.crew import Hands
 from crafts.core.errors import ConfigError
 from crafts.core.protocols import Accept, UnknownTo
 from crafts.core.records import Ledger, rejects_beside
 from crafts.generation.canvas import parse_size
+from crafts.generation.editing import refuse_misfits
 from crafts.generation.export import PROVENANCE
 from crafts.generation.images import Make, keep_accepted, make, say_cut
 from crafts.generation.manifest import PromptRow, read_rows
+from crafts.generation.pairs import items_before, write_pairs
 from crafts.generation.plan import Plan, fills_passes, open_model
 from crafts.generation.request import INCIDENTAL, GenerateConfig, ImageRequest
 from crafts.generation.slides import (
@@ -97,6 +106,7 @@ def run(
     usable = leave_out_unjudged(rows, unknown_to, ledger) if config.keep else rows
     usable, canvases = plan_canvases(plan, usable, source.parent if source else Path(), ledger)
     usable = plan.steering.prepare(usable, ledger)
+    usable = plan.editing.prepare(usable, ledger)
     if regions := region_rows(usable, canvases):
         check_words(plan.wording, regions)
     if len(usable) < len(rows):
@@ -108,6 +118,7 @@ def run(
         fingerprints["manifest"] = sha256_file(source)
     if config.prompt_map and canvases:
         fingerprints["prompt_map"] = sha256_file(config.prompt_map)
+    refuse_misfits(plan.editing, usable, canvas=bool(canvases))
     with lock(output):
         refuse_other_shard(output, config.shard)  # one may have ended while the model was opened
         refuse_other_slides(output, canvases)
@@ -137,10 +148,13 @@ def _close(
     if "yield" in said:
         ledger.check(plan.config.max_reject_fraction)
         remove_stale(output, {entry.item.name for entry in made})
-    masks = write_masks(
-        output, plan.steering, {entry.item.name: entry.item.draw.conditions for entry in made}
-    )
-    write_metadata(output / "metadata.csv", made, masks)
+    items = [entry.item for entry in made]
+    make(plan, items_before(plan, items), output)
+    beside = write_pairs(output, items)
+    masks = write_masks(output, plan.steering, {item.name: item.draw.conditions for item in items})
+    for image, mask in masks.items():
+        beside[image] = {"mask": mask} | beside.get(image, {})
+    write_metadata(output / "metadata.csv", made, beside)
     write_grid(output, made, plan.steering)
     return finish(
         output,
@@ -150,6 +164,8 @@ def _close(
         | {
             "model": plan.common.model,
             "control": [move_option(text, output) for text in plan.config.control],
+            "inpaint": _as_seen_from(output, plan.config.inpaint),
+            "mask": _as_seen_from(output, plan.config.mask),
         },
         inputs=inputs,
         counts={**ledger.counts(), "images": len(made)},
@@ -163,6 +179,8 @@ def generate_images(
     prompts: Sequence[str] | str,
     *,
     control: Mapping[str, Any] | None = None,
+    inpaint: Any = None,
+    mask: Any = None,
     **options: Any,
 ) -> list[Image.Image]:
     """Images in memory: those of the first prompt, then those of the second, ...
@@ -171,6 +189,8 @@ def generate_images(
         bundle: the model, on its device.
         prompts: texts to follow.
         control: kind -> what steers all images; see ``parse_given``.
+        inpaint: picture that is edited: a path, a Pillow image or uint8 [H, W, 3].
+        mask: white or true where it is made anew: a path, a Pillow image or [H, W].
         **options: fields of :class:`ImageRequest`.
 
     Raises:
@@ -183,9 +203,11 @@ def generate_images(
     ledger = Ledger("generate")
     rows = read_rows(config, None, ledger)
     _check_size(config, bundle)
-    plan = Plan(config, bundle, control=parse_given(control or {}))
+    plan = Plan(config, bundle, control=parse_given(control or {}), given=(inpaint, mask))
     check_words(plan.wording, rows)
     plan.steering.prepare(rows, ledger)
+    plan.editing.prepare(rows, ledger)
+    refuse_misfits(plan.editing, rows, canvas=False)
     items = [item for row in rows for item in plan.items(row, range(config.num_images))]
     draws = [item.draw for item in items]
     images: dict[int, Image.Image] = {}
@@ -213,6 +235,10 @@ def _refuse_no_gate(config: GenerateConfig, accept: Accept | None) -> None:
             allowed="a gate, handed in as `accept`",
             do="Call crafts.generate or the command line, which hand in the one in the package.",
         )
+
+
+def _as_seen_from(folder: Path, path: Path | None) -> str | None:
+    return None if path is None else relative_to(folder, str(path))
 
 
 def _check_size(config: ImageRequest, bundle: Bundle) -> None:

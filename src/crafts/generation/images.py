@@ -87,6 +87,7 @@ def _written(
     def write(index: int, features: TextFeatures, pixels: NDArray[np.uint8]) -> str:
         item = items[index]
         provenance = replace(item.provenance, cut=features.cut)
+        (output / item.name).parent.mkdir(exist_ok=True)
         return save_png(Image.fromarray(pixels), output / item.name, provenance)
 
     waiting: deque[list[tuple[int, TextFeatures, Future[str]]]] = deque()

@@ -29,7 +29,7 @@ from crafts.generation.request import (
 )
 
 REQUIRED = ("id", "prompt")
-OPTIONAL = (*FIELDS, "nuclei", "fluorescence")
+OPTIONAL = (*FIELDS, "nuclei", "fluorescence", "inpaint", "inpaint_mask", "counterfactual")
 _MEANT = frozenset({*REQUIRED, *OPTIONAL})
 MAX_ROWS = 1_000_000
 
@@ -40,7 +40,8 @@ COLUMNS = (
 )
 """Columns of ``metadata.csv`` that are ours; a manifest's own of these names get another."""
 
-_OURS = frozenset({*COLUMNS, "mask", "captions"})  # the latter two would speak of other pictures
+# the latter would speak of other pictures
+_OURS = frozenset({*COLUMNS, "mask", "captions", "before", "changed"})
 _THEIRS = "manifest_"
 _SEVERAL = {
     "negative_prompt": "negative prompts",
@@ -74,6 +75,9 @@ class PromptRow:
     prompt_map: str | None = None
     nuclei: str | None = None
     fluorescence: str | None = None
+    inpaint: str | None = None
+    inpaint_mask: str | None = None
+    counterfactual: str | None = None
     extra: Mapping[str, str] = field(default_factory=dict)
     plain: bool = False
 
@@ -273,6 +277,9 @@ def _check_row(raw: Any, *, plain: bool) -> PromptRow:
         prompt_map=_optional_text("prompt_map", raw.get("prompt_map")),
         nuclei=_optional_text("nuclei", raw.get("nuclei")),
         fluorescence=_optional_text("fluorescence", raw.get("fluorescence")),
+        inpaint=_optional_text("inpaint", raw.get("inpaint")),
+        inpaint_mask=_optional_text("inpaint_mask", raw.get("inpaint_mask")),
+        counterfactual=_optional_text("counterfactual", raw.get("counterfactual")),
         extra=_extra(raw),
         plain=plain,
     )

@@ -6,13 +6,14 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from crafts.conditions.steering import Steering
 from crafts.conditions.wishes import ControlInput, parse_options
 from crafts.core.artifacts import sha256_bytes, tool_versions
 from crafts.core.errors import ConfigError
 from crafts.core.runtime import pick_device
+from crafts.generation.editing import Editing, other_nuclei
 from crafts.generation.export import Provenance
 from crafts.generation.manifest import PromptRow
 from crafts.generation.request import GenerateConfig
@@ -99,6 +100,7 @@ class Plan:
         bundle: the model.
         source: manifest of prompts; paths in it start from its folder.
         control: controls of all rows, in place of those of the configuration.
+        given: picture and mask of all rows in memory, in place of those of the configuration.
         full_passes: of :func:`fills_passes`.
     """
 
@@ -109,6 +111,7 @@ class Plan:
         source: Path | None = None,
         *,
         control: Mapping[str, ControlInput] | None = None,
+        given: tuple[Any, Any] = (None, None),
         full_passes: bool = False,
     ) -> None:
         self.config, self.bundle, self.source = config, bundle, source
@@ -119,13 +122,19 @@ class Plan:
             guidance_scale=config.guidance_scale,
             extra=bundle.extra,
         )
+        control = parse_options(config.control) if control is None else control
+        control, given = other_nuclei(config, control, given)
         self.steering = Steering(
             bundle,
-            parse_options(config.control) if control is None else control,
+            control,
             Path() if source is None else source.parent,
             folders=config.controls,
             masks=config.masks,
             fluorescence=config.fluorescence,
+        )
+        folder = Path() if source is None else source.parent
+        self.editing = Editing(
+            config, folder, edge=bundle.native_size, given=given, steered=bool(control)
         )
         words = bundle.trained_on.known_words() if bundle.trained_on else None
         self.wording = Wording(config, bundle.name or config.model, words)
@@ -160,7 +169,11 @@ class Plan:
                 guidance_scale=self.preset.guidance_scale if scale is None else scale,
             )
             draw = replace(draw, conditions=self.steering.uses(row, draw.number))
-            yield Item(row.id, draw, self.provenance(draw), row.extra)
+            if edit := self.editing.of(row):
+                text = self.wording.counterfactual_of(row) or row.prompt
+                draw = replace(draw, prompt=text, edit=edit)
+            provenance = replace(self.provenance(draw), edit=self.editing.describe(row))
+            yield Item(row.id, draw, provenance, row.extra)
 
     def provenance(self, draw: Draw) -> Provenance:
         """What the file of a draw will say of itself, but for the cut (known later)."""
@@ -196,6 +209,8 @@ class Plan:
         ]
         if draw.row:
             decides.append({"row": draw.row})
+        if draw.edit:
+            decides.append({"edit": [draw.edit.key, draw.edit.before, draw.edit.strength]})
         if draw.conditions:
             decides += self.steering.identity(draw.conditions)
         return sha256_bytes(json.dumps(decides, ensure_ascii=False).encode())

@@ -123,6 +123,41 @@ class ImageRequest(Config):
         FluorescenceOptions(), description="How fluorescence is read."
     )
 
+    inpaint: Path | None = Field(
+        None,
+        description="A picture of which the region of --mask is made anew from the prompt; beyond "
+        "the feather no bit changes.",
+        json_schema_extra={"metavar": "IMAGE"},
+    )
+    mask: Path | None = Field(
+        None,
+        description="Of the size of --inpaint: white is made anew.",
+        json_schema_extra={"metavar": "IMAGE"},
+    )
+    edit_nuclei: str | None = Field(
+        None,
+        description="Edit the nuclei of --inpaint, in --mask or everywhere, and make anew where "
+        "they changed: more_lymphocytes, change_density, larger_nuclei=AMOUNT, "
+        "remove=AMOUNT[:CLASS]. --control nuclei=MASK says where they are; else they are found.",
+        json_schema_extra={"metavar": "EDIT=AMOUNT"},
+    )
+    feather: int = Field(
+        8, ge=0, le=128, description="Pixels around the mask that pass from new to old."
+    )
+    counterfactual: str | None = Field(
+        None,
+        description="The same picture, had it another text: that of --prompt and its noise, or "
+        "--inpaint as --prompt describes it. Pairs are written, with masks of what changed.",
+        json_schema_extra={"metavar": "TEXT"},
+    )
+    strength: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="Share of the steps that may change what is there.",
+        json_schema_extra={"unset": "1; of a counterfactual 0.7"},
+    )
+
     @field_validator("size", mode="before")
     @classmethod
     def _size_as_text(cls, value: Any) -> Any:
@@ -137,6 +172,11 @@ class ImageRequest(Config):
     @classmethod
     def _prompts_usable(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(check_prompt(prompt) for prompt in value)
+
+    @field_validator("counterfactual")
+    @classmethod
+    def _counterfactual_usable(cls, value: str | None) -> str | None:
+        return None if value is None else check_prompt(value)
 
     @field_validator("negative_prompt")
     @classmethod
@@ -164,8 +204,9 @@ class GenerateConfig(ImageRequest):
     manifest: Path | None = Field(
         None,
         description="csv, jsonl, parquet: id,prompt[,negative_prompt,seed,num_images,"
-        "guidance_scale,size,prompt_map,nuclei,fluorescence], or captions: file_name,text. A "
-        "row's value holds before an option's; further columns go to metadata.csv.",
+        "guidance_scale,size,prompt_map,nuclei,fluorescence,inpaint,inpaint_mask,counterfactual], "
+        "or captions: file_name,text. A row's value holds before an option's; further columns go "
+        "to metadata.csv.",
     )
     model: str = Field(
         "mini", min_length=1, description="mini, a folder, or a hub id in the diffusers layout."

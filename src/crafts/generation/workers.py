@@ -19,6 +19,7 @@ from crafts.core.records import Ledger
 from crafts.core.runtime import heard_by, say
 from crafts.generation.images import make, say_cut
 from crafts.generation.manifest import PromptRow
+from crafts.generation.pairs import items_before
 from crafts.generation.plan import Item, Plan, open_model
 from crafts.generation.request import GenerateConfig
 from crafts.generation.writer import Made, find_image
@@ -150,6 +151,8 @@ def make_block(
     torch.set_num_threads(threads)
     with heard_by(lambda line: None):  # the run tells how far all blocks are
         plan = Plan(config, open_model(config), source, full_passes=True)
-        plan.steering.prepare([row for row, _ in wanted], Ledger("generate"))
+        rows = [row for row, _ in wanted]
+        for part in (plan.steering, plan.editing):
+            part.prepare(rows, Ledger("generate"))
         items = [next(plan.items(row, range(k, k + 1))) for row, several in wanted for k in several]
-        make(plan, items, output)
+        make(plan, [*items, *items_before(plan, items)], output)

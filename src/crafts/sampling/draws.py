@@ -9,6 +9,7 @@ import torch
 
 from crafts.conditions.condition import Condition
 from crafts.conditions.text import EncodesText, TextFeatures, encode_pair
+from crafts.sampling.edits import Edit
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class Draw:
         guidance_scale: 1.0 = off.
         conditions: what it is told beside the prompt.
         row: name of the row, so that rows of one seed differ; "" leaves it to seed and ``k``.
+        edit: the picture that it is made from; None where it is made from noise alone.
     """
 
     prompt: str
@@ -32,6 +34,7 @@ class Draw:
     guidance_scale: float = 1.0
     conditions: tuple[Condition, ...] = ()
     row: str = ""
+    edit: Edit | None = None
 
     @property
     def number(self) -> tuple[int | str, ...]:
@@ -58,13 +61,14 @@ def encode_draws(text: EncodesText, draws: Sequence[Draw]) -> list[TextFeatures]
 def group_draws(draws: Sequence[Draw], features: Sequence[TextFeatures]) -> list[list[int]]:
     """Indices of draws that may share a batch.
 
-    They have the same numbers of text tokens, the same guidance scale, and conditions of the same
-    groups.
+    They have the same numbers of text tokens, the same guidance scale, and conditions and edits of
+    the same groups.
     """
     groups: dict[Hashable, list[int]] = {}
     for index, (draw, item) in enumerate(zip(draws, features, strict=True)):
         without = 0 if item.unconditional is None else len(item.unconditional)
         told = tuple(condition.group for condition in draw.conditions)
-        key = (len(item.tokens), without, draw.guidance_scale, told)
+        edited = draw.edit.group if draw.edit else None
+        key = (len(item.tokens), without, draw.guidance_scale, told, edited)
         groups.setdefault(key, []).append(index)
     return list(groups.values())

@@ -15,6 +15,14 @@ from crafts.core.errors import ConfigError, DataError
 from crafts.core.parsing import shorten
 from crafts.core.runtime import generator_for
 from crafts.sampling.draws import Draw, encode_draws, group_draws
+from crafts.sampling.edits import (
+    beside,
+    encode_sources,
+    first_step,
+    free_latents,
+    keeping,
+    load_sources,
+)
 from crafts.sampling.guidance import Denoise, TextDenoiser, conditioned, guided, within
 from crafts.sampling.network import network_denoiser
 from crafts.sampling.presets import Preset
@@ -106,19 +114,24 @@ def draw_noise(draws: Sequence[Draw], shape: tuple[int, int, int]) -> torch.Tens
 
 
 @torch.inference_mode()
-def sample(denoise: Denoise, noise: torch.Tensor, scheduler: Any) -> torch.Tensor:
+def sample(
+    denoise: Denoise, noise: torch.Tensor, scheduler: Any, *, first: int = 0
+) -> torch.Tensor:
     """Integrate from noise to clean latents.
 
     Args:
         denoise: ``(x_t, t) -> prediction`` of the scheduler's ``prediction_type``.
-        noise: [B, C, h, w] standard normal.
+        noise: [B, C, h, w] standard normal; ``x_t`` of the first step where that is not 0.
         scheduler: of :func:`build_scheduler`, not used before.
+        first: number of the step to begin with.
 
     Returns:
         Latents [B, C, h, w] of the noise's type and device.
     """
-    x_t = noise * scheduler.init_noise_sigma
-    for t in scheduler.timesteps:
+    x_t = noise if first else noise * scheduler.init_noise_sigma
+    if first and hasattr(scheduler, "set_begin_index"):
+        scheduler.set_begin_index(first)
+    for t in scheduler.timesteps[first:]:
         prediction = denoise(scheduler.scale_model_input(x_t, t), t)
         x_t = scheduler.step(prediction, t, x_t, return_dict=False)[0]
     return x_t
@@ -225,11 +238,11 @@ def iter_images(
                 batch = group[first : first + batch_size]
                 if all(start + i in done for i in batch):
                     continue
-                chosen = [features[i] for i in batch]
-                asked = [window[i] for i in batch]
-                size = batch_size if full else len(batch)
-                images = _make(bundle, asked, chosen, preset, conditioners=known, size=size)
-                rows = zip(batch, chosen, images, strict=True)
+                shown = [*batch, *batch[-1:] * (batch_size - len(batch))] if full else batch
+                chosen = [features[i] for i in shown]
+                asked = [window[i] for i in shown]
+                images = _make(bundle, asked, chosen, preset, conditioners=known)
+                rows = list(zip(shown, chosen, images, strict=True))[: len(batch)]
                 yield [(start + i, item, image) for i, item, image in rows if start + i not in done]
 
 
@@ -240,26 +253,66 @@ def _make(
     preset: Preset,
     *,
     conditioners: Mapping[str, Conditioner],
-    size: int,
-) -> np.ndarray:
-    """Images [B, H, W, 3] uint8 of a batch: one guidance scale, conditions of one group.
-
-    The network sees ``size`` images, B or more.
-    """
-    number = len(draws)
-    draws, features = (
-        [*several, *[several[-1]] * (size - number)] for several in (draws, features)
-    )
+) -> Sequence[np.ndarray]:
+    """Images [H, W, 3] uint8 of a batch: one guidance scale, conditions and edits of one group."""
     side = bundle.native_size // bundle.codec.factor
-    noise = draw_noise(draws, (bundle.codec.channels, side, side))
     device = next(bundle.denoiser.parameters()).device
+    noise = draw_noise(draws, (bundle.codec.channels, side, side)).to(device)
     preset = replace(preset, guidance_scale=draws[0].guidance_scale)
-    timesteps = build_scheduler(bundle.schedule.config, preset).timesteps
-    bound = bind(conditioners, [draw.conditions for draw in draws], timesteps, device)
+    scheduler = build_scheduler(bundle.schedule.config, preset, device)
+    bound = bind(conditioners, [draw.conditions for draw in draws], scheduler.timesteps, device)
     denoiser = network_denoiser(bundle.denoiser, bound)
-    latents = sample_latents(denoiser, features, noise.to(device), preset, bundle.schedule.config)
-    check_latents(latents[:number], draws[:number])
-    return decode_pixels(bundle.codec, latents[:number])
+
+    def under(texts: Sequence[TextFeatures]) -> Denoise:
+        return build_denoise(denoiser, texts, preset, scheduler.timesteps, device)
+
+    if draws[0].edit is None:
+        latents = sample(under(features), noise, scheduler)
+        check_latents(latents, draws)
+        return decode_pixels(bundle.codec, latents)
+    before = None
+    if draws[0].edit.before is not None:  # of one group, so the same for all
+        texts = [replace(draw, prompt=draws[0].edit.before) for draw in draws]
+        before = under(encode_draws(bundle.text, texts))
+    return _edit(bundle, draws, under(features), before, noise=noise, scheduler=scheduler)
+
+
+@torch.inference_mode()
+def _edit(
+    bundle: Bundle,
+    draws: Sequence[Draw],
+    denoise: Denoise,
+    before: Denoise | None,
+    *,
+    noise: torch.Tensor,
+    scheduler: Any,
+) -> Sequence[np.ndarray]:
+    """Images of a batch that is made from pictures, those in whole; see ``sampling/edits.py``."""
+    assert draws[0].edit is not None
+    timesteps, schedule = scheduler.timesteps, bundle.schedule
+    first = first_step(len(timesteps), draws[0].edit.strength)
+    sources = load_sources([draw.edit for draw in draws])
+    if not sources:
+        assert before is not None
+        switched = within((0, first / len(timesteps)), timesteps, before, denoise)
+        latents = sample(switched, noise, scheduler)
+        check_latents(latents, draws)
+        return decode_pixels(bundle.codec, latents)
+    x0 = encode_sources(bundle.codec, sources, noise.device)
+    regions = torch.stack([torch.from_numpy(source.region) for source in sources])
+    free = free_latents(regions, bundle.codec.factor).to(noise.device)
+    x_t = scheduler.add_noise(x0, noise, timesteps[first : first + 1]) if first else noise
+    if before is None:
+        kept = keeping(denoise, x0, free, schedule)
+        latents = sample(kept, x_t, scheduler, first=first)
+        check_latents(latents, draws)
+        made = decode_pixels(bundle.codec, latents)
+        return [source.paste(one) for source, one in zip(sources, made, strict=True)]
+    both = beside(denoise, before, x0, free, schedule)
+    own, latents = sample(both, torch.cat([x_t, x_t]), scheduler, first=first).chunk(2)
+    check_latents(latents, draws)
+    pairs = zip(*(decode_pixels(bundle.codec, one) for one in (latents, own)), strict=True)
+    return [source.paste(made, was) for source, (made, was) in zip(sources, pairs, strict=True)]
 
 
 def check_latents(latents: torch.Tensor, draws: Sequence[Draw]) -> None:

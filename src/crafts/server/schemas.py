@@ -144,6 +144,7 @@ class JobView(BaseModel):
     kind: str
     state: Literal["queued", "running", "done", "failed", "cancelled"]
     request: dict[str, Any]
+    at: float = Field(description="When this was so; what is later replaces it.")
     created: float
     started: float | None
     ended: float | None

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +61,7 @@ class Job:
     error: Mapping[str, str] | None
     key: str | None
     facts: Mapping[str, Any]
+    read: float = field(default_factory=time.time)
 
 
 class Store:

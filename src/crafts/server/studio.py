@@ -187,6 +187,7 @@ class Studio:
         return JobView(
             **{name: getattr(job, name) for name in ("id", "number", "kind", "state", "total")},
             request=dict(job.request),
+            at=job.read,
             created=job.created,
             started=job.started,
             ended=job.ended,

@@ -35,7 +35,7 @@ def submit(
     job, new = studio.submit(owner, body, key=idempotency_key, deadline_s=deadline_s)
     response.status_code = 201 if new else 200
     response.headers["Location"] = f"/api/v1/jobs/{job.id}"
-    return studio.view(job)
+    return studio.view(studio.job(owner, job.id))
 
 
 @router.get("/jobs", response_model=Jobs)

@@ -48,6 +48,7 @@ export const busy = () => [...state.jobs.values()].filter((job) => ["queued", "r
 
 function took(job) {
   const before = state.jobs.get(job.id);
+  if (before && before.at > job.at) return;  // an answer that events have overtaken
   state.jobs.set(job.id, job);
   if (before && job.pictures.length > before.pictures.length)
     state.said = `${job.pictures.length} of ${job.total} pictures are finished`;
@@ -64,7 +65,7 @@ export const titleOf = (job) =>
 
 export async function loadJobs(more = false) {
   const page = await get(`/jobs?limit=24${more && state.next ? `&before=${state.next}` : ""}`);
-  page.jobs.forEach((job) => state.jobs.set(job.id, job));
+  page.jobs.forEach(took);
   update({ next: page.next, loaded: true });
 }
 

@@ -42,20 +42,27 @@ export function Choice({ label, value, options, onChange }) {
   </div></fieldset>`;
 }
 
+/** A number that is typed; what is half typed stays while the page is drawn anew. */
+function Typed({ value, onChange, ...rest }) {
+  const [text, type] = useState(null);
+  const done = (event) => { type(null); onChange(event.target.valueAsNumber); };
+  return html`<input type="number" value=${text ?? value} onInput=${(event) => type(event.target.value)} onChange=${done} onBlur=${() => type(null)} ...${rest} />`;
+}
+
 export function Stepper({ label, value, min, max, onChange }) {
   const set = (next) => onChange(Math.max(min, Math.min(max, Number.isFinite(next) ? Math.round(next) : min)));
   const id = `step-${label.replaceAll(" ", "-")}`;
   return html`<div class="field stepper"><label for=${id}>${label}</label>
     <span class="row">
       <button type="button" class="button only" aria-label=${`fewer: ${label}`} disabled=${value <= min} onClick=${() => set(value - 1)}><${Icon} name="minus" /></button>
-      <input id=${id} type="number" min=${min} max=${max} value=${value} onChange=${(event) => set(event.target.valueAsNumber)} />
+      <${Typed} id=${id} min=${min} max=${max} value=${value} onChange=${set} />
       <button type="button" class="button only" aria-label=${`more: ${label}`} disabled=${value >= max} onClick=${() => set(value + 1)}><${Icon} name="plus" /></button>
     </span></div>`;
 }
 
 export function Seed({ value, onChange }) {
   return html`<div class="field seed"><label for="seed">Seed</label><span class="row">
-    <input id="seed" type="number" min="0" max="9007199254740991" value=${value} onChange=${(event) => onChange(Math.max(0, Math.trunc(event.target.valueAsNumber) || 0))} />
+    <${Typed} id="seed" min=${0} max=${Number.MAX_SAFE_INTEGER} value=${value} onChange=${(next) => onChange(Math.max(0, Math.trunc(next) || 0))} />
     <${Button} quiet icon="dice" label="Another seed" onClick=${() => onChange(randomSeed())} /></span></div>`;
 }
 
@@ -74,8 +81,8 @@ export function Dialog({ label, onClose, wide, children }) {
     dialog.showModal();
     return () => { dialog.close(); before?.focus?.(); };
   }, []);
-  return html`<dialog ref=${ref} class=${wide ? "wide" : ""} aria-label=${label}
-    onCancel=${(event) => { event.preventDefault(); onClose(); }}
+  // the browser may close it without asking; a dialog that is gone from the page has no say
+  return html`<dialog ref=${ref} class=${wide ? "wide" : ""} aria-label=${label} onClose=${() => ref.current?.isConnected && onClose()}
     onClick=${(event) => { if (event.target === ref.current) onClose(); }}>
     <div class="sheet">${children}</div></dialog>`;
 }

@@ -24,7 +24,7 @@ from crafts.model.conditions import NUMBERS, ConditionTokens
 from crafts.model.denoiser import add_lora, merge_lora
 from crafts.model.encoders import identify_clip
 from crafts.model.schedule import Schedule
-from crafts.training.config import LatentData, PaintedData, ShardData
+from crafts.training.data import LatentData, PaintedData, ShardData
 from crafts.training.loader import Sample, join
 from crafts.training.objective.objective import Batches, Objective
 from crafts.training.order import choice, uniform
