@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
+from crafts.conditions.references import move_reference
 from crafts.conditions.wishes import move_option, parse_given, parse_options
 from crafts.core.artifacts import (
     Manifest,
@@ -30,7 +30,7 @@ from crafts.generation.export import PROVENANCE
 from crafts.generation.images import Make, keep_accepted, make, say_cut
 from crafts.generation.manifest import PromptRow, read_rows
 from crafts.generation.pairs import items_before, write_pairs
-from crafts.generation.plan import Plan, fills_passes, open_model
+from crafts.generation.plan import Plan, fills_passes, open_model, with_loras_of
 from crafts.generation.request import INCIDENTAL, GenerateConfig, ImageRequest
 from crafts.generation.slides import (
     WORK,
@@ -104,9 +104,8 @@ def run(
     parse_size(config.size, bundle)
     check_words(plan.wording, rows)
     usable = leave_out_unjudged(rows, unknown_to, ledger) if config.keep else rows
+    usable = plan.prepare(usable, ledger)
     usable, canvases = plan_canvases(plan, usable, source.parent if source else Path(), ledger)
-    usable = plan.steering.prepare(usable, ledger)
-    usable = plan.editing.prepare(usable, ledger)
     if regions := region_rows(usable, canvases):
         check_words(plan.wording, regions)
     if len(usable) < len(rows):
@@ -164,6 +163,9 @@ def _close(
         | {
             "model": plan.common.model,
             "control": [move_option(text, output) for text in plan.config.control],
+            "lora": [Path(text).name for text in plan.config.lora],
+            "stain": _as_seen_from(output, plan.config.stain),
+            "reference": [move_reference(text, output) for text in plan.config.reference],
             "inpaint": _as_seen_from(output, plan.config.inpaint),
             "mask": _as_seen_from(output, plan.config.mask),
         },
@@ -203,10 +205,10 @@ def generate_images(
     ledger = Ledger("generate")
     rows = read_rows(config, None, ledger)
     _check_size(config, bundle)
+    bundle = with_loras_of(bundle, config)
     plan = Plan(config, bundle, control=parse_given(control or {}), given=(inpaint, mask))
     check_words(plan.wording, rows)
-    plan.steering.prepare(rows, ledger)
-    plan.editing.prepare(rows, ledger)
+    plan.prepare(rows, ledger)
     refuse_misfits(plan.editing, rows, canvas=False)
     items = [item for row in rows for item in plan.items(row, range(config.num_images))]
     draws = [item.draw for item in items]
@@ -220,8 +222,8 @@ def generate_images(
     )
     for batch in batches:
         for index, conditioning, pixels in batch:
-            images[index] = Image.fromarray(pixels)
-            provenance = replace(items[index].provenance, cut=conditioning.cut)
+            stained, provenance = items[index].finish(pixels, conditioning.cut)
+            images[index] = Image.fromarray(stained)
             images[index].info[PROVENANCE] = provenance
             say_cut(draws[index], conditioning.cut, conditioning.negative_cut)
     return [images[index] for index in range(len(draws))]

@@ -6,7 +6,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -86,9 +85,9 @@ def _written(
 
     def write(index: int, features: TextFeatures, pixels: NDArray[np.uint8]) -> str:
         item = items[index]
-        provenance = replace(item.provenance, cut=features.cut)
+        stained, provenance = item.finish(pixels, features.cut)
         (output / item.name).parent.mkdir(exist_ok=True)
-        return save_png(Image.fromarray(pixels), output / item.name, provenance)
+        return save_png(Image.fromarray(stained), output / item.name, provenance)
 
     waiting: deque[list[tuple[int, TextFeatures, Future[str]]]] = deque()
     with ThreadPoolExecutor(1) as writer:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import time
 from collections import Counter, deque
 from collections.abc import Sequence
-from itertools import groupby
 from pathlib import Path
 
 from crafts.core.crew import CRASHED, Crew, Hands, Task, open_hands
@@ -33,8 +32,8 @@ TRIES = 3
 _PRELOAD = ("crafts.generation.workers", "crafts.model.bundle")
 _SECONDS = 86_400.0  # a block that takes a day hangs
 
-Wanted = Sequence[tuple[PromptRow, tuple[int, ...]]]
-"""Rows, each with the indices of its images."""
+Wanted = Sequence[tuple[PromptRow, int]]
+"""Pictures, each by its row and its index among those of the row; one at several powers is one."""
 
 
 def open_workers(config: GenerateConfig, *, in_memory: bool) -> Hands | None:
@@ -73,8 +72,9 @@ class Workers:
     def __call__(self, plan: Plan, items: Sequence[Item], output: Path) -> list[Made]:
         """Make what is missing, and account for all items, in order."""
         missing = [item for item in items if find_image(output, item) is None]
+        pictures = dict.fromkeys((item.row_id, item.draw.k) for item in missing)
         if missing:
-            self._make(plan, missing, output)
+            self._make(plan, [(self.rows[name], k) for name, k in pictures], output)
         made = make(plan, items, output)
         fresh = {item.row_id for item in missing}
         for entry in made:
@@ -83,12 +83,12 @@ class Workers:
                 say_cut(entry.item.draw, entry.cut)
         return made
 
-    def _make(self, plan: Plan, items: Sequence[Item], output: Path) -> None:
+    def _make(self, plan: Plan, wanted: Wanted, output: Path) -> None:
         size = plan.config.num_workers or self.hands.number
-        blocks = deal(items, size, plan.config.batch_size)
+        blocks = deal(wanted, size, plan.config.batch_size)
         tasks = self._tasks(plan, blocks, output.resolve(), size)
         crew: Crew[int] = Crew(self.hands, size, _SECONDS)
-        say(f"generate: {len(items)} images in {len(blocks)} blocks, {size} at once")
+        say(f"generate: {len(wanted)} images in {len(blocks)} blocks, {size} at once")
         start, done, tries = time.monotonic(), 0, Counter[int]()
         try:
             while tasks or not crew.is_idle:
@@ -104,34 +104,34 @@ class Workers:
                     if again:
                         tasks.append(task)
                         continue
-                    make(plan, blocks[task.name], output)
+                    make(plan, _items(plan, blocks[task.name]), output)
                 done += len(blocks[task.name])
                 seconds = (time.monotonic() - start) / done
-                say(f"generate: {done} of {len(items)} images, {seconds:.2f} s an image")
+                say(f"generate: {done} of {len(wanted)} images, {seconds:.2f} s an image")
         finally:
             crew.close()
 
     def _tasks(
-        self, plan: Plan, blocks: Sequence[Sequence[Item]], output: Path, size: int
+        self, plan: Plan, blocks: Sequence[Wanted], output: Path, size: int
     ) -> deque[Task[int]]:
         import torch
 
         threads = max(1, torch.get_num_threads() // size)
-        told = [(plan.config, plan.source, self._wanted(block), output) for block in blocks]
-        return deque(Task(n, make_block, (*one, threads)) for n, one in enumerate(told))
-
-    def _wanted(self, items: Sequence[Item]) -> Wanted:
-        return [
-            (self.rows[name], tuple(item.draw.k for item in group))
-            for name, group in groupby(items, lambda item: item.row_id)
-        ]
+        told = [(plan.config, plan.source, block, output, threads) for block in blocks]
+        return deque(Task(number, make_block, one) for number, one in enumerate(told))
 
 
-def deal(items: Sequence[Item], workers: int, batch_size: int) -> list[Sequence[Item]]:
+def deal(wanted: Wanted, workers: int, batch_size: int) -> list[Wanted]:
     """Blocks of whole batches, at least two for each worker where there are enough images."""
-    share = min(BLOCK, -(-len(items) // (2 * workers)))
+    share = min(BLOCK, -(-len(wanted) // (2 * workers)))
     size = max(1, round(share / batch_size)) * batch_size
-    return [items[first : first + size] for first in range(0, len(items), size)]
+    return [wanted[first : first + size] for first in range(0, len(wanted), size)]
+
+
+def _items(plan: Plan, wanted: Wanted) -> list[Item]:
+    """Of all powers, and what counterfactuals come from."""
+    items = [item for row, k in wanted for item in plan.items(row, range(k, k + 1))]
+    return [*items, *items_before(plan, items)]
 
 
 def make_block(
@@ -151,8 +151,6 @@ def make_block(
     torch.set_num_threads(threads)
     with heard_by(lambda line: None):  # the run tells how far all blocks are
         plan = Plan(config, open_model(config), source, full_passes=True)
-        rows = [row for row, _ in wanted]
-        for part in (plan.steering, plan.editing):
-            part.prepare(rows, Ledger("generate"))
-        items = [next(plan.items(row, range(k, k + 1))) for row, several in wanted for k in several]
-        make(plan, [*items, *items_before(plan, items)], output)
+        rows = {row.id: row for row, _ in wanted}
+        plan.prepare(list(rows.values()), Ledger("generate"))
+        make(plan, _items(plan, wanted), output)

@@ -36,7 +36,8 @@ def network_denoiser(network: nn.Module, bound: Sequence[Bound] = ()) -> TextDen
     dtype, on_cpu = parameter.dtype, parameter.device.type == "cpu"
     layout = torch.channels_last if on_cpu else torch.preserve_format
     if on_cpu:  # convolutions on the CPU are faster so; the numbers of the weights stay
-        network.to(memory_format=layout)  # type: ignore[call-overload]
+        with torch.inference_mode(False):  # weights laid out anew in it could never be trained
+            network.to(memory_format=layout)  # type: ignore[call-overload]
     known = is_known(network)
     if known:
         _remember_texts(network)
