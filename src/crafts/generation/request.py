@@ -152,7 +152,7 @@ class ImageRequest(Config):
         gt=0,
         le=1,
         description="Share of the steps that may change what is there.",
-        json_schema_extra={"unset": "1; of a counterfactual 0.7"},
+        json_schema_extra={"unset": "1; of a counterfactual 0.9"},
     )
 
     @field_validator("size", mode="before")
