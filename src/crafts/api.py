@@ -436,20 +436,12 @@ def audit(config: AuditConfig | Mapping[str, Any], output: Path) -> Manifest:
     if resolved.model:
         _fetch(resolved.model)
 
-    from functools import partial
-
     from crafts.auditing import audit as stage
-    from crafts.core.protocols import ExtractFeatures
-    from crafts.data.collection import Collection
     from crafts.model.vision.image_encoders import open_encoder
-    from crafts.sets.features import read_with
+    from crafts.sets.features import by_split
 
     encoder = open_encoder(resolved.encoder, network=True, device=resolved.device)
-
-    def build(split: str | None) -> ExtractFeatures:
-        images = partial(Collection, split=split, columns=resolved.columns.as_columns())
-        return read_with(encoder, images, batch_size=resolved.batch_size)
-
+    build = by_split(encoder, resolved.columns.as_columns(), batch_size=resolved.batch_size)
     target = _target(resolved) if resolved.model else None
     return stage.run(resolved, None, Path(output), build=build, target=target)
 

@@ -17,14 +17,13 @@ from crafts.core.paths import storage_fault, storage_key
 from crafts.core.records import Ledger
 from crafts.core.runtime import say
 from crafts.core.tables import JSON_SUFFIXES, TABLE_SUFFIXES, open_table
-from crafts.core.tabular.rows import TableRow
+from crafts.core.tabular.rows import TableRow, is_encodable
 from crafts.generation.request import COLUMNS as FIELDS
 from crafts.generation.request import (
     SIZE,
     GenerateConfig,
     check_prompt,
     check_text,
-    is_encodable,
     is_missing,
 )
 

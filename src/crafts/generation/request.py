@@ -16,6 +16,7 @@ from pydantic import Field, field_validator
 
 from crafts.conditions.config import ControlFolders, FluorescenceOptions, MaskOptions, as_text
 from crafts.core.config import Config
+from crafts.core.tabular.rows import is_encodable
 from crafts.sampling.presets import describe_presets
 
 MAX_PROMPT = 20_000
@@ -51,15 +52,6 @@ def check_text(column: str, value: Any) -> str:
     return value.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def is_encodable(text: str) -> bool:
-    """False of lone surrogates, as from a command line in another encoding."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
 class ImageRequest(Config):
     """What is asked of pictures, wherever they go: what ``Model.generate`` takes."""
 
@@ -91,7 +83,9 @@ class ImageRequest(Config):
         description="How strongly a prompt is followed; 1 is off.",
         json_schema_extra={"unset": "the model's or the preset's"},
     )
-    negative_prompt: str = Field("", description="Text to be steered away from.")
+    negative_prompt: str = Field(
+        "", description="Text to be steered away from.", json_schema_extra={"metavar": "TEXT"}
+    )
     size: str | None = Field(
         None,
         pattern=SIZE,

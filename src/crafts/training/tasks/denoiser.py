@@ -228,9 +228,9 @@ class DenoiserTask:
             shown = self.noising.image(image, position, self.bundle.codec)
         wording = choose_wording(self.rows[row], seed=seed, position=position)
         dropped = uniform(seed, "caption dropout", position) < self.stage.caption_dropout
-        told = {"wording": wording, "caption": "" if dropped else wording}
+        words = {"wording": wording, "caption": "" if dropped else wording}
         found = {"key": str(self.rows[row]["key"]), "row": row, "position": position}
-        return found | told | shown | self._told(row, position)
+        return found | words | shown | self._conditions(row, position)
 
     def _held_out(self, row: int) -> Sample:
         """A whole held-out tile; its row decides noise and timestep, in every run alike."""
@@ -239,14 +239,20 @@ class DenoiserTask:
             shown = noising.latents(self.latents.sample(row), row)
         else:
             shown = noising.image(self._pixels(row), row, self.bundle.codec, drawn=False)
-        return {"caption": str(self.rows[row].get("text", "")), **shown, **self._told(row, None)}
+        return {
+            "caption": str(self.rows[row].get("text", "")),
+            **shown,
+            **self._conditions(row, None),
+        }
 
     def collate(self, samples: dict[str, Any]) -> dict[str, Any]:
         """Clean latents, noise, timesteps and text of samples that were joined."""
         batch = self._place(samples)
         if self.objective is not None:
             texts = self.captions.pooled(samples["wording"])
-            batch |= self.objective.told(texts, samples["row"], samples["position"], seed=self.seed)
+            batch |= self.objective.text_batch(
+                texts, samples["row"], samples["position"], seed=self.seed
+            )
         return batch | {"keys": samples["key"]}
 
     def _place(self, samples: dict[str, Any]) -> dict[str, Any]:
@@ -269,7 +275,7 @@ class DenoiserTask:
         assert self.images is not None  # the other source is the cached latents
         return to_bytes(self.images.image(row))
 
-    def _told(self, row: int, position: int | None) -> dict[str, Tensor]:
+    def _conditions(self, row: int, position: int | None) -> dict[str, Tensor]:
         """What a sample is told beside its text; nothing in validation, without a position."""
         if self.bundle.conditions is None:
             return {}
@@ -277,7 +283,7 @@ class DenoiserTask:
         if position is None:
             return {kind: torch.full((NUMBERS[kind],), math.nan) for kind in kinds}
         side, crop = self._side, self.stage.crop
-        told = conditions_of(
+        known = conditions_of(
             self.rows[row],
             cells=side,
             crop=crop if crop and crop < side else None,
@@ -286,7 +292,7 @@ class DenoiserTask:
             seed=self.seed,
             position=position,
         )
-        return {kind: torch.tensor(told[kind]) for kind in kinds}
+        return {kind: torch.tensor(known[kind]) for kind in kinds}
 
     def validate(self) -> dict[str, float]:
         """Loss of whole held-out tiles per set, at fixed noise and timesteps."""
