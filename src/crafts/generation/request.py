@@ -130,10 +130,14 @@ class ImageRequest(Config):
         description="Edit the nuclei of --inpaint, in --mask or everywhere, and make anew where "
         "they changed: more_lymphocytes, change_density, larger_nuclei=AMOUNT, "
         "remove=AMOUNT[:CLASS]. --control nuclei=MASK says where they are; else they are found.",
-        json_schema_extra={"metavar": "EDIT=AMOUNT"},
+        json_schema_extra={"metavar": "EDIT=AMOUNT", "needs": "inpaint"},
     )
     feather: int = Field(
-        8, ge=0, le=128, description="Pixels around the mask that pass from new to old."
+        8,
+        ge=0,
+        le=128,
+        description="Pixels around the mask that pass from new to old.",
+        json_schema_extra={"needs": "inpaint"},
     )
     counterfactual: str | None = Field(
         None,

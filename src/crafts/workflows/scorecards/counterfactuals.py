@@ -30,6 +30,7 @@ PAIRS = (("oral normal high", "oral carcinoma high"), ("prostate benign", "prost
 OTHER = {one: other for pair in PAIRS for one, other in (pair, pair[::-1])}
 EDIT, STAIN, WORDS = "another class", "its stain only", "the same class, other words"
 _STAINED = 40  # training tiles of a class, of which the stain is taken
+_LOOKED_AT = 4  # tiles that the judge is shown for each one wanted
 Tiles = NDArray[np.uint8]
 Flips = Callable[[Sequence[Row], Tiles], NDArray[np.float64]]
 
@@ -148,7 +149,8 @@ def move_stain(tile: Tiles, towards: Tiles) -> Tiles:
 
 def _right_rows(tiles: Path, per_class: int, flips: Flips) -> list[Row]:
     """Held-out rows whose tile the judge takes for its own class, from patients in turn."""
-    rows = [row for row in read_rows(tiles, "heldout", class_of) if row["class"] in OTHER]
+    held = read_rows(tiles, "heldout", class_of)
+    rows = spread_rows(held, _LOOKED_AT * per_class, tuple(OTHER))
     wrong = flips(rows, read_tiles(tiles, rows))
     right = [row for row, flipped in zip(rows, wrong, strict=True) if not flipped]
     return spread_rows(right, per_class, tuple(OTHER))
