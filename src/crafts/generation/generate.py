@@ -115,6 +115,9 @@ def run(
     }
     if source:
         fingerprints["manifest"] = sha256_file(source)
+    for name, path in (("inpaint", config.inpaint), ("mask", config.mask)):
+        if path is not None:
+            fingerprints[name] = sha256_file(path)
     if config.prompt_map and canvases:
         fingerprints["prompt_map"] = sha256_file(config.prompt_map)
     refuse_misfits(plan.editing, usable, canvas=bool(canvases))

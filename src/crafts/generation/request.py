@@ -171,10 +171,14 @@ class ImageRequest(Config):
         description="Edit the nuclei of --inpaint, in --mask or everywhere, and make anew where "
         "they changed: more_lymphocytes, change_density, larger_nuclei=AMOUNT, "
         "remove=AMOUNT[:CLASS]. --control nuclei=MASK says where they are; else they are found.",
-        json_schema_extra={"metavar": "EDIT=AMOUNT"},
+        json_schema_extra={"metavar": "EDIT=AMOUNT", "needs": "inpaint"},
     )
     feather: int = Field(
-        8, ge=0, le=128, description="Pixels around the mask that pass from new to old."
+        8,
+        ge=0,
+        le=128,
+        description="Pixels around the mask that pass from new to old.",
+        json_schema_extra={"needs": "inpaint"},
     )
     counterfactual: str | None = Field(
         None,
@@ -187,7 +191,7 @@ class ImageRequest(Config):
         gt=0,
         le=1,
         description="Share of the steps that may change what is there.",
-        json_schema_extra={"unset": "1; of a counterfactual 0.7"},
+        json_schema_extra={"unset": "1; of a counterfactual 0.9"},
     )
 
     @field_validator("size", mode="before")
