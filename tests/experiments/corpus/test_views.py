@@ -29,7 +29,8 @@ def rows(number: int = 400) -> list[dict]:
 
 
 @pytest.mark.parametrize(
-    "view", ["clean", "seen", "flipped", "figures", "summary:20", "without:", "without:stain"]
+    "view",
+    ["clean", "seen", "flipped", "figures", "summary:20", "whole:20", "without:", "without:stain"],
 )
 def test_rows_keep_their_place_and_stratum(view):
     given = rows()
