@@ -243,12 +243,12 @@ def markdown(lines: Sequence[Line], facts: str) -> str:
     )
     text += ["", "Measures that should see a damage:", ""]
     for damage, wanted in SHOULD_SEE.items():
-        said = [
+        found = [
             f"{TITLES[name]} {'' if is_monotonic(lines, damage, name) else 'NOT '}monotonic, "
             f"seen from strength {verdict(lines, damage, name).split()[0]}"
             for name in wanted
         ]
-        text.append(f"- {damage}: {'; '.join(said)}.")
+        text.append(f"- {damage}: {'; '.join(found)}.")
     text += ["", "## All values", "", "Mean over halvings; the floor with its spread.", ""]
     rows = []
     for line in lines:

@@ -103,7 +103,7 @@ points = arrays(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(points, points)
 def test_is_exact_on_any_set(real, generated):
     assert_equals_loops(real, generated, ks=(1, 3))
@@ -246,7 +246,7 @@ def test_matches_the_definition_on_either_side(shape):
     assert vendi_score(features) == pytest.approx(naive_vendi(features), rel=1e-9)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(1, 6), st.integers(1, 5), st.floats(0.1, 10))
 def test_counts_orthogonal_kinds_whatever_their_length(kinds, copies, length):
     features = np.tile(np.eye(6)[:kinds] * length, (copies, 1))

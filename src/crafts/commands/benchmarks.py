@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from crafts.commands.options import DryRun, Output, Overrides, done, said, shown
+from crafts.commands.options import DryRun, Output, Overrides, done, drop_unset, shown
 
 
 def benchmark(
@@ -47,6 +47,6 @@ def benchmark(
     from crafts.downstream.config import FAST
 
     given = {"real": real, "generated": generated, "external": external, "encoder": encoder}
-    config = api.configure("benchmark", {**(FAST if fast else {}), **said(given)}, overrides)
+    config = api.configure("benchmark", {**(FAST if fast else {}), **drop_unset(given)}, overrides)
     if not shown(config, dry_run):
         done(api.benchmark(config, output), output)

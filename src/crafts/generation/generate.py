@@ -5,22 +5,31 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
+from crafts.conditions.references import move_reference
 from crafts.conditions.wishes import move_option, parse_given, parse_options
-from crafts.core.artifacts import Manifest, finish, lock, refuse_other_run, sha256_file
+from crafts.core.artifacts import (
+    Manifest,
+    finish,
+    lock,
+    refuse_other_run,
+    relative_to,
+    sha256_file,
+)
 from crafts.core.config import takes, validate
 from crafts.core.errors import ConfigError
 from crafts.core.protocols import Accept, UnknownTo
 from crafts.core.records import Ledger, rejects_beside
 from crafts.core.runtime import pick_device, say
 from crafts.generation.canvas import parse_size
+from crafts.generation.editing import refuse_misfits
 from crafts.generation.export import PROVENANCE, save_png
 from crafts.generation.manifest import PromptRow, read_rows
+from crafts.generation.pairs import items_before, write_pairs
 from crafts.generation.plan import Item, Plan
 from crafts.generation.request import GenerateConfig, ImageRequest
 from crafts.generation.slides import (
@@ -95,8 +104,8 @@ def run(
     plan = Plan(config, bundle, _preset(config, bundle), source)
     check_words(plan.wording, rows)
     usable = leave_out_unjudged(rows, unknown_to, ledger) if config.keep else rows
+    usable = plan.prepare(usable, ledger)
     usable, canvases = plan_canvases(plan, usable, source.parent if source else Path(), ledger)
-    usable = plan.steering.prepare(usable, ledger)
     if regions := region_rows(usable, canvases):
         check_words(plan.wording, regions)
     if len(usable) < len(rows):
@@ -108,6 +117,7 @@ def run(
         fingerprints["manifest"] = sha256_file(source)
     if config.prompt_map and canvases:
         fingerprints["prompt_map"] = sha256_file(config.prompt_map)
+    refuse_misfits(plan.editing, usable, canvas=bool(canvases))
     with lock(output):
         refuse_other_shard(output, config.shard)  # one may have ended while the model was opened
         refuse_other_slides(output, canvases)
@@ -137,10 +147,13 @@ def _close(
     if "yield" in said:
         ledger.check(plan.config.max_reject_fraction)
         remove_stale(output, {entry.item.name for entry in made})
-    masks = write_masks(
-        output, plan.steering, {entry.item.name: entry.item.draw.conditions for entry in made}
-    )
-    write_metadata(output / "metadata.csv", made, masks)
+    items = [entry.item for entry in made]
+    make(plan, items_before(plan, items), output)
+    beside = write_pairs(output, items)
+    masks = write_masks(output, plan.steering, {item.name: item.draw.conditions for item in items})
+    for image, mask in masks.items():
+        beside[image] = {"mask": mask} | beside.get(image, {})
+    write_metadata(output / "metadata.csv", made, beside)
     write_grid(output, made, plan.steering)
     return finish(
         output,
@@ -150,6 +163,11 @@ def _close(
             update={
                 "model": plan.common.model,
                 "control": tuple(move_option(text, output) for text in plan.config.control),
+                "lora": tuple(Path(text).name for text in plan.config.lora),
+                "stain": None if plan.config.stain is None else _moved(plan.config.stain, output),
+                "reference": tuple(move_reference(t, output) for t in plan.config.reference),
+                "inpaint": _as_seen_from(output, plan.config.inpaint),
+                "mask": _as_seen_from(output, plan.config.mask),
             }
         ),
         inputs=inputs,
@@ -158,12 +176,18 @@ def _close(
     )
 
 
+def _moved(path: Path, folder: Path) -> Path:
+    return Path(relative_to(folder, str(path)))
+
+
 @takes(ImageRequest)
 def generate_images(
     bundle: Bundle,
     prompts: Sequence[str] | str,
     *,
     control: Mapping[str, Any] | None = None,
+    inpaint: Any = None,
+    mask: Any = None,
     **options: Any,
 ) -> list[Image.Image]:
     """Images in memory: those of the first prompt, then those of the second, ...
@@ -172,6 +196,8 @@ def generate_images(
         bundle: the model, on its device.
         prompts: texts to follow.
         control: kind -> what steers all images; see ``parse_given``.
+        inpaint: picture that is edited: a path, a Pillow image or uint8 [H, W, 3].
+        mask: white or true where it is made anew: a path, a Pillow image or [H, W].
         **options: fields of :class:`ImageRequest`.
 
     Raises:
@@ -184,10 +210,12 @@ def generate_images(
     ledger = Ledger("generate")
     rows = read_rows(config, None, ledger)
     _check_size(config, bundle)
+    bundle = _with_loras(bundle, config)
     chosen = _preset(config, bundle)
-    plan = Plan(config, bundle, chosen, control=parse_given(control or {}))
+    plan = Plan(config, bundle, chosen, control=parse_given(control or {}), given=(inpaint, mask))
     check_words(plan.wording, rows)
-    plan.steering.prepare(rows, ledger)
+    plan.prepare(rows, ledger)
+    refuse_misfits(plan.editing, rows, canvas=False)
     items = [item for row in rows for item in plan.items(row, range(config.num_images))]
     draws = [item.draw for item in items]
     images: dict[int, Image.Image] = {}
@@ -200,8 +228,8 @@ def generate_images(
     )
     for batch in batches:
         for index, conditioning, pixels in batch:
-            images[index] = Image.fromarray(pixels)
-            provenance = replace(items[index].provenance, cut=conditioning.cut)
+            stained, provenance = items[index].finish(pixels, conditioning.cut)
+            images[index] = Image.fromarray(stained)
             images[index].info[PROVENANCE] = provenance
             _say_cut(draws[index], conditioning.cut, conditioning.negative_cut)
     return [images[index] for index in range(len(draws))]
@@ -231,8 +259,9 @@ def make(plan: Plan, items: Sequence[Item], output: Path) -> list[Made]:
     for batch in batches:
         for index, conditioning, pixels in batch:
             item = items[index]
-            provenance = replace(item.provenance, cut=conditioning.cut)
-            sha256 = save_png(Image.fromarray(pixels), output / item.name, provenance)
+            stained, provenance = item.finish(pixels, conditioning.cut)
+            (output / item.name).parent.mkdir(exist_ok=True)
+            sha256 = save_png(Image.fromarray(stained), output / item.name, provenance)
             made[index] = Made(item, sha256, conditioning.cut)
             if item.row_id not in told:
                 told.add(item.row_id)
@@ -289,6 +318,10 @@ def _refuse_no_gate(config: GenerateConfig, accept: Accept | None) -> None:
         )
 
 
+def _as_seen_from(folder: Path, path: Path | None) -> Path | None:
+    return None if path is None else Path(relative_to(folder, str(path)))
+
+
 def _open(config: GenerateConfig, bundle: Bundle | None) -> Bundle:
     """The model on its device.
 
@@ -307,7 +340,15 @@ def _open(config: GenerateConfig, bundle: Bundle | None) -> Bundle:
             do="Save it with save_bundle and load it again.",
         )
     parse_size(config.size, bundle)
-    return bundle.to(device)
+    return _with_loras(bundle.to(device), config)
+
+
+def _with_loras(bundle: Bundle, config: ImageRequest) -> Bundle:
+    if not config.lora:
+        return bundle
+    from crafts.model.lora import parse_loras, with_loras
+
+    return with_loras(bundle, parse_loras(config.lora))
 
 
 def _check_size(config: ImageRequest, bundle: Bundle) -> None:

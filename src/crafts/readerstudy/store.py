@@ -179,6 +179,11 @@ class Store:
         except sqlite3.IntegrityError as error:
             raise ClosedError(str(error)) from None
 
+    def has(self, reader: str, key: str) -> bool:
+        """Whether this very message was taken before."""
+        query = "SELECT 1 FROM answers WHERE reader = ? AND key = ?"
+        return bool(self._rows(query, reader, key))
+
     def last(self, reader: str, position: int) -> dict[str, Any] | None:
         """What stands as the answer to a showing; ``done`` says whether the reader went on."""
         rows = self._rows(

@@ -21,7 +21,7 @@ from crafts.model.vision.image_encoders import open_encoder
 from crafts.training import loop, train
 from crafts.training.loader import make_batch
 from crafts.training.objective.config import TextRelationOptions
-from crafts.training.objective.references import build_reference
+from crafts.training.objective.wanted import build_wanted
 
 MIDDLE = {"pool": "midblock", "projector": 16, "centre": True}
 CHOICES: dict[str, dict[str, Any]] = {
@@ -146,28 +146,28 @@ def test_a_projector_without_the_middle_block_is_refused(
         begin(configure(painted, "stage.weights.semantic=1"), tmp_path / "run")
 
 
-def reference(rows: list[dict[str, Any]], **options: Any) -> Any:
+def wanted_of(rows: list[dict[str, Any]], **options: Any) -> Any:
     def grey(row: int) -> np.ndarray:
         return np.full((32, 32, 3), 40 * row, np.uint8)
 
-    return build_reference(TextRelationOptions(**options), rows, column="label", pixels=grey)
+    return build_wanted(TextRelationOptions(**options), rows, column="label", pixels=grey)
 
 
 def test_labels_stand_at_right_angles_and_none_has_no_direction() -> None:
     rows = [{"label": "fat"}, {"label": "stroma"}, {"label": "fat"}, {"label": None}]
-    found = reference(rows, of="label")([0, 1, 2, 3], [""] * 4)
+    found = wanted_of(rows, of="label")([0, 1, 2, 3], [""] * 4)
     expected = [[1, 0, 1, 0], [0, 1, 0, 0], [1, 0, 1, 0], [0, 0, 0, 0]]
     assert (found @ found.T).tolist() == expected
     with pytest.raises(DataError, match="no row with a label in column 'label'"):
-        reference([{"label": ""}, {}], of="label")
+        wanted_of([{"label": ""}, {}], of="label")
 
 
 def test_an_image_reference_depends_on_the_tile_alone() -> None:
-    one = reference([{}] * 4, of="image", encoder="mini")
+    one = wanted_of([{}] * 4, of="image", encoder="mini")
     first = one([2, 0, 3], ["a", "b", "c"])
     assert torch.equal(first[0], one([2], ["other"])[0])
     assert not torch.equal(first[0], first[1])
-    assert reference([{}], of="text") is None
+    assert wanted_of([{}], of="text") is None
 
 
 def test_a_sentence_encoder_that_is_not_there_says_what_adds_it(
@@ -175,12 +175,12 @@ def test_a_sentence_encoder_that_is_not_there_says_what_adds_it(
 ) -> None:
     monkeypatch.setattr("crafts.model.sentences.PACKAGE", "no_such_package")
     with pytest.raises(ConfigError, match=r"pip install 'crafts\[sentences\]'"):
-        reference([{}], of="sentence")
+        wanted_of([{}], of="sentence")
 
 
 @pytest.mark.skipif(not find_spec("all_minilm_l6_v2"), reason="needs the extra `sentences`")
 def test_sentences_of_one_meaning_lie_nearer() -> None:
-    told = reference([{}], of="sentence")
+    told = wanted_of([{}], of="sentence")
     words = ["Cancer of the prostate.", "Prostatic carcinoma.", "The weather is fine today."]
     found = told([0, 0, 0], words)
     assert found.norm(dim=1).tolist() == pytest.approx([1.0] * 3, abs=1e-5)

@@ -45,19 +45,10 @@ WIDTHS = [4, 8, 8, 8]
 
 
 @pytest.fixture
-def recipe(tiny_model: Path) -> dict[str, Any]:
+def recipe(recipe: dict[str, Any], tiny_model: Path) -> dict[str, Any]:
     """Eight steps of a ControlNet for painted nuclei, a checkpoint every two."""
-    return {
-        "stage": {"kind": "control", "init_from": str(tiny_model), "widths": WIDTHS},
-        "data": {"kind": "painted", "count": 12, "size": 32},
-        "optim": {"lr": 1e-2, "warmup_steps": 2},
-        "num_steps": 8,
-        "global_batch_size": 4,
-        "ema_decay": 0.9,
-        "checkpoint_every": 2,
-        "say_every": 4,
-        "device": "cpu",
-    }
+    stage = {"kind": "control", "init_from": str(tiny_model), "widths": WIDTHS}
+    return {**recipe, "stage": stage, "optim": {"lr": 1e-2, "warmup_steps": 2}}
 
 
 def task_of(recipe: dict[str, Any], folder: Path, *overrides: str) -> ControlTask:
@@ -251,6 +242,7 @@ def test_captions_of_many_lengths_give_what_each_gives_alone(
         assert torch.allclose(task.network.per_sample(alone)[0], together[place], rtol=1e-4)
 
 
+@pytest.mark.soak
 def test_killed_and_resumed_equals_undisturbed(recipe: dict[str, Any], tmp_path: Path) -> None:
     killed_and_resumed_equals_undisturbed(recipe, tmp_path, kills=1, seed=1)
 
@@ -262,6 +254,7 @@ def test_the_micro_batch_may_change_on_the_way(recipe: dict[str, Any], tmp_path:
     assert manifest.counts["steps"] == 2
 
 
+@pytest.mark.soak
 def test_two_processes_equal_one(recipe: dict[str, Any], tmp_path: Path) -> None:
     """Same samples, maps, noise and timesteps; gradients differ by the order of sums only."""
     recipe |= {"num_steps": 3, "checkpoint_every": 3, "precision": "fp64"}

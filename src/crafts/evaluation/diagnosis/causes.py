@@ -354,8 +354,8 @@ def _wrong_class(evidence: Evidence, name: str, limits: Thresholds) -> Cause:
     shown = evidence.shown[name]
     other = max(shown, key=lambda key: shown[key])
     finding = _finding(evidence, "wrong class", name, limits)
-    said = f"{100 * shown[other]:.0f} % more tiles than among real ones show {other!r}. "
-    return replace(finding, text=said + finding.text)
+    text = f"{100 * shown[other]:.0f} % more tiles than among real ones show {other!r}. "
+    return replace(finding, text=text + finding.text)
 
 
 def _finding(evidence: Evidence, cause: str, scope: str, limits: Thresholds) -> Cause:
@@ -367,12 +367,12 @@ def _finding(evidence: Evidence, cause: str, scope: str, limits: Thresholds) -> 
         if name in numbers
     }
     names = sorted(times, key=lambda name: -times[name])
-    said = "; ".join(say_number(name, numbers[name], getattr(limits, name, None)) for name in names)
+    text = "; ".join(say_number(name, numbers[name], getattr(limits, name, None)) for name in names)
     return Cause(
         cause=cause,
         scope=scope,
         title=f"{title} ({scope})" if scope else title,
-        text=f"{said[:1].upper()}{said[1:]}. {advice}",
+        text=f"{text[:1].upper()}{text[1:]}. {advice}",
         weight=times[names[0]],
         numbers={name: numbers[name].value for name in names},
         examples=evidence.examples(names[0], scope, EXAMPLES),

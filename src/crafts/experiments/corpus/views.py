@@ -66,7 +66,7 @@ def view_rows(view: str, rows: Sequence[Row], wishes: Wishes) -> list[Row]:
         "figures": lambda: _figures(rows, wishes.wrong_captions),
         "summary": lambda: [_summary(row, int(detail), wishes, summarize) for row in rows],
         "whole": lambda: [_summary(row, int(detail), wishes, summarize_whole) for row in rows],
-        "without": lambda: [_said(row, captions_without(detail, row)) for row in rows],
+        "without": lambda: [_captioned(row, captions_without(detail, row)) for row in rows],
     }
     if kind not in builders:
         raise ConfigError(
@@ -77,12 +77,12 @@ def view_rows(view: str, rows: Sequence[Row], wishes: Wishes) -> list[Row]:
     ]
 
 
-def _said(row: Row, captions: list[str]) -> Row:
+def _captioned(row: Row, captions: list[str]) -> Row:
     return {**row, "text": captions[0], "captions": captions}
 
 
 def _summary(row: Row, tokens: int, wishes: Wishes, write: Callable[..., str]) -> Row:
-    return _said(row, [write(row, facts_of(row), tokens, wishes.count_tokens)])
+    return _captioned(row, [write(row, facts_of(row), tokens, wishes.count_tokens)])
 
 
 def _seen(rows: Sequence[Row], leave_out: tuple[str, ...]) -> list[Row]:
@@ -106,7 +106,7 @@ def _flipped(rows: Sequence[Row], share: float) -> list[Row]:
             found.append(dict(row))
             continue
         other = rng.choice(others)
-        found.append({**_said(row, list(_captions(other))), "label": other["label"]})
+        found.append({**_captioned(row, list(_captions(other))), "label": other["label"]})
     return found
 
 
@@ -117,7 +117,7 @@ def _figures(rows: Sequence[Row], share: float) -> list[Row]:
         rng = rng_for("figure", row["key"])
         source = rng.choice(rows) if rng.random() < share else row
         captions = [as_figure(text, rng) for text in _captions(source)]
-        found.append({**_said(row, captions), "label": source["label"]})
+        found.append({**_captioned(row, captions), "label": source["label"]})
     return found
 
 

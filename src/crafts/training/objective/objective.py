@@ -52,7 +52,7 @@ from crafts.training.order import choice
 
 if TYPE_CHECKING:
     from crafts.training.objective.categories import Categories
-    from crafts.training.objective.references import Reference
+    from crafts.training.objective.wanted import Wanted
 
 LIKENESS_CELLS = 4  # the collapse watch sees colour and coarse structure, in at most 4 x 4 cells
 
@@ -96,7 +96,7 @@ class Objective:
         schedule: of the noise; without signal at the last timestep it must not predict noise.
         categories: of the rows; None without the category loss.
         batches: how many samples come together.
-        reference: whose relations are wanted; None: those of the texts.
+        wanted: whose relations are wanted; None: those of the texts.
         projector: [B, C] features of the middle block -> [B, D]; None: compared as they are.
 
     Raises:
@@ -110,11 +110,11 @@ class Objective:
         *,
         categories: Categories | None,
         batches: Batches,
-        reference: Reference | None = None,
+        wanted: Wanted | None = None,
         projector: nn.Module | None = None,
     ) -> None:
         self.config, self.categories, self.batches = config, categories, batches
-        self.reference, self.projector = reference, projector
+        self.wanted, self.projector = wanted, projector
         self.strength = Strength(config.strength, config.weights)
         self._semantic, self._category = (config.weights[name] > 0 for name in STEERED)
         self._schedule = schedule
@@ -137,7 +137,7 @@ class Objective:
         earlier = f" and with up to {queue} earlier ones" if queue else ""
         return f"the {names} {verb} {seen}{earlier}"
 
-    def told(
+    def text_batch(
         self, texts: Tensor, rows: Sequence[int], positions: Sequence[int], *, seed: int
     ) -> dict[str, Tensor]:
         """What the objective must know of samples; part of their batch.
@@ -186,7 +186,7 @@ class Objective:
             estimate: [B, C, h, w], clean latents as the denoiser takes them to be.
             batch: with ``x0`` clean latents, ``t`` [B], ``text`` [B, D] pooled features of each
                 sample's own caption, ``category`` [B] (negative: unknown) and ``position`` [B];
-                with a reference ``wanted`` [B, D] of it.
+                where told ``wanted`` [B, D] of it.
             middle: what :meth:`watching` collected.
 
         Returns:
@@ -196,7 +196,7 @@ class Objective:
         with torch.autocast(estimate.device.type, enabled=False):
             rows = self._rows(estimate, batch, middle)
             memory = queued(self._queue) if self._queue else None
-            wanted = "wanted" if "wanted" in rows else "text"
+            name = "wanted" if "wanted" in rows else "text"
             pairs = noise_pair_weights(
                 rows["noise"], memory=None if memory is None else memory["noise"]
             )
@@ -206,9 +206,9 @@ class Objective:
                 memory=None if memory is None else memory["image"],
             )
             texts = relation_matrix(
-                rows[wanted],
+                rows[name],
                 centre=self.config.text_relations.centre,
-                memory=None if memory is None else memory[wanted],
+                memory=None if memory is None else memory[name],
             )
             values: dict[str, Tensor] = {}
             if self._semantic:

@@ -102,7 +102,9 @@ def by_label(row: Row) -> str | None:
 
 def _grey_features(network: ImageEncoder, tiles: Tiles) -> Any:
     """Features [N, D] of grey tiles of one mean and contrast."""
-    grey = [one for k in range(0, len(tiles), _BATCH) for one in to_grey(tiles[k : k + _BATCH])]
+    grey = [
+        one for k in range(0, len(tiles), _BATCH) for one in to_grey(list(tiles[k : k + _BATCH]))
+    ]
     parts = [network.images(grey[k : k + _BATCH]) for k in range(0, len(grey), _BATCH)]
     return np.concatenate([part.double().numpy() for part in parts])
 

@@ -17,15 +17,15 @@ from torch import Tensor
 from crafts.core.errors import DataError
 from crafts.training.objective.config import TextRelationOptions
 
-Reference = Callable[[Sequence[int], Sequence[str]], Tensor]
+Wanted = Callable[[Sequence[int], Sequence[str]], Tensor]
 """Rows of the source and wordings of B samples -> [B, D], on the CPU, equal for equal ones."""
 Pixels = Callable[[int], NDArray[np.uint8]]
 """Row of the source -> the whole real tile, uint8 [H, W, 3]."""
 
 
-def build_reference(
+def build_wanted(
     options: TextRelationOptions, rows: Sequence[Mapping[str, Any]], *, column: str, pixels: Pixels
-) -> Reference | None:
+) -> Wanted | None:
     """What stands for a sample where relations are wanted; None: the text that conditions.
 
     Args:
@@ -47,38 +47,38 @@ def build_reference(
     return None
 
 
-def _sentences() -> Reference:
+def _sentences() -> Wanted:
     from crafts.model.sentences import SentenceEncoder
 
     encoder = SentenceEncoder()
     known: dict[str, Tensor] = {}
 
-    def reference(rows: Sequence[int], wordings: Sequence[str]) -> Tensor:
+    def wanted(rows: Sequence[int], wordings: Sequence[str]) -> Tensor:
         for wording in wordings:
             if wording not in known:  # one at a time: neighbours would decide the last bits
                 known[wording] = encoder.encode([wording])[0]
         return torch.stack([known[wording] for wording in wordings])
 
-    return reference
+    return wanted
 
 
-def _tiles(source: str, pixels: Pixels) -> Reference:
+def _tiles(source: str, pixels: Pixels) -> Wanted:
     """Whole tiles, however they are cropped, turned and noised; each is looked at once."""
     from crafts.model.vision.image_encoders import open_encoder
 
     encoder = open_encoder(source, device="cpu")
     known: dict[int, Tensor] = {}
 
-    def reference(rows: Sequence[int], wordings: Sequence[str]) -> Tensor:
+    def wanted(rows: Sequence[int], wordings: Sequence[str]) -> Tensor:
         for row in rows:
             if row not in known:
                 known[row] = encoder.images([pixels(row)])[0]
         return torch.stack([known[row] for row in rows])
 
-    return reference
+    return wanted
 
 
-def _labels(labels: Sequence[str], column: str) -> Reference:
+def _labels(labels: Sequence[str], column: str) -> Wanted:
     """A direction a label, at right angles to all others; without a label none at all."""
     names = sorted(set(labels) - {""})
     if not names:
@@ -90,11 +90,11 @@ def _labels(labels: Sequence[str], column: str) -> Reference:
         )
     number = {name: index for index, name in enumerate(names)}
 
-    def reference(rows: Sequence[int], wordings: Sequence[str]) -> Tensor:
+    def wanted(rows: Sequence[int], wordings: Sequence[str]) -> Tensor:
         found = torch.zeros(len(rows), len(names))
         for place, row in enumerate(rows):
             if labels[row]:
                 found[place, number[labels[row]]] = 1.0
         return found
 
-    return reference
+    return wanted
