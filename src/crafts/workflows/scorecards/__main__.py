@@ -1,4 +1,4 @@
-"""``python -m crafts.workflows.scorecards model|fields|codec|room|control --help``."""
+"""``python -m crafts.workflows.scorecards NAME --help``; NAME is one of those below."""
 
 from crafts.workflows.running import run_functions
 
@@ -10,5 +10,6 @@ if __name__ == "__main__":
         codec=f"{here}.codec:score_codec",
         room=f"{here}.room:find_room",
         control=f"{here}.control:score_control",
+        counterfactuals=f"{here}.counterfactuals:score_counterfactuals",
         segmenters="crafts.experiments.segmenters.compare:compare_segmenters",
     )
