@@ -138,7 +138,8 @@ def compose_verdicts(
             base = experiment.baseline.name
             lines.append(say_effect(factor, base, name, effect=one, runs=runs))
             judged.append(one)
-    for pair, rows in ({} if effects else differences).items():
+    arms: Mapping[str, Mapping[str, Difference]] = {} if effects else differences
+    for pair, rows in arms.items():
         arm, _, other = pair.partition(_AGAINST)
         for name in experiment.judged_by:
             if name in rows:
