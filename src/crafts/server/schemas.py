@@ -26,6 +26,8 @@ def is_plain(field: dict[str, Any]) -> bool:
         field: its JSON schema.
     """
     kinds = [field, *field.get("anyOf", ()), field.get("items", {})]
+    if "needs" in field:  # a field that names a file
+        return False
     if any("$ref" in kind or kind.get("format") == "path" for kind in kinds):
         return False
     bound = any("pattern" in kind or "enum" in kind for kind in kinds)
