@@ -3,28 +3,10 @@
 import io
 import zipfile
 
-import pytest
-
 from server.conftest import ASKED, ended
 
 
-def rows_of_folders(folder, cache):
-    datasets = pytest.importorskip("datasets")
-    opened = datasets.load_dataset("imagefolder", data_dir=str(folder), cache_dir=str(cache))
-    return [row["image"].size for part in opened.values() for row in part]
-
-
-def rows_of_tars(folder, cache):
-    webdataset = pytest.importorskip("webdataset")
-    tars = sorted(str(path) for path in folder.glob("*.tar"))
-    opened = webdataset.WebDataset(tars, shardshuffle=False).decode("pil")
-    return [row["png"].size for row in opened]
-
-
-@pytest.mark.parametrize(
-    ("layout", "rows"), [("imagefolder", rows_of_folders), ("webdataset", rows_of_tars)]
-)
-def test_a_data_set_is_made_counted_downloaded_and_opened(client, tmp_path, layout, rows):
+def test_a_data_set_is_made_counted_and_downloaded(client):
     asked = {
         "kind": "dataset",
         "classes": [
@@ -34,18 +16,15 @@ def test_a_data_set_is_made_counted_downloaded_and_opened(client, tmp_path, layo
         "per_class": 2,
         "gate": False,
         "preset": "fast",
-        "format": layout,
     }
     answer = client.post("/api/v1/jobs", json=asked)
     assert (answer.status_code, answer.json()["total"]) == (201, 4)
     job = ended(client, answer.json())
     assert job["state"] == "done", job["error"]
     assert job["facts"]["asked"] == job["facts"]["kept"] + job["facts"]["given_up"] == 4
-    download = zipfile.ZipFile(io.BytesIO(client.get(job["download"]).content))
-    assert "README.md" in download.namelist()
-    download.extractall(tmp_path / "opened")
-    side = client.get("/api/v1/about").json()["side"]
-    assert rows(tmp_path / "opened", tmp_path / "cache") == [(side, side)] * job["facts"]["kept"]
+    names = zipfile.ZipFile(io.BytesIO(client.get(job["download"]).content)).namelist()
+    assert "README.md" in names
+    assert sum(name.endswith(".png") for name in names) == job["facts"]["kept"]
 
 
 def test_a_command_that_ends_badly_says_why(client):
