@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 def measure_peak(device: torch.device) -> float:
     """FLOP/s of a large matrix product in the precision that training uses, best of twelve.
 
-    Measured once a process: it takes half a second of one core.
+    Measured once a process: it takes a third of a second of one core.
     """
     size = 8192 if device.type == "cuda" else 1024
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
