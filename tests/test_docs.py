@@ -19,7 +19,7 @@ PAGES += [
     "docs/evaluate.md",
     "docs/fine-tune.md",
 ]
-PAGES += ["docs/dataset.md", "docs/finetune-mini.md", "docs/tutorial.md"]
+PAGES += ["docs/edit.md", "docs/dataset.md", "docs/finetune-mini.md", "docs/tutorial.md"]
 PAGES += ["docs/control.md", "docs/corpora.md", "docs/evidence.md", "docs/experiments.md"]
 PAGES += ["docs/integrity.md", "docs/presets.md", "docs/prompts.md", "docs/summaries.md"]
 PAGES += [

@@ -162,9 +162,16 @@ def test_what_cannot_be_edited_is_refused_in_a_sentence(
     assert not (output / "manifest.json").exists()
 
 
-@pytest.mark.parametrize("image", [np.zeros((32, 32, 3)), np.zeros((2, 2, 2, 2), np.uint8)])
-def test_pixels_of_another_kind_are_refused(model, image):
-    with pytest.raises(ConfigError, match="of shape"):
+@pytest.mark.parametrize(
+    ("image", "came"),
+    [
+        (np.zeros((32, 32, 3)), "of shape"),
+        (np.zeros((2, 2, 2, 2), np.uint8), "of shape"),
+        (Image.new("RGBA", (32, 32)), "RGBA"),
+    ],
+)
+def test_pixels_of_another_kind_are_refused(model, image, came):
+    with pytest.raises(ConfigError, match=came):
         edited(model, image, np.ones((32, 32), bool))
 
 

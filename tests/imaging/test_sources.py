@@ -3,7 +3,13 @@ import pytest
 from PIL import Image
 
 from crafts.core.errors import DataError
-from crafts.imaging.sources import as_mask, build_source, feathered, read_picture
+from crafts.imaging.sources import (
+    as_mask,
+    build_source,
+    feathered,
+    read_mask,
+    read_picture,
+)
 
 DRAWS = np.random.default_rng(0)
 IMAGE = DRAWS.integers(0, 256, (40, 56, 3), dtype=np.uint8)
@@ -64,7 +70,14 @@ def test_white_is_marked_in_grey_and_in_colour(tmp_path):
     grey = np.array([[0, 127, 128, 255]], np.uint8)
     assert as_mask(grey).tolist() == [[False, False, True, True]]
     Image.fromarray(grey).save(tmp_path / "mask.png")
-    assert np.array_equal(as_mask(read_picture(tmp_path / "mask.png")), as_mask(grey))
+    assert np.array_equal(read_mask(tmp_path / "mask.png"), as_mask(grey))
+
+
+def test_a_transparent_mask_is_refused(tmp_path):
+    path = tmp_path / "mask.png"
+    Image.new("RGBA", (4, 4), (0, 0, 0, 0)).save(path)
+    with pytest.raises(DataError, match="transparency"):
+        read_mask(path)
 
 
 @pytest.mark.parametrize("content", [b"", b"no picture", None])

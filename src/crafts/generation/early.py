@@ -11,7 +11,7 @@ from crafts.core.runtime import heard_by, say
 from crafts.generation.manifest import read_rows
 from crafts.generation.request import GenerateConfig
 from crafts.generation.wording import Wording, check_words
-from crafts.imaging.sources import read_picture
+from crafts.imaging.sources import read_mask, read_picture
 from crafts.model.files.places import resolve_model
 
 
@@ -38,9 +38,10 @@ def check_early(config: GenerateConfig, output: Path) -> None:
         for line in lines:
             say(line)
         raise
-    for path in (config.inpaint, config.mask):
-        if path is not None:
-            read_picture(path)
+    if config.inpaint is not None:
+        read_picture(config.inpaint)
+    if config.mask is not None:
+        read_mask(config.mask)
     folder = resolve_model(config.model, network=True)
     if config.strict:
         told = read_trained_on(folder)

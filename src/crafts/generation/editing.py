@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from crafts.conditions.wishes import ControlInput, Invented
@@ -22,11 +23,19 @@ from crafts.core.runtime import say
 from crafts.generation.manifest import PromptRow
 from crafts.generation.nuclei_edits import edit_picture, parse_edit
 from crafts.generation.request import ImageRequest
-from crafts.imaging.sources import Pixels, Source, as_mask, build_source, read_picture
+from crafts.imaging.sources import (
+    Pixels,
+    Source,
+    as_mask,
+    build_source,
+    has_transparency,
+    read_mask,
+    read_picture,
+)
 from crafts.model.segmenter import open_segmenter
 from crafts.sampling.edits import Edit
 
-INPAINT_STRENGTH, COUNTERFACTUAL_STRENGTH = 1.0, 0.7
+INPAINT_STRENGTH, COUNTERFACTUAL_STRENGTH = 1.0, 0.9
 """Shares of the steps where none is asked for."""
 
 _KEPT = 16  # pictures in memory
@@ -166,7 +175,7 @@ class Editing:
         return wish, Edit(strength, before, key, partial(self._read, wish))
 
     def _open(self, wish: Wish) -> Source:
-        mask = None if wish.mask is None else as_mask(_pixels(wish.mask))
+        mask = None if wish.mask is None else _marks(wish.mask)
         return build_source(
             _pixels(wish.image),
             mask,
@@ -209,7 +218,7 @@ def other_nuclei(
     edited, changed = edit_picture(
         _pixels(image),
         wished,
-        region=None if region is None else as_mask(_pixels(region)),
+        region=None if region is None else _marks(region),
         mask=mask,
         segment=open_segmenter("mini"),
         seed=request.seed,
@@ -259,6 +268,8 @@ def _in_memory(given: Any) -> Any:
         return given
     if isinstance(given, str):
         return Path(given)
+    if isinstance(given, Image.Image) and has_transparency(given):
+        raise _refusal(f"an image of mode {given.mode}", "one without transparency", "Flatten it.")
     pixels = np.asarray(given.convert("RGB") if isinstance(given, Image.Image) else given)
     if pixels.dtype == bool:
         pixels = pixels.astype(np.uint8) * 255
@@ -275,6 +286,10 @@ def _in_memory(given: Any) -> Any:
 
 def _pixels(image: Any) -> Pixels:
     return read_picture(image) if isinstance(image, Path) else image
+
+
+def _marks(mask: Any) -> NDArray[np.bool_]:
+    return read_mask(mask) if isinstance(mask, Path) else as_mask(mask)
 
 
 def _name(image: Any) -> str:

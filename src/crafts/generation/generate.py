@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
+from crafts.conditions.references import move_reference
 from crafts.conditions.wishes import move_option, parse_given, parse_options
 from crafts.core.artifacts import (
     Manifest,
@@ -104,9 +104,8 @@ def run(
     plan = Plan(config, bundle, _preset(config, bundle), source)
     check_words(plan.wording, rows)
     usable = leave_out_unjudged(rows, unknown_to, ledger) if config.keep else rows
+    usable = plan.prepare(usable, ledger)
     usable, canvases = plan_canvases(plan, usable, source.parent if source else Path(), ledger)
-    usable = plan.steering.prepare(usable, ledger)
-    usable = plan.editing.prepare(usable, ledger)
     if regions := region_rows(usable, canvases):
         check_words(plan.wording, regions)
     if len(usable) < len(rows):
@@ -116,6 +115,9 @@ def run(
     }
     if source:
         fingerprints["manifest"] = sha256_file(source)
+    for name, path in (("inpaint", config.inpaint), ("mask", config.mask)):
+        if path is not None:
+            fingerprints[name] = sha256_file(path)
     if config.prompt_map and canvases:
         fingerprints["prompt_map"] = sha256_file(config.prompt_map)
     refuse_misfits(plan.editing, usable, canvas=bool(canvases))
@@ -164,6 +166,9 @@ def _close(
             update={
                 "model": plan.common.model,
                 "control": tuple(move_option(text, output) for text in plan.config.control),
+                "lora": tuple(Path(text).name for text in plan.config.lora),
+                "stain": None if plan.config.stain is None else _moved(plan.config.stain, output),
+                "reference": tuple(move_reference(t, output) for t in plan.config.reference),
                 "inpaint": _as_seen_from(output, plan.config.inpaint),
                 "mask": _as_seen_from(output, plan.config.mask),
             }
@@ -172,6 +177,10 @@ def _close(
         counts={**ledger.counts(), "images": len(made)},
         extra={**_facts(plan, made), **said},
     )
+
+
+def _moved(path: Path, folder: Path) -> Path:
+    return Path(relative_to(folder, str(path)))
 
 
 @takes(ImageRequest)
@@ -204,11 +213,11 @@ def generate_images(
     ledger = Ledger("generate")
     rows = read_rows(config, None, ledger)
     _check_size(config, bundle)
+    bundle = _with_loras(bundle, config)
     chosen = _preset(config, bundle)
     plan = Plan(config, bundle, chosen, control=parse_given(control or {}), given=(inpaint, mask))
     check_words(plan.wording, rows)
-    plan.steering.prepare(rows, ledger)
-    plan.editing.prepare(rows, ledger)
+    plan.prepare(rows, ledger)
     refuse_misfits(plan.editing, rows, canvas=False)
     items = [item for row in rows for item in plan.items(row, range(config.num_images))]
     draws = [item.draw for item in items]
@@ -222,8 +231,8 @@ def generate_images(
     )
     for batch in batches:
         for index, conditioning, pixels in batch:
-            images[index] = Image.fromarray(pixels)
-            provenance = replace(items[index].provenance, cut=conditioning.cut)
+            stained, provenance = items[index].finish(pixels, conditioning.cut)
+            images[index] = Image.fromarray(stained)
             images[index].info[PROVENANCE] = provenance
             _say_cut(draws[index], conditioning.cut, conditioning.negative_cut)
     return [images[index] for index in range(len(draws))]
@@ -253,9 +262,9 @@ def make(plan: Plan, items: Sequence[Item], output: Path) -> list[Made]:
     for batch in batches:
         for index, conditioning, pixels in batch:
             item = items[index]
-            provenance = replace(item.provenance, cut=conditioning.cut)
+            stained, provenance = item.finish(pixels, conditioning.cut)
             (output / item.name).parent.mkdir(exist_ok=True)
-            sha256 = save_png(Image.fromarray(pixels), output / item.name, provenance)
+            sha256 = save_png(Image.fromarray(stained), output / item.name, provenance)
             made[index] = Made(item, sha256, conditioning.cut)
             if item.row_id not in told:
                 told.add(item.row_id)
@@ -334,7 +343,15 @@ def _open(config: GenerateConfig, bundle: Bundle | None) -> Bundle:
             do="Save it with save_bundle and load it again.",
         )
     parse_size(config.size, bundle)
-    return bundle.to(device)
+    return _with_loras(bundle.to(device), config)
+
+
+def _with_loras(bundle: Bundle, config: ImageRequest) -> Bundle:
+    if not config.lora:
+        return bundle
+    from crafts.model.lora import parse_loras, with_loras
+
+    return with_loras(bundle, parse_loras(config.lora))
 
 
 def _check_size(config: ImageRequest, bundle: Bundle) -> None:

@@ -20,15 +20,20 @@ from crafts.core.tables import JSON_SUFFIXES, TABLE_SUFFIXES, open_table
 from crafts.core.tabular.rows import TableRow, is_encodable
 from crafts.generation.request import COLUMNS as FIELDS
 from crafts.generation.request import (
+    POWERS,
     SIZE,
     GenerateConfig,
     check_prompt,
     check_text,
     is_missing,
+    parse_powers,
 )
 
 REQUIRED = ("id", "prompt")
-OPTIONAL = (*FIELDS, "nuclei", "fluorescence", "inpaint", "inpaint_mask", "counterfactual")
+OPTIONAL = (
+    *(*FIELDS, "reference", "stain", "nuclei", "fluorescence"),
+    *("inpaint", "inpaint_mask", "counterfactual"),
+)
 _MEANT = frozenset({*REQUIRED, *OPTIONAL})
 MAX_ROWS = 1_000_000
 
@@ -49,6 +54,7 @@ _SEVERAL = {
     "guidance_scale": "guidance scales",
     "size": "sizes",
     "prompt_map": "prompt maps",
+    "mpp": "microns per pixel",
 }
 _DECIMAL_COMMA = re.compile(r"\d+,\d+")
 _IMAGE = re.compile(r"\.(png|jpe?g|tiff?|bmp|webp|gif|ppm)$", re.IGNORECASE)
@@ -72,6 +78,9 @@ class PromptRow:
     guidance_scale: float | None = None
     size: str | None = None
     prompt_map: str | None = None
+    mpp: str | None = None
+    reference: str | None = None
+    stain: str | None = None
     nuclei: str | None = None
     fluorescence: str | None = None
     inpaint: str | None = None
@@ -205,6 +214,8 @@ def _as_prompt(raw: Any) -> Any:
     if "prompt" not in row and "text" in row:
         row["prompt"] = row.pop("text")
     if "file_name" in row:
+        if "mpp" in row:  # it tells of that picture, and asks for nothing
+            row[f"{_THEIRS}mpp"] = row.pop("mpp")
         if "id" in row:
             row[f"{_THEIRS}id"] = row.pop("id")
         row["id"] = _id_of_file(row["file_name"])
@@ -274,6 +285,9 @@ def _check_row(raw: Any, *, plain: bool) -> PromptRow:
         guidance_scale=_number("guidance_scale", raw.get("guidance_scale")),
         size=_size(raw.get("size")),
         prompt_map=_optional_text("prompt_map", raw.get("prompt_map")),
+        mpp=_powers(raw.get("mpp")),
+        reference=_optional_text("reference", raw.get("reference")),
+        stain=_optional_text("stain", raw.get("stain")),
         nuclei=_optional_text("nuclei", raw.get("nuclei")),
         fluorescence=_optional_text("fluorescence", raw.get("fluorescence")),
         inpaint=_optional_text("inpaint", raw.get("inpaint")),
@@ -373,6 +387,16 @@ def _size(value: Any) -> str | None:
     if not re.fullmatch(SIZE, size):
         raise ValueError(f"size {value!r} is neither PX nor WxH, in pixels")
     return size
+
+
+def _powers(value: Any) -> str | None:
+    text = "" if is_missing(value) else str(value).replace(" ", "")
+    if text in ("", "unknown"):
+        return None
+    if not re.fullmatch(POWERS, text):
+        raise ValueError(f"mpp {value!r} is no number of microns per pixel, nor several: 1.0,0.5")
+    parse_powers(text)
+    return text
 
 
 def _fault(path: Path, came: str, allowed: str, do: str) -> DataError:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,9 +12,6 @@ from numpy.typing import NDArray
 from crafts.controls.nuclei import NucleiMask, separate
 from crafts.controls.synthesis import edit
 from crafts.core.errors import ConfigError
-
-if TYPE_CHECKING:
-    from crafts.core.protocols import SegmentNuclei
 
 EDITS: dict[str, Callable[..., NucleiMask]] = {
     "more_lymphocytes": edit.more_lymphocytes,
@@ -99,7 +95,7 @@ def edit_picture(
     *,
     region: NDArray[np.bool_] | None,
     mask: NucleiMask | None,
-    segment: SegmentNuclei,
+    segment: Callable[[NDArray[np.uint8]], NucleiMask],
     seed: int,
 ) -> tuple[NucleiMask, NDArray[np.bool_]]:
     """The edited nuclei of a picture, and where it must be made anew for them.

@@ -3,23 +3,38 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from crafts.conditions.references import (
+    Reference,
+    References,
+    as_told,
+    reference_distance,
+)
 from crafts.conditions.steering import Steering
 from crafts.conditions.wishes import ControlInput, parse_options
 from crafts.core.artifacts import sha256_bytes, tool_versions
+from crafts.core.errors import ConfigError, CraftsError
+from crafts.core.records import Ledger
+from crafts.core.runtime import say
 from crafts.generation.editing import Editing, other_nuclei
 from crafts.generation.export import Provenance
 from crafts.generation.manifest import PromptRow
-from crafts.generation.request import GenerateConfig
+from crafts.generation.request import GenerateConfig, parse_powers
+from crafts.generation.stain import Stain, open_stain
 from crafts.generation.wording import Wording
 from crafts.sampling.draws import Draw
+from crafts.sampling.powers import at_powers, check_powers
 from crafts.sampling.presets import Preset
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from crafts.model.bundle import Bundle
 
 REQUEST_VERSION = 1
@@ -40,6 +55,8 @@ class Item:
         extra: further columns of its row.
         path: in the output folder, of a slide; "" is that of a tile.
         preview: the same of a small picture of it; "" is the file itself.
+        looks_like: pictures whose look it follows.
+        stain: that it gets when it is made.
     """
 
     row_id: str
@@ -48,11 +65,23 @@ class Item:
     extra: Mapping[str, str] = field(default_factory=dict)
     path: str = ""
     preview: str = ""
+    looks_like: tuple[Reference, ...] = ()
+    stain: Stain | None = None
+
+    def finish(self, pixels: NDArray[np.uint8], cut: str) -> tuple[NDArray[np.uint8], Provenance]:
+        """The picture in its stain, and what its file says, with what is known only now."""
+        if self.stain is not None:
+            pixels = self.stain.apply(pixels, self.name)
+        far = reference_distance(pixels, self.looks_like)
+        return pixels, replace(self.provenance, cut=cut, reference_distance=far)
 
     @property
     def name(self) -> str:
         """Path in the output folder."""
-        return self.path or f"images/{self.row_id}-{self.draw.k}.png"
+        if self.path:
+            return self.path
+        power = f"-{self.draw.mpp:g}mpp" if self.draw.wider else ""
+        return f"images/{self.row_id}-{self.draw.k}{power}.png"
 
 
 class Plan:
@@ -89,6 +118,8 @@ class Plan:
             fluorescence=config.fluorescence,
         )
         folder = Path() if source is None else source.parent
+        self.references = References(bundle, config.reference, folder)
+        self._open_stain = lru_cache(open_stain)
         self.editing = Editing(
             config, folder, edge=bundle.native_size, given=given, steered=bool(control)
         )
@@ -107,6 +138,54 @@ class Plan:
         """Images that a row asks for."""
         return row.num_images or self.config.num_images
 
+    def powers(self, row: PromptRow) -> tuple[float, ...]:
+        """Microns per pixel of the pictures of a row, falling; none: the model's own."""
+        return parse_powers(row.mpp or self.config.mpp)
+
+    def prepare(self, rows: Sequence[PromptRow], ledger: Ledger) -> list[PromptRow]:
+        """Rows whose pictures can be made; those with a wish that cannot be met go.
+
+        Raises:
+            CraftsError: what is asked for all rows cannot be done.
+        """
+        self._check_told(parse_powers(self.config.mpp), None)
+        if self.config.stain:
+            self._open_stain(self.config.stain)
+        usable = []
+        for row in self.editing.prepare(self.steering.prepare(rows, ledger), ledger):
+            try:
+                self._check_told(self.powers(row), row)
+                self.references.of(row.reference)
+                self.stain_of(row)
+                usable.append(row)
+            except (CraftsError, ValueError) as error:
+                ledger.withdraw(row.id, str(error))
+                say(f"generate: {row.id} is left out: {error}")
+        return usable
+
+    def _check_told(self, powers: Sequence[float], row: PromptRow | None) -> None:
+        """Refuse powers that the model does not know, and wishes that exclude each other."""
+        check_powers(powers, self.bundle.conditions.kinds if self.bundle.conditions else ())
+        edited = bool(row and self.editing.of(row))
+        steered = self.steering.common or (row and row.wishes)
+        came = ""
+        if edited and (len(powers) > 1 or (row and self.stain_of(row))):
+            came = "a picture that is edited, of which the rest is to stay as it is"
+        elif len(powers) > 1 and (steered or self.config.keep):
+            came = f"several powers with {'--control' if steered else '--keep'}"
+        if came:
+            raise ConfigError(
+                "generate: mpp" if len(powers) > 1 else "generate: stain",
+                came=came,
+                allowed="one picture of its own power and stain",
+                do="Leave one of the options out.",
+            )
+
+    def stain_of(self, row: PromptRow) -> Stain | None:
+        """The stain that pictures of a row get; None: as they are made."""
+        path = self.references.folder / row.stain if row.stain else self.config.stain
+        return self._open_stain(path) if path else None
+
     def limit(self, row: PromptRow) -> int:
         """Number of its images that a row can bring into the folder."""
         return TRIES * self.config.keep if self.config.keep else self.number(row)
@@ -124,12 +203,24 @@ class Plan:
                 negative_prompt=self.wording.negative_of(row),
                 guidance_scale=self.preset.guidance_scale if scale is None else scale,
             )
-            draw = replace(draw, conditions=self.steering.uses(row, draw.number))
+            references, stain = self.references.of(row.reference), self.stain_of(row)
+            steered = self.steering.uses(row, draw.number)
+            draw = replace(draw, conditions=(*steered, *self.references.condition(references)))
             if edit := self.editing.of(row):
                 text = self.wording.counterfactual_of(row) or row.prompt
                 draw = replace(draw, prompt=text, edit=edit)
-            provenance = replace(self.provenance(draw), edit=self.editing.describe(row))
-            yield Item(row.id, draw, provenance, row.extra)
+            for told in at_powers(draw, self.powers(row)):
+                said = self.provenance(told)
+                looks = [*self.references.describe(references), *self.bundle.extra.get("loras", ())]
+                looks += [stain.describe()] if stain else []
+                request = [said.request, stain.sha256] if stain else None
+                said = replace(
+                    said,
+                    control=as_told(said.control, looks),
+                    request=sha256_bytes(json.dumps(request).encode()) if request else said.request,
+                    edit=self.editing.describe(row),
+                )
+                yield Item(row.id, told, said, row.extra, looks_like=references, stain=stain)
 
     def provenance(self, draw: Draw) -> Provenance:
         """What the file of a draw will say of itself, but for the cut (known later)."""
@@ -142,6 +233,7 @@ class Plan:
             row=draw.row,
             guidance_scale=draw.guidance_scale,
             request=self._request(draw),
+            mpp=draw.mpp or self.common.mpp,
             control=self.steering.describe(draw.conditions),
             unknown_words=", ".join(
                 found.word for found in self.wording.unknown_in(draw.prompt, draw.negative_prompt)
@@ -165,6 +257,8 @@ class Plan:
         ]
         if draw.row:
             decides.append({"row": draw.row})
+        if draw.wider:
+            decides.append({"wider": self._request(draw.wider)})
         if draw.edit:
             decides.append({"edit": [draw.edit.key, draw.edit.before, draw.edit.strength]})
         if draw.conditions:

@@ -51,7 +51,7 @@ def find_image(output: Path, item: Item) -> Made | None:
         provenance = read_provenance(path)
     except DataError:  # cut short or not ours under our name: made again
         return None
-    if replace(provenance, cut="") != item.provenance:
+    if replace(provenance, cut="", reference_distance=None) != item.provenance:
         return None
     return Made(item, sha256_file(path), provenance.cut)
 
@@ -122,10 +122,11 @@ def refuse_other_request(output: Path, plan: Plan, rows: Sequence[PromptRow]) ->
             found = read_provenance(path)
         except DataError:  # cut short, or not ours
             continue
-        row = known.get(path.stem.rpartition("-")[0])
+        name = path.stem.removesuffix("mpp").rpartition("-")[0] if path.stem.endswith("mpp") else ""
+        row = known.get((name or path.stem).rpartition("-")[0])
         if row and found.k is not None and found.k < plan.limit(row):
-            item = next(plan.items(row, range(found.k, found.k + 1)))
-            if item.provenance.request == found.request:
+            items = plan.items(row, range(found.k, found.k + 1))
+            if any(item.provenance.request == found.request for item in items):
                 return
         lost += 1
     if lost:
@@ -216,7 +217,7 @@ def write_grid(output: Path, made: Sequence[Made], steering: Steering) -> None:
             with Image.open(output / "before" / Path(item.name).name) as image:
                 images.append(image.convert("RGB"))
             captions.append(f"before: {item.draw.edit.before}")
-        for use in entry.item.draw.conditions:
+        for use in steering.maps_of(entry.item.draw.conditions):
             images.append(Image.fromarray(render_map(steering.map(use))))
             captions.append(f"{use.kind} ({Path(use.source).name})")
         with Image.open(output / (entry.item.preview or entry.item.name)) as image:
@@ -226,7 +227,7 @@ def write_grid(output: Path, made: Sequence[Made], steering: Steering) -> None:
         captions.append(f"{note}{entry.item.draw.prompt}")
     draws = [entry.item.draw for entry in shown]
     pairs = any(draw.edit is not None and draw.edit.before is not None for draw in draws)
-    cells = 1 + pairs + max(len(draw.conditions) for draw in draws)
+    cells = 1 + pairs + max(len(steering.maps_of(draw.conditions)) for draw in draws)
     footer = f"synthetic - crafts {shown[0].item.provenance.model} - research only"
     sheet = contact_sheet(images, captions, columns=cells * max(1, 4 // cells), footer=footer)
     said = shared_provenance([entry.item.provenance for entry in shown])
@@ -249,6 +250,7 @@ def shared_provenance(several: Sequence[Provenance]) -> Provenance:
         row="",
         unknown_words=", ".join(dict.fromkeys(unknown)),
         request="",
+        reference_distance=None,
         guidance_scale=scales.pop() if len(scales) == 1 else None,
         control=controls.pop() if len(controls) == 1 else VARIOUS,
         edit=edits.pop() if len(edits) == 1 else VARIOUS,

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from crafts.core.errors import DataError
-from crafts.imaging.opening import read_rgb
+from crafts.imaging.opening import open_header, read_rgb
 from crafts.imaging.stripping import RefusedImageError
 
 WHITE = 128
@@ -141,6 +142,31 @@ def read_picture(path: Path) -> Pixels:
             allowed="a picture of 8 bits a channel",
             do="Check the path, or save the picture as PNG.",
         ) from None
+
+
+def read_mask(path: Path) -> Marks:
+    """Where a mask file is white, bool [H, W].
+
+    Raises:
+        DataError: it cannot be read, or has a transparent layer, of which nobody knows whether it
+            or what lies on it is meant.
+    """
+    pixels = read_picture(path)
+    with open_header(path) as image:
+        transparent = has_transparency(image)
+    if transparent:
+        raise DataError(
+            str(path),
+            came="a mask with transparency",
+            allowed="white on black, without a transparent layer",
+            do="Flatten it onto black and save it again.",
+        )
+    return as_mask(pixels)
+
+
+def has_transparency(image: Image.Image) -> bool:
+    """Whether pixels of an image may be transparent."""
+    return image.mode in ("LA", "PA", "RGBA", "RGBa") or "transparency" in image.info
 
 
 def as_mask(pixels: Pixels) -> Marks:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,7 @@ from crafts.sampling.edits import (
     load_sources,
 )
 from crafts.sampling.guidance import Denoise, TextDenoiser, conditioned, guided, within
+from crafts.sampling.powers import SHARE, enlarge_middle
 from crafts.sampling.presets import Preset
 
 if TYPE_CHECKING:
@@ -248,6 +249,7 @@ def iter_images(
         if all(start + i in done for i in range(len(window))):
             continue
         features = encode_draws(bundle.text, window)
+        made: dict[tuple[Draw, ...], torch.Tensor] = {}
         for group in group_draws(window, features):
             for first in range(0, len(group), batch_size):
                 batch = group[first : first + batch_size]
@@ -255,7 +257,7 @@ def iter_images(
                     continue
                 chosen = [features[i] for i in batch]
                 asked = [window[i] for i in batch]
-                images = _make(bundle, asked, chosen, preset, conditioners=known)
+                images = _make(bundle, asked, chosen, preset, conditioners=known, made=made)
                 rows = zip(batch, chosen, images, strict=True)
                 yield [(start + i, item, image) for i, item, image in rows if start + i not in done]
 
@@ -267,8 +269,63 @@ def _make(
     preset: Preset,
     *,
     conditioners: Mapping[str, Conditioner],
+    made: dict[tuple[Draw, ...], torch.Tensor],
 ) -> Sequence[np.ndarray]:
-    """Images [H, W, 3] uint8 of a batch: one guidance scale, conditions and edits of one group."""
+    """Images [H, W, 3] uint8 of a batch: one guidance scale, conditions and edits of one group.
+
+    Args:
+        bundle: the model.
+        draws: of the batch.
+        features: of their texts.
+        preset: solver and steps.
+        conditioners: by kind.
+        made: latents of batches that were made already; gets those of this one.
+    """
+    if draws[0].edit is None:
+        latents = _latents(bundle, draws, features, preset, conditioners=conditioners, made=made)
+        return list(decode_pixels(bundle.codec, latents))
+    noise, scheduler, under = _bound(bundle, draws, preset, conditioners)
+    before = None
+    if draws[0].edit.before is not None:  # of one group, so the same for all
+        texts = [replace(draw, prompt=draws[0].edit.before) for draw in draws]
+        before = under(encode_draws(bundle.text, texts))
+    return _edit(bundle, draws, under(features), before, noise=noise, scheduler=scheduler)
+
+
+@torch.inference_mode()
+def _latents(
+    bundle: Bundle,
+    draws: Sequence[Draw],
+    features: Sequence[TextFeatures],
+    preset: Preset,
+    *,
+    conditioners: Mapping[str, Conditioner],
+    made: dict[tuple[Draw, ...], torch.Tensor],
+) -> torch.Tensor:
+    """Latents [B, C, h, w] of a batch from noise, or from what wider pictures of it show."""
+    if tuple(draws) in made:
+        return made[tuple(draws)]
+    noise, scheduler, under = _bound(bundle, draws, preset, conditioners)
+    first, x_t, wider = 0, noise, [draw.wider for draw in draws if draw.wider]
+    if wider:
+        zooms = [(one.mpp or 1) / (draw.mpp or 1) for one, draw in zip(wider, draws, strict=True)]
+        whole = _latents(bundle, wider, features, preset, conditioners=conditioners, made=made)
+        x0 = enlarge_middle(bundle.codec, whole, zooms)
+        first = first_step(len(scheduler.timesteps), SHARE)
+        x_t = scheduler.add_noise(x0, noise, scheduler.timesteps[first : first + 1])
+    latents = sample(under(features), x_t if first else noise, scheduler, first=first)
+    check_latents(latents, draws)
+    made[tuple(draws)] = latents
+    return latents
+
+
+def _bound(
+    bundle: Bundle,
+    draws: Sequence[Draw],
+    preset: Preset,
+    conditioners: Mapping[str, Conditioner],
+) -> tuple[torch.Tensor, Any, Callable[[Sequence[TextFeatures]], Denoise]]:
+    """Noise and solver of a batch, and what makes a denoiser that a sampler calls of texts."""
     side = bundle.native_size // bundle.codec.factor
     device = next(bundle.denoiser.parameters()).device
     noise = draw_noise(draws, (bundle.codec.channels, side, side)).to(device)
@@ -280,15 +337,7 @@ def _make(
     def under(texts: Sequence[TextFeatures]) -> Denoise:
         return build_denoise(denoiser, texts, preset, scheduler.timesteps, device)
 
-    if draws[0].edit is None:
-        latents = sample(under(features), noise, scheduler)
-        check_latents(latents, draws)
-        return decode_pixels(bundle.codec, latents)
-    before = None
-    if draws[0].edit.before is not None:  # of one group, so the same for all
-        texts = [replace(draw, prompt=draws[0].edit.before) for draw in draws]
-        before = under(encode_draws(bundle.text, texts))
-    return _edit(bundle, draws, under(features), before, noise=noise, scheduler=scheduler)
+    return noise, scheduler, under
 
 
 @torch.inference_mode()
@@ -311,7 +360,7 @@ def _edit(
         switched = within((0, first / len(timesteps)), timesteps, before, denoise)
         latents = sample(switched, noise, scheduler)
         check_latents(latents, draws)
-        return decode_pixels(bundle.codec, latents)
+        return list(decode_pixels(bundle.codec, latents))
     x0 = encode_sources(bundle.codec, sources, noise.device)
     regions = torch.stack([torch.from_numpy(source.region) for source in sources])
     free = free_latents(regions, bundle.codec.factor).to(noise.device)

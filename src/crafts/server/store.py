@@ -35,6 +35,8 @@ MIGRATIONS = (
         bytes INTEGER NOT NULL
     );
     """,
+    # 2: owners whose jobs wait until they say so
+    "CREATE TABLE pauses (owner TEXT PRIMARY KEY)",
 )
 """Numbered from 1; a database remembers the last that it went through, and none is ever changed."""
 
@@ -132,7 +134,8 @@ class Store:
         """The next job that waits, now running; None where none waits."""
         with self._write() as db:
             row = db.execute(
-                "SELECT id FROM jobs WHERE state = 'queued' ORDER BY number LIMIT 1"
+                "SELECT id FROM jobs WHERE state = 'queued' "
+                "AND owner NOT IN (SELECT owner FROM pauses) ORDER BY number LIMIT 1"
             ).fetchone()
             if row is None:
                 return None
@@ -167,6 +170,17 @@ class Store:
         with self._write() as db:
             db.execute("UPDATE jobs SET state = 'queued' WHERE state = 'running'")
         return [_job(row) for row in rows]
+
+    def pause(self, owner: str, paused: bool) -> None:
+        """Let the jobs of an owner wait, also over a restart, or go on."""
+        with self._write() as db:
+            db.execute("DELETE FROM pauses WHERE owner = ?", (owner,))
+            if paused:
+                db.execute("INSERT INTO pauses VALUES (?)", (owner,))
+
+    def is_paused(self, owner: str) -> bool:
+        """Whether the jobs of an owner wait."""
+        return self._one("SELECT 1 FROM pauses WHERE owner = ?", owner) is not None
 
     def tell(self, job: str, facts: Mapping[str, Any]) -> None:
         """Keep what else is known of a job."""

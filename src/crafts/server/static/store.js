@@ -1,6 +1,6 @@
 // What all views share: jobs, the model, words; and what a visitor chose, kept in this browser.
 import { useEffect, useState } from "./vendor/preact-htm.js";
-import { follow, get, post, remove } from "./api.js";
+import { call, follow, get, post, remove } from "./api.js";
 
 const state = {
   jobs: new Map(), next: null, loaded: false, about: null, words: null, layouts: null,
@@ -43,6 +43,9 @@ export const complain = (error) => {
 
 export const jobsOf = (...kinds) =>
   [...state.jobs.values()].filter((job) => kinds.includes(job.kind)).sort((a, b) => b.number - a.number);
+
+/** Let what waits and what runs wait, or go on. */
+export const pause = (paused) => call("PUT", "/queue", { paused }).then((queue) => update({ about: { ...state.about, ...queue } })).catch(complain);
 
 export const busy = () => [...state.jobs.values()].filter((job) => ["queued", "running"].includes(job.state));
 

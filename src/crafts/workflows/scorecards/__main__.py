@@ -1,4 +1,4 @@
-"""``python -m crafts.workflows.scorecards model|fields|codec|control --help``."""
+"""``python -m crafts.workflows.scorecards model|fields|codec|control|counterfactuals --help``."""
 
 from crafts.workflows.running import run_functions
 
@@ -9,5 +9,6 @@ if __name__ == "__main__":
         fields=f"{here}.fields:score_fields",
         codec=f"{here}.codec:score_codec",
         control=f"{here}.control:score_control",
+        counterfactuals=f"{here}.counterfactuals:score_counterfactuals",
         segmenters="crafts.experiments.segmenters.compare:compare_segmenters",
     )
