@@ -32,8 +32,9 @@ from crafts.core.errors import ConfigError, DataError
 from crafts.model.control import build_control, load_control
 from crafts.model.denoiser import build_denoiser
 from crafts.model.schedule import ScheduleConfig, build_schedule
+from crafts.sampling.network import network_denoiser
 from crafts.sampling.presets import Preset
-from crafts.sampling.sampler import build_scheduler, network_denoiser, sample
+from crafts.sampling.sampler import build_scheduler, sample
 from crafts.testing import FakeCodec
 from crafts.training import loop, train
 from crafts.training.loader import make_batch
