@@ -23,7 +23,8 @@ from crafts.generation.plan import Item, Plan
 from crafts.generation.prompt_map import PromptMap
 from crafts.model.files.folders import save_tensors
 from crafts.sampling.draws import encode_draws
-from crafts.sampling.sampler import check_latents, network_denoiser
+from crafts.sampling.network import network_denoiser
+from crafts.sampling.sampler import check_latents
 from crafts.sampling.strips import StripDecoder
 from crafts.sampling.windows import (
     BAND,

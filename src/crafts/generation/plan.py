@@ -20,16 +20,16 @@ from crafts.conditions.wishes import ControlInput, parse_options
 from crafts.core.artifacts import sha256_bytes, tool_versions
 from crafts.core.errors import ConfigError, CraftsError
 from crafts.core.records import Ledger
-from crafts.core.runtime import say
+from crafts.core.runtime import pick_device, say
 from crafts.generation.editing import Editing, other_nuclei
 from crafts.generation.export import Provenance
 from crafts.generation.manifest import PromptRow
-from crafts.generation.request import GenerateConfig, parse_powers
+from crafts.generation.request import GenerateConfig, ImageRequest, parse_powers
 from crafts.generation.stain import Stain, open_stain
 from crafts.generation.wording import Wording
 from crafts.sampling.draws import Draw
 from crafts.sampling.powers import at_powers, check_powers
-from crafts.sampling.presets import Preset
+from crafts.sampling.presets import resolve_preset
 
 if TYPE_CHECKING:
     import numpy as np
@@ -84,29 +84,80 @@ class Item:
         return f"images/{self.row_id}-{self.draw.k}{power}.png"
 
 
+def open_model(config: GenerateConfig, bundle: Bundle | None = None) -> Bundle:
+    """The model of a run on its device.
+
+    Args:
+        config: of the run.
+        bundle: the model, where it is loaded already.
+
+    Raises:
+        ConfigError: no such model or device, or one that was never saved.
+    """
+    from crafts.model.bundle import load_bundle
+
+    device = pick_device(config.device)
+    bundle = load_bundle(config.model, network=True) if bundle is None else bundle
+    if not bundle.fingerprint:
+        raise ConfigError(
+            "generate: model",
+            came="a model that was never saved",
+            allowed="one with a fingerprint, which its images can name",
+            do="Save it with save_bundle and load it again.",
+        )
+    return with_loras_of(bundle.to(device), config)
+
+
+def with_loras_of(bundle: Bundle, config: ImageRequest) -> Bundle:
+    """The model with the adapters that are asked for."""
+    if not config.lora:
+        return bundle
+    from crafts.model.lora import parse_loras, with_loras
+
+    return with_loras(bundle, parse_loras(config.lora))
+
+
+def fills_passes(config: GenerateConfig, rows: Sequence[PromptRow]) -> bool:
+    """Whether each pass of the network takes a whole batch, the last one, too.
+
+    The last bits of a picture depend on the number of pictures in its pass, and on nothing else of
+    them. So all passes of a large run are of one size; then a picture has the same bytes in one
+    process, in a shard, and in whatever process of many. A few pictures are not worth the waste.
+    """
+    number = sum(config.keep or row.num_images or config.num_images for row in rows)
+    return config.parallel or config.shard is not None or number >= config.batch_size
+
+
 class Plan:
     """From rows to the images they ask for.
 
     Args:
         config: of the run.
         bundle: the model.
-        preset: resolved.
         source: manifest of prompts; paths in it start from its folder.
         control: controls of all rows, in place of those of the configuration.
         given: picture and mask of all rows in memory, in place of those of the configuration.
+        full_passes: of :func:`fills_passes`.
     """
 
     def __init__(
         self,
         config: GenerateConfig,
         bundle: Bundle,
-        preset: Preset,
         source: Path | None = None,
         *,
         control: Mapping[str, ControlInput] | None = None,
         given: tuple[Any, Any] = (None, None),
+        full_passes: bool = False,
     ) -> None:
-        self.config, self.bundle, self.preset = config, bundle, preset
+        self.config, self.bundle, self.source = config, bundle, source
+        self.full_passes = full_passes
+        self.preset = preset = resolve_preset(
+            config.preset,
+            num_steps=config.num_steps,
+            guidance_scale=config.guidance_scale,
+            extra=bundle.extra,
+        )
         control = parse_options(config.control) if control is None else control
         control, given = other_nuclei(config, control, given)
         self.steering = Steering(

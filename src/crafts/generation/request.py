@@ -28,6 +28,9 @@ POWERS = r"^\d*\.?\d+(,\d*\.?\d+){0,3}$"
 
 SIZE = r"^[1-9]\d{0,6}(x[1-9]\d{0,6})?$"
 
+INCIDENTAL = ("num_workers", "runner")
+"""Fields that decide nothing of the output; no manifest names them."""
+
 COLUMNS = ("negative_prompt", "seed", "num_images", "guidance_scale", "size", "prompt_map", "mpp")
 """Fields that a row of a manifest may set; its value holds before that of the run."""
 
@@ -289,9 +292,24 @@ class GenerateConfig(ImageRequest):
         CanvasOptions(), description="How pictures beyond one tile are made."
     )
     device: str = Field("auto", description="auto, cpu, cuda.")
+    num_workers: int = Field(
+        0,
+        ge=0,
+        le=4096,
+        description="Processes that make images side by side; 0: this one alone, or on Ray as "
+        "many as it has room for.",
+    )
+    runner: Literal["processes", "ray"] = Field(
+        "processes", description="Of this machine, or tasks of a Ray cluster (RAY_ADDRESS)."
+    )
     max_reject_fraction: float = Field(
         0.5, ge=0, le=1, description="Share of bad rows that ends the run."
     )
+
+    @property
+    def parallel(self) -> bool:
+        """Whether other processes make the images."""
+        return self.num_workers > 0 or self.runner == "ray"
 
     @field_validator("shard")
     @classmethod

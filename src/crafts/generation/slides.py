@@ -106,7 +106,7 @@ def _refuse_mixed(plan: Plan, rows: Sequence[PromptRow], slides: int) -> None:
         ConfigError: names it.
     """
     config, came = plan.config, ""
-    allowed = "a run of slides alone, without --control and --keep, at one power"
+    allowed = "a run of slides alone, without --control, --keep and --num-workers, at one power"
     if not rows:
         return
     if not slides:
@@ -119,6 +119,8 @@ def _refuse_mixed(plan: Plan, rows: Sequence[PromptRow], slides: int) -> None:
         came = "--keep for slides"
     elif config.control or any(row.nuclei or row.fluorescence for row in rows):
         came = "--control for slides"
+    elif config.parallel:
+        came = "--num-workers or --runner for slides"
     elif config.stain or any(row.stain for row in rows):
         came = "--stain for slides"
     elif any(len(plan.powers(row)) > 1 for row in rows):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from crafts.conditions.condition import Bound, Conditioner, additions, bind, extend
+from crafts.conditions.condition import Conditioner, bind
 from crafts.conditions.networks import number_conditioners
 from crafts.conditions.text import TextFeatures
 from crafts.core.errors import ConfigError, DataError
@@ -24,6 +24,7 @@ from crafts.sampling.edits import (
     load_sources,
 )
 from crafts.sampling.guidance import Denoise, TextDenoiser, conditioned, guided, within
+from crafts.sampling.network import network_denoiser
 from crafts.sampling.powers import SHARE, enlarge_middle
 from crafts.sampling.presets import Preset
 
@@ -137,29 +138,6 @@ def sample(
     return x_t
 
 
-def network_denoiser(network: torch.nn.Module, bound: Sequence[Bound] = ()) -> TextDenoiser:
-    """A diffusers U-Net as a plain function; works in its type, answers in the caller's.
-
-    Args:
-        network: the U-Net.
-        bound: what the batch to come is told beside its text.
-    """
-    parameter = next(network.parameters())
-    dtype, on_cpu = parameter.dtype, parameter.device.type == "cpu"
-    layout = torch.channels_last if on_cpu else torch.preserve_format
-    if on_cpu:  # convolutions on the CPU are faster so; the numbers of the weights stay
-        network.to(memory_format=layout)  # type: ignore[call-overload]
-
-    def denoiser(x_t: torch.Tensor, t: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
-        inputs = x_t.to(dtype=dtype, memory_format=layout)
-        tokens = extend(tokens.to(dtype), bound)
-        added = additions(bound, inputs, t, tokens)
-        answer = network(inputs, t, encoder_hidden_states=tokens, return_dict=False, **added)
-        return answer[0].to(x_t.dtype)
-
-    return denoiser
-
-
 def build_denoise(
     denoiser: TextDenoiser,
     features: Sequence[TextFeatures],
@@ -209,12 +187,16 @@ def sample_latents(
     return sample(denoise, noise, scheduler)
 
 
-@torch.inference_mode()
 def decode_pixels(codec: Any, latents: torch.Tensor) -> np.ndarray:
     """Latents [B, C, h, w] -> images [B, H, W, 3] uint8, one at a time to bound memory."""
-    images = [codec.decode(latents[i : i + 1]) for i in range(len(latents))]
-    pixels = (torch.cat([image.float().cpu() for image in images]) / 2 + 0.5).clamp(0, 1)
-    return (pixels * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
+    if latents.device.type == "cpu":  # convolutions are faster so; the numbers stay
+        latents = latents.to(memory_format=torch.channels_last)
+        with torch.inference_mode(False):  # weights laid out anew in it could never be trained
+            codec.to(memory_format=torch.channels_last)
+    with torch.inference_mode():
+        images = [codec.decode(latents[i : i + 1]).float().cpu() for i in range(len(latents))]
+        pixels = (torch.cat(images) / 2 + 0.5).clamp(0, 1)
+        return (pixels * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
 
 
 def iter_images(
@@ -224,6 +206,7 @@ def iter_images(
     *,
     batch_size: int = 4,
     done: Collection[int] = (),
+    full: bool = False,
     conditioners: Mapping[str, Conditioner] | None = None,
 ) -> Iterator[list[tuple[int, TextFeatures, np.ndarray]]]:
     """Make the images of many draws, batch by batch.
@@ -237,6 +220,8 @@ def iter_images(
         preset: solver and steps.
         batch_size: images a call of the denoiser (twice as many under guidance).
         done: indices of draws that need not be made.
+        full: let the network see ``batch_size`` images at each call, the last ones repeated where
+            there are fewer; an image then has the same bytes in whatever company.
         conditioners: by kind, of what draws are told; the model's own numbers need none.
 
     Yields:
@@ -255,10 +240,11 @@ def iter_images(
                 batch = group[first : first + batch_size]
                 if all(start + i in done for i in batch):
                     continue
-                chosen = [features[i] for i in batch]
-                asked = [window[i] for i in batch]
+                shown = [*batch, *batch[-1:] * (batch_size - len(batch))] if full else batch
+                chosen = [features[i] for i in shown]
+                asked = [window[i] for i in shown]
                 images = _make(bundle, asked, chosen, preset, conditioners=known, made=made)
-                rows = zip(batch, chosen, images, strict=True)
+                rows = list(zip(shown, chosen, images, strict=True))[: len(batch)]
                 yield [(start + i, item, image) for i, item, image in rows if start + i not in done]
 
 
