@@ -176,7 +176,7 @@ def test_no_field_that_may_name_a_file_comes_over_http():
 def test_what_ran_when_the_process_was_killed_runs_again(client, tmp_path):
     store = client.app.state.studio.store
     job = ended(client, send(client))
-    with store._write() as db:
+    with store.db.writing() as db:
         db.execute("UPDATE jobs SET state = 'running', ended = NULL WHERE id = ?", (job["id"],))
     assert [one.id for one in store.wake()] == [job["id"]]
     client.app.state.studio.worker.notify()
