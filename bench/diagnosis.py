@@ -27,9 +27,10 @@ from sklearn.neighbors import NearestCentroid
 from crafts.core.artifacts import write_bytes
 from crafts.core.markdown import table
 from crafts.core.runtime import say, seed_from
-from crafts.evaluation.diagnosis.causes import THRESHOLDS, diagnose
+from crafts.evaluation.diagnosis.causes import diagnose
 from crafts.evaluation.diagnosis.evidence import Evidence, compute_evidence
 from crafts.evaluation.diagnosis.sides import Observed
+from crafts.evaluation.diagnosis.thresholds import THRESHOLDS
 from crafts.imaging.stains import stain_vectors
 from crafts.sets.splits import halve
 from crafts.testing.damage import duplicate, shuffle_prompts

@@ -30,9 +30,10 @@ from crafts.evaluation.diagnosis.sides import Observed
 from crafts.imaging.stains import stain_amounts
 from crafts.measures.alignment import prompt_alignment
 from crafts.measures.distances import cmmd, kernel_distance, normalised_frechet_distance
-from crafts.measures.neighbors import prdc, vendi_score
+from crafts.measures.neighbors import prdc
 from crafts.measures.rows import unit_rows
 from crafts.measures.separation import separation
+from crafts.measures.variety import vendi_score
 from crafts.sets.splits import halve
 from crafts.testing.damage import duplicate, shuffle_prompts, swap_class
 

@@ -40,9 +40,10 @@ class Served:
 
     def start(self) -> Served:
         self.process = subprocess.Popen(self.words, stderr=subprocess.DEVNULL)
-        end = time.monotonic() + 300
+        end = time.monotonic() + 1800  # it only ends a test that hangs
         while not self.answers(self.probe):
-            assert self.process.poll() is None and time.monotonic() < end, "it does not come up"
+            assert self.process.poll() is None, f"it ended with {self.process.returncode}"
+            assert time.monotonic() < end, "it does not come up"
             time.sleep(0.05)
         return self
 

@@ -147,8 +147,8 @@ def test_sd15_takes_two_steps(
 ) -> None:
     crafts.train(small(work, name), tmp_path / "run")
     if "category" in expected:  # from the column of labels, where one row in four has none
-        said = capsys.readouterr().err
-        assert "8 of 10 training rows belong to 3 of the 30 categories" in said
+        printed = capsys.readouterr().err
+        assert "8 of 10 training rows belong to 3 of the 30 categories" in printed
     rows = losses(tmp_path / "run")
     assert len(rows) == 2 and expected <= rows[0].keys()
     assert not {"semantic", "category"} & (rows[0].keys() - expected)

@@ -188,7 +188,7 @@ def test_powers_come_over_http_and_each_is_a_picture(client):
 def test_what_ran_when_the_process_was_killed_runs_again(client, tmp_path):
     store = client.app.state.studio.store
     job = ended(client, send(client))
-    with store._write() as db:
+    with store.db.writing() as db:
         db.execute("UPDATE jobs SET state = 'running', ended = NULL WHERE id = ?", (job["id"],))
     assert [one.id for one in store.wake()] == [job["id"]]
     client.app.state.studio.worker.notify()

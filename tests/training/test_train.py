@@ -145,11 +145,11 @@ def test_sigterm_saves_and_says_how_to_go_on(recipe: dict[str, Any], tmp_path: P
     while count_rows(output) < 2 and process.poll() is None:
         time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
-    _, said = process.communicate(timeout=60)
+    _, printed = process.communicate(timeout=60)
     assert process.returncode == 130
     assert (
-        "The checkpoint is saved; the same command goes on from it." in said
-        and "Traceback" not in said
+        "The checkpoint is saved; the same command goes on from it." in printed
+        and "Traceback" not in printed
     )
     assert list((output / "checkpoints").glob("step-*/manifest.json"))
 
@@ -215,8 +215,10 @@ def test_a_non_finite_step_is_skipped_counted_and_named(
     loop.train(run, [])
     assert run.progress.skipped == 1 and run.progress.step == 8
     assert all(torch.isfinite(value).all() for value in weights_of(tmp_path / "run").values())
-    said = capsys.readouterr().err
-    assert "step 3: non-finite gradient, step skipped (1 so far)" in said and poisoned[0] in said
+    printed = capsys.readouterr().err
+    assert (
+        "step 3: non-finite gradient, step skipped (1 so far)" in printed and poisoned[0] in printed
+    )
 
 
 def test_too_many_non_finite_steps_end_the_run(recipe: dict[str, Any], tmp_path: Path) -> None:
@@ -350,8 +352,8 @@ def test_cut_captions_are_said(recipe: dict[str, Any], capsys: pytest.CaptureFix
         config.stage, config.data, seed=0, device=torch.device("cpu"), dtype=torch.float32
     )
     task.captions.say_what_is_cut(["short", "lung " * 100 + "the end"])
-    said = "1 of 2 captions looked at are longer than stage.max_chunks = 1"
-    assert said in capsys.readouterr().err
+    printed = "1 of 2 captions looked at are longer than stage.max_chunks = 1"
+    assert printed in capsys.readouterr().err
 
 
 def test_a_run_without_held_out_tiles_says_so_once(
@@ -364,15 +366,15 @@ def test_a_run_without_held_out_tiles_says_so_once(
         (tmp_path / "tiles" / f"{index}.txt").write_text(tile.caption)
     pack.run(pack.PackConfig(), tmp_path / "tiles", tmp_path / "all")
     pack.run(pack.PackConfig(validation=0.4), tmp_path / "tiles", tmp_path / "some")
-    said = []
+    printed = []
     for folder, every in (("all", 1), ("all", 0), ("some", 1)):
         recipe["data"] = {"kind": "shards", "folder": str(tmp_path / folder)}
         config = configure(recipe, f"validate_every={every}", "num_steps=2")
         train.run(config, {}, tmp_path / f"{folder}-{every}")
-        said.append(capsys.readouterr().err)
+        printed.append(capsys.readouterr().err)
     line = "nothing is held out: no held-out loss; pack with --set validation=0.1"
-    assert [text.count(line) for text in said] == [1, 0, 0]
-    assert said[2].count("held out: ") == 2
+    assert [text.count(line) for text in printed] == [1, 0, 0]
+    assert printed[2].count("held out: ") == 2
 
 
 def test_another_artifact_is_no_output(recipe: dict[str, Any], tiny_model: Path) -> None:

@@ -28,6 +28,10 @@ def serve(
         Path | None,
         typer.Option(help="One token a line; each sees its own only. Needed beyond loopback."),
     ] = None,
+    study: Annotated[
+        Path | None,
+        typer.Option(help="Output of `study prepare`; its readers come to /study/."),
+    ] = None,
     overrides: Overrides = [],
     dry_run: DryRun = False,
 ) -> None:
@@ -35,7 +39,14 @@ def serve(
     from crafts.core.config import load_config
     from crafts.server.config import ServeConfig
 
-    given = {"host": host, "port": port, "model": model, "data": data, "token_file": token_file}
+    given = {
+        "host": host,
+        "port": port,
+        "model": model,
+        "data": data,
+        "token_file": token_file,
+        "study": study,
+    }
     config = load_config(ServeConfig, drop_unset(given), overrides)
     if not shown(config, dry_run):
         require_extra("crafts serve", "serve")

@@ -17,7 +17,7 @@ from crafts.measures.distances import (
     kernel_distance,
     normalised_frechet_distance,
 )
-from crafts.measures.neighbors import prdc, prdc_at, vendi_score
+from crafts.measures.neighbors import prdc, prdc_at
 from crafts.measures.rows import Generated, Real
 from crafts.measures.separation import separation
 from crafts.measures.statistics import (
@@ -26,6 +26,7 @@ from crafts.measures.statistics import (
     load_statistics,
     save_statistics,
 )
+from crafts.measures.variety import vendi_score
 from crafts.sets.files import read_features, write_features
 
 __all__ = [

@@ -46,7 +46,7 @@ from crafts.evaluation.opening import (
 )
 from crafts.evaluation.page.gallery import build_gallery
 from crafts.evaluation.page.marks import find_marks
-from crafts.evaluation.page.tables import mask_notes
+from crafts.evaluation.page.masks import mask_notes
 from crafts.evaluation.reference import NOT_COMPARED, compare_with_statistics
 from crafts.evaluation.results import ComparedSet, Gallery, GateYield, Results, Separated
 from crafts.measures.faithfulness import Faithfulness, judge_masks

@@ -7,7 +7,7 @@ from crafts.evaluation.page.verdict import compose_stats, compose_verdict, sum_u
 from evaluation.page.built_results import alignment, build, measured, rows
 
 
-def said(verdict):
+def text_of(verdict):
     return " ".join((verdict.headline, *verdict.warnings, *verdict.reasons)).replace(
         "\N{NO-BREAK SPACE}", " "
     )
@@ -46,7 +46,7 @@ LOUD = [found.Mark(code="training_prompts", loud=True, text="Training prompts.")
 def test_the_verdict_says_what_the_numbers_say(changes, level, words):
     verdict = compose_verdict(build(**changes))
     assert verdict.level == level
-    assert words in said(verdict)
+    assert words in text_of(verdict)
 
 
 def few(spread, *, groups=7, got=0.11, floor=0.1):
@@ -80,8 +80,8 @@ def few(spread, *, groups=7, got=0.11, floor=0.1):
 def test_as_near_as_real_groups_needs_a_test_that_could_have_told(distances, level, words):
     verdict = compose_verdict(build(rows=distances))
     assert verdict.level == level
-    assert words in said(verdict)
-    assert ("lie as near" in said(verdict)) == (level == "good")
+    assert words in text_of(verdict)
+    assert ("lie as near" in text_of(verdict)) == (level == "good")
 
 
 def used(generated, heldout):
@@ -105,7 +105,7 @@ def used(generated, heldout):
 )
 def test_the_smaller_limit_is_named_with_its_remedy(generated, heldout, words, remedy):
     results = build(rows=few(0.01, floor=-0.001, got=0.0), sets=used(generated, heldout), n=12)
-    text = said(compose_verdict(results))
+    text = text_of(compose_verdict(results))
     assert f"Too few to tell by kernel distance: {words}" in text
     assert remedy in text
 
@@ -118,7 +118,7 @@ def test_a_distance_below_zero_is_said_to_be_none():
     stat = compose_stats(results)[0]
     assert (stat.value, stat.note[:15]) == ("about 0", "−0.074 ± 0.038;")
     assert sum_up(results) == f"Take care: {verdict.headline}"
-    assert "below 0" not in said(compose_verdict(build()))
+    assert "below 0" not in text_of(compose_verdict(build()))
 
 
 @pytest.mark.parametrize(
@@ -140,12 +140,12 @@ def test_prompts_not_followed_needs_a_test_that_could_have_told(spread, real, le
     ]
     verdict = compose_verdict(build(rows=rows(heldout=0.11), alignment=rows_))
     assert verdict.level == level
-    assert words in said(verdict)
+    assert words in text_of(verdict)
 
 
 def test_numbers_that_are_missing_are_said_to_be():
     results = build(rows=[row for row in rows() if row.key == "floor"], alignment=[])
-    assert "could not be measured" in said(compose_verdict(results))
+    assert "could not be measured" in text_of(compose_verdict(results))
     empty = build(lead="frechet_distance")
-    assert "Fréchet distance: no value. N is small" in said(compose_verdict(empty))
+    assert "Fréchet distance: no value. N is small" in text_of(compose_verdict(empty))
     assert [stat.label for stat in compose_stats(results)] == ["Tiles on each side"]

@@ -329,9 +329,9 @@ def test_held_out_tiles_that_cannot_be_encoded_are_refused_at_once(
 def refused(recipe: dict[str, Any], folder: Path, capsys: pytest.CaptureFixture[str]) -> str:
     """What the command says in one line, and its exit code before it."""
     code = cli.run(command(recipe, folder, folder / "run")[3:])
-    said = capsys.readouterr().err.strip().splitlines()
-    assert "Traceback" not in "".join(said)
-    return f"{code} {said[-1]}"
+    printed = capsys.readouterr().err.strip().splitlines()
+    assert "Traceback" not in "".join(printed)
+    return f"{code} {printed[-1]}"
 
 
 def test_refusals(
@@ -345,11 +345,15 @@ def test_refusals(
     with pytest.raises(DataError, match="no tile with a mask"):
         begin(configure(recipe | {"data": shards}), tmp_path / "x")
     shards["folder"] = str(tmp_path / "sizes")
-    said = refused(recipe | {"data": shards}, tmp_path, capsys)
-    assert said.startswith("2 ") and "squares of one size" in said and "32 x 32, 40 x 40" in said
+    printed = refused(recipe | {"data": shards}, tmp_path, capsys)
+    assert (
+        printed.startswith("2 ")
+        and "squares of one size" in printed
+        and "32 x 32, 40 x 40" in printed
+    )
     latents = {"kind": "latents", "folder": str(tmp_path)}
-    said = refused(recipe | {"data": latents}, tmp_path, capsys)
-    assert said.startswith("2 ") and "a map is made from a tile's mask or pixels" in said
+    printed = refused(recipe | {"data": latents}, tmp_path, capsys)
+    assert printed.startswith("2 ") and "a map is made from a tile's mask or pixels" in printed
     recipe["stage"]["widths"] = [4, 8]
     assert "expected 4, as one latent cell" in refused(recipe, tmp_path, capsys)
 
