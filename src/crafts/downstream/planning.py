@@ -1,4 +1,4 @@
-"""Two questions beside the arms: how many tiles of a rare class, and does distance foretell gain."""
+"""Two questions beside the arms: how many tiles of a rare class; does distance foretell gain."""
 
 from __future__ import annotations
 
