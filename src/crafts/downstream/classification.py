@@ -56,9 +56,11 @@ class Classification:
     def __init__(self, config: BenchmarkConfig, train: Rows) -> None:
         """Settings, and the rows of all real training tiles."""
         self.config, self.train_rows = config, train
-        self.methods = {"probe": "Linear probe", "knn": "Nearest neighbours"}
-        if config.finetune:
-            self.methods["resnet"] = "Small ResNet, trained from pixels"
+        network = {"resnet": "Small ResNet, trained from pixels"} if config.finetune else {}
+        self.methods: Mapping[str, str] = {
+            **{"probe": "Linear probe", "knn": "Nearest neighbours"},
+            **network,
+        }
         self.pixels = config.pixels if config.finetune else 0
 
     def exams(self, opened: Opened, pool: Pool) -> list[Exam]:

@@ -47,30 +47,34 @@ class Question:
 
 
 def ask_of(
-    row: Mapping[str, Any], *, organs: Sequence[str], counts: Mapping[str, float]
+    row: Mapping[str, Any],
+    *,
+    organs: Sequence[str],
+    labels: Sequence[str],
+    counts: Mapping[str, float],
 ) -> list[Question]:
     """Questions that the table itself answers.
 
     Args:
         row: of a tile; its organ, label, captions and counts are read.
         organs: all that occur, for a wrong one to ask about.
+        labels: likewise.
         counts: field -> the number that is asked about, the median of the training tiles.
     """
     found = []
     organ, label = str(row.get("organ") or ""), str(row.get("label") or "")
     if organ and len(organs) > 1:
         found.append(Question("organ", "Which organ is this?", organ))
-        rng = np.random.default_rng(seed_from("question", str(row.get("name"))))
-        other = rng.choice([one for one in organs if one != organ])
-        truth = bool(rng.integers(2))
-        asked = organ if truth or organ not in organs else str(other)
-        yes = "yes" if asked == organ else "no"
+        asked, yes = _one_of(organ, organs, row)
         found.append(Question("is organ", f"Is this {asked}?", yes))
     benign, malignant = _BENIGN.search(label), _MALIGNANT.search(label)
     if benign or malignant:
         found.append(Question("malignant", "Is this malignant?", "no" if benign else "yes"))
     if label:
         found.append(Question("finding", "What does the tile show?", label))
+        if len(labels) > 1:
+            asked, yes = _one_of(label, labels, row)
+            found.append(Question("is finding", f"Does the tile show {asked}?", yes))
     text = " ".join([label, str(row.get("grade") or ""), *sorted(captions_of(row))])
     grades = {"".join(one.split()) for one in _GRADE.findall(text)}
     if len(grades) == 1:
@@ -80,6 +84,13 @@ def ask_of(
             yes = "yes" if value > middle else "no"
             found.append(Question(name, f"Are there more {name} than {middle:g}?", yes))
     return found
+
+
+def _one_of(truth: str, known: Sequence[str], row: Mapping[str, Any]) -> tuple[str, str]:
+    """The true value or another one, at even odds, and whether it is the true one."""
+    rng = np.random.default_rng(seed_from("question", str(row.get("name")), truth))
+    other = str(rng.choice([one for one in known if one != truth]))
+    return (truth, "yes") if rng.integers(2) else (other, "no")
 
 
 def middles(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:

@@ -117,7 +117,7 @@ def _score(results: Results, row: ArmRow) -> float:
 def _title(results: Results) -> str:
     """What is measured, for people."""
     head = heads_of(ArmRow)[results.primary]
-    return f"{head.label} ({head.note})" if results.primary in ("recall", "closed") else head.label
+    return f"{head.label} ({head.note})" if results.primary in ("mrr", "closed") else head.label
 
 
 def _headline(results: Results) -> str:

@@ -24,7 +24,7 @@ class ArmRow(Config):
         folder: of the generated tiles; "" for none.
         real, synthetic: tiles trained on, mean over the seeds.
         accuracy: balanced, mean over the seeds.
-        recall: of the right one among the first five, both ways of a retrieval.
+        mrr: mean reciprocal rank of the first right one, both ways of a retrieval.
         text_1 to text_median: image to caption, recall at 1, 5, 10 and median rank; ``image_``:
             caption to image.
         closed: share of yes-or-no questions answered rightly; open_f1: words shared with the
@@ -45,7 +45,7 @@ class ArmRow(Config):
     real: Annotated[Number, Head("Real tiles")] = None
     synthetic: Annotated[Number, Head("Generated")] = None
     accuracy: Annotated[Number, Head("Balanced accuracy", "higher is better", percent=True)] = None
-    recall: Annotated[Number, Head("R@5", "both ways", percent=True)] = None
+    mrr: Annotated[Number, Head("MRR", "reciprocal rank, both ways", percent=True)] = None
     closed: Annotated[Number, Head("Closed", "balanced accuracy", percent=True)] = None
     open_f1: Annotated[Number, Head("Open", "F1 of words", percent=True)] = None
     text_1: Annotated[Number, Head("R@1", "image to caption", percent=True)] = None

@@ -53,7 +53,7 @@ class Retrieval:
     """Captions found by tiles and tiles found by captions."""
 
     methods: Mapping[str, str] = {"clip": "CLIP with a locked image half"}
-    primary = "recall"
+    primary = "mrr"
     pixels = 0
 
     def __init__(self, config: BenchmarkConfig, opened: Opened) -> None:
@@ -161,7 +161,9 @@ def fewest_captions(known: list[set[str]]) -> list[str]:
 
 
 def rate(cosines: NDArray[Any], right: NDArray[np.bool_]) -> Answers:
-    """Recall of the first right caption of each tile, and of the first right tile of its caption.
+    """Ranks of the first right caption of each tile, and of the first right tile of its caption.
+
+    The score is the mean of both reciprocal ranks, which few captions do not saturate.
 
     Args:
         cosines: [N, G] of tiles and captions.
@@ -169,12 +171,12 @@ def rate(cosines: NDArray[Any], right: NDArray[np.bool_]) -> Answers:
     """
     texts = _first_right(cosines, right)
     images = _first_right(cosines.T, right.T)
-    measures = {}
+    measures: dict[str, float] = {}
     for name, ranks in (("text", texts), ("image", images)):
         measures |= {f"{name}_{k}": float((ranks <= k).mean()) for k in (1, 5, 10)}
         measures[f"{name}_median"] = float(np.median(ranks))
     own = images[right.argmax(axis=1)]
-    return Answers(((texts <= 5).astype(float) + (own <= 5)) / 2, measures)
+    return Answers((1 / texts + 1 / own) / 2, measures)
 
 
 def _first_right(cosines: NDArray[Any], right: NDArray[np.bool_]) -> NDArray[np.int64]:

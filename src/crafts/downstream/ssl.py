@@ -75,7 +75,9 @@ class SelfSupervision:
         if arm.look == "nothing":
             return network.eval()
         pixels = pool.pixels[arm.seen]
-        second = None if arm.second is None else pool.pixels[pair_up(pool, arm, seed=seed)]
+        second = None
+        if arm.second is not None:
+            second = pool.pixels[pair_up(pool, arm.seen, arm.second, seed=seed)]
 
         def loss_of(chosen: Tensor, generator: torch.Generator) -> Tensor:
             images = turned(as_images(pixels[chosen.numpy()]), generator)
@@ -100,15 +102,14 @@ def as_second_view(arm: Arm) -> Arm:
     )
 
 
-def pair_up(pool: Pool, arm: Arm, *, seed: int) -> Rows:
-    """For each real tile [M] a generated one of its class, or itself where there is none.
+def pair_up(pool: Pool, tiles: Rows, made: Rows, *, seed: int) -> Rows:
+    """For each tile [M] a generated one of its class, or itself where there is none.
 
     So labels enter this arm, through the prompts.
     """
-    rng = np.random.default_rng(seed)
-    made = rng.permutation(arm.second)
+    made = np.random.default_rng(seed).permutation(made)
     pairs = []
-    for number, tile in enumerate(arm.seen):
+    for number, tile in enumerate(tiles):
         same = made[pool.labels[made] == pool.labels[tile]]
         pairs.append(same[number % len(same)] if len(same) else tile)
     return np.array(pairs)

@@ -68,7 +68,7 @@ class Vqa:
         self.config, self.train_rows = config, opened.train
         rows = [opened.real.tiles.set.rows[k] for k in opened.train]
         self.organs = sorted({str(row.get("organ") or "") for row in rows} - {""})
-        self.counts = middles(rows)
+        self.labels, self.counts = opened.classes, middles(rows)
         self.brought = read_questions(config.questions) if config.questions else None
         asked = [one for row in rows for one in self._ask(row)]
         if not any(one.closed for one in asked):
@@ -84,7 +84,7 @@ class Vqa:
     def _ask(self, row: Mapping[str, Any], *, made: bool = False) -> list[Question]:
         if self.brought is not None and not made:
             return self.brought.get(Path(str(row.get("name") or "")).stem, [])
-        return ask_of(row, organs=self.organs, counts=self.counts)
+        return ask_of(row, organs=self.organs, labels=self.labels, counts=self.counts)
 
     def exams(self, opened: Opened, pool: Pool) -> list[Exam]:
         """All questions on test tiles; kinds and answers count alike, so that guessing is even."""
