@@ -65,16 +65,16 @@ def ask_of(
     organ, label = str(row.get("organ") or ""), str(row.get("label") or "")
     if organ and len(organs) > 1:
         found.append(Question("organ", "Which organ is this?", organ))
-        asked, yes = _one_of(organ, organs, row)
-        found.append(Question("is organ", f"Is this {asked}?", yes))
+        for asked, yes in _true_and_false(organ, organs, row):
+            found.append(Question("is organ", f"Is this {asked}?", yes))
     benign, malignant = _BENIGN.search(label), _MALIGNANT.search(label)
     if benign or malignant:
         found.append(Question("malignant", "Is this malignant?", "no" if benign else "yes"))
     if label:
         found.append(Question("finding", "What does the tile show?", label))
         if len(labels) > 1:
-            asked, yes = _one_of(label, labels, row)
-            found.append(Question("is finding", f"Does the tile show {asked}?", yes))
+            for asked, yes in _true_and_false(label, labels, row):
+                found.append(Question("is finding", f"Does the tile show {asked}?", yes))
     text = " ".join([label, str(row.get("grade") or ""), *sorted(captions_of(row))])
     grades = {"".join(one.split()) for one in _GRADE.findall(text)}
     if len(grades) == 1:
@@ -86,11 +86,13 @@ def ask_of(
     return found
 
 
-def _one_of(truth: str, known: Sequence[str], row: Mapping[str, Any]) -> tuple[str, str]:
-    """The true value or another one, at even odds, and whether it is the true one."""
+def _true_and_false(
+    truth: str, known: Sequence[str], row: Mapping[str, Any]
+) -> list[tuple[str, str]]:
+    """The true value and another one to ask for, so that guessing is right in half of them."""
     rng = np.random.default_rng(seed_from("question", str(row.get("name")), truth))
     other = str(rng.choice([one for one in known if one != truth]))
-    return (truth, "yes") if rng.integers(2) else (other, "no")
+    return [(truth, "yes"), (other, "no")]
 
 
 def middles(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:

@@ -25,8 +25,6 @@ from crafts.downstream.questions import Question, ask_of, middles, read_question
 from crafts.downstream.statistics import balanced_weights
 from crafts.sets.splits import Rows
 
-_WIDTH = 64
-
 
 @dataclass(frozen=True)
 class _Items:
@@ -38,18 +36,20 @@ class _Items:
 
 
 class _Head(nn.Module):
-    """Tile and question, each through a layer, multiplied, to a score of each known answer."""
+    """The words of a question choose a linear classifier of the tile: a bilinear fusion."""
 
     def __init__(self, tile: int, words: int, answers: int) -> None:
         super().__init__()
-        self.tile, self.words = nn.Linear(tile, _WIDTH), nn.Linear(words, _WIDTH)
-        self.last = nn.Linear(2 * _WIDTH, answers)
+        self.answers = answers
+        self.words = nn.Linear(words, answers * (tile + 1))
+        nn.init.zeros_(self.words.weight)
+        nn.init.zeros_(self.words.bias)
 
     def forward(self, tile: Tensor, words: Tensor) -> Tensor:
         """Tiles [B, D] and bags of words [B, V] -> logits [B, A]."""
-        asked = torch.relu(self.words(words))
-        both = torch.relu(self.tile(tile)) * asked
-        return self.last(torch.cat([both, asked], 1))
+        seen = torch.cat([tile, torch.ones(len(tile), 1)], 1)
+        chosen = self.words(words).view(len(tile), self.answers, -1)
+        return torch.einsum("bad,bd->ba", chosen, seen)
 
 
 class Vqa:
@@ -129,7 +129,12 @@ class Vqa:
             for one in self._ask(pool.rows[told], made=told >= real)
             if one.answer in self.answers
         ]
-        tiles = torch.from_numpy(scale(look_at(pool, arm.seen, arm.look))).float()
+
+        def see(pictures: Rows) -> Tensor:
+            features = scale(look_at(pool, pictures, arm.look))
+            return torch.from_numpy(features * np.sqrt(features.shape[1])).float()
+
+        tiles = see(arm.seen)
         place = torch.tensor([k for k, _ in pairs])
         words = self._bags([one for _, one in pairs])
         truth = torch.tensor([self.answers[one.answer] for _, one in pairs])
@@ -141,11 +146,10 @@ class Vqa:
             logits = head(tiles[place[chosen]], words[chosen])
             return nn.functional.cross_entropy(logits, truth[chosen])
 
-        fit_steps(head, loss_of, number=len(pairs), steps=self.config.steps, seed=seed, rate=5e-3)
+        fit_steps(head, loss_of, number=len(pairs), steps=self.config.steps, seed=seed, rate=1e-2)
 
         def answer(pictures: Rows, asked: Sequence[Question]) -> list[str]:
-            seen = torch.from_numpy(scale(look_at(pool, pictures, arm.look))).float()
-            logits = head(seen, self._bags(asked))
+            logits = head(see(pictures), self._bags(asked))
             names = list(self.answers)
             return [names[k] for k in logits.argmax(1).tolist()]
 
