@@ -189,10 +189,11 @@ def further_tests(
                     found.append(_say_equivalence(place, name[1], test, config.margin))
             blind = answered.gain(config, place, exam, arm=(MIXED, ""), over=(BLIND, ""))
             if blind is not None:
-                ends = f"{100 * blind.low:+.1f} to {100 * blind.high:+.1f}"
+                figures = [f"{100 * one:+.1f}" for one in (blind.mean, blind.low, blind.high)]
+                mean, low, high = (one.replace("-", "−") for one in figures)
                 found.append(
                     f"Images shuffled less question only, {_say_place(place)}: "
-                    f"{100 * blind.mean:+.1f} points ({ends}); 0 is expected."
+                    f"{mean} points ({low} to {high}); 0 is expected."
                 )
                 failed += [found[-1]] if blind.low > 0 else []
     return found, failed
@@ -207,9 +208,10 @@ def _say_equivalence(
 ) -> str:
     low, high, p = (round(100 * one, 1) for one in test)
     verdict = "as good as real tiles" if p / 100 < _LEVEL else "not shown to be as good"
+    ends = f"{low:+g} to {high:+g}".replace("-", "−")
     return (
         f"{folder} alone, {_say_place(place)}: "
-        f"{verdict} within {100 * margin:g} points (90 % interval {low:+g} to {high:+g}, "
+        f"{verdict} within {100 * margin:g} points (90 % interval {ends}, "
         f"p = {test[2]:.3f})."
     )
 

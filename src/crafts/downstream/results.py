@@ -42,8 +42,8 @@ class ArmRow(Config):
     arm: str
     kind: Literal["real", "control", "synthetic"]
     folder: str = ""
-    real: Annotated[Number, Head("Real tiles")] = None
-    synthetic: Annotated[Number, Head("Generated")] = None
+    real: Annotated[int | None, Head("Real tiles")] = None
+    synthetic: Annotated[int | None, Head("Generated")] = None
     accuracy: Annotated[Number, Head("Balanced accuracy", "higher is better", percent=True)] = None
     mrr: Annotated[Number, Head("MRR", "reciprocal rank, both ways", percent=True)] = None
     closed: Annotated[Number, Head("Closed", "balanced accuracy", percent=True)] = None
