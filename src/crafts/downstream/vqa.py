@@ -115,8 +115,7 @@ class Vqa:
             yield arm
             if arm.name == REAL:
                 yield replace(arm, name=BLIND, kind="control", look="nothing")
-                mixed = np.random.default_rng(arm.real).permutation(arm.seen)
-                yield replace(arm, name=MIXED, kind="control", seen=mixed)
+                yield replace(arm, name=MIXED, kind="control")
 
     def train(self, pool: Pool, arm: Arm, *, own: Rows, seed: int) -> Mapping[str, Ask]:
         """The head, with equal steps in every arm."""
@@ -142,8 +141,10 @@ class Vqa:
         head = _Head(tiles.shape[1], len(self.words), len(self.answers))
 
         def loss_of(chosen: Tensor, generator: torch.Generator) -> Tensor:
-            del generator
-            logits = head(tiles[place[chosen]], words[chosen])
+            seen = tiles[place[chosen]]
+            if arm.name == MIXED:  # anew in each step, so that no wrong pairs are learnt either
+                seen = seen[torch.randperm(len(seen), generator=generator)]
+            logits = head(seen, words[chosen])
             return nn.functional.cross_entropy(logits, truth[chosen])
 
         fit_steps(head, loss_of, number=len(pairs), steps=self.config.steps, seed=seed, rate=1e-2)
