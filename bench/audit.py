@@ -37,7 +37,7 @@ from crafts.data.collection import Collection, Tile
 from crafts.data.tiles.augment import draw_stain_jitter, stain_jitter
 from crafts.imaging.montage import montage
 from crafts.model.bundle import Bundle, load_bundle
-from crafts.sampling.sampler import network_denoiser
+from crafts.sampling.network import network_denoiser
 from crafts.sets.features import as_tensor
 
 HALF = 128  # pixels of a tile of 256

@@ -15,12 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crafts.core.runtime import say
-from crafts.evaluation import extract_features
 from crafts.experiments.corpus.tiles import in_turn
 from crafts.imaging.stains import stain_vectors
 from crafts.measures.appearance import appearance
 from crafts.measures.structure import blur
-from crafts.sets.features import read_image
+from crafts.sets.features import encode_tiles, read_image
 from crafts.testing.damage import compress, shift_stain, variations, wash_eosin
 from crafts.workflows.scorecards.judges import Judges
 
@@ -72,7 +71,7 @@ def load_bank(tiles: Path, output: Path, per_class: int) -> Bank:
             say(f"encode: {name}, {len(pixels)} tiles")
             source = np.repeat(pixels[fields], VIEWS, axis=0) if name == "views" else pixels
             damaged = damage(name, source, labels, stains)
-            features = extract_features(damaged, judges.encoder.image_features)
+            features = encode_tiles(damaged, judges.encoder.image_features)
             place.parent.mkdir(parents=True, exist_ok=True)
             np.savez(place, features=features, appearance=appearance(damaged))
         with np.load(place) as kept:

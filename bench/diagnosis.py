@@ -27,9 +27,10 @@ from sklearn.neighbors import NearestCentroid
 from crafts.core.artifacts import write_bytes
 from crafts.core.markdown import table
 from crafts.core.runtime import say, seed_from
-from crafts.evaluation.diagnosis.causes import THRESHOLDS, diagnose
+from crafts.evaluation.diagnosis.causes import diagnose
 from crafts.evaluation.diagnosis.evidence import Evidence, compute_evidence
 from crafts.evaluation.diagnosis.sides import Observed
+from crafts.evaluation.diagnosis.thresholds import THRESHOLDS
 from crafts.imaging.stains import stain_vectors
 from crafts.sets.splits import halve
 from crafts.testing.damage import duplicate, shuffle_prompts
@@ -212,10 +213,10 @@ def tabulate(trials: Sequence[Trial]) -> list[str]:
         for level in sorted({t.level for t in trials if t.cause == cause}):
             names = [named(t) for t in trials if (t.cause, t.level) == (cause, level)]
             wrong = Counter(name or "nothing" for name in names if name != cause)
-            said = ", ".join(f"{name} {number}" for name, number in wrong.most_common())
+            listed = ", ".join(f"{name} {number}" for name, number in wrong.most_common())
             share = 1 - sum(wrong.values()) / len(names)
             strength = level + 1 if cause else "–"
-            rows.append([cause or "nothing", strength, len(names), f"{share:.0%}", said or "–"])
+            rows.append([cause or "nothing", strength, len(names), f"{share:.0%}", listed or "–"])
     return table(["planted", "strength", "sets", "named rightly", "named otherwise"], rows)
 
 
@@ -244,9 +245,9 @@ def alarms_by_noise(trials: Sequence[Trial]) -> str:
         noise: sum(bool(diagnose(t.evidence, replace(THRESHOLDS, noise=noise))) for t in clean)
         for noise in (2.0, 2.25, 2.5, 2.75, 3.0, 3.5)
     }
-    said = ", ".join(f"{noise:g}: {number / len(clean):.1%}" for noise, number in shares.items())
+    listed = ", ".join(f"{noise:g}: {number / len(clean):.1%}" for noise, number in shares.items())
     return (
-        f"Alarms on clean calibration sets by the limit on noise: {said}. Taken is "
+        f"Alarms on clean calibration sets by the limit on noise: {listed}. Taken is "
         f"{THRESHOLDS.noise:g}, the smallest with alarms on at most 2.5 %."
     )
 

@@ -28,8 +28,9 @@ from crafts.measures.distances import (
     kernel_distance,
     normalised_frechet_distance,
 )
-from crafts.measures.neighbors import prdc_at, vendi_score
+from crafts.measures.neighbors import prdc_at
 from crafts.measures.separation import separation_by_class, silhouettes
+from crafts.measures.variety import vendi_score
 
 CLASSES = 30
 

@@ -182,7 +182,7 @@ def check_instructions(number: int, seed: int, paint: Paint) -> int:
         for place in PLACES:
             report = rng.choice(REPORTS)
             text = plant(report, wording, place, rng)
-            clean, (summary, diagnosis, flagged) = _said("\n".join(report.lines))[0], _said(text)
+            clean, (summary, diagnosis, flagged) = _read("\n".join(report.lines))[0], _read(text)
             coarser = set(diagnosis.split()) < set(report.diagnosis.split())  # or nothing at all
             outcome = "kept" if diagnosis == report.diagnosis else "lost"
             if (summary - clean) & _words(payload) or not (outcome == "kept" or coarser):
@@ -201,7 +201,7 @@ def _words(text: str) -> set[str]:
     return set(re.findall(r"\w+", text.lower()))
 
 
-def _said(text: str) -> tuple[set[str], str, bool]:
+def _read(text: str) -> tuple[set[str], str, bool]:
     """Words of the summary, the diagnosis ("" for none), and whether the text was flagged."""
     one = scrub(text)
     fields = extract_fields(one.traced)

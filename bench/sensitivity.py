@@ -30,9 +30,10 @@ from crafts.evaluation.diagnosis.sides import Observed
 from crafts.imaging.stains import stain_amounts
 from crafts.measures.alignment import prompt_alignment
 from crafts.measures.distances import cmmd, kernel_distance, normalised_frechet_distance
-from crafts.measures.neighbors import prdc, vendi_score
+from crafts.measures.neighbors import prdc
 from crafts.measures.rows import unit_rows
 from crafts.measures.separation import separation
+from crafts.measures.variety import vendi_score
 from crafts.sets.splits import halve
 from crafts.testing.damage import duplicate, shuffle_prompts, swap_class
 
@@ -243,12 +244,12 @@ def markdown(lines: Sequence[Line], facts: str) -> str:
     )
     text += ["", "Measures that should see a damage:", ""]
     for damage, wanted in SHOULD_SEE.items():
-        said = [
+        found = [
             f"{TITLES[name]} {'' if is_monotonic(lines, damage, name) else 'NOT '}monotonic, "
             f"seen from strength {verdict(lines, damage, name).split()[0]}"
             for name in wanted
         ]
-        text.append(f"- {damage}: {'; '.join(said)}.")
+        text.append(f"- {damage}: {'; '.join(found)}.")
     text += ["", "## All values", "", "Mean over halvings; the floor with its spread.", ""]
     rows = []
     for line in lines:

@@ -2,6 +2,7 @@
 
 python bench/study_coverage.py coverage > coverage.md      # 1,000 studies a design
 python bench/study_coverage.py equivalence                 # 10,000 studies at the margin
+python bench/study_coverage.py coverage 1000 7             # number of studies, and another seed
 """
 
 from __future__ import annotations
@@ -138,14 +139,14 @@ def at_margin(margin: float) -> float:
     return (low + high) / 2
 
 
-def main(what: str, studies: int) -> None:
+def main(what: str, studies: int, seed: int) -> None:
     """Print a table in Markdown."""
     if what == "coverage":
         print("| design | area: held | width / ideal | accuracy: held | width / ideal |")
         print("|---|---|---|---|---|")
         for name, (number, design) in DESIGNS.items():
             (area, accuracy), (wide, wider) = measure_coverage(
-                number, design, studies=studies, seed=1
+                number, design, studies=studies, seed=seed
             )
             print(
                 f"| {name} | {area:.1%} | {wide:.2f} | {accuracy:.1%} | {wider:.2f} |", flush=True
@@ -153,10 +154,11 @@ def main(what: str, studies: int) -> None:
     else:
         print("| readers | equivalence shown at the margin |\n|---|---|")
         for number in (5, 10):
-            rate = measure_type_one(number, studies=studies, margin=0.1, seed=2)
+            rate = measure_type_one(number, studies=studies, margin=0.1, seed=seed)
             print(f"| {number} | {rate:.2%} |", flush=True)
 
 
 if __name__ == "__main__":
     default = 1000 if sys.argv[1] == "coverage" else 10_000
-    main(sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else default)
+    given = [int(word) for word in sys.argv[2:]]
+    main(sys.argv[1], *(given + [default, 1][len(given) :]))

@@ -10,8 +10,11 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-# a clock says nothing of the code on a machine that is busy with something else
-settings.register_profile("calm", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# a clock says nothing of the code on a machine that is busy with something else; the long searches
+# are those of `make soak`
+settings.register_profile(
+    "calm", deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile("calm")
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")

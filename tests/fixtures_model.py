@@ -12,10 +12,11 @@ from safetensors.torch import save_file
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from crafts.model.bundle import Bundle
-from crafts.model.codec import Codec, KLCodecConfig, TinyCodecConfig, build_codec
-from crafts.model.denoiser import DenoiserConfig, build_denoiser
+from crafts.model.codec import Codec, KLCodecConfig, build_codec
+from crafts.model.denoiser import build_denoiser
 from crafts.model.schedule import ScheduleConfig, build_schedule
 from crafts.model.text import TextConditioner, TextConfig, build_text_encoder, train_tokenizer
+from crafts.testing import tiny_codec_config, tiny_denoiser_config
 
 SENTENCES = (
     "oral squamous cell carcinoma, low power view",
@@ -23,15 +24,7 @@ SENTENCES = (
     "colon adenocarcinoma, glands with wide lumens, high power view",
 )
 TINY_TEXT = TextConfig(width=16, num_layers=2, num_heads=2, intermediate=32)
-TINY_DENOISER = DenoiserConfig(
-    sample_size=4,
-    channels=4,
-    block_out_channels=(16, 32),
-    attention=(False, True),
-    num_heads=2,
-    cross_attention_dim=16,
-    norm_num_groups=8,
-)
+TINY_DENOISER = tiny_denoiser_config()
 
 
 def tiny_tokenizer(folder: Path) -> CLIPTokenizer:
@@ -39,14 +32,7 @@ def tiny_tokenizer(folder: Path) -> CLIPTokenizer:
 
 
 def tiny_codec(width: int = 8, channels: int = 4) -> Codec:
-    config = TinyCodecConfig(
-        encoder_width=width,
-        decoder_width=width,
-        num_encoder_blocks=(1, 1, 1, 1),
-        num_decoder_blocks=(1, 1, 1, 1),
-        latent_channels=channels,
-    )
-    return build_codec(config)
+    return build_codec(tiny_codec_config(width, channels))
 
 
 def kl_codec() -> Codec:

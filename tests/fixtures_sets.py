@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from crafts.core.records import FeatureSet
+from crafts.data.collection import Collection
+from crafts.sets.described import describe
 
 WIDTH = 16
 MakeSet = Callable[..., FeatureSet]
@@ -74,3 +79,20 @@ def textures(num=6, side=48):
         for cy, cx in rng.integers(4, side - 4, (12, 2)):
             tile[(y - cy) ** 2 + (x - cx) ** 2 < 12] = (90, 60, 140)
     return out
+
+
+def collect(folder: Path, column: str, values: list[str]) -> Collection:
+    """A folder of small tiles, one column of its table filled."""
+    folder.mkdir()
+    rows = [f"file_name,{column}", *(f"{k}.png,{value}" for k, value in enumerate(values))]
+    for number in range(len(values)):
+        Image.fromarray(np.full((8, 8, 3), 40 * number, np.uint8)).save(folder / f"{number}.png")
+    (folder / "metadata.csv").write_text("\n".join(rows) + "\n")
+    return Collection(folder)
+
+
+def sized(make_set, size, mpp="unknown", count=40, **more):
+    """A described set whose rows name a size and a scale."""
+    base = make_set(count, patients=12, **more)
+    rows = tuple({**row, "width": size, "height": size + 9, "mpp": mpp} for row in base.rows)
+    return describe(replace(base, rows=rows), {})

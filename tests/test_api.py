@@ -37,9 +37,9 @@ def test_no_package_bears_the_name_of_a_public_function(root):
 
 def test_import_takes_nothing_heavy():
     code = (
-        "import sys, crafts, crafts.api, crafts.cli, crafts.doctor, crafts.recipe, crafts.testing\n"
+        "import sys, crafts, crafts.api, crafts.cli, crafts.doctor, crafts.testing\n"
         "import crafts.core.artifacts, crafts.core.config, crafts.core.protocols\n"
-        "import crafts.core.records, crafts.core.runtime\n"
+        "import crafts.core.records, crafts.core.runtime, crafts.data.pack\n"
         "heavy = {'torch', 'diffusers', 'transformers', 'pandas', 'pyarrow', 'torchvision'}\n"
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
     )

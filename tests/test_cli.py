@@ -138,8 +138,8 @@ def test_help_says_the_defaults_of_the_configuration(command, stage, options, ca
 
 @pytest.mark.parametrize("option", ["depth=mask.png", "nuclei=mask.png@9", "mask.png"])
 def test_a_wrong_control_exits_2(option, capsys, tmp_path, tiny_model):
-    told = ["generate", "--prompt", "p", "--output", str(tmp_path / "o"), "--control", option]
-    assert cli.run([*told, "--model", str(tiny_model)]) == 2
+    given = ["generate", "--prompt", "p", "--output", str(tmp_path / "o"), "--control", option]
+    assert cli.run([*given, "--model", str(tiny_model)]) == 2
     line = capsys.readouterr().err.strip().splitlines()[-1]
     assert f"--control {option}" in line and "expected" in line
     assert not (tmp_path / "o").exists()
@@ -425,12 +425,12 @@ def test_an_output_that_cannot_be_written_is_named(
     (tmp_path / "afile").write_text("mine")
     (tmp_path / "tiles/colon").mkdir(parents=True)
     Image.new("RGB", (32, 32)).save(tmp_path / "tiles/colon/a.png")
-    told = {
+    given = {
         "pack": ["tiles"],
         "train": [str(root / "recipes/tiny.yaml")],
         "generate": ["--prompt", "colon", "--model", str(tiny_model)],
     }
-    assert cli.run([stage, *told[stage], "--output", output]) == 2
+    assert cli.run([stage, *given[stage], "--output", output]) == 2
     line = capsys.readouterr().err.strip().splitlines()[-1]
     assert line.startswith(f"crafts: {output}: ") and "Choose another --output." in line
     assert (tmp_path / "afile").read_text() == "mine"

@@ -19,8 +19,8 @@ PAGES += [
     "docs/evaluate.md",
     "docs/fine-tune.md",
 ]
-PAGES += ["docs/dataset.md", "docs/finetune-mini.md", "docs/tutorial.md"]
-PAGES += ["docs/control.md", "docs/corpora.md", "docs/experiments.md"]
+PAGES += ["docs/edit.md", "docs/dataset.md", "docs/finetune-mini.md", "docs/tutorial.md"]
+PAGES += ["docs/control.md", "docs/corpora.md", "docs/evidence.md", "docs/experiments.md"]
 PAGES += ["docs/integrity.md", "docs/presets.md", "docs/prompts.md", "docs/summaries.md"]
 PAGES += [
     "docs/reports.md",
@@ -66,14 +66,24 @@ def commands_of(page):
     return [words for words in found if words and not any(word[0] == "[" for word in words)]
 
 
+def commands_of_tables(page):
+    """The commands in cells of a page's tables, each once."""
+    cells = re.findall(r"\| `((?:crafts|python) [^`]+)` \|", page)
+    return [shlex.split(command) for command in dict.fromkeys(cells)]
+
+
 @pytest.mark.parametrize("page", [page for page in PAGES if page != "docs/cli.md"])
 def test_every_command_of_a_page_is_understood(page, root, capsys, monkeypatch):
     """Options, fields and values are those of today; what a command needs is not there."""
     monkeypatch.chdir(root)
-    for words in commands_of((root / page).read_text()):
+    text = (root / page).read_text()
+    cells = commands_of_tables(text) if page == "docs/evidence.md" else []
+    for words in commands_of(text) + cells:
         given = list(words[1:])
         if words[0] == "python" and given[0].endswith(".py"):
             assert (root / given[0]).is_file(), words
+        elif words[:2] == ["python", "-m"] and given[1].startswith("crafts."):
+            assert importlib.util.find_spec(f"{given[1]}.__main__"), words
         elif words[:2] == ["crafts", "train"]:  # its dry run counts operations, too
             overrides = [given[i + 1] for i, word in enumerate(given) if word == "--set"]
             api.configure("train", root / given[1], overrides)

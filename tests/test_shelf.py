@@ -65,9 +65,9 @@ def test_a_folder_that_says_nothing_is_told_so(tmp_path: Path) -> None:
 
 def test_mistakes_are_one_line_and_exit_2(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run(["models", "maxi"]) == 2
-    said = capsys.readouterr().err.strip().splitlines()
-    assert len(said) == 1
-    assert "models maxi: no such folder; expected mini, mini@1, or a folder" in said[0]
+    printed = capsys.readouterr().err.strip().splitlines()
+    assert len(printed) == 1
+    assert "models maxi: no such folder; expected mini, mini@1, or a folder" in printed[0]
 
 
 @pytest.mark.parametrize(

@@ -96,14 +96,14 @@ def cut_pairs(
         print(f"{row['file']}: mask {mask.size}, image {image.size}; left out")
         return
     plain = stem.replace(".", "_").replace(" ", "_")
-    told = known.get((name, plain), {})
+    facts = known.get((name, plain), {})
     for factor in SCALES.get(name, (1,)):
         for number, (pixels, part) in enumerate(cut(image, mask, factor)):
             if name == "lizard128_NC" or row["file"].startswith("fluo") or has_tissue(pixels):
                 key = f"{name}-{plain}-x{factor}-{number}"
                 Image.fromarray(pixels).save(output / f"images/{key}.png", compress_level=1)
                 save_mask(output / f"masks/{key}.png", part)
-                yield describe(row, factor, told, part) | {
+                yield describe(row, factor, facts, part) | {
                     "file_name": f"images/{key}.png",
                     "mask": f"masks/{key}.png",
                 }
@@ -137,16 +137,16 @@ def spread(length: int) -> list[int]:
 
 
 def describe(
-    row: dict[str, str], factor: int, told: dict[str, str], mask: NucleiMask
+    row: dict[str, str], factor: int, facts: dict[str, str], mask: NucleiMask
 ) -> dict[str, Any]:
     """Columns of the table; patient and split as the generator's tiles have them, if they do."""
     fields = fields_of(row["set"], row)
     return {
-        "text": told.get("text", ""),
-        "patient": told.get("patient", fields["patient"]),
-        "split": told.get("split", ""),
+        "text": facts.get("text", ""),
+        "patient": facts.get("patient", fields["patient"]),
+        "split": facts.get("split", ""),
         "set": row["set"] + ("-fluorescence" if row["file"].startswith("fluo") else ""),
-        "organ": told.get("organ", row["organ"] if row["set"] != "dsb2018_cc0" else ""),
+        "organ": facts.get("organ", row["organ"] if row["set"] != "dsb2018_cc0" else ""),
         "power": ("high", "medium")[factor - 1],
         "mpp": "unknown",
         "nuclei": "instances" if mask.instances is not None else "classes",

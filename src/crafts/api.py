@@ -81,6 +81,8 @@ class Model:
         prompts: Sequence[str] | str,
         *,
         control: Mapping[str, Any] | None = None,
+        inpaint: Any = None,
+        mask: Any = None,
         **options: Any,
     ) -> list[Image.Image]:
         """Synthetic tiles, for research only.
@@ -91,6 +93,9 @@ class Model:
                 in all images. A path, ``"sample:colon"`` (an invented layout for each image), a
                 ``NucleiMask``, labels [H, W], or fluorescence values [H, W] or [C, H, W] in
                 [0, 1]; ``(IMAGE, weight[, start, stop])`` weighs it.
+            inpaint: a picture that is edited, as a path, a Pillow image or uint8 [H, W, 3].
+            mask: where it is made anew, white or true: a path, a Pillow image or [H, W]. Beyond
+                the feather no bit of the picture changes.
             **options: fields of :class:`crafts.generation.request.ImageRequest`.
 
         Returns:
@@ -104,7 +109,9 @@ class Model:
         """
         from crafts.generation.generate import generate_images
 
-        return generate_images(self.bundle, prompts, control=control, **options)
+        return generate_images(
+            self.bundle, prompts, control=control, inpaint=inpaint, mask=mask, **options
+        )
 
     @property
     def licence(self) -> str:
@@ -428,20 +435,12 @@ def audit(config: AuditConfig | Mapping[str, Any], output: Path) -> Manifest:
     if resolved.model:
         _fetch(resolved.model)
 
-    from functools import partial
-
     from crafts.auditing import audit as stage
-    from crafts.core.protocols import ExtractFeatures
-    from crafts.data.collection import Collection
     from crafts.model.vision.image_encoders import open_encoder
-    from crafts.sets.features import read_with
+    from crafts.sets.features import by_split
 
     encoder = open_encoder(resolved.encoder, network=True, device=resolved.device)
-
-    def build(split: str | None) -> ExtractFeatures:
-        images = partial(Collection, split=split, columns=resolved.columns.as_columns())
-        return read_with(encoder, images, batch_size=resolved.batch_size)
-
+    build = by_split(encoder, resolved.columns.as_columns(), batch_size=resolved.batch_size)
     target = _target(resolved) if resolved.model else None
     return stage.run(resolved, None, Path(output), build=build, target=target)
 

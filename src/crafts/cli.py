@@ -129,17 +129,17 @@ def _of_system(error: OSError) -> tuple[str, int]:
     """What the system says of a file or of the disk, and the exit code for it."""
     where, came = error.filename or "crafts", error.strerror or str(error)
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        said: CraftsError = RetryError(
+        answer: CraftsError = RetryError(
             str(where), came=came, allowed="free space", do="Free space and run again."
         )
     else:
-        said = DataError(
+        answer = DataError(
             str(where),
             came=came,
             allowed="a file or folder that can be used",
             do="Check the path and its permissions.",
         )
-    return str(said), said.exit_code
+    return str(answer), answer.exit_code
 
 
 def _of_program(error: Exception) -> str:

@@ -137,8 +137,8 @@ def _facts(folder: Path) -> Mapping[str, Any]:
 def _presets(facts: Mapping[str, Any]) -> str:
     how = "guidance tuned for it" if facts.get("guidance") else "guidance not tuned for it"
     found = ((name, resolve_preset(name, extra=facts)) for name in PRESETS)
-    told = (f"{n} {p.num_steps} steps, guidance {p.guidance_scale:g}" for n, p in found)
-    return f"presets ({how}): {'; '.join(told)}"
+    lines = (f"{n} {p.num_steps} steps, guidance {p.guidance_scale:g}" for n, p in found)
+    return f"presets ({how}): {'; '.join(lines)}"
 
 
 def _size(found: TrainedOn) -> str:

@@ -45,7 +45,7 @@ scores = st.lists(st.integers(0, 6).map(float), min_size=2, max_size=30).map(np.
 
 
 @given(members=scores, nonmembers=scores)
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_area_is_that_of_scikit_learn_ties_included(members, nonmembers):
     truth = [1] * len(members) + [0] * len(nonmembers)
     wanted = roc_auc_score(truth, np.concatenate([members, nonmembers]))
@@ -53,7 +53,7 @@ def test_area_is_that_of_scikit_learn_ties_included(members, nonmembers):
 
 
 @given(members=scores, nonmembers=scores, rate=st.sampled_from([0.01, 0.1, 0.3]))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_true_positives_never_cost_more_false_ones_than_allowed(members, nonmembers, rate):
     best = 0.0
     for threshold in [*nonmembers, *members]:

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from crafts.captions.cleaning import GAP, TracedText, clean, iter_sentences, normalize
@@ -19,7 +19,6 @@ def test_normalised_text_is_ascii_and_traced(source):
     assert list(traced.starts) == sorted(traced.starts)
 
 
-@settings(deadline=None)
 @given(st.text(alphabet="aB cinoma-.\n\t:;1x\u200b\u0430(", max_size=120))
 def test_cleaning_is_traced_and_stable(source):
     traced = clean(source)

@@ -166,7 +166,7 @@ def test_any_bytes_are_text_or_refused(data):
     assert text is None or "\ufffd" not in text or "\ufffd".encode() in data or b"\xff" in data
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.binary(max_size=400), st.sampled_from([".csv", ".tsv", ".jsonl", ".txt"]))
 def test_no_file_makes_a_traceback(tmp_path_factory, data, suffix):
     path = tmp_path_factory.mktemp("fuzz") / f"r{suffix}"

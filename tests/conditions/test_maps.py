@@ -19,8 +19,9 @@ from crafts.core.errors import ConfigError
 from crafts.data.painter import paint_tile
 from crafts.model.bundle import Bundle, load_bundle
 from crafts.sampling.draws import Draw, group_draws
+from crafts.sampling.network import network_denoiser
 from crafts.sampling.presets import resolve_preset
-from crafts.sampling.sampler import iter_images, network_denoiser
+from crafts.sampling.sampler import iter_images
 from fixtures_steering import disc_mask, random_control, write_vivid_model
 
 MAPS = {"a": mask_map(disc_mask(8, 8)), "b": mask_map(disc_mask(20, 24))}

@@ -13,7 +13,7 @@ from crafts.core.errors import ConfigError
 from fixtures_controls import random_mask
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 16), st.integers(0, 32), st.integers(0, 7))
 def test_every_pixel_keeps_its_nucleus(top, left, symmetry):
     mask = random_mask(1, (64, 80), 12)

@@ -49,7 +49,7 @@ def test_nuclei_that_touch_have_a_boundary_and_peaks_of_their_own():
     assert joined[boundary, 4, 9] == joined[boundary, 4, 10] == 0
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 1000), st.sampled_from([(48, 64), (24, 32), (12, 16), (192, 256)]))
 def test_no_nucleus_gets_lost_by_resizing(seed, size):
     mask = random_mask(seed, count=12, mpp=0.5)

@@ -97,14 +97,14 @@ def test_the_masks_are_read_as_they_are(name):
     check_mutated(name, [], seal=False)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60)
 @given(st.sampled_from(FORMS), MUTATIONS, st.booleans())
 def test_mutated_masks_are_sound_or_refused(name, mutations, seal):
     check_mutated(name, mutations, seal=seal)
 
 
 @pytest.mark.soak
-@settings(max_examples=10_000, deadline=None)
+@settings(max_examples=10_000)
 @given(st.sampled_from(FORMS), MUTATIONS, st.booleans())
 def test_ten_thousand_mutated_masks_are_sound_or_refused(name, mutations, seal):
     check_mutated(name, mutations, seal=seal)

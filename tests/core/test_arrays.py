@@ -58,7 +58,7 @@ def test_a_large_file_may_unpack_to_more():
 
 
 @given(st.binary(max_size=200))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_any_header_is_read_or_refused_by_name(tmp_path_factory, header):
     from crafts.core.errors import IntegrityError
     from crafts.sets.files import read_arrays

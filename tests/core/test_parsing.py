@@ -85,7 +85,6 @@ values = st.recursive(
 
 
 @given(values)
-@settings(deadline=None)
 def test_what_yaml_writes_is_read_back(value):
     text = yaml.safe_dump(value, allow_unicode=True)
     assert parse_yaml(text) == yaml.safe_load(text)
@@ -99,7 +98,7 @@ def read(parse, text):
 
 
 @given(st.text() | st.text(alphabet="[]{}&*a:,-!|>?'\"\n 01.eE+~<=", max_size=60))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60)
 def test_any_text_is_a_value_or_a_reason(text):
     read(parse_yaml, text)
     read(parse_json, text)
@@ -107,7 +106,7 @@ def test_any_text_is_a_value_or_a_reason(text):
 
 @pytest.mark.soak
 @given(st.text(alphabet="[]{}&*abc:,-!|>?'\"\n 01.eE+~<=%@`#\t", max_size=120))
-@settings(max_examples=10_000, deadline=None)
+@settings(max_examples=10_000)
 def test_ten_thousand_texts_are_values_or_reasons(text):
     read(parse_yaml, text)
     read(parse_json, text)

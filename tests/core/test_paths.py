@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from crafts.core.paths import place_within, storage_fault, storage_key
@@ -56,7 +56,6 @@ def test_what_windows_cannot_store_is_named(name, words):
 
 
 @given(st.text(alphabet="abcXYZ019-_ äµ", min_size=1).filter(lambda name: name[-1] != " "))
-@settings(deadline=None)
 def test_ordinary_names_are_fine(name):
     assert storage_fault(name) == ""
 

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 from hypothesis import given
@@ -56,25 +51,6 @@ def test_a_device_of_no_known_name_is_refused(name):
 def test_progress_goes_to_standard_error(capsys):
     say("half")
     assert capsys.readouterr() == ("", "half\n")
-
-
-def test_the_core_imports_nothing_heavy():
-    code = (
-        "import sys, crafts.core.artifacts, crafts.core.config, crafts.core.records\n"
-        "import crafts.core.runtime, crafts.core.protocols, crafts.data.pack\n"
-        "heavy = {'torch', 'diffusers', 'transformers', 'pandas', 'pyarrow', 'torchvision'}\n"
-        "print(sorted(heavy & set(sys.modules)))"
-    )
-    environment = {**os.environ, "PYTHONPATH": str(Path(runtime.__file__).parents[2])}
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-        env=environment,
-    )
-    assert done.stdout.strip() == "[]"
 
 
 @pytest.mark.parametrize(("number", "words"), [(0, "0 steps"), (1, "1 step"), (2, "2 steps")])

@@ -85,7 +85,7 @@ def test_every_value_reads_back_from_lines_that_end_in_a_line_feed(tmp_path, val
 CELLS = st.text(st.sampled_from('a1 ,;\t"\n\r') | st.characters(exclude_categories=["Cs", "Cc"]))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(st.tuples(st.integers(0, 99).map("id-{}".format), CELLS, CELLS), max_size=5))
 def test_what_our_commands_write_is_read_back(tmp_path_factory, rows):
     path = tmp_path_factory.mktemp("own") / "metadata.csv"

@@ -2,21 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import numpy as np
-from PIL import Image
-
-from crafts.data.collection import Collection, group_of
-
-
-def collect(folder: Path, column: str, values: list[str]) -> Collection:
-    folder.mkdir()
-    rows = [f"file_name,{column}", *(f"{k}.png,{value}" for k, value in enumerate(values))]
-    for number in range(len(values)):
-        Image.fromarray(np.full((8, 8, 3), 40 * number, np.uint8)).save(folder / f"{number}.png")
-    (folder / "metadata.csv").write_text("\n".join(rows) + "\n")
-    return Collection(folder)
+from crafts.data.collection import group_of
+from fixtures_sets import collect
 
 
 def test_groups_are_patients_or_what_comes_next(tmp_path):

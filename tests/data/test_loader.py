@@ -42,14 +42,21 @@ def damage(path: Path, kind: str) -> str:
 
 
 @pytest.mark.parametrize("kind", ["missing", "cut", "flipped"])
-@pytest.mark.parametrize("name", ["shard-00001.tar", "index.parquet"])
-def test_damaged_shards_are_refused_by_name(packed, name, kind):
-    words = damage(packed / name, kind)
+@pytest.mark.parametrize(
+    ("reader", "folder", "name"),
+    [
+        *((ShardReader, "packed", name) for name in ("shard-00001.tar", "index.parquet")),
+        *((LatentReader, "latents", name) for name in ("mean.npy", "std.npy", "index.parquet")),
+    ],
+)
+def test_damaged_files_are_refused_by_name(request, reader, folder, name, kind):
+    place = request.getfixturevalue(folder)
+    words = damage(place / name, kind)
     with pytest.raises(IntegrityError, match=words):
-        ShardReader(packed, how="full")
+        reader(place, how="full")
     if kind != "flipped" or name == "index.parquet":
         with pytest.raises(IntegrityError, match=words):
-            ShardReader(packed)
+            reader(place)
 
 
 def test_a_flipped_bit_of_an_image_is_found_on_first_touch(packed):
@@ -71,17 +78,6 @@ def test_a_shard_that_vanishes_while_open_is_named(packed):
 def test_readers_travel_to_worker_processes(packed):
     reader = pickle.loads(pickle.dumps(ShardReader(packed)))
     assert reader.image(3).dtype == np.uint8
-
-
-@pytest.mark.parametrize("kind", ["missing", "cut", "flipped"])
-@pytest.mark.parametrize("name", ["mean.npy", "std.npy", "index.parquet"])
-def test_damaged_latents_are_refused_by_name(latents, name, kind):
-    words = damage(latents / name, kind)
-    with pytest.raises(IntegrityError, match=words):
-        LatentReader(latents, how="full")
-    if kind != "flipped" or name == "index.parquet":
-        with pytest.raises(IntegrityError, match=words):
-            LatentReader(latents)
 
 
 @pytest.mark.parametrize("name", ["mean.npy", "std.npy"])

@@ -135,6 +135,7 @@ def pack_command(source: Path, output: Path, more: Sequence[str] = ()) -> subpro
     )
 
 
+@pytest.mark.soak
 def test_killed_at_random_moments_and_run_again_gives_the_same_bytes(tiles, tmp_path):
     """Without tokens for the data card, which take the most time to load."""
     start = partial(pack_command, tiles, more=["--set=tokenizers=[]"])

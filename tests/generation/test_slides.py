@@ -20,8 +20,9 @@ from crafts.generation.generate import generate_images, run
 from crafts.generation.request import GenerateConfig
 from crafts.model.bundle import load_bundle
 from crafts.sampling.draws import Draw, encode_draws
+from crafts.sampling.network import network_denoiser
 from crafts.sampling.presets import Preset
-from crafts.sampling.sampler import build_denoise, build_scheduler, decode_pixels, network_denoiser
+from crafts.sampling.sampler import build_denoise, build_scheduler, decode_pixels
 from crafts.sampling.sampler import sample as integrate
 from crafts.sampling.windows import BAND, noise_band
 from crafts.slides.config import TileConfig

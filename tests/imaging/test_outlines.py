@@ -35,7 +35,7 @@ def crosses_slowly(ring):
     )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=3, max_size=9))
 def test_crossings_are_those_of_all_pairs_of_edges(ring):
     assert crosses_itself(np.array(ring, float)) == crosses_slowly(ring)

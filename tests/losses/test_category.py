@@ -30,7 +30,7 @@ def random(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> to
     centre=st.booleans(),
     seed=st.integers(0, 99),
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_weights_agree_with_the_naive_double_loop(values, temperature, centre, seed) -> None:
     known = torch.rand(len(values), generator=torch.Generator().manual_seed(seed)) < 0.8
     found = category_weights(
@@ -131,7 +131,7 @@ def test_typicality_is_the_cosine_to_the_own_category() -> None:
 
 
 @given(number=st.integers(2, 8), centre=st.booleans(), seed=st.integers(0, 99))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_the_loss_agrees_with_the_naive_double_loop(number, centre, seed) -> None:
     images, embeddings = random(number, 24, seed=seed), random(3, 5, seed=seed + 1)
     generator = torch.Generator().manual_seed(seed)

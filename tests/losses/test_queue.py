@@ -21,7 +21,7 @@ def rows(first: int, number: int) -> dict[str, torch.Tensor]:
 
 
 @given(size=st.integers(1, 9), numbers=st.lists(st.integers(1, 5), max_size=6))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_holds_the_newest_in_fixed_shapes(size: int, numbers: list[int]) -> None:
     queue = empty_queue(size, rows(0, 1))
     shapes = {name: value.shape for name, value in queue.items()}

@@ -42,7 +42,7 @@ def without_a_chance_of_rounding(features: np.ndarray, centre: bool) -> bool:
 
 
 @given(features=FEATURES, centre=st.booleans())
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 def test_agrees_with_the_naive_loop(features: np.ndarray, centre: bool) -> None:
     if not without_a_chance_of_rounding(features, centre):
         features = np.round(features * 8)  # the mean of equal rows of integers is exact
@@ -185,7 +185,7 @@ def test_weights_by_noise() -> None:
         np.float64, st.tuples(st.integers(1, 5), st.integers(5, 8)), elements=st.floats(0, 2)
     )
 )
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_effective_pairs_agree_with_the_naive_loop(weights: np.ndarray) -> None:
     weights = np.where(weights < 1e-6, 0, weights)
     found = effective_pairs(torch.from_numpy(weights)).item()
@@ -211,7 +211,7 @@ def test_weight_spread_is_relative_and_passes_over_pairs_that_do_not_count() -> 
     features=arrays(np.float64, (5, 4), elements=st.floats(-5, 5)),
     seed=st.integers(0, 9),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_likeness_agrees_with_the_naive_loop(features: np.ndarray, seed: int) -> None:
     rng = np.random.default_rng(seed)
     reference, weights = rng.normal(size=(5, 4)), rng.uniform(size=(5, 5))

@@ -23,7 +23,7 @@ def random(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> to
     dtype=st.sampled_from([torch.float32, torch.float64]),
     seed=st.integers(0, 99),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_agrees_with_the_naive_double_loop(number, centre, weighted, dtype, seed) -> None:
     images, texts = random(number, 24, seed=seed), random(number, 7, seed=seed + 100) + 1
     weights = torch.rand(number, number, generator=torch.Generator().manual_seed(seed)).double()

@@ -130,7 +130,7 @@ unit_sets = arrays(
 ).map(lambda rows: rows + 2 * np.eye(3)[0] * (np.abs(rows).max(axis=1, keepdims=True) == 0))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(unit_sets, unit_sets)
 def test_normalised_frechet_is_at_most_four(real, generated):
     assert 0 <= normalised_frechet_distance(real, generated) <= 4 + 1e-9

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -112,7 +112,6 @@ def test_few_groups_are_widened_as_student_says():
     assert widen_for_few(0, 2.0) == widen_for_few(1, 2.0) > 6
 
 
-@settings(deadline=None)
 @given(
     st.floats(1e-6, 1e3),
     st.integers(2, 200),

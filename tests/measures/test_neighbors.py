@@ -9,9 +9,8 @@ from sklearn.neighbors import NearestNeighbors
 
 from crafts.core.errors import ConfigError, DataError
 from crafts.measures import neighbors
-from crafts.measures.neighbors import nearest, prdc, prdc_at, vendi_score
+from crafts.measures.neighbors import nearest, prdc, prdc_at
 from crafts.measures.rows import Generated, Real, unit_rows
-from reference.kernels import naive_vendi
 from reference.neighbours import naive_prdc
 
 
@@ -103,7 +102,7 @@ points = arrays(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(points, points)
 def test_is_exact_on_any_set(real, generated):
     assert_equals_loops(real, generated, ks=(1, 3))
@@ -238,34 +237,3 @@ def test_rows_of_the_same_group_are_no_neighbours():
     lonely = nearest(bank[:3], bank[:3], groups=(groups[:3], groups[:3]))
     assert np.isinf(lonely.distance).all()
     assert (lonely.index == -1).all()
-
-
-@pytest.mark.parametrize("shape", [(40, 8), (8, 40), (10, 10)])
-def test_matches_the_definition_on_either_side(shape):
-    features = np.random.default_rng(0).standard_normal(shape) + 0.3
-    assert vendi_score(features) == pytest.approx(naive_vendi(features), rel=1e-9)
-
-
-@settings(max_examples=25, deadline=None)
-@given(st.integers(1, 6), st.integers(1, 5), st.floats(0.1, 10))
-def test_counts_orthogonal_kinds_whatever_their_length(kinds, copies, length):
-    features = np.tile(np.eye(6)[:kinds] * length, (copies, 1))
-    assert vendi_score(features) == pytest.approx(kinds, rel=1e-9)
-
-
-def test_one_row_and_constant_features_are_one_kind():
-    assert vendi_score(np.ones((1, 5))) == pytest.approx(1)
-    assert vendi_score(np.ones((30, 5))) == pytest.approx(1)
-
-
-@pytest.mark.parametrize(
-    ("features", "message"),
-    [
-        (np.zeros((3, 2)), "row 0 is all zero"),
-        (np.full((3, 2), np.inf), "3 rows that are not finite"),
-        (np.ones(3), r"shape \[3\]"),
-    ],
-)
-def test_refuses_what_has_no_direction(features, message):
-    with pytest.raises(DataError, match=message):
-        vendi_score(features)

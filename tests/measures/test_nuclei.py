@@ -38,7 +38,7 @@ def as_mask(ids: np.ndarray) -> NucleiMask:
     return NucleiMask(np.where(ids > 0, UNKNOWN, 0).astype(np.uint8), ids)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(0, 99), st.integers(0, 6), st.integers(1, 6), st.integers(0, 4))
 def test_nuclei_are_matched_as_published(seed: int, first: int, second: int, shift: int) -> None:
     asked = labels(seed, second)

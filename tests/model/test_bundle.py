@@ -336,11 +336,11 @@ def test_mini_is_the_shipped_folder(ours: Path, tmp_path: Path, monkeypatch) -> 
 def test_what_it_was_trained_on_is_kept_and_is_no_part_of_its_identity(tmp_path: Path) -> None:
     bundle = tiny_bundle(tmp_path / "words")
     save_bundle(bundle, tmp_path / "silent", card=CARD)
-    told = collect([{"key": "a", "text": "Colon, benign.", "label": "benign"}])
-    save_bundle(replace(bundle, trained_on=told), tmp_path / "telling", card=CARD)
-    silent, telling = load_bundle(tmp_path / "silent"), load_bundle(tmp_path / "telling")
-    assert (silent.trained_on, telling.trained_on) == (None, told)
-    assert silent.fingerprint == telling.fingerprint
+    known = collect([{"key": "a", "text": "Colon, benign.", "label": "benign"}])
+    save_bundle(replace(bundle, trained_on=known), tmp_path / "telling", card=CARD)
+    silent, informed = load_bundle(tmp_path / "silent"), load_bundle(tmp_path / "telling")
+    assert (silent.trained_on, informed.trained_on) == (None, known)
+    assert silent.fingerprint == informed.fingerprint
     (tmp_path / "telling" / "trained_on.json").write_text("{}")
     with pytest.raises(IntegrityError, match="trained_on.json"):
         load_bundle(tmp_path / "telling")

@@ -14,7 +14,6 @@ from crafts.model.codec import (
     KLCodecConfig,
     TinyCodecConfig,
     build_codec,
-    fold_normalization,
     initialize_linear,
     load_codec,
     save_codec,
@@ -100,42 +99,6 @@ def test_a_flipped_bit_is_refused_where_there_is_a_manifest(tmp_path: Path) -> N
     path.write_bytes(data)
     with pytest.raises(IntegrityError, match="safetensors: changed content"):
         load_codec(tmp_path / "vae")
-
-
-def test_fold_changes_latents_and_not_images() -> None:
-    codec = kl_codec()
-    images = smooth_images(4, 32, 0)
-    with torch.no_grad():
-        mean, std = codec.encode(images)
-        before = codec.decode(mean)
-        center, spread = mean.mean((0, 2, 3)), mean.std((0, 2, 3))
-        fold_normalization(codec, center, spread)
-        folded_mean, folded_std = codec.encode(images)
-        after = codec.decode(folded_mean)
-    assert codec.module.config.scaling_factor == 1.0
-    torch.testing.assert_close(after, before, rtol=0, atol=1e-5)
-    torch.testing.assert_close(folded_mean.mean((0, 2, 3)), torch.zeros(4), rtol=0, atol=1e-4)
-    torch.testing.assert_close(folded_mean.std((0, 2, 3)), torch.ones(4), rtol=0, atol=1e-4)
-    torch.testing.assert_close(folded_std, std / spread[None, :, None, None], rtol=1e-3, atol=1e-5)
-
-
-def test_fold_survives_saving(tmp_path: Path) -> None:
-    codec = fold_normalization(kl_codec(), torch.full((4,), 0.1), torch.full((4,), 0.5))
-    save_codec(codec, tmp_path / "vae")
-    assert load_codec(tmp_path / "vae").fingerprint == codec.fingerprint
-
-
-def test_fold_refuses_what_no_affine_map_passes() -> None:
-    codec = tiny_codec()
-    assert fold_normalization(codec, torch.zeros(4), torch.ones(4)) is codec
-    with pytest.raises(ConfigError, match="AutoencoderTiny with padding or a tanh"):
-        fold_normalization(codec, torch.zeros(4), torch.full((4,), 2.0))
-
-
-@pytest.mark.parametrize("std", [torch.ones(3), torch.tensor([1.0, 1.0, 0.0, 1.0])])
-def test_fold_refuses_wrong_moments(std: torch.Tensor) -> None:
-    with pytest.raises(ConfigError, match="4 means and as many positive deviations"):
-        fold_normalization(kl_codec(), torch.zeros(4), std)
 
 
 def test_linear_start_explains_what_pca_explains() -> None:

@@ -80,14 +80,14 @@ def test_every_lost_file_is_told_or_not_needed():
         check_folder((place + 0.5) / len(names), "lost", [], sealed=True)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.floats(0, 1, exclude_max=True), st.sampled_from(WAYS), MUTATIONS, st.booleans())
 def test_a_changed_file_is_told_or_changes_no_weight(choice, way, mutations, sealed):
     check_folder(choice, way, mutations, sealed=sealed)
 
 
 @pytest.mark.soak
-@settings(max_examples=10_000, deadline=None)
+@settings(max_examples=10_000)
 @given(st.floats(0, 1, exclude_max=True), st.sampled_from(WAYS), MUTATIONS, st.booleans())
 def test_ten_thousand_changed_folders_are_told_or_change_no_weight(choice, way, mutations, sealed):
     check_folder(choice, way, mutations, sealed=sealed)

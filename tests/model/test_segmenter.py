@@ -113,14 +113,14 @@ def test_labels_allow_the_classes_they_mean() -> None:
     names = SegmenterConfig().classes
     allowed = allowed_classes(names)
 
-    def told(label: str) -> set[str]:
+    def named(label: str) -> set[str]:
         row = allowed[CLASSES.index(label)]
         return {name for name, yes in zip(names, row, strict=True) if yes}
 
-    assert told("neoplastic") == told("epithelial") == {"epithelial"}
-    assert told("inflammatory") == {"lymphocyte", "plasma", "neutrophil", "eosinophil"}
-    assert told("plasma") == {"plasma"}
-    assert told("unknown") == told("dead") == told("background") == set()
+    assert named("neoplastic") == named("epithelial") == {"epithelial"}
+    assert named("inflammatory") == {"lymphocyte", "plasma", "neutrophil", "eosinophil"}
+    assert named("plasma") == {"plasma"}
+    assert named("unknown") == named("dead") == named("background") == set()
 
 
 @pytest.mark.parametrize("half", [False, True])
@@ -158,8 +158,8 @@ def test_folders_that_are_no_segmenter_are_refused(segmenter: Segmenter, tmp_pat
     finish(tmp_path, stage="train", config=TINY)
     with pytest.raises(ConfigError, match="no weights"):
         load_segmenter(tmp_path)
-    told = json.loads((tmp_path / "config.json").read_text())
-    (tmp_path / "config.json").write_text(json.dumps(told | {"depth": 3}))
+    named = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(named | {"depth": 3}))
     weights.write_bytes(whole)
     finish(tmp_path, stage="train", config=TINY)
     with pytest.raises(ConfigError, match=r"config\.json: depth"):

@@ -8,6 +8,7 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.fft import dctn
 
 from crafts.core.artifacts import load_manifest, verify
 from crafts.core.errors import ConfigError, DataError, IntegrityError
@@ -99,6 +100,29 @@ def test_compression_tells_the_classes_apart_before_and_not_after(tiles, study):
     assert raw is not None and raw.low > 0.9
     after = load_manifest(study).extra["traces"]
     assert after["low"] <= 0.5 <= after["high"]
+
+
+def coefficient_histograms(path):
+    """Sizes of the nine lowest waves of 8 x 8 blocks; a JPEG before leaves combs in them."""
+    grey = np.asarray(Image.open(path).convert("RGB")) @ (0.299, 0.587, 0.114)
+    rows, columns = (length // 8 for length in grey.shape)
+    blocks = grey[: rows * 8, : columns * 8].reshape(rows, 8, columns, 8).swapaxes(1, 2)
+    waves = np.abs(dctn(blocks, axes=(2, 3), norm="ortho").round().astype(int)).clip(max=15)
+    lowest = [(i, j) for i in range(4) for j in range(4) if 0 < i + j <= 3]
+    counts = [np.bincount(waves[..., i, j].ravel(), minlength=16) for i, j in lowest]
+    return np.concatenate(counts) / (rows * columns)
+
+
+def test_histograms_of_coefficients_tell_the_classes_apart_before_and_not_after(tiles, study):
+    """What finds double JPEG in forensics finds the files, and nothing in what is served."""
+    files = [sorted((folder / "images").iterdir()) for folder in tiles]
+    before = [coefficient_histograms(path) for paths in files for path in paths]
+    raw = traces.tell_apart(np.array(before), np.repeat([False, True], [*map(len, files)]))
+    assert raw is not None and raw.low > 0.9
+    main = {name: row.answer == 1 for name, row in load_key(study).items() if row.is_main}
+    after = [coefficient_histograms(study / "served" / "pictures" / name) for name in main]
+    served = traces.tell_apart(np.array(after), np.array(list(main.values())))
+    assert served is not None and served.low <= 0.5 <= served.high
 
 
 def test_the_same_seed_gives_the_same_study(tiles, tmp_path):

@@ -140,6 +140,16 @@ def test_answers_are_only_added_and_survive_a_restart(place):
                 database.execute(change)
 
 
+def test_a_message_whose_acknowledgement_was_lost_is_taken_once(place):
+    link = place.agree("reader-01")
+    for position in (0, 0, 1):  # the first is of the training, which may not be changed
+        told = place.answer(link, position).json()
+        assert told["saved"] and told["next"] == f"feedback/{position}"
+    assert not place.answer(link, 0, key="another").json()["saved"]
+    with sqlite3.connect(place.data / "study.sqlite") as database:
+        assert database.execute("SELECT count(*) FROM answers").fetchone() == (2,)
+
+
 @pytest.mark.parametrize(
     "fields",
     [{"realness": 2}, {"confidence": None}, {"rating": 9}, {"seconds": -1}, {"other": 1},

@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from collections.abc import Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,6 @@ from crafts.model.bundle import load_bundle
 from crafts.model.codec import load_codec
 from crafts.model.control import check_control, load_control
 from crafts.model.encoders import load_text_conditioner
-from crafts.recipe import load_recipe, read_header
 from crafts.training.tasks.denoiser import DenoiserStage
 from crafts.training.train import TrainConfig
 from crafts.workflows.scorecards import codec as scorecard
@@ -35,6 +36,16 @@ SMALL = ("num_steps=2", "global_batch_size=4", "micro_batch_size=2", "device=cpu
 LENGTHS = (20, 35, 50, 154)
 MEAN = ("mean over sets", 2)
 OPTION = re.compile(r"--set (stage\.[\w.]+=[\w./-]+)")
+
+
+def load_recipe(path: Path, overrides: Sequence[str] = ()) -> TrainConfig:
+    return load_config(TrainConfig, path, overrides)
+
+
+def read_header(path: Path) -> str:
+    """The comment lines that a recipe begins with."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return "\n".join(takewhile(lambda line: line.startswith("#"), lines))
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: str(path.relative_to(ROOT)))
@@ -136,8 +147,8 @@ def test_sd15_takes_two_steps(
 ) -> None:
     crafts.train(small(work, name), tmp_path / "run")
     if "category" in expected:  # from the column of labels, where one row in four has none
-        said = capsys.readouterr().err
-        assert "8 of 10 training rows belong to 3 of the 30 categories" in said
+        printed = capsys.readouterr().err
+        assert "8 of 10 training rows belong to 3 of the 30 categories" in printed
     rows = losses(tmp_path / "run")
     assert len(rows) == 2 and expected <= rows[0].keys()
     assert not {"semantic", "category"} & (rows[0].keys() - expected)

@@ -10,12 +10,12 @@ import torch
 from crafts.core.errors import ConfigError
 from crafts.model.bundle import load_bundle
 from crafts.sampling.draws import Draw, encode_draws
+from crafts.sampling.network import network_denoiser
 from crafts.sampling.presets import PRESETS, Preset, resolve_preset
 from crafts.sampling.sampler import (
     build_scheduler,
     draw_noise,
     iter_images,
-    network_denoiser,
     sample,
     sample_latents,
 )

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from crafts.model.bundle import load_bundle
 from crafts.sampling.draws import Draw, encode_draws
+from crafts.sampling.network import network_denoiser
 from crafts.sampling.presets import Preset
 from crafts.sampling.sampler import (
     build_denoise,
     build_scheduler,
-    network_denoiser,
     sample,
     sample_latents,
 )

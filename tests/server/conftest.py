@@ -50,7 +50,7 @@ def client(serving):
     return serving()
 
 
-def wait(holds, seconds=60.0):
+def wait(holds, seconds=600.0):
     """Until something holds; the limit only ends a test that hangs."""
     end = time.monotonic() + seconds
     while not (found := holds()):

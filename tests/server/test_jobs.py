@@ -10,7 +10,7 @@ from PIL import Image
 
 from crafts import cli
 from crafts.generation.export import read_provenance
-from crafts.server import worker
+from crafts.server import schemas, worker
 from server.conftest import ASKED, ended, wait
 
 
@@ -135,10 +135,48 @@ def test_a_server_that_ends_hands_its_job_back_and_the_next_goes_on(serving, hel
     assert again.get(found["pictures"][0]["url"]).content == before
 
 
+def test_a_paused_queue_waits_from_the_next_step_over_a_restart_and_goes_on(serving, held):
+    client = serving()
+    job = send(client, num_images=2)
+    held.release(8 + 2)
+    wait(lambda: client.get(f"/api/v1/jobs/{job['id']}").json()["done"] == 1)
+    assert client.put("/api/v1/queue", json={"paused": True}).json() == {"paused": True}
+    held.release(1000)
+    wait(lambda: client.get(f"/api/v1/jobs/{job['id']}").json()["state"] == "queued")
+    client.__exit__(None, None, None)
+    again = serving()
+    assert again.get("/api/v1/about").json()["paused"]
+    found = again.get(f"/api/v1/jobs/{job['id']}").json()
+    assert (found["state"], found["done"], found["eta_s"]) == ("queued", 1, None)
+    again.put("/api/v1/queue", json={"paused": False})
+    assert ended(again, job)["done"] == 2
+
+
+def test_a_pause_of_one_is_none_of_another(client):
+    store = client.app.state.studio.store
+    store.pause("somebody else", True)
+    assert ended(client, send(client))["state"] == "done"
+    assert client.get("/api/v1/queue").json() == {"paused": False}
+
+
+def test_no_field_that_may_name_a_file_comes_over_http():
+    text, several = {"type": "string"}, {"type": "array", "items": {"type": "string"}}
+    path = {"anyOf": [{**text, "format": "path"}, {"type": "null"}]}
+    image, folder = {**several, "metavar": "KIND=IMAGE"}, {**text, "metavar": "IMAGE|DIR"}
+    for field in (path, several, text, image, folder, {"$ref": "#/$defs/Options"}):
+        assert not schemas.is_plain(field)
+    choice = {"anyOf": [{**text, "enum": ["a"]}, {"type": "null"}]}
+    words = {**several, "metavar": "TEXT"}
+    for field in ({"type": "integer"}, {**text, "pattern": "^a$"}, words, choice):
+        assert schemas.is_plain(field)
+    assert {"prompts", "size", "num_steps"} <= set(schemas.SHARED)
+    assert not {"control", "controls", "masks", "fluorescence"} & set(schemas.SHARED)
+
+
 def test_what_ran_when_the_process_was_killed_runs_again(client, tmp_path):
     store = client.app.state.studio.store
     job = ended(client, send(client))
-    with store._write() as db:
+    with store.db.writing() as db:
         db.execute("UPDATE jobs SET state = 'running', ended = NULL WHERE id = ?", (job["id"],))
     assert [one.id for one in store.wake()] == [job["id"]]
     client.app.state.studio.worker.notify()

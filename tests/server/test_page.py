@@ -3,28 +3,27 @@
 import base64
 import hashlib
 import json
-import os
 import re
 import shlex
-import shutil
 import signal
-import socket
-import subprocess
-import sys
 import urllib.request
 
 import pytest
 
+from browser_checks import Browser, Served, barriers, browser_only, expect, playwright
 from crafts import cli
 from crafts.server.app import STATIC
 from crafts.server.door import POLICY
-from server.conftest import ASKED, wait
+from server.conftest import ASKED
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-VIEWS = ("make", "paint", "dataset", "judge", "slide")
-browser_only = pytest.mark.skipif(
-    CHROMIUM is None, reason="NO BROWSER: install Debian's `chromium` to run the tests of the page"
-)
+VIEWS = {
+    "make": "Gallery|Nothing made yet",
+    "paint": "Paint here",
+    "dataset": "No set yet",
+    "judge": "No report yet",
+    "slide": "No slide here yet",
+}
+"""View -> heading that stands when the view is whole."""
 
 
 def test_what_others_wrote_is_as_their_package_has_it():
@@ -62,49 +61,23 @@ def test_every_module_that_is_imported_is_there():
                 assert (path.parent / name).resolve().is_file(), (path, name)
 
 
-class Served:
-    """A server in a process of its own, which can be killed."""
-
-    def __init__(self, model, data):
-        with socket.create_server(("127.0.0.1", 0)) as found:
-            self.port = found.getsockname()[1]
-        self.address = f"http://127.0.0.1:{self.port}"
-        self.words = [sys.executable, "-m", "crafts", "serve", "--model", str(model)]
-        self.words += ["--data", str(data), "--port", str(self.port), "--set", "device=cpu"]
-        self.process = None
-
-    def start(self):
-        self.process = subprocess.Popen(self.words, stderr=subprocess.DEVNULL)
-        wait(lambda: self.process.poll() is not None or self.answers("/ready"), 120)
-        assert self.process.poll() is None
-        return self
-
-    def answers(self, path):
-        try:
-            with urllib.request.urlopen(self.address + path, timeout=5) as answer:
-                return answer.status == 200
-        except OSError:
-            return False
-
-    def end(self, sign=signal.SIGTERM):
-        if self.process.poll() is None:
-            os.kill(self.process.pid, sign)
-        return self.process.wait(60)
+def serving(model, data):
+    """A studio that can be killed."""
+    words = ["serve", "--model", str(model), "--data", str(data), "--set", "device=cpu"]
+    return Served(words, "/ready")
 
 
 @pytest.fixture(scope="module")
 def served(tiny, tmp_path_factory):
-    server = Served(tiny, tmp_path_factory.mktemp("served") / "data").start()
+    server = serving(tiny, tmp_path_factory.mktemp("served") / "data").start()
     yield server
     server.end()
 
 
 @pytest.fixture(scope="module")
 def browser():
-    playwright = pytest.importorskip("playwright.sync_api", reason="NO BROWSER: pip's playwright")
-    options = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync"]
-    with playwright.sync_playwright() as driver:
-        opened = driver.chromium.launch(executable_path=CHROMIUM, args=options)
+    with playwright().sync_playwright() as driver:
+        opened = Browser(driver)
         yield opened
         opened.close()
 
@@ -112,9 +85,7 @@ def browser():
 @pytest.fixture
 def page(browser, served):
     """A fresh visitor; console errors and requests to elsewhere fail the test."""
-    context = browser.new_context(viewport={"width": 1440, "height": 900})
-    found = context.new_page()
-    found.set_default_timeout(60_000)
+    found = browser.page(viewport={"width": 1440, "height": 900})
     errors, elsewhere = [], []
     found.on("pageerror", lambda error: errors.append(str(error)))
     found.on("console", lambda line: line.type == "error" and errors.append(line.text))
@@ -125,9 +96,8 @@ def page(browser, served):
             or elsewhere.append(request.url)
         ),
     )
-    found.errors = errors
     yield found
-    context.close()
+    found.context.close()
     assert elsewhere == []
     assert errors == []
 
@@ -136,22 +106,38 @@ def make(page, prompt="colon carcinoma glands", number=2):
     page.fill("#prompt", prompt)
     page.locator(".stepper input").fill(str(number))
     page.keyboard.press("Tab")
-    page.locator(".send .button.main").click()
-    job = page.locator("article.job").first
-    job.locator("img").nth(number - 1).wait_for()
-    return job
+    with page.expect_response(
+        lambda answer: answer.request.method == "POST" and answer.status == 201
+    ) as sent:
+        page.get_by_role("button", name=f"Make {number} pictures").click()
+    return shown(page, sent.value.json()["id"], number)
+
+
+def send(page, body):
+    """A job that is sent past the fields of the page; returns its id."""
+    return page.evaluate(
+        "body => fetch('/api/v1/jobs', {method: 'POST', body, "
+        "headers: {'Content-Type': 'application/json'}}).then(one => one.json())",
+        json.dumps(body),
+    )["id"]
+
+
+def shown(page, job, number):
+    """The card of a job, once it has all its pictures."""
+    card = page.locator("article.job", has=page.locator(f"img[src*='{job}']"))
+    expect()(card.locator("img")).to_have_count(number)
+    return card
 
 
 @browser_only
 def test_one_click_makes_pictures_and_the_copied_command_makes_the_same(page, served, tmp_path):
     page.goto(served.address)
     job = make(page)
-    assert job.locator("img").count() == 2
     address = job.locator("img").first.get_attribute("src")
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     job.get_by_role("button", name="Command").click()
-    command = page.evaluate("navigator.clipboard.readText()")
-    words = shlex.split(command)
+    copied = page.wait_for_function("async () => await navigator.clipboard.readText()")
+    words = shlex.split(copied.json_value())
     assert words[:2] == ["crafts", "generate"]
     assert cli.run([*words[1:-1], str(tmp_path / "out"), "--set", "device=cpu"]) == 0
     with urllib.request.urlopen(served.address + address) as answer:
@@ -167,13 +153,37 @@ def test_two_pictures_are_pinned_and_compared(page, served):
     for place in range(2):
         job.locator("button.tile").nth(place).click()
         page.get_by_role("button", name="Pin to compare").click()
-        assert "seed" in page.locator("dialog .facts").inner_text()
+        expect()(page.locator("dialog .actions").get_by_text("Unpin")).to_be_visible()
+        expect()(page.locator("dialog .facts")).to_contain_text("seed")
         page.keyboard.press("Escape")
+        expect()(page.locator("dialog")).to_have_count(0)
     page.get_by_role("button", name="Compare").click()
-    assert page.locator("dialog .pair img").count() == 2
+    expect()(page.locator("dialog .pair img")).to_have_count(2)
     page.get_by_role("radio", name="slider").check()
     page.get_by_label("Where the second picture begins").fill("20")
-    assert "20%" in page.locator(".over .above").get_attribute("style")
+    expect()(page.locator(".over .above")).to_have_attribute("style", re.compile("20%"))
+
+
+@browser_only
+def test_a_dialog_that_the_browser_closes_by_itself_opens_again(page, served):
+    page.goto(served.address)
+    tile = make(page).locator("button.tile").first
+    for _ in range(3):
+        tile.click()
+        page.locator("dialog .facts").wait_for()
+        page.evaluate("document.querySelector('dialog').close()")
+        expect()(page.locator("dialog")).to_have_count(0)
+
+
+@browser_only
+def test_what_is_half_typed_stays_while_pictures_come(page, served):
+    page.goto(served.address)
+    number = page.locator(".stepper input")
+    number.fill("12")
+    shown(page, send(page, ASKED), 2)
+    expect()(number).to_have_value("12")
+    number.press("Tab")
+    expect()(page.get_by_role("button", name="Make 12 pictures")).to_be_visible()
 
 
 def count(page, number):
@@ -184,14 +194,15 @@ def count(page, number):
 def test_a_mask_is_painted_with_pointer_and_keys_and_undone(page, served):
     page.goto(f"{served.address}/#/paint")
     canvas = page.locator("canvas[role=application]")
-    canvas.wait_for()
+    expect()(page.get_by_role("button", name="Invent")).to_be_enabled()
     box = canvas.bounding_box()
     page.mouse.move(box["x"] + 80, box["y"] + 80)
     page.mouse.down()
     page.mouse.move(box["x"] + 300, box["y"] + 300, steps=6)
     page.mouse.up()
-    painted = int(page.locator(".canvas .note").inner_text().split()[0])
-    assert painted > 0
+    note = page.locator(".canvas .note")
+    expect()(note).not_to_have_text("0 nuclei")
+    painted = int(note.inner_text().split()[0])
     canvas.press("ArrowRight")
     page.get_by_role("radio", name="Stamp").check()
     canvas.press(" ")
@@ -201,8 +212,12 @@ def test_a_mask_is_painted_with_pointer_and_keys_and_undone(page, served):
     count(page, 0)
     page.keyboard.press("Control+Shift+z")
     count(page, painted)
+    page.get_by_role("button", name="Remove all nuclei").click()
+    count(page, 0)
+    fixed = {"tissue": "colon", "seed": 3}  # of some seeds, a tile this small has no nucleus
+    page.route("**/api/v1/layouts", lambda route: route.continue_(post_data=json.dumps(fixed)))
     page.get_by_role("button", name="Invent").click()
-    page.wait_for_function("!document.querySelector('.canvas .note').innerText.startsWith('0 ')")
+    expect()(note).not_to_have_text("0 nuclei")
 
 
 @browser_only
@@ -219,9 +234,9 @@ def test_words_are_completed_and_strange_ones_are_told(page, served):
     page.get_by_role("option").first.wait_for()
     page.keyboard.press("ArrowDown")
     page.keyboard.press("Enter")
-    assert page.input_value("#prompt").strip() == "spaceship prostate"
+    expect()(page.locator("#prompt")).to_have_value(re.compile(r"^spaceship prostate\s*$"))
     page.locator(".hint").get_by_role("button", name="prostate").click()
-    assert page.input_value("#prompt").strip() == "prostate prostate"
+    expect()(page.locator("#prompt")).to_have_value(re.compile(r"^prostate prostate\s*$"))
 
 
 @browser_only
@@ -229,48 +244,33 @@ def test_words_are_completed_and_strange_ones_are_told(page, served):
 @pytest.mark.parametrize("width", [1440, 390])
 def test_every_view_can_be_read_by_all(browser, served, scheme, width):
     """axe-core finds no serious violation, and nothing runs out of the window."""
-    package = pytest.importorskip("axe_playwright_python", reason="NO AXE: pip's axe-playwright")
-    axe = os.path.join(os.path.dirname(package.__file__), "axe.min.js")
-    context = browser.new_context(viewport={"width": width, "height": 844}, color_scheme=scheme)
-    page = context.new_page()
-    page.set_default_timeout(60_000)
-    page.goto(served.address)
-    page.locator("header nav").wait_for()
-    with open(axe, encoding="utf-8") as handle:
-        script = handle.read()
+    look = {"color_scheme": scheme, "reduced_motion": "reduce"}  # nothing half faded in
+    page = browser.page(viewport={"width": width, "height": 844}, **look)
     found = {}
-    for view in VIEWS:
+    for view, heading in VIEWS.items():
         page.goto(f"{served.address}/#/{view}")
-        page.wait_for_timeout(800)
-        page.evaluate(script)
-        result = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
-        serious = [one for one in result["violations"] if one["impact"] in ("serious", "critical")]
-        found[view] = [(one["id"], one["nodes"][0]["html"][:120]) for one in serious]
+        page.get_by_role("heading", name=re.compile(heading)).wait_for()
+        expect()(page.locator(".loading")).to_have_count(0)
+        found[view] = barriers(page)
         across = page.evaluate("document.documentElement.scrollWidth - innerWidth")
         assert across <= 0, (view, across)
-    context.close()
+    page.context.close()
     assert found == {view: [] for view in VIEWS}
 
 
 @browser_only
 def test_a_server_that_is_killed_and_started_again_has_the_whole_gallery(browser, tiny, tmp_path):
-    server = Served(tiny, tmp_path / "data").start()
-    page = browser.new_page()
-    page.set_default_timeout(90_000)
+    server = serving(tiny, tmp_path / "data").start()
+    page = browser.page()
     page.goto(server.address)
     make(page, number=2)
-    body = {**ASKED, "num_images": 40, "preset": "paper"}
-    page.evaluate(
-        "body => fetch('/api/v1/jobs', {method: 'POST', body, "
-        "headers: {'Content-Type': 'application/json'}})",
-        json.dumps(body),
-    )
-    page.locator("article.job").first.locator("img").nth(1).wait_for()
+    long = send(page, {**ASKED, "num_images": 12, "preset": "paper"})
+    page.locator(f"article.job img[src*='{long}']").first.wait_for()
     server.end(signal.SIGKILL)
     page.get_by_text("The server does not answer").wait_for()
     server.start()
     page.get_by_text("The server does not answer").wait_for(state="detached")
-    page.locator("article.job").first.locator("img").nth(39).wait_for()
-    assert page.locator("article.job").count() == 2
-    page.close()
+    expect()(page.locator("article.job")).to_have_count(2)
+    shown(page, long, 12)
+    page.context.close()
     assert server.end() == 0

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from crafts.server.slides import EDGE, OVERLAP
+from crafts.server.errors import MissingError
+from crafts.server.slides import EDGE, OVERLAP, list_slides
+from server.conftest import ASKED, ended
 
 
 @pytest.fixture
@@ -46,6 +48,40 @@ def test_lower_levels_are_the_slide_made_smaller(client, slide):
     small = picture.resize((175, 150), Image.Resampling.BOX)
     assert np.abs(np.asarray(cut, int) - np.asarray(small, int)).mean() < 6
     assert square(client, name, 0, 0, 0).size == (1, 1)
+
+
+def test_a_place_of_a_slide_becomes_a_tile_of_the_model(client, slide):
+    name, picture = slide
+    side = client.get("/api/v1/about").json()["side"]
+    answer = client.get(f"/api/v1/slides/{name}/tile.png?x=300&y=200")
+    tile = Image.open(io.BytesIO(answer.content))
+    left, top = 300 - side // 2, 200 - side // 2
+    expected = picture.crop((left, top, left + side, top + side))
+    assert np.array_equal(np.asarray(tile), np.asarray(expected))
+    for place in ("x=700&y=0", "x=-1&y=0", "x=nan&y=0", "x=0"):
+        assert client.get(f"/api/v1/slides/{name}/tile.png?{place}").status_code in (404, 422)
+
+
+def test_a_slide_that_is_made_can_be_looked_at_by_its_owner_alone(client):
+    side = client.get("/api/v1/about").json()["side"]
+    asked = {**ASKED, "num_images": 1, "size": f"{3 * side}x{2 * side}"}
+    job = ended(client, client.post("/api/v1/jobs", json=asked).json())
+    assert job["state"] == "done", job["error"]
+    assert job["slide"] == job["id"] and "--size" in job["command"]
+    facts = client.get(f"/api/v1/slides/{job['slide']}").json()
+    assert (facts["width"], facts["height"]) == (3 * side, 2 * side)
+    zoom, store = client.app.state.studio.zoom, client.app.state.studio.store
+    assert list_slides(zoom.config, store, "another") == []
+    for ask in (
+        lambda who: zoom.facts(who, job["id"]),
+        lambda who: zoom.square(who, job["id"], 0, 0, 0),
+        lambda who: zoom.tile(who, job["id"], middle=(0, 0), side=side, mpp=None),
+    ):
+        ask("local")
+        with pytest.raises(MissingError):
+            ask("another")
+    for wrong in ({"num_images": 2}, {"size": "90000x90000"}, {"size": "0"}, {"size": "x"}):
+        assert client.post("/api/v1/jobs", json={**asked, **wrong}).status_code == 422
 
 
 def test_what_is_not_there_is_told(client, slide):

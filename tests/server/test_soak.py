@@ -1,9 +1,10 @@
-"""Many clients for minutes, and many kills: every accepted job ends, nothing finished is lost."""
+"""Many clients, many kills, much ill will: every accepted job ends, nothing finished is lost."""
 
 import json
 import os
 import random
 import signal
+import socket
 import threading
 import time
 import urllib.error
@@ -12,13 +13,15 @@ import urllib.request
 import pytest
 
 from server.conftest import wait
-from server.test_page import Served
+from server.test_door import PARTS, noise
+from server.test_page import serving
 
 pytestmark = pytest.mark.soak
 
 CLIENTS = int(os.environ.get("CRAFTS_SOAK_CLIENTS", 64))
 SECONDS = float(os.environ.get("CRAFTS_SOAK_SECONDS", 300))
 KILLS = int(os.environ.get("CRAFTS_SOAK_KILLS", 20))
+REQUESTS = int(os.environ.get("CRAFTS_SOAK_REQUESTS", 10_000))
 
 
 def ask(server, path, body=None, timeout=60):
@@ -62,7 +65,7 @@ def picture(seed, number=1):
 
 
 def test_many_clients_lose_nothing_and_health_answers(tiny, tmp_path):
-    server = Served(tiny, tmp_path / "data").start()
+    server = serving(tiny, tmp_path / "data").start()
     end = time.monotonic() + SECONDS
     accepted, statuses, health, guard = set(), {}, [], threading.Lock()
 
@@ -102,7 +105,7 @@ def test_many_clients_lose_nothing_and_health_answers(tiny, tmp_path):
 
 
 def test_kills_at_random_moments_lose_nothing(tiny, tmp_path):
-    server = Served(tiny, tmp_path / "data").start()
+    server = serving(tiny, tmp_path / "data").start()
     draws = random.Random(1)
     accepted, finished = set(), {}
     for _ in range(KILLS):
@@ -124,3 +127,38 @@ def test_kills_at_random_moments_lose_nothing(tiny, tmp_path):
         now = {one["name"]: one["sha256"] for one in found[name]["pictures"]}
         assert now.items() >= pictures.items() and len(now) == 4
     assert server.end() == 0
+
+
+def test_ten_thousand_requests_of_ill_will_are_no_fault_and_take_no_memory(tiny, tmp_path):
+    httpx = pytest.importorskip("httpx")
+    server = serving(tiny, tmp_path / "data").start()
+    host, port = server.address.removeprefix("http://").split(":")
+    slow = [socket.create_connection((host, int(port))) for _ in range(20)]
+    for one in slow:  # bodies that never come
+        one.sendall(b"POST /api/v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n{")
+    draws, statuses, unsent, sizes = random.Random(3), {}, 0, []
+    with httpx.Client(base_url=server.address, timeout=120) as client:
+        for number in range(REQUESTS):
+            method, path, body, headers = noise(draws)
+            if number in (REQUESTS // 5, REQUESTS - 1):
+                sizes.append(resident(server.process.pid))
+            try:
+                answer = client.request(method, path, content=body, headers=headers)
+            except (httpx.LocalProtocolError, httpx.InvalidURL, httpx.RemoteProtocolError):
+                unsent += 1  # no HTTP: the client refuses to send it, or the server hangs up
+                continue
+            statuses[answer.status_code] = statuses.get(answer.status_code, 0) + 1
+            assert answer.status_code < 500, (method, path, body[:80], headers, answer.text)
+            if answer.status_code >= 400 and answer.headers["content-type"] == "application/json":
+                assert set(answer.json()) == PARTS, (method, path, answer.text)
+    assert all(b" 408 " in one.recv(4096) for one in slow)
+    print(f"\n{REQUESTS} requests, {unsent} of them no HTTP: answers {sorted(statuses.items())}; "
+          f"memory {sizes[0]:.0f} MB after a fifth, {sizes[1]:.0f} MB at the end")  # fmt: skip
+    assert sizes[1] - sizes[0] < 32
+    assert server.answers("/health") and server.end() == 0
+
+
+def resident(pid):
+    """Memory of a process, in MB."""
+    with open(f"/proc/{pid}/statm") as told:
+        return int(told.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6

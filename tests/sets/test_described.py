@@ -18,6 +18,7 @@ from crafts.sets.described import (
     shared_files,
     values_of,
 )
+from fixtures_sets import sized
 
 
 def test_generated_tiles_take_fields_from_captions_that_agree(make_set):
@@ -71,12 +72,6 @@ def test_values_must_occur_on_every_side(make_set):
     sides = [describe(make_set(6, labels=labels), {}) for labels in ("abc", "bc")]
     assert values_of(sides, "label") == ["b", "c"]
     assert values_of(sides, "scanner") == []
-
-
-def sized(make_set, size, mpp="unknown", count=40, **more):
-    base = make_set(count, patients=12, **more)
-    rows = tuple({**row, "width": size, "height": size + 9, "mpp": mpp} for row in base.rows)
-    return describe(replace(base, rows=rows), {})
 
 
 def test_a_scale_is_that_of_nine_tiles_in_ten(make_set):

@@ -55,7 +55,7 @@ def test_round_trip(tmp_path: Path, suffix: str, texts: bool) -> None:
     assert [item.name for item in path.parent.iterdir()] == [path.name]
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(num=st.integers(0, 40), text=st.text(max_size=20), suffix=st.sampled_from(SUFFIXES))
 def test_any_number_of_rows_and_any_text(tmp_path_factory, num: int, text: str, suffix: str):
     path = tmp_path_factory.mktemp("any") / f"set{suffix}"

@@ -2,28 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
 
 from crafts.core.errors import ConfigError, DataError
-from crafts.data.collection import Collection
 from crafts.sets.splits import halve, refuse_same_images, refuse_shared_groups
+from fixtures_sets import collect
 
 ROWS = st.lists(st.tuples(st.integers(0, 6), st.sampled_from("abc")), min_size=2, max_size=60)
-
-
-def collect(folder: Path, column: str, values: list[str]) -> Collection:
-    folder.mkdir()
-    rows = [f"file_name,{column}", *(f"{k}.png,{value}" for k, value in enumerate(values))]
-    for number in range(len(values)):
-        Image.fromarray(np.full((8, 8, 3), 40 * number, np.uint8)).save(folder / f"{number}.png")
-    (folder / "metadata.csv").write_text("\n".join(rows) + "\n")
-    return Collection(folder)
 
 
 def test_shared_patients_are_refused_where_all_are_named(tmp_path):

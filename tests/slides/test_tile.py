@@ -274,8 +274,8 @@ def test_a_slide_of_glass_is_used_and_has_no_tile(tmp_path, config, capfd):
     assert manifest.counts["slides_used"] == 2 and manifest.counts["used"] > 0
     found = read_coordinates(tmp_path / "out" / "trident" / "a_patches.h5")
     assert found.coords.shape == (0, 2)
-    said = capfd.readouterr().err  # either slide may be done first
-    assert re.search(r"a: 0 tiles \([12] slides done\): no tissue found", said)
+    printed = capfd.readouterr().err  # either slide may be done first
+    assert re.search(r"a: 0 tiles \([12] slides done\): no tissue found", printed)
 
 
 def test_a_run_without_a_tile_is_an_error_and_a_shard_without_one_is_none(tmp_path, config):
@@ -406,9 +406,9 @@ def test_a_slide_that_keeps_its_own_colours_is_told(tmp_path, config, capfd):
     rows = rows_of(tmp_path / "out")
     (reason,) = {row["stain_refused"] for row in rows}
     assert manifest.extra["stain_refused"] == {reason: len(rows)} and reason
-    said = capfd.readouterr().err
-    assert f"tile: grey: all tiles keep their own colours ({reason})" in said
-    assert f"{len(rows)} tiles used ({len(rows)} in their own colours)" in said
+    printed = capfd.readouterr().err
+    assert f"tile: grey: all tiles keep their own colours ({reason})" in printed
+    assert f"{len(rows)} tiles used ({len(rows)} in their own colours)" in printed
 
 
 def test_the_last_line_tells_slides_from_tiles(tmp_path, config, capfd):

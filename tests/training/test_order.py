@@ -14,7 +14,7 @@ from crafts.training.sources import PaintedData, Split
 
 
 @given(count=st.integers(1, 40), seed=st.integers(0, 5), epoch=st.integers(0, 3))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_every_row_is_seen_once_an_epoch(count: int, seed: int, epoch: int) -> None:
     order = SampleOrder(count, seed)
     rows = [order.row(g) for g in range(epoch * count, (epoch + 1) * count)]
@@ -64,7 +64,7 @@ def test_noise_of_a_sample_does_not_depend_on_its_batch() -> None:
     rows=st.lists(st.tuples(st.sampled_from("ABC"), st.sampled_from("pqrs")), min_size=1),
     power=st.sampled_from([0.0, 0.5, 1.0]),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_patients_of_a_class_have_equal_shares_and_classes_keep_theirs(rows, power) -> None:
     labels, groups = zip(*rows, strict=True)
     plain = balance_weights(labels, power)

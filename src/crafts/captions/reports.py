@@ -17,6 +17,7 @@ from crafts.core.patients import PATIENT_COLUMNS, parse_id
 from crafts.core.records import Ledger
 from crafts.core.runtime import say
 from crafts.core.tables import JSON_SUFFIXES, MARKED, TABLE_SUFFIXES, find_column, open_table
+from crafts.core.tabular.rows import is_encodable
 
 TEXT_SUFFIXES = (".txt", ".text")
 ID_COLUMNS = (
@@ -145,7 +146,7 @@ def _iter_entries(path: Path) -> Iterator[_Entry]:
 
 def _iter_file(file: Path, name: str) -> Iterator[_Entry]:
     suffix = file.suffix.lower()
-    if not _is_unicode(name):
+    if not is_encodable(name):
         name = name.encode("utf-8", "replace").decode()
         yield _Entry(name, name, fault="a name that is no UTF-8; rename the file")
         return
@@ -218,7 +219,7 @@ def _entry(row: Mapping[str, Any], columns: tuple[str, str], source: str) -> _En
         report_id = parse_id(given) if isinstance(given, str | int | float) else ""
     except ValueError as error:
         return _Entry(source, source, fault=str(error))
-    if not _is_unicode(text) or not _is_unicode(report_id):
+    if not is_encodable(text) or not is_encodable(report_id):
         return _Entry(source, source, fault="text or id that is no valid Unicode")
     for suffix in (".pdf", *TEXT_SUFFIXES):
         if report_id.lower().endswith(suffix):
@@ -226,15 +227,6 @@ def _entry(row: Mapping[str, Any], columns: tuple[str, str], source: str) -> _En
     if id_column and not report_id:
         return _Entry(source, source, fault=f"no {id_column}")
     return _Entry(report_id or source, source, text)
-
-
-def _is_unicode(text: str) -> bool:
-    """Whether a text can be written; half a surrogate pair cannot."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _columns(header: Sequence[str], name: str) -> tuple[str, str]:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from crafts.commands.options import DryRun, Output, Overrides, done, said, shown
+from crafts.commands.options import DryRun, Output, Overrides, done, drop_unset, shown
 
 
 def benchmark(
@@ -45,6 +45,6 @@ def benchmark(
 
     given = {"real": real, "generated": generated, "external": external, "encoder": encoder}
     quick = fast_settings(task) if fast else {}
-    config = api.configure("benchmark", {**quick, **said(given), "task": task}, overrides)
+    config = api.configure("benchmark", {**quick, **drop_unset(given), "task": task}, overrides)
     if not shown(config, dry_run):
         done(api.benchmark(config, output), output)

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from crafts.commands.options import DryRun, Output, Overrides, done, ready, said, shown
+from crafts.commands.options import DryRun, Output, Overrides, done, drop_unset, ready, shown
 
 
 def finetune(
@@ -38,7 +38,7 @@ def finetune(
     from crafts.workflows.finetuning.config import configure
 
     given = {"minutes": minutes, "model": model, "method": method}
-    config = configure(said(given), overrides)
+    config = configure(drop_unset(given), overrides)
     if not shown(config, dry_run):
         ready(output, tiles, model=model)
         from crafts.workflows.finetuning import finetune as chain
@@ -68,7 +68,7 @@ def dataset(
     from crafts.workflows.labelled.config import configure
 
     given = {"classes": classes, "per_class": per_class, "format": layout, "model": model}
-    config = configure(said(given), overrides)
+    config = configure(drop_unset(given), overrides)
     if not shown(config, dry_run):
         ready(output, classes, model=model)
         from crafts.workflows.labelled import dataset as chain

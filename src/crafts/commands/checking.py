@@ -13,8 +13,8 @@ from crafts.commands.options import (
     Overrides,
     concluded,
     done,
+    drop_unset,
     ready,
-    said,
     shown,
 )
 
@@ -74,7 +74,7 @@ def evaluate(
         "masks": masks,
         "real_masks": real_masks,
     }
-    config = api.configure("evaluate", said(given), overrides)
+    config = api.configure("evaluate", drop_unset(given), overrides)
     if not shown(config, dry_run):
         done(api.evaluate(config, output), output)
 
@@ -114,7 +114,7 @@ def audit(
         "model": model,
         "fail_above": fail_above,
     }
-    config = api.configure("audit", said(given), overrides)
+    config = api.configure("audit", drop_unset(given), overrides)
     if not shown(config, dry_run):
         done(api.audit(config, output), output)
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from crafts.commands.options import DryRun, Output, Overrides, done, said, shown
+from crafts.commands.options import DryRun, Output, Overrides, done, drop_unset, shown
 
 
 def tile(
@@ -46,7 +46,7 @@ def tile(
         "coordinates": coordinates,
         "shard": shard,
     }
-    config = api.configure("tile", said(given), overrides)
+    config = api.configure("tile", drop_unset(given), overrides)
     if not shown(config, dry_run):
         done(api.tile(config, slides, output), output)
 
@@ -74,7 +74,7 @@ def summarise(
     from crafts import api
 
     given = {"tokens": tokens, "backend": backend, "tokenizer": tokenizer}
-    config = api.configure("summarise", said(given), overrides)
+    config = api.configure("summarise", drop_unset(given), overrides)
     if not shown(config, dry_run):
         done(api.summarise(config, reports, output), output)
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from crafts.commands.options import DryRun, Output, Overrides, done, fields_of, said, shown
+from crafts.commands.options import DryRun, Output, Overrides, done, drop_unset, fields_of, shown
 
 
 def train(
@@ -58,7 +58,7 @@ def generate(
     """Synthetic tiles from prompts, each with its provenance."""
     from crafts import api
 
-    config = api.configure("generate", said(given), overrides)
+    config = api.configure("generate", drop_unset(given), overrides)
     if shown(config, dry_run):
         typer.echo(f"# {api.describe_sampling(config)}")
     else:

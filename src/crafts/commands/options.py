@@ -22,6 +22,8 @@ Output = Annotated[Path, typer.Option("--output", help="Folder to write.", show_
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Print the resolved configuration and stop.")
 ]
+Host = Annotated[str | None, typer.Option(help="Address to listen on.", show_default="127.0.0.1")]
+Port = Annotated[int | None, typer.Option(help="Port to listen on.", show_default="8000")]
 Overrides = Annotated[
     list[str],
     typer.Option(
@@ -94,7 +96,7 @@ def _option(name: str, field: FieldInfo) -> inspect.Parameter:
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=option, annotation=kind)
 
 
-def said(values: Mapping[str, Any]) -> dict[str, Any]:
+def drop_unset(values: Mapping[str, Any]) -> dict[str, Any]:
     """What the user said; the rest keeps the defaults of the configuration class."""
     return {name: value for name, value in values.items() if value not in (None, [])}
 

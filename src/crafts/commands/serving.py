@@ -7,16 +7,12 @@ from typing import Annotated
 
 import typer
 
-from crafts.commands.options import DryRun, Overrides, require_extra, said, shown
+from crafts.commands.options import DryRun, Host, Overrides, Port, drop_unset, require_extra, shown
 
 
 def serve(
-    host: Annotated[
-        str | None, typer.Option(help="Address to listen on.", show_default="127.0.0.1")
-    ] = None,
-    port: Annotated[
-        int | None, typer.Option(help="Port to listen on.", show_default="8000")
-    ] = None,
+    host: Host = None,
+    port: Port = None,
     model: Annotated[
         str | None,
         typer.Option(help="mini, a folder, or a hub id on this disk.", show_default="mini"),
@@ -32,6 +28,10 @@ def serve(
         Path | None,
         typer.Option(help="One token a line; each sees its own only. Needed beyond loopback."),
     ] = None,
+    study: Annotated[
+        Path | None,
+        typer.Option(help="Output of `study prepare`; its readers come to /study/."),
+    ] = None,
     overrides: Overrides = [],
     dry_run: DryRun = False,
 ) -> None:
@@ -39,8 +39,15 @@ def serve(
     from crafts.core.config import load_config
     from crafts.server.config import ServeConfig
 
-    given = {"host": host, "port": port, "model": model, "data": data, "token_file": token_file}
-    config = load_config(ServeConfig, said(given), overrides)
+    given = {
+        "host": host,
+        "port": port,
+        "model": model,
+        "data": data,
+        "token_file": token_file,
+        "study": study,
+    }
+    config = load_config(ServeConfig, drop_unset(given), overrides)
     if not shown(config, dry_run):
         require_extra("crafts serve", "serve")
         from crafts.server.serve import run

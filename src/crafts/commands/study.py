@@ -10,11 +10,13 @@ import typer
 
 from crafts.commands.options import (
     DryRun,
+    Host,
     Output,
     Overrides,
+    Port,
     done,
+    drop_unset,
     require_extra,
-    said,
     shown,
 )
 
@@ -98,12 +100,8 @@ def serve(
         Path,
         typer.Option("--output", help="Folder of answers and of links.csv.", show_default=False),
     ],
-    host: Annotated[
-        str | None, typer.Option(help="Address to listen on.", show_default="127.0.0.1")
-    ] = None,
-    port: Annotated[
-        int | None, typer.Option(help="Port to listen on.", show_default="8000")
-    ] = None,
+    host: Host = None,
+    port: Port = None,
     address: Annotated[
         str | None, typer.Option(help="How readers reach it, for the links.", show_default=False)
     ] = None,
@@ -117,7 +115,7 @@ def serve(
     from crafts import api
 
     given = {"study": study, "host": host, "port": port, "address": address}
-    config = api.configure_study("serve", said(given), overrides)
+    config = api.configure_study("serve", drop_unset(given), overrides)
     if not shown(config, dry_run):
         require_extra("crafts study serve", "serve")
         api.serve_study(config, output)
@@ -157,6 +155,6 @@ def _run(
 ) -> None:
     from crafts import api
 
-    config = api.configure_study(step, said(given), overrides)
+    config = api.configure_study(step, drop_unset(given), overrides)
     if not shown(config, dry_run):
         done(api.study(config, output), output)

@@ -154,12 +154,18 @@ class Steering:
         """All that decides what controls do to the pixels."""
         return [
             [self.networks[u.kind].fingerprint, u.kind, u.key, u.weight, u.start, u.stop]
+            if u.kind in self.networks
+            else [u.kind, u.key, u.weight]
             for u in uses
         ]
 
+    def maps_of(self, uses: Sequence[Condition]) -> list[Condition]:
+        """Those of the conditions of an image that are maps."""
+        return [use for use in uses if use.kind in self.networks]
+
     def describe(self, uses: Sequence[Condition]) -> str:
         """What a file says of its controls, as JSON; "" without."""
-        told = [
+        told: list[dict[str, Any]] = [
             {
                 "kind": use.kind,
                 "map_sha256": use.key,
@@ -170,8 +176,9 @@ class Steering:
                 "licence": self.networks[use.kind].licence,
                 **self._shown(use).record,
             }
-            for use in uses
+            for use in self.maps_of(uses)
         ]
+        told += [{"kind": use.kind, "told": use.key} for use in uses if use.kind == "scale"]
         return json.dumps(told, ensure_ascii=False) if told else ""
 
     def mask(self, uses: Sequence[Condition]) -> NucleiMask | None:

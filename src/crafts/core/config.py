@@ -134,8 +134,8 @@ def bounds_of(field: FieldInfo) -> tuple[Any, Any]:
 def describe_field(field: FieldInfo) -> str:
     """What a field means, and its bounds, for help and docstrings."""
     least, most = bounds_of(field)
-    told = {(True, True): f" {least} to {most}.", (True, False): f" {least} or more."}
-    return f"{field.description or ''}{told.get((least is not None, most is not None), '')}"
+    bounds = {(True, True): f" {least} to {most}.", (True, False): f" {least} or more."}
+    return f"{field.description or ''}{bounds.get((least is not None, most is not None), '')}"
 
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -162,8 +162,8 @@ def takes(kind: type[Config]) -> Callable[[F], F]:
         found = re.search(r"^( *)\*\*options: .*$", function.__doc__ or "", re.MULTILINE)
         if function.__doc__ and found:
             fill = textwrap.TextWrapper(100, found[1], f"{found[1]}    ").fill
-            told = "\n".join(map(fill, lines))
-            function.__doc__ = function.__doc__.replace(found[0], told)
+            listed = "\n".join(map(fill, lines))
+            function.__doc__ = function.__doc__.replace(found[0], listed)
         function.__signature__ = own.replace(parameters=given)  # type: ignore[attr-defined]
         return function
 

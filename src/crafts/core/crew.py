@@ -169,17 +169,23 @@ class RayHands:
     Ray's own tasks and not Ray Data: one that crashes or hangs must cost its piece of work and no
     other, and Ray Data gives up a whole block of items.
 
+    Args:
+        gpu: give each piece a GPU, where the cluster has any.
+
     Raises:
         ConfigError: Ray is not installed.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, gpu: bool = False) -> None:
         self._ray = _import_ray()
         if not self._ray.is_initialized():  # RAY_ADDRESS names a cluster; without it, this machine
             self._ray.init(include_dashboard=False, log_to_driver=False, logging_level="error")
+        room = self._ray.cluster_resources()
+        scarce = "GPU" if gpu and room.get("GPU") else "CPU"
+        self.number = max(1, int(room.get(scarce, 1)))
         # max_calls: a library that was left in disorder is not used again
-        self._remote = self._ray.remote(num_cpus=1, max_retries=0, max_calls=1)(_code_of)
-        self.number = max(1, int(self._ray.cluster_resources().get("CPU", 1)))
+        options = {"max_retries": 0, "max_calls": 1, "num_gpus": int(scarce == "GPU")}
+        self._remote = self._ray.remote(num_cpus=1, **options)(_code_of)
 
     def start(self, work: Callable[..., None], arguments: tuple[Any, ...]) -> Any:
         """Hand a piece of work to the cluster."""
@@ -194,27 +200,30 @@ class RayHands:
         """By what the piece gave back."""
         try:
             return _fault_of(self._ray.get(handle))
-        except self._ray.exceptions.WorkerCrashedError:
-            return CRASHED
         except self._ray.exceptions.RayTaskError:
             return _fault_of(1)
+        except self._ray.exceptions.RayError:  # the process died, or the machine under it
+            return CRASHED
 
     def kill(self, handle: Any) -> None:
         """By force."""
         self._ray.cancel(handle, force=True)
 
 
-def open_hands(runner: Literal["processes", "ray"], preload: Sequence[str] = ()) -> Hands:
+def open_hands(
+    runner: Literal["processes", "ray"], preload: Sequence[str] = (), *, gpu: bool = False
+) -> Hands:
     """Processes of this machine, or tasks of a Ray cluster.
 
     Args:
         runner: which.
         preload: modules that many pieces of work import.
+        gpu: on a cluster that has GPUs, give one to each piece of work.
 
     Raises:
         ConfigError: Ray is not installed.
     """
-    return RayHands() if runner == "ray" else ProcessHands(preload)
+    return RayHands(gpu=gpu) if runner == "ray" else ProcessHands(preload)
 
 
 def _import_ray() -> Any:

@@ -54,9 +54,7 @@ def assign_splits(
     return assigned
 
 
-def check_splits(
-    rows: Sequence[Mapping[str, str]], *, patient: str = "patient", split: str = "split"
-) -> None:
+def check_splits(rows: Sequence[Mapping[str, str]]) -> None:
     """Refuse a table in which a patient stands in two splits.
 
     Raises:
@@ -64,7 +62,7 @@ def check_splits(
     """
     seen: dict[str, str] = {}
     for row in rows:
-        who, where = row.get(patient), row.get(split)
+        who, where = row.get("patient"), row.get("split")
         if not who or not where:
             continue
         if seen.setdefault(who, where) != where:

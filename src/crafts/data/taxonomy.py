@@ -217,20 +217,19 @@ _refusal_of_classes = refusal(
 )
 
 
-def load_cancers(path: Path, cancers: Sequence[Cancer] = CANCERS) -> tuple[Cancer, ...]:
+def load_cancers(path: Path) -> tuple[Cancer, ...]:
     """Add the cancers of a file; one whose code is known replaces the known one.
 
     Args:
         path: ``.yaml`` (a list of mappings) or ``.csv`` with a first line of names, between commas
             or semicolons: code, name, organ and, optional, synonyms and studies (a list in YAML,
             ``a|b`` in csv).
-        cancers: those to begin with.
 
     Raises:
         DataError: the file is no such table or has no rows, or a row lacks a field or has an
             unknown one.
     """
-    merged = {cancer.code: cancer for cancer in cancers}
+    merged = {cancer.code: cancer for cancer in CANCERS}
     rows = list(_read_rows(path))
     if not rows:
         raise _refusal(str(path), "no rows")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,10 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crafts.core.artifacts import Manifest, finish, staging, write_bytes
-from crafts.core.protocols import BuildExtractor, Codec, ExtractFeatures
+from crafts.core.protocols import BuildExtractor, Codec
 from crafts.core.records import Ledger, rejects_beside
 from crafts.core.runtime import say
-from crafts.data.collection import Collection
 from crafts.downstream.arms import draw_patients, iter_arms
 from crafts.downstream.comparing import (
     Answered,
@@ -112,13 +110,10 @@ def open_task(config: BenchmarkConfig, opened: Opened) -> Task:
 
 
 def _builder(config: BenchmarkConfig, encoder: ImageEncoder) -> BuildExtractor:
-    from crafts.sets.features import read_with
+    from crafts.sets.features import by_split
 
-    def build(split: str | None) -> ExtractFeatures:
-        images = partial(Collection, split=split, columns=config.columns.as_columns())
-        return read_with(encoder, images, cache=config.cache, batch_size=config.batch_size)
-
-    return build
+    columns = config.columns.as_columns()
+    return by_split(encoder, columns, cache=config.cache, batch_size=config.batch_size)
 
 
 def _measure(

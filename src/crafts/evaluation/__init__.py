@@ -17,17 +17,16 @@ from crafts.measures.distances import (
     kernel_distance,
     normalised_frechet_distance,
 )
-from crafts.measures.neighbors import prdc, prdc_at, vendi_score
+from crafts.measures.neighbors import prdc, prdc_at
 from crafts.measures.rows import Generated, Real
 from crafts.measures.separation import separation
 from crafts.measures.statistics import (
     compute_statistics,
-    frechet_from_statistics,
     import_pytorch_fid,
-    kernel_from_statistics,
     load_statistics,
     save_statistics,
 )
+from crafts.measures.variety import vendi_score
 from crafts.sets.files import read_features, write_features
 
 __all__ = [
@@ -36,14 +35,11 @@ __all__ = [
     "build_extractor",
     "cmmd",
     "compute_statistics",
-    "extract_features",
     "frechet_distance",
-    "frechet_from_statistics",
     "frechet_infinity",
     "image_alignment",
     "import_pytorch_fid",
     "kernel_distance",
-    "kernel_from_statistics",
     "load_statistics",
     "normalised_frechet_distance",
     "prdc",
@@ -59,8 +55,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("build_extractor", "extract_features"):
-        from crafts.sets import features
+    if name == "build_extractor":
+        from crafts.sets.features import build_extractor
 
-        return getattr(features, name)
+        return build_extractor
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

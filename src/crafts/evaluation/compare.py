@@ -25,8 +25,9 @@ from crafts.measures.distances import (
     kernel_distance,
     normalised_frechet_distance,
 )
-from crafts.measures.neighbors import prdc_at, vendi_score
+from crafts.measures.neighbors import prdc_at
 from crafts.measures.rows import Array, Generated, Real, check_pair
+from crafts.measures.variety import vendi_score
 from crafts.sets.described import CLASS_FIELD, Described, Sets, values_of
 from crafts.sets.draws import Draw, Sides, draw, quotas
 from crafts.sets.source import SetName

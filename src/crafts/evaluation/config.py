@@ -31,7 +31,9 @@ class EvaluateConfig(Config):
     real: Path = Field(description="held-out real tiles: a folder, shards, or .npz statistics")
     train: Path | None = Field(None, description="tiles that the model was trained on")
     encoder: str = Field(
-        "mini", min_length=1, description="mini, a folder, a hub id, or a file of FID Inception"
+        "mini",
+        min_length=1,
+        description="mini, a folder, a hub id, a file of FID Inception, or efficientnet-lite1",
     )
     filter: bool = Field(False, description="also keep what the quality gate passes, in kept/")
     real_split: str = Field(AUTO, description="auto: heldout, where rows name splits; '' for all")

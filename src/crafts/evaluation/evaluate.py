@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,10 +15,9 @@ from numpy.typing import NDArray
 
 from crafts.core.artifacts import Manifest, finish, staging, write_bytes
 from crafts.core.errors import ConfigError
-from crafts.core.protocols import BuildExtractor, ExtractFeatures
+from crafts.core.protocols import BuildExtractor
 from crafts.core.records import Ledger, rejects_beside
 from crafts.core.runtime import say
-from crafts.data.collection import Collection
 from crafts.evaluation.compare import (
     LEAST,
     Compared,
@@ -48,7 +46,7 @@ from crafts.evaluation.opening import (
 )
 from crafts.evaluation.page.gallery import build_gallery
 from crafts.evaluation.page.marks import find_marks
-from crafts.evaluation.page.tables import mask_notes
+from crafts.evaluation.page.masks import mask_notes
 from crafts.evaluation.reference import NOT_COMPARED, compare_with_statistics
 from crafts.evaluation.results import ComparedSet, Gallery, GateYield, Results, Separated
 from crafts.measures.faithfulness import Faithfulness, judge_masks
@@ -134,13 +132,10 @@ def _open_encoder(config: EvaluateConfig) -> ImageEncoder:
 
 
 def _builder(config: EvaluateConfig, encoder: ImageEncoder) -> BuildExtractor:
-    from crafts.sets.features import read_with
+    from crafts.sets.features import by_split
 
-    def build(split: str | None) -> ExtractFeatures:
-        images = partial(Collection, split=split, columns=config.columns.as_columns())
-        return read_with(encoder, images, cache=config.cache, batch_size=config.batch_size)
-
-    return build
+    columns = config.columns.as_columns()
+    return by_split(encoder, columns, cache=config.cache, batch_size=config.batch_size)
 
 
 def _save_statistics(config: EvaluateConfig, opened: Opened, folder: Path) -> None:

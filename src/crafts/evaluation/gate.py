@@ -173,15 +173,12 @@ def classes_of_texts(reference: GateReference, texts: Features) -> Names:
     return np.where(scores.max(axis=1) >= reference.class_cosine, names, "")
 
 
-def build_gate(
-    reference: GateReference, encoder: ImageEncoder, *, bank: Features | None = None
-) -> Accept:
-    """The gate as a function of one image and its prompt.
+def build_gate(reference: GateReference, encoder: ImageEncoder) -> Accept:
+    """The gate as a function of one image and its prompt; copies are not looked for.
 
     Args:
         reference: thresholds.
         encoder: the one that they belong to.
-        bank: unit features of training tiles [M, D]; without them copies are not looked for.
 
     Raises:
         ConfigError: the encoder is another one.
@@ -201,7 +198,6 @@ def build_gate(
             texts=text,
             classes=np.array([""]) if text is None else classes_of_texts(reference, text),
             artefacts=[measure_artefacts(pixels, reference.size)],
-            copies=None if bank is None else (row @ bank.T).max(axis=1),
         )
         return not judge(reference, tile)[0]
 

@@ -30,9 +30,9 @@ from crafts.measures.distances import (
     frechet_is_meaningful,
     moments,
 )
-from crafts.measures.neighbors import vendi_score
 from crafts.measures.rows import Generated, Real
 from crafts.measures.statistics import ReferenceStatistics, supports_frechet
+from crafts.measures.variety import vendi_score
 from crafts.sets.described import Sets
 from crafts.sets.splits import Rows
 

@@ -162,7 +162,7 @@ def _run_arms(lab: Lab, base: Path) -> Outcomes:
     references = lab.judge.references(first[lab.experiment.baseline.name])
     references["shared checkpoint"] = _judge_base(lab, base)
     prompts = {
-        arm.name: [row["text"] for row in _said(lab, arm.prompts, lab.judge.rows)]
+        arm.name: [row["text"] for row in _rows_of(lab, arm.prompts, lab.judge.rows)]
         for arm in lab.experiment.arms
     }
     return Outcomes(lab.tiles, values, references, first, prompts, _costs(lab, base))
@@ -178,12 +178,12 @@ def _run_arm(lab: Lab, arm: Arm, base: Path, *, seed: int, folder: Path) -> dict
         inner = folder / f"leg-{number}"
         drawn = seed + _LEG_SEED * (number - 1)
         model = _train(lab, leg, lab.config, start=model, seed=drawn, folder=inner)
-    texts = [str(row["text"]) for row in _said(lab, arm.prompts, lab.judge.rows)]
+    texts = [str(row["text"]) for row in _rows_of(lab, arm.prompts, lab.judge.rows)]
     config = lab.config.model_copy(
         update={"guidance_scale": arm.guidance or lab.config.guidance_scale}
     )
     make_images(texts, config, model=model, seed=seed, output=folder / "images")
-    words = [str(row["text"]) for row in _said(lab, arm.prompts, lab.judge.loss_rows)]
+    words = [str(row["text"]) for row in _rows_of(lab, arm.prompts, lab.judge.loss_rows)]
     measures = lab.judge.losses(model, words, seed=seed)
     counts = [lab.wishes.count_tokens(text) for text in texts]
     training = _recorded(folder / f"leg-{len(arm.legs)}") if arm.legs else {}
@@ -206,7 +206,7 @@ def _text_start(lab: Lab, arm: Arm, base: Path) -> Path:
 def _judge_base(lab: Lab, base: Path) -> Measures:
     """Images of the shared checkpoint, before any arm."""
     view, seed = lab.experiment.baseline.prompts, lab.config.seeds[0]
-    texts = [str(row["text"]) for row in _said(lab, view, lab.judge.rows)]
+    texts = [str(row["text"]) for row in _rows_of(lab, view, lab.judge.rows)]
     folder = lab.output / "base" / "images"
     images = make_images(texts, lab.config, model=base, seed=seed, output=folder)
     return lab.judge.measure([images])[0]
@@ -219,7 +219,7 @@ def _images(lab: Lab, folder: Path) -> list[Path]:
     ]
 
 
-def _said(lab: Lab, view: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _rows_of(lab: Lab, view: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return view_rows(view, rows, lab.wishes)
 
 

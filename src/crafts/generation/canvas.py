@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from safetensors import SafetensorError, safe_open
 
+from crafts.conditions.condition import Bound, bind
+from crafts.conditions.networks import number_conditioners
 from crafts.core.artifacts import sha256_bytes
 from crafts.core.disk import replacing
 from crafts.core.errors import ConfigError, RetryError
@@ -21,7 +23,8 @@ from crafts.generation.plan import Item, Plan
 from crafts.generation.prompt_map import PromptMap
 from crafts.model.files.folders import save_tensors
 from crafts.sampling.draws import encode_draws
-from crafts.sampling.sampler import check_latents, network_denoiser
+from crafts.sampling.network import network_denoiser
+from crafts.sampling.sampler import check_latents
 from crafts.sampling.strips import StripDecoder
 from crafts.sampling.windows import (
     BAND,
@@ -184,7 +187,7 @@ class _Pipe:
             return build_grid(self.height, self.width, edge=edge, overlap=overlap, step=step)
 
         self.steps = build_steps(
-            network_denoiser(bundle.denoiser),
+            network_denoiser(bundle.denoiser, self._told()),
             self.features,
             replace(plan.preset, guidance_scale=draw.guidance_scale),
             bundle.schedule.config,
@@ -193,6 +196,12 @@ class _Pipe:
             batch_size=plan.config.batch_size,
         )
         self.decoder = StripDecoder(bundle.codec, self.height)
+
+    def _told(self) -> list[Bound]:
+        """What all windows are told beside their text: the power that they are seen at."""
+        plan, draw = self.canvas.plan, self.canvas.item.draw
+        known = number_conditioners(plan.bundle.conditions)
+        return bind(known, [draw.conditions], torch.empty(0), self.device)
 
     @property
     def windows(self) -> int:

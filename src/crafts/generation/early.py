@@ -11,6 +11,7 @@ from crafts.core.runtime import heard_by, say
 from crafts.generation.manifest import read_rows
 from crafts.generation.request import GenerateConfig
 from crafts.generation.wording import Wording, check_words
+from crafts.imaging.sources import read_mask, read_picture
 from crafts.model.files.places import resolve_model
 
 
@@ -26,7 +27,7 @@ def check_early(config: GenerateConfig, output: Path) -> None:
 
     Raises:
         ConfigError: no prompts, no such model, or words that a strict run does not allow.
-        DataError: an unusable manifest, or too many bad rows.
+        DataError: an unusable manifest, too many bad rows, or a picture that cannot be read.
         RetryError: a model that cannot be downloaded now.
     """
     lines: list[str] = []
@@ -37,6 +38,10 @@ def check_early(config: GenerateConfig, output: Path) -> None:
         for line in lines:
             say(line)
         raise
+    if config.inpaint is not None:
+        read_picture(config.inpaint)
+    if config.mask is not None:
+        read_mask(config.mask)
     folder = resolve_model(config.model, network=True)
     if config.strict:
         told = read_trained_on(folder)

@@ -49,6 +49,10 @@ class Provenance:
         request: hash of all that decides the pixels; equal requests need not be made twice.
         cut: end of the prompt that the text encoder did not see.
         control: JSON that tells what steered the image beside the prompt; "" = nothing did.
+        reference_distance: from the nearest of its references in layout, 0 (the same) to 1; None =
+            no reference, or not known yet.
+        edit: JSON that tells from which picture it was made, and which pixels are not generated;
+            "" = from noise alone.
     """
 
     prompt: str
@@ -68,6 +72,8 @@ class Provenance:
     control: str = ""
     unknown_words: str = ""
     row: str = ""
+    reference_distance: float | None = None
+    edit: str = ""
 
 
 def save_png(image: Image.Image, path: Path, provenance: Provenance) -> str:
@@ -197,6 +203,8 @@ def describe_provenance(provenance: Provenance) -> dict[str, str]:
         "control": provenance.control,
         "row": provenance.row,
         "unknown_words": provenance.unknown_words,
+        "reference_distance": _optional(provenance.reference_distance, ""),
+        "edit": provenance.edit,
     }
     return texts | {name: value for name, value in optional.items() if value}
 
@@ -220,6 +228,8 @@ def _provenance(texts: dict[str, str]) -> Provenance:
         control=str(texts.get("control", "")),  # absent where nothing steered
         row=str(texts.get("row", "")),
         unknown_words=str(texts.get("unknown_words", "")),
+        reference_distance=float(found) if (found := texts.get("reference_distance")) else None,
+        edit=str(texts.get("edit", "")),
     )
 
 

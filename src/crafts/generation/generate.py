@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
+from crafts.conditions.references import move_reference
 from crafts.conditions.wishes import move_option, parse_given, parse_options
-from crafts.core.artifacts import Manifest, finish, lock, refuse_other_run, sha256_file
+from crafts.core.artifacts import (
+    Manifest,
+    finish,
+    lock,
+    refuse_other_run,
+    relative_to,
+    sha256_file,
+)
 from crafts.core.config import takes, validate
+from crafts.core.crew import Hands
 from crafts.core.errors import ConfigError
 from crafts.core.protocols import Accept, UnknownTo
 from crafts.core.records import Ledger, rejects_beside
-from crafts.core.runtime import pick_device, say
 from crafts.generation.canvas import parse_size
-from crafts.generation.export import PROVENANCE, save_png
+from crafts.generation.editing import refuse_misfits
+from crafts.generation.export import PROVENANCE
+from crafts.generation.images import Make, keep_accepted, make, say_cut
 from crafts.generation.manifest import PromptRow, read_rows
-from crafts.generation.plan import Item, Plan
-from crafts.generation.request import GenerateConfig, ImageRequest
+from crafts.generation.pairs import items_before, write_pairs
+from crafts.generation.plan import Plan, fills_passes, open_model, with_loras_of
+from crafts.generation.request import INCIDENTAL, GenerateConfig, ImageRequest
 from crafts.generation.slides import (
     WORK,
     make_slides,
@@ -31,10 +40,10 @@ from crafts.generation.slides import (
     region_rows,
 )
 from crafts.generation.wording import check_words, describe_words, leave_out_unjudged
+from crafts.generation.workers import Workers, open_workers
 from crafts.generation.writer import (
     Made,
     begin,
-    find_image,
     refuse_other_request,
     refuse_other_shard,
     remove_stale,
@@ -42,8 +51,6 @@ from crafts.generation.writer import (
     write_masks,
     write_metadata,
 )
-from crafts.sampling.draws import Draw
-from crafts.sampling.presets import Preset, resolve_preset
 from crafts.sampling.sampler import iter_images
 
 if TYPE_CHECKING:
@@ -91,12 +98,14 @@ def run(
     rows = read_rows(config, source, ledger)
     refuse_other_run(output, "generate")
     refuse_other_shard(output, config.shard)
-    bundle = _open(config, bundle)
-    plan = Plan(config, bundle, _preset(config, bundle), source)
+    hands = open_workers(config, in_memory=bundle is not None)
+    plan = Plan(config, open_model(config, bundle), source, full_passes=fills_passes(config, rows))
+    bundle = plan.bundle
+    parse_size(config.size, bundle)
     check_words(plan.wording, rows)
     usable = leave_out_unjudged(rows, unknown_to, ledger) if config.keep else rows
+    usable = plan.prepare(usable, ledger)
     usable, canvases = plan_canvases(plan, usable, source.parent if source else Path(), ledger)
-    usable = plan.steering.prepare(usable, ledger)
     if regions := region_rows(usable, canvases):
         check_words(plan.wording, regions)
     if len(usable) < len(rows):
@@ -106,8 +115,12 @@ def run(
     }
     if source:
         fingerprints["manifest"] = sha256_file(source)
+    for name, path in (("inpaint", config.inpaint), ("mask", config.mask)):
+        if path is not None:
+            fingerprints[name] = sha256_file(path)
     if config.prompt_map and canvases:
         fingerprints["prompt_map"] = sha256_file(config.prompt_map)
+    refuse_misfits(plan.editing, usable, canvas=bool(canvases))
     with lock(output):
         refuse_other_shard(output, config.shard)  # one may have ended while the model was opened
         refuse_other_slides(output, canvases)
@@ -117,7 +130,7 @@ def run(
         made, tried = (
             (make_slides(canvases, output), {})
             if canvases
-            else _make_all(plan, usable, output, ledger, accept)
+            else _make_all(plan, usable, output, ledger, accept=accept, hands=hands)
         )
         said = {**describe_words(plan.wording, [*usable, *regions]), **_yield(made, tried)}
         return _close(plan, made, said, output=output, ledger=ledger, inputs=fingerprints)
@@ -137,21 +150,28 @@ def _close(
     if "yield" in said:
         ledger.check(plan.config.max_reject_fraction)
         remove_stale(output, {entry.item.name for entry in made})
-    masks = write_masks(
-        output, plan.steering, {entry.item.name: entry.item.draw.conditions for entry in made}
-    )
-    write_metadata(output / "metadata.csv", made, masks)
+    items = [entry.item for entry in made]
+    make(plan, items_before(plan, items), output)
+    beside = write_pairs(output, items)
+    masks = write_masks(output, plan.steering, {item.name: item.draw.conditions for item in items})
+    for image, mask in masks.items():
+        beside[image] = {"mask": mask} | beside.get(image, {})
+    write_metadata(output / "metadata.csv", made, beside)
     write_grid(output, made, plan.steering)
     return finish(
         output,
         stage="generate",
         # a path says nothing of a model; its name and the fingerprint among the inputs do
-        config=plan.config.model_copy(
-            update={
-                "model": plan.common.model,
-                "control": tuple(move_option(text, output) for text in plan.config.control),
-            }
-        ),
+        config=plan.config.model_dump(mode="json", exclude=set(INCIDENTAL))
+        | {
+            "model": plan.common.model,
+            "control": [move_option(text, output) for text in plan.config.control],
+            "lora": [Path(text).name for text in plan.config.lora],
+            "stain": _as_seen_from(output, plan.config.stain),
+            "reference": [move_reference(text, output) for text in plan.config.reference],
+            "inpaint": _as_seen_from(output, plan.config.inpaint),
+            "mask": _as_seen_from(output, plan.config.mask),
+        },
         inputs=inputs,
         counts={**ledger.counts(), "images": len(made)},
         extra={**_facts(plan, made), **said},
@@ -164,6 +184,8 @@ def generate_images(
     prompts: Sequence[str] | str,
     *,
     control: Mapping[str, Any] | None = None,
+    inpaint: Any = None,
+    mask: Any = None,
     **options: Any,
 ) -> list[Image.Image]:
     """Images in memory: those of the first prompt, then those of the second, ...
@@ -172,6 +194,8 @@ def generate_images(
         bundle: the model, on its device.
         prompts: texts to follow.
         control: kind -> what steers all images; see ``parse_given``.
+        inpaint: picture that is edited: a path, a Pillow image or uint8 [H, W, 3].
+        mask: white or true where it is made anew: a path, a Pillow image or [H, W].
         **options: fields of :class:`ImageRequest`.
 
     Raises:
@@ -184,99 +208,28 @@ def generate_images(
     ledger = Ledger("generate")
     rows = read_rows(config, None, ledger)
     _check_size(config, bundle)
-    chosen = _preset(config, bundle)
-    plan = Plan(config, bundle, chosen, control=parse_given(control or {}))
+    bundle = with_loras_of(bundle, config)
+    plan = Plan(config, bundle, control=parse_given(control or {}), given=(inpaint, mask))
     check_words(plan.wording, rows)
-    plan.steering.prepare(rows, ledger)
+    plan.prepare(rows, ledger)
+    refuse_misfits(plan.editing, rows, canvas=False)
     items = [item for row in rows for item in plan.items(row, range(config.num_images))]
     draws = [item.draw for item in items]
     images: dict[int, Image.Image] = {}
     batches = iter_images(
         bundle,
         draws,
-        chosen,
+        plan.preset,
         batch_size=config.batch_size,
         conditioners=plan.steering.conditioners,
     )
     for batch in batches:
         for index, conditioning, pixels in batch:
-            images[index] = Image.fromarray(pixels)
-            provenance = replace(items[index].provenance, cut=conditioning.cut)
+            stained, provenance = items[index].finish(pixels, conditioning.cut)
+            images[index] = Image.fromarray(stained)
             images[index].info[PROVENANCE] = provenance
-            _say_cut(draws[index], conditioning.cut, conditioning.negative_cut)
+            say_cut(draws[index], conditioning.cut, conditioning.negative_cut)
     return [images[index] for index in range(len(draws))]
-
-
-def make(plan: Plan, items: Sequence[Item], output: Path) -> list[Made]:
-    """Make the images that do not lie in ``output`` yet, and account for all of them, in order."""
-    made: dict[int, Made] = {}
-    for index, item in enumerate(items):
-        found = find_image(output, item)
-        if found is not None:
-            made[index] = found
-    if made:
-        say(f"generate: {len(made)} of {len(items)} images are there already")
-    if missing := len(items) - len(made):
-        _say_begin(plan, missing)
-    start, before, told = time.monotonic(), len(made), set()
-    draws = [item.draw for item in items]
-    batches = iter_images(
-        plan.bundle,
-        draws,
-        plan.preset,
-        batch_size=plan.config.batch_size,
-        done=set(made),
-        conditioners=plan.steering.conditioners,
-    )
-    for batch in batches:
-        for index, conditioning, pixels in batch:
-            item = items[index]
-            provenance = replace(item.provenance, cut=conditioning.cut)
-            sha256 = save_png(Image.fromarray(pixels), output / item.name, provenance)
-            made[index] = Made(item, sha256, conditioning.cut)
-            if item.row_id not in told:
-                told.add(item.row_id)
-                _say_cut(item.draw, conditioning.cut, conditioning.negative_cut)
-        seconds = (time.monotonic() - start) / (len(made) - before)
-        say(f"generate: {len(made)} of {len(items)} images, {seconds:.2f} s an image")
-    return [made[index] for index in range(len(items))]
-
-
-def keep_accepted(
-    plan: Plan, rows: Sequence[PromptRow], output: Path, ledger: Ledger, accept: Accept
-) -> tuple[list[Made], dict[str, int]]:
-    """For every row the first ``config.keep`` images that pass, tried in the order of ``k``.
-
-    Args:
-        plan: what to make.
-        rows: usable rows.
-        output: folder with ``images/``.
-        ledger: gets the rows that have fewer after ``plan.TRIES`` images for each one wanted.
-        accept: the gate.
-
-    Returns:
-        The images that pass, without those of rejected rows, and how many were tried for each row.
-    """
-    wanted = plan.config.keep or 0
-    kept: dict[str, list[Made]] = {row.id: [] for row in rows}
-    tried = dict.fromkeys(kept, 0)
-    while waiting := [row for row in rows if row.id in kept and len(kept[row.id]) < wanted]:
-        items: list[Item] = []
-        for row in waiting:
-            first = tried[row.id]
-            tried[row.id] = min(first + wanted - len(kept[row.id]), plan.limit(row))
-            items += plan.items(row, range(first, tried[row.id]))
-        for entry in make(plan, items, output):
-            with Image.open(output / entry.item.name) as image:
-                if accept(image.convert("RGB"), entry.item.draw.prompt):
-                    kept[entry.item.row_id].append(entry)
-        say(f"generate: the gate passes {sum(map(len, kept.values()))} of {sum(tried.values())}")
-        for row in waiting:
-            if len(kept[row.id]) < wanted and tried[row.id] == plan.limit(row):
-                passing = f"{len(kept.pop(row.id))} of {tried[row.id]} images"
-                ledger.withdraw(row.id, f"{passing} pass the quality gate, {wanted} are wanted")
-                say(f"generate: {row.id} is left out: {ledger.rejects[-1]['reason']}")
-    return [entry for found in kept.values() for entry in found], tried
 
 
 def _refuse_no_gate(config: GenerateConfig, accept: Accept | None) -> None:
@@ -289,25 +242,8 @@ def _refuse_no_gate(config: GenerateConfig, accept: Accept | None) -> None:
         )
 
 
-def _open(config: GenerateConfig, bundle: Bundle | None) -> Bundle:
-    """The model on its device.
-
-    Raises:
-        ConfigError: no such model, or one that was never saved.
-    """
-    from crafts.model.bundle import load_bundle
-
-    device = pick_device(config.device)
-    bundle = load_bundle(config.model, network=True) if bundle is None else bundle
-    if not bundle.fingerprint:
-        raise ConfigError(
-            "generate: model",
-            came="a model that was never saved",
-            allowed="one with a fingerprint, which its images can name",
-            do="Save it with save_bundle and load it again.",
-        )
-    parse_size(config.size, bundle)
-    return bundle.to(device)
+def _as_seen_from(folder: Path, path: Path | None) -> str | None:
+    return None if path is None else relative_to(folder, str(path))
 
 
 def _check_size(config: ImageRequest, bundle: Bundle) -> None:
@@ -320,24 +256,22 @@ def _check_size(config: ImageRequest, bundle: Bundle) -> None:
         )
 
 
-def _preset(config: ImageRequest, bundle: Bundle) -> Preset:
-    return resolve_preset(
-        config.preset,
-        num_steps=config.num_steps,
-        guidance_scale=config.guidance_scale,
-        extra=bundle.extra,
-    )
-
-
 def _make_all(
-    plan: Plan, rows: Sequence[PromptRow], output: Path, ledger: Ledger, accept: Accept | None
+    plan: Plan,
+    rows: Sequence[PromptRow],
+    output: Path,
+    ledger: Ledger,
+    *,
+    accept: Accept | None,
+    hands: Hands | None,
 ) -> tuple[list[Made], dict[str, int]]:
     """All images of the run, and how many of each row the gate saw; none where there is no gate."""
+    making: Make = Workers(hands, rows) if hands else make
     if accept and plan.config.keep:
-        return keep_accepted(plan, rows, output, ledger, accept)
+        return keep_accepted(plan, rows, output, ledger, accept=accept, making=making)
     items = [item for row in rows for item in plan.items(row, range(plan.number(row)))]
     remove_stale(output, {item.name for item in items})  # before hours of work, as it may refuse
-    return make(plan, items, output), {}
+    return making(plan, items, output), {}
 
 
 def _yield(made: Sequence[Made], tried: Mapping[str, int]) -> dict[str, Any]:
@@ -370,20 +304,3 @@ def _facts(plan: Plan, made: Sequence[Made]) -> dict[str, Any]:
             for entry in made
         ],
     }
-
-
-def _say_begin(plan: Plan, number: int) -> None:
-    images = f"{number} image{'s' * (number > 1)}"
-    device = next(plan.bundle.denoiser.parameters()).device
-    first = min(plan.config.batch_size, number)
-    say(
-        f"generate: {plan.common.model}, {images}, {plan.preset.num_steps} steps, {device}; "
-        f"the first batch of {first} ..."
-    )
-
-
-def _say_cut(draw: Draw, cut: str, negative_cut: str) -> None:
-    start = draw.prompt[:40]
-    for name, text in (("prompt", cut), ("negative prompt", negative_cut)):
-        if text:
-            say(f"generate: {start!r}: the model does not see the end of the {name}: {text!r}")

@@ -17,19 +17,23 @@ from crafts.core.paths import storage_fault, storage_key
 from crafts.core.records import Ledger
 from crafts.core.runtime import say
 from crafts.core.tables import JSON_SUFFIXES, TABLE_SUFFIXES, open_table
-from crafts.core.tabular.rows import TableRow
+from crafts.core.tabular.rows import TableRow, is_encodable
 from crafts.generation.request import COLUMNS as FIELDS
 from crafts.generation.request import (
+    POWERS,
     SIZE,
     GenerateConfig,
     check_prompt,
     check_text,
-    is_encodable,
     is_missing,
+    parse_powers,
 )
 
 REQUIRED = ("id", "prompt")
-OPTIONAL = (*FIELDS, "nuclei", "fluorescence")
+OPTIONAL = (
+    *(*FIELDS, "reference", "stain", "nuclei", "fluorescence"),
+    *("inpaint", "inpaint_mask", "counterfactual"),
+)
 _MEANT = frozenset({*REQUIRED, *OPTIONAL})
 MAX_ROWS = 1_000_000
 
@@ -40,7 +44,8 @@ COLUMNS = (
 )
 """Columns of ``metadata.csv`` that are ours; a manifest's own of these names get another."""
 
-_OURS = frozenset({*COLUMNS, "mask", "captions"})  # the latter two would speak of other pictures
+# the latter would speak of other pictures
+_OURS = frozenset({*COLUMNS, "mask", "captions", "before", "changed"})
 _THEIRS = "manifest_"
 _SEVERAL = {
     "negative_prompt": "negative prompts",
@@ -49,6 +54,7 @@ _SEVERAL = {
     "guidance_scale": "guidance scales",
     "size": "sizes",
     "prompt_map": "prompt maps",
+    "mpp": "microns per pixel",
 }
 _DECIMAL_COMMA = re.compile(r"\d+,\d+")
 _IMAGE = re.compile(r"\.(png|jpe?g|tiff?|bmp|webp|gif|ppm)$", re.IGNORECASE)
@@ -72,8 +78,14 @@ class PromptRow:
     guidance_scale: float | None = None
     size: str | None = None
     prompt_map: str | None = None
+    mpp: str | None = None
+    reference: str | None = None
+    stain: str | None = None
     nuclei: str | None = None
     fluorescence: str | None = None
+    inpaint: str | None = None
+    inpaint_mask: str | None = None
+    counterfactual: str | None = None
     extra: Mapping[str, str] = field(default_factory=dict)
     plain: bool = False
 
@@ -202,6 +214,8 @@ def _as_prompt(raw: Any) -> Any:
     if "prompt" not in row and "text" in row:
         row["prompt"] = row.pop("text")
     if "file_name" in row:
+        if "mpp" in row:  # it tells of that picture, and asks for nothing
+            row[f"{_THEIRS}mpp"] = row.pop("mpp")
         if "id" in row:
             row[f"{_THEIRS}id"] = row.pop("id")
         row["id"] = _id_of_file(row["file_name"])
@@ -271,8 +285,14 @@ def _check_row(raw: Any, *, plain: bool) -> PromptRow:
         guidance_scale=_number("guidance_scale", raw.get("guidance_scale")),
         size=_size(raw.get("size")),
         prompt_map=_optional_text("prompt_map", raw.get("prompt_map")),
+        mpp=_powers(raw.get("mpp")),
+        reference=_optional_text("reference", raw.get("reference")),
+        stain=_optional_text("stain", raw.get("stain")),
         nuclei=_optional_text("nuclei", raw.get("nuclei")),
         fluorescence=_optional_text("fluorescence", raw.get("fluorescence")),
+        inpaint=_optional_text("inpaint", raw.get("inpaint")),
+        inpaint_mask=_optional_text("inpaint_mask", raw.get("inpaint_mask")),
+        counterfactual=_optional_text("counterfactual", raw.get("counterfactual")),
         extra=_extra(raw),
         plain=plain,
     )
@@ -367,6 +387,16 @@ def _size(value: Any) -> str | None:
     if not re.fullmatch(SIZE, size):
         raise ValueError(f"size {value!r} is neither PX nor WxH, in pixels")
     return size
+
+
+def _powers(value: Any) -> str | None:
+    text = "" if is_missing(value) else str(value).replace(" ", "")
+    if text in ("", "unknown"):
+        return None
+    if not re.fullmatch(POWERS, text):
+        raise ValueError(f"mpp {value!r} is no number of microns per pixel, nor several: 1.0,0.5")
+    parse_powers(text)
+    return text
 
 
 def _fault(path: Path, came: str, allowed: str, do: str) -> DataError:

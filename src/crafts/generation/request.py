@@ -9,6 +9,7 @@ use it where pictures are drawn, and let it enter ``Plan``'s hash of a request i
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,13 +17,21 @@ from pydantic import Field, field_validator
 
 from crafts.conditions.config import ControlFolders, FluorescenceOptions, MaskOptions, as_text
 from crafts.core.config import Config
+from crafts.core.tabular.rows import is_encodable
 from crafts.sampling.presets import describe_presets
 
 MAX_PROMPT = 20_000
+MAX_MPP = 16
+MAX_ZOOM = 4
+
+POWERS = r"^\d*\.?\d+(,\d*\.?\d+){0,3}$"
 
 SIZE = r"^[1-9]\d{0,6}(x[1-9]\d{0,6})?$"
 
-COLUMNS = ("negative_prompt", "seed", "num_images", "guidance_scale", "size", "prompt_map")
+INCIDENTAL = ("num_workers", "runner")
+"""Fields that decide nothing of the output; no manifest names them."""
+
+COLUMNS = ("negative_prompt", "seed", "num_images", "guidance_scale", "size", "prompt_map", "mpp")
 """Fields that a row of a manifest may set; its value holds before that of the run."""
 
 
@@ -51,13 +60,14 @@ def check_text(column: str, value: Any) -> str:
     return value.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def is_encodable(text: str) -> bool:
-    """False of lone surrogates, as from a command line in another encoding."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+def parse_powers(text: str | None) -> tuple[float, ...]:
+    """Microns per pixel of one or several pictures, or a :class:`ValueError` in words."""
+    powers = tuple(float(part) for part in (text or "").split(",") if part)
+    if any(not 1 / MAX_MPP <= mpp <= MAX_MPP for mpp in powers):
+        raise ValueError(f"microns per pixel from {1 / MAX_MPP:g} to {MAX_MPP:g}")
+    if any(not 1 < wide / mpp <= MAX_ZOOM for wide, mpp in pairwise(powers)):
+        raise ValueError(f"powers that rise, each to at most {MAX_ZOOM} times the one before")
+    return powers
 
 
 class ImageRequest(Config):
@@ -91,7 +101,9 @@ class ImageRequest(Config):
         description="How strongly a prompt is followed; 1 is off.",
         json_schema_extra={"unset": "the model's or the preset's"},
     )
-    negative_prompt: str = Field("", description="Text to be steered away from.")
+    negative_prompt: str = Field(
+        "", description="Text to be steered away from.", json_schema_extra={"metavar": "TEXT"}
+    )
     size: str | None = Field(
         None,
         pattern=SIZE,
@@ -101,8 +113,31 @@ class ImageRequest(Config):
     batch_size: int = Field(
         4, ge=1, le=4096, description="Images a pass; moves no value by more than 2 of 255."
     )
+    mpp: str | None = Field(
+        None,
+        pattern=POWERS,
+        description="Microns per pixel, of a model that was trained with powers. 1.0,0.5: the same "
+        "place at each, every picture the middle of the one before.",
+        json_schema_extra={"metavar": "M[,M...]", "unset": "the model's own"},
+    )
     strict: bool = Field(
         False, description="Refuse prompts with words that the model has met with no picture."
+    )
+    reference: tuple[str, ...] = Field(
+        (),
+        description="A picture whose look is followed, of a model that was trained with "
+        "references; repeatable. IMAGE,0.5: half of it, from the middle of all training tiles.",
+        json_schema_extra={"metavar": "IMAGE[,W]"},
+    )
+    stain: Path | None = Field(
+        None,
+        description="A picture, or a folder of pictures, whose stain the pictures get.",
+        json_schema_extra={"metavar": "IMAGE|DIR"},
+    )
+    lora: tuple[str, ...] = Field(
+        (),
+        description="Adapters of a site or stain; repeatable, they add up. DIR,0.5: half of them.",
+        json_schema_extra={"metavar": "DIR[,W]"},
     )
     control: tuple[str, ...] = Field(
         (),
@@ -120,10 +155,68 @@ class ImageRequest(Config):
         FluorescenceOptions(), description="How fluorescence is read."
     )
 
+    inpaint: Path | None = Field(
+        None,
+        description="A picture of which the region of --mask is made anew from the prompt; beyond "
+        "the feather no bit changes.",
+        json_schema_extra={"metavar": "IMAGE"},
+    )
+    mask: Path | None = Field(
+        None,
+        description="Of the size of --inpaint: white is made anew.",
+        json_schema_extra={"metavar": "IMAGE"},
+    )
+    edit_nuclei: str | None = Field(
+        None,
+        description="Edit the nuclei of --inpaint, in --mask or everywhere, and make anew where "
+        "they changed: more_lymphocytes, change_density, larger_nuclei=AMOUNT, "
+        "remove=AMOUNT[:CLASS]. --control nuclei=MASK says where they are; else they are found.",
+        json_schema_extra={"metavar": "EDIT=AMOUNT", "needs": "inpaint"},
+    )
+    feather: int = Field(
+        8,
+        ge=0,
+        le=128,
+        description="Pixels around the mask that pass from new to old.",
+        json_schema_extra={"needs": "inpaint"},
+    )
+    counterfactual: str | None = Field(
+        None,
+        description="The same picture, had it another text: that of --prompt and its noise, or "
+        "--inpaint as --prompt describes it. Pairs are written, with masks of what changed.",
+        json_schema_extra={"metavar": "TEXT"},
+    )
+    strength: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="Share of the steps that may change what is there.",
+        json_schema_extra={"unset": "1; of a counterfactual 0.9"},
+    )
+
     @field_validator("size", mode="before")
     @classmethod
     def _size_as_text(cls, value: Any) -> Any:
         return as_text(value)
+
+    @field_validator("mpp", mode="before")
+    @classmethod
+    def _powers_as_text(cls, value: Any) -> Any:
+        several = value if isinstance(value, list | tuple) else [value]
+        numbers = all(isinstance(one, int | float) for one in several)
+        return ",".join(f"{one:g}" for one in several) if several and numbers else value
+
+    @field_validator("mpp")
+    @classmethod
+    def _powers_usable(cls, value: str | None) -> str | None:
+        parse_powers(value)
+        return value
+
+    @field_validator("reference", "lora", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: Any) -> Any:
+        several = value if isinstance(value, list | tuple) else [value]
+        return tuple(as_text(one) for one in several)
 
     @field_validator("prompts", mode="before")
     @classmethod
@@ -134,6 +227,11 @@ class ImageRequest(Config):
     @classmethod
     def _prompts_usable(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(check_prompt(prompt) for prompt in value)
+
+    @field_validator("counterfactual")
+    @classmethod
+    def _counterfactual_usable(cls, value: str | None) -> str | None:
+        return None if value is None else check_prompt(value)
 
     @field_validator("negative_prompt")
     @classmethod
@@ -161,8 +259,9 @@ class GenerateConfig(ImageRequest):
     manifest: Path | None = Field(
         None,
         description="csv, jsonl, parquet: id,prompt[,negative_prompt,seed,num_images,"
-        "guidance_scale,size,prompt_map,nuclei,fluorescence], or captions: file_name,text. A "
-        "row's value holds before an option's; further columns go to metadata.csv.",
+        "guidance_scale,size,prompt_map,mpp,reference,stain,nuclei,fluorescence,inpaint,"
+        "inpaint_mask,counterfactual], or captions: file_name,text. A row's value holds before an "
+        "option's; further columns go to metadata.csv.",
     )
     model: str = Field(
         "mini", min_length=1, description="mini, a folder, or a hub id in the diffusers layout."
@@ -193,9 +292,24 @@ class GenerateConfig(ImageRequest):
         CanvasOptions(), description="How pictures beyond one tile are made."
     )
     device: str = Field("auto", description="auto, cpu, cuda.")
+    num_workers: int = Field(
+        0,
+        ge=0,
+        le=4096,
+        description="Processes that make images side by side; 0: this one alone, or on Ray as "
+        "many as it has room for.",
+    )
+    runner: Literal["processes", "ray"] = Field(
+        "processes", description="Of this machine, or tasks of a Ray cluster (RAY_ADDRESS)."
+    )
     max_reject_fraction: float = Field(
         0.5, ge=0, le=1, description="Share of bad rows that ends the run."
     )
+
+    @property
+    def parallel(self) -> bool:
+        """Whether other processes make the images."""
+        return self.num_workers > 0 or self.runner == "ray"
 
     @field_validator("shard")
     @classmethod

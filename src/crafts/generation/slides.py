@@ -52,7 +52,8 @@ def plan_canvases(
         try:
             size = parse_size(row.size or config.size, plan.bundle)
             if size is not None:
-                check_format(config.format or "tiff", size, plan.common.mpp)
+                mpp = next(iter(plan.powers(row)), plan.common.mpp)
+                check_format(config.format or "tiff", size, mpp)
                 drawn[row.id] = load_prompt_map(path, row.prompt, size)
             usable.append(row)
         except CraftsError as error:
@@ -105,7 +106,7 @@ def _refuse_mixed(plan: Plan, rows: Sequence[PromptRow], slides: int) -> None:
         ConfigError: names it.
     """
     config, came = plan.config, ""
-    allowed = "a run of slides alone, without --control and --keep"
+    allowed = "a run of slides alone, without --control, --keep and --num-workers, at one power"
     if not rows:
         return
     if not slides:
@@ -118,6 +119,12 @@ def _refuse_mixed(plan: Plan, rows: Sequence[PromptRow], slides: int) -> None:
         came = "--keep for slides"
     elif config.control or any(row.nuclei or row.fluorescence for row in rows):
         came = "--control for slides"
+    elif config.parallel:
+        came = "--num-workers or --runner for slides"
+    elif config.stain or any(row.stain for row in rows):
+        came = "--stain for slides"
+    elif any(len(plan.powers(row)) > 1 for row in rows):
+        came = "several powers for slides, which hold all lower ones themselves"
     if came:
         raise ConfigError(
             "generate", came=came, allowed=allowed, do="Leave it out, or make two runs of it."

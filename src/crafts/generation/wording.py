@@ -33,6 +33,10 @@ class Wording:
         """What a row is steered away from."""
         return self.config.negative_prompt if row.negative_prompt is None else row.negative_prompt
 
+    def counterfactual_of(self, row: PromptRow) -> str | None:
+        """The text that its pictures follow instead of its prompt."""
+        return row.counterfactual or self.config.counterfactual
+
     def unknown_in(self, *texts: str) -> tuple[UnknownWord, ...]:
         """Words of any texts that the model has met with no picture."""
         if self.words is None:
@@ -46,7 +50,8 @@ class Wording:
         """Each unknown word of the prompts, and the rows that have it."""
         found: dict[UnknownWord, list[PromptRow]] = {}
         for row in rows:
-            for unknown in self.unknown_in(row.prompt, self.negative_of(row)):
+            texts = (row.prompt, self.negative_of(row), self.counterfactual_of(row) or "")
+            for unknown in self.unknown_in(*texts):
                 found.setdefault(unknown, []).append(row)
         return found
 

@@ -51,7 +51,7 @@ def find_image(output: Path, item: Item) -> Made | None:
         provenance = read_provenance(path)
     except DataError:  # cut short or not ours under our name: made again
         return None
-    if replace(provenance, cut="") != item.provenance:
+    if replace(provenance, cut="", reference_distance=None) != item.provenance:
         return None
     return Made(item, sha256_file(path), provenance.cut)
 
@@ -122,10 +122,11 @@ def refuse_other_request(output: Path, plan: Plan, rows: Sequence[PromptRow]) ->
             found = read_provenance(path)
         except DataError:  # cut short, or not ours
             continue
-        row = known.get(path.stem.rpartition("-")[0])
+        name = path.stem.removesuffix("mpp").rpartition("-")[0] if path.stem.endswith("mpp") else ""
+        row = known.get((name or path.stem).rpartition("-")[0])
         if row and found.k is not None and found.k < plan.limit(row):
-            item = next(plan.items(row, range(found.k, found.k + 1)))
-            if item.provenance.request == found.request:
+            items = plan.items(row, range(found.k, found.k + 1))
+            if any(item.provenance.request == found.request for item in items):
                 return
         lost += 1
     if lost:
@@ -162,7 +163,9 @@ def remove_stale(output: Path, names: set[str]) -> None:
         say(f"generate: {len(stale)} files of earlier requests removed from {output / 'images'}")
 
 
-def write_metadata(path: Path, made: Sequence[Made], masks: Mapping[str, str]) -> None:
+def write_metadata(
+    path: Path, made: Sequence[Made], beside: Mapping[str, Mapping[str, str]]
+) -> None:
     """One row a file; ``file_name`` and ``text`` make it a Hugging Face imagefolder.
 
     Further columns of the prompts' manifest follow ours; ``pack`` keeps them, and what the files
@@ -171,12 +174,14 @@ def write_metadata(path: Path, made: Sequence[Made], masks: Mapping[str, str]) -
     Args:
         path: of the table.
         made: its rows.
-        masks: image -> its mask; the column ``mask``, which ``pack`` reads, is there with any.
+        beside: image -> column -> what lies beside it: ``mask``, which ``pack`` reads, and of
+            counterfactuals ``before`` and ``changed``. A column is there with any.
     """
     buffer = io.StringIO(newline="")
     writer = csv_writer(buffer)
     extra = list(dict.fromkeys(name for entry in made for name in entry.item.extra))
-    writer.writerow([*COLUMNS, *(["mask"] if masks else []), *extra])
+    files = list(dict.fromkeys(name for columns in beside.values() for name in columns))
+    writer.writerow([*COLUMNS, *files, *extra])
     for entry in made:
         item, draw, facts = entry.item, entry.item.draw, entry.item.provenance
         writer.writerow(
@@ -184,14 +189,14 @@ def write_metadata(path: Path, made: Sequence[Made], masks: Mapping[str, str]) -
              draw.guidance_scale, facts.num_steps, facts.preset, entry.cut, entry.sha256,
              "unknown" if facts.mpp is None else facts.mpp, facts.model, facts.licence, "true",
              facts.unknown_words,
-             *([masks.get(item.name, "")] if masks else []),
+             *(beside.get(item.name, {}).get(name, "") for name in files),
              *(item.extra.get(name, "") for name in extra)]
         )  # fmt: skip
     write_bytes(path, buffer.getvalue().encode())
 
 
 def write_grid(output: Path, made: Sequence[Made], steering: Steering) -> None:
-    """The contact sheet of the first images, each after its control maps, with prompts below.
+    """The contact sheet of the first images, each after its picture before and its control maps.
 
     The sheet says in its pixels that it is synthetic, and which words the model does not know.
 
@@ -207,7 +212,12 @@ def write_grid(output: Path, made: Sequence[Made], steering: Steering) -> None:
     images: list[Image.Image] = []
     captions: list[str] = []
     for entry in shown:
-        for use in entry.item.draw.conditions:
+        item = entry.item
+        if item.draw.edit is not None and item.draw.edit.before is not None:
+            with Image.open(output / "before" / Path(item.name).name) as image:
+                images.append(image.convert("RGB"))
+            captions.append(f"before: {item.draw.edit.before}")
+        for use in steering.maps_of(entry.item.draw.conditions):
             images.append(Image.fromarray(render_map(steering.map(use))))
             captions.append(f"{use.kind} ({Path(use.source).name})")
         with Image.open(output / (entry.item.preview or entry.item.name)) as image:
@@ -215,7 +225,9 @@ def write_grid(output: Path, made: Sequence[Made], steering: Steering) -> None:
         unknown = entry.item.provenance.unknown_words
         note = f"(unknown: {unknown}) " if unknown else ""  # first, as captions are shortened
         captions.append(f"{note}{entry.item.draw.prompt}")
-    cells = 1 + max(len(entry.item.draw.conditions) for entry in shown)
+    draws = [entry.item.draw for entry in shown]
+    pairs = any(draw.edit is not None and draw.edit.before is not None for draw in draws)
+    cells = 1 + pairs + max(len(steering.maps_of(draw.conditions)) for draw in draws)
     footer = f"synthetic - crafts {shown[0].item.provenance.model} - research only"
     sheet = contact_sheet(images, captions, columns=cells * max(1, 4 // cells), footer=footer)
     said = shared_provenance([entry.item.provenance for entry in shown])
@@ -226,6 +238,7 @@ def shared_provenance(several: Sequence[Provenance]) -> Provenance:
     """What can be said of a sheet of images: all prompts, and of the rest what they share."""
     scales = {one.guidance_scale for one in several}
     controls = {one.control for one in several}
+    edits = {one.edit for one in several}
     unknown = (word for one in several for word in one.unknown_words.split(", ") if word)
     return replace(
         several[0],
@@ -237,8 +250,10 @@ def shared_provenance(several: Sequence[Provenance]) -> Provenance:
         row="",
         unknown_words=", ".join(dict.fromkeys(unknown)),
         request="",
+        reference_distance=None,
         guidance_scale=scales.pop() if len(scales) == 1 else None,
         control=controls.pop() if len(controls) == 1 else VARIOUS,
+        edit=edits.pop() if len(edits) == 1 else VARIOUS,
     )
 
 

@@ -136,7 +136,7 @@ def judge_masks(
     """
     sides = {"generated": _open(made, most), "real": _open(real or Masked(), most)}
     pairs, seen = sides["generated"].pairs, sides["real"].pairs
-    told = {
+    facts = {
         "counts": {
             name: side.counts for name, side in sides.items() if sum(vars(side.counts).values())
         },
@@ -144,16 +144,16 @@ def judge_masks(
         "segmenter": segmenter.fingerprint,
     }
     if not pairs:
-        return Faithfulness(**told, why="no generated tile has a mask that can be used")
+        return Faithfulness(**facts, why="no generated tile has a mask that can be used")
     try:
         pairs, seen, scale = bring_to_one_scale(pairs, seen)
-        told |= {"scale": scale}
+        facts |= {"scale": scale}
     except DataError as error:
         seen = []
-        told |= {"why": str(error)}
+        facts |= {"why": str(error)}
     classes = segmenter.network.config.classes
     found = measure_faithfulness(pairs, segmenter, real=seen, classes=classes, seed=seed)
-    return found.model_copy(update=told)
+    return found.model_copy(update=facts)
 
 
 def find_again(pairs: Sequence[MaskedTile], segment: SegmentNuclei) -> list[Nuclei]:

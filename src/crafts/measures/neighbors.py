@@ -1,4 +1,4 @@
-"""Who lies near whom: precision, recall, density and coverage; nearest rows; how many kinds.
+"""Who lies near whom: precision, recall, density and coverage; nearest rows.
 
 Precision and its kin rest on comparing a distance with a radius, and one wrong comparison is a
 wrong figure. Products of float32 tell almost all pairs apart, with a proven bound on their
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crafts.core.errors import ConfigError
-from crafts.measures.rows import Array, Features, check_features, check_pair, unit_rows
+from crafts.measures.rows import Array, Features, check_pair
 
 Indices = NDArray[np.int64]
 
@@ -90,27 +90,6 @@ def prdc_at(
         }
         for at, k in enumerate(ks)
     }
-
-
-def vendi_score(features: Features) -> float:
-    """Vendi score with the cosine kernel: the effective number of distinct rows, from 1 to N.
-
-    Exponential of the entropy of the eigenvalues of K / N, K the cosines of all rows (Friedman and
-    Dieng 2023, definition 3.1). Those eigenvalues other than zero are also those of XᵀX / N for
-    rows X of length one, so that the smaller of the two matrices is taken. The value grows with N:
-    compare sets of one size only.
-
-    Args:
-        features: [N, D], no row zero.
-
-    Raises:
-        DataError: not [rows, D], a row is zero, or values are not finite.
-    """
-    rows = unit_rows(check_features(features, "features", min_rows=1), "features")
-    gram = rows.T @ rows if len(rows) > rows.shape[1] else rows @ rows.T
-    values = np.linalg.eigvalsh(gram / len(rows))
-    values = values[values > 0]  # rounding leaves some just below, whose entropy is none
-    return float(np.exp(-(values * np.log(values)).sum()))
 
 
 @dataclass(frozen=True)

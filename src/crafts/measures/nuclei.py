@@ -181,8 +181,8 @@ def class_dice(
     asked for as ``unknown`` or only as the wider class, images without any known class, and
     classes that no mask asks for.
     """
-    told = [(a, b) for a, b in zip(asked, found, strict=True) if _names_classes(a)]
-    named = {CLASSES[number] for a, _ in told for number in np.unique(a.classes) if number}
+    classed = [(a, b) for a, b in zip(asked, found, strict=True) if _names_classes(a)]
+    named = {CLASSES[number] for a, _ in classed for number in np.unique(a.classes) if number}
     wanted = named | {PARENTS[name] for name in named if name in PARENTS}
     if classes is not None:
         wanted &= {*classes, *(PARENTS[name] for name in classes if name in PARENTS)}
@@ -194,12 +194,12 @@ def class_dice(
         inside = [CLASSES.index(member) for member in members]
         aside = [UNKNOWN, CLASSES.index(PARENTS[name])] if name in PARENTS else [UNKNOWN]
         shared = total = 0
-        for one, other in told:
+        for one, other in classed:
             counted = ~np.isin(one.classes, aside)
             true = np.isin(one.classes, inside)
-            said = np.isin(other.classes, inside) & counted
-            shared += int((true & said).sum())
-            total += int(true.sum() + said.sum())
+            claimed = np.isin(other.classes, inside) & counted
+            shared += int((true & claimed).sum())
+            total += int(true.sum() + claimed.sum())
         scores[name] = 2 * shared / total if total else 1.0
     return scores
 

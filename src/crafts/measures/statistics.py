@@ -16,14 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crafts.core.artifacts import sha256_bytes
-from crafts.core.errors import ConfigError, DataError, IntegrityError
+from crafts.core.errors import ConfigError, IntegrityError
 from crafts.core.records import FeatureSet
 from crafts.core.runtime import seed_from
 from crafts.measures.distances import (
     Moments,
-    frechet_from_moments,
     frechet_is_meaningful,
-    kernel_distance,
     moments,
 )
 from crafts.sets.files import (
@@ -228,52 +226,10 @@ def import_pytorch_fid(
     return ReferenceStatistics(mean, covariance, num_images, facts)
 
 
-def frechet_from_statistics(real: ReferenceStatistics, generated: ReferenceStatistics) -> float:
-    """Fréchet distance of two sets by their statistics; equal to that of their features.
-
-    Raises:
-        DataError: different or unknown encoders, or arrays that are no Gaussian.
-    """
-    _same_encoder(real, generated)
-    return frechet_from_moments(real.moments, generated.moments)
-
-
-def kernel_from_statistics(
-    real: ReferenceStatistics, generated: ReferenceStatistics, *, seed: int = 0
-) -> tuple[float, float]:
-    """Kernel distance of the features that the statistics keep: mean and deviation over subsets.
-
-    Raises:
-        DataError: different or unknown encoders, or statistics without a sample.
-    """
-    _same_encoder(real, generated)
-    if real.sample is None or generated.sample is None:
-        raise DataError(
-            "reference statistics",
-            came="no features beside mean and covariance",
-            allowed="statistics with a sample of at least two features",
-            do="Compute them with num_kept, from the images.",
-        )
-    return kernel_distance(real.sample, generated.sample, seed=seed)
-
-
 def supports_frechet(statistics: ReferenceStatistics) -> bool:
     """Whether a Fréchet distance against these may be reported: N, where known, is at least 2 D."""
     number = statistics.num_images
     return number is None or frechet_is_meaningful(number, len(statistics.mean))
-
-
-def _same_encoder(real: ReferenceStatistics, generated: ReferenceStatistics) -> None:
-    first, second = real.fingerprint, generated.fingerprint
-    if first == second != UNKNOWN:
-        return
-    raise DataError(
-        "reference statistics",
-        came=f"encoder {first[:12]} ({real.encoder.get('name')}) for real and {second[:12]} "
-        f"({generated.encoder.get('name')}) for generated",
-        allowed="one known encoder for both",
-        do="Extract both sets with one encoder; for files of pytorch-fid name it with encoder=.",
-    )
 
 
 def _read(path: Path) -> dict[str, NDArray[Any]]:

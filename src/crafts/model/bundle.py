@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from diffusers import UNet2DConditionModel
-from transformers import CLIPTextModel
+from transformers import CLIPTextModel, CLIPTokenizer
 
 from crafts.captions.trained_on import FILE as TRAINED_ON
 from crafts.captions.trained_on import TrainedOn, read_trained_on, write_trained_on
@@ -24,7 +24,6 @@ from crafts.model.conditions import ConditionTokens, load_conditions, save_condi
 from crafts.model.config import UNKNOWN
 from crafts.model.files.folders import (
     load_diffusers_module,
-    load_module,
     read_json,
     read_licence,
     save_module,
@@ -34,6 +33,7 @@ from crafts.model.files.hub import HUB
 from crafts.model.files.places import SHIPPED, find_tokenizer, is_shipped, resolve_model
 from crafts.model.schedule import Schedule
 from crafts.model.text import TextConditioner, load_tokenizer, save_tokenizer
+from crafts.model.text_encoders import open_text
 
 _MOST_CELLS = 1024  # along an edge; 8,192 pixels
 _PARTS = ("vae", "text_encoder", "tokenizer", "unet", "scheduler")
@@ -112,11 +112,8 @@ def load_bundle(source: str | Path, *, network: bool = False) -> Bundle:
     _check_index(folder)
     codec = load_codec(folder / "vae", verified=True)
     extra = manifest.extra if manifest else {}
-    text = TextConditioner(
-        load_tokenizer(folder / "tokenizer"),
-        load_module(folder / "text_encoder", CLIPTextModel),
-        padded=bool(extra.get("padded_text", True)),
-    )
+    padded = bool(extra.get("padded_text", True))
+    text = open_text(folder / "text_encoder", folder / "tokenizer", padded=padded)
     denoiser = load_diffusers_module(folder / "unet", (UNet2DConditionModel,))
     _check_fit(folder, codec, text, denoiser)
     return Bundle(
@@ -174,6 +171,7 @@ def save_bundle(
     stage: str = "bundle",
     config: Mapping[str, Any] | None = None,
     inputs: Mapping[str, str] | None = None,
+    beside: Callable[[Path], None] | None = None,
 ) -> Manifest:
     """Write a checkpoint that ``StableDiffusionPipeline.from_pretrained`` opens, manifest last.
 
@@ -185,6 +183,7 @@ def save_bundle(
         stage: name of the stage that made it, for the manifest.
         config: resolved configuration, for the manifest.
         inputs: fingerprints of what it was made from, for the manifest.
+        beside: writes further files into the folder, which the manifest lists.
 
     Raises:
         ConfigError: ``folder`` holds files that no stage wrote.
@@ -210,6 +209,8 @@ def save_bundle(
         (temporary / "README.md").write_text(card, encoding="utf-8")
         if bundle.trained_on is not None:
             write_trained_on(bundle.trained_on, temporary)
+        if beside is not None:
+            beside(temporary)
         return artifacts.finish(
             temporary, stage=stage, config=config or {}, inputs=inputs, extra=extra
         )
@@ -227,11 +228,17 @@ def _model_index(bundle: Bundle) -> dict[str, Any]:
         "requires_safety_checker": False,
         "safety_checker": [None, None],
         "scheduler": ["diffusers", bundle.schedule.config.get("_class_name", "DDIMScheduler")],
-        "text_encoder": ["transformers", "CLIPTextModel"],
-        "tokenizer": ["transformers", "CLIPTokenizer"],
+        "text_encoder": ["transformers", _class_of(bundle.text.encoder, CLIPTextModel)],
+        "tokenizer": ["transformers", _class_of(bundle.text.tokenizer, CLIPTokenizer)],
         "unet": ["diffusers", "UNet2DConditionModel"],
         "vae": ["diffusers", type(bundle.codec.module).__name__],
     }
+
+
+def _class_of(part: Any, usual: type) -> str:
+    """The name under which a part is opened again; of CLIP's, which we may extend, their own."""
+    foreign = not isinstance(part, usual) and type(part).__module__.startswith("transformers.")
+    return (type(part) if foreign else usual).__name__
 
 
 def _check_index(folder: Path) -> None:

@@ -180,64 +180,6 @@ def weights_file(folder: Path) -> Path:
     return folder / f"diffusion_pytorch_model{middle}.safetensors"
 
 
-def fold_normalization(codec: Codec, mean: Tensor, std: Tensor) -> Codec:
-    """Give scaled latents zero mean and unit deviation, in place, ``decode(encode(x))`` unchanged.
-
-    A diffusers pipeline knows one scalar ``scaling_factor`` only, so the affine map per channel
-    moves into the convolutions on both sides of the latents and the factor becomes 1.
-
-    ``AutoencoderKL`` takes it exactly: its 1x1 convolutions beside the latents see no padding.
-    ``AutoencoderTiny`` cannot: its decoder bends latents by ``3 tanh(z / 3)`` before the first
-    convolution, and an affine map does not pass a tanh. Train it with the moment penalty instead
-    (:func:`crafts.losses.reconstruction.latent_moment_penalty`), so that nothing is left to fold.
-
-    Args:
-        codec: changed in place and returned.
-        mean: [C], of scaled latents over the training set.
-        std: [C], likewise, > 0.
-
-    Raises:
-        ConfigError: wrong length, a deviation not above zero, or a network that cannot take it.
-    """
-    mean, std = mean.float(), std.float()
-    if mean.shape != (codec.channels,) or std.shape != mean.shape or not bool((std > 0).all()):
-        raise ConfigError(
-            "fold_normalization: mean, std",
-            came=f"shapes {tuple(mean.shape)} and {tuple(std.shape)}",
-            allowed=f"{codec.channels} means and as many positive deviations",
-            do="Measure them on scaled latents.",
-        )
-    if bool((mean.abs() < 1e-6).all()) and bool(((std - 1).abs() < 1e-6).all()):
-        return codec
-    module = codec.module
-    if (
-        not isinstance(module, AutoencoderKL)
-        or module.quant_conv is None
-        or module.post_quant_conv is None
-    ):
-        raise ConfigError(
-            "fold_normalization: codec",
-            came=f"{type(module).__name__} with padding or a tanh beside its latents",
-            allowed="an AutoencoderKL with quant_conv and post_quant_conv",
-            do="Train with the latent moment penalty until there is nothing to fold.",
-        )
-    _fold_kl(module, mean, std)
-    return codec
-
-
-@torch.no_grad()
-def _fold_kl(module: Any, mean: Tensor, std: Tensor) -> None:
-    """Scaled = (s z - mean) / std on the way in, z = (scaled std + mean) / s on the way out."""
-    scale, channels = float(module.config["scaling_factor"]), len(mean)
-    inner, outer = module.quant_conv, module.post_quant_conv
-    inner.weight[:channels] *= (scale / std)[:, None, None, None]
-    inner.bias[:channels] = (inner.bias[:channels] * scale - mean) / std
-    inner.bias[channels:] += 2 * torch.log(scale / std)  # these rows are log variances
-    outer.bias += outer.weight[:, :, 0, 0] @ (mean / scale)
-    outer.weight *= (std / scale)[None, :, None, None]
-    module.register_to_config(scaling_factor=1.0)
-
-
 @torch.no_grad()
 def initialize_linear(codec: Codec, images: Tensor) -> Codec:
     """Start the encoder of an ``AutoencoderTiny`` as a hierarchical PCA, in place.

@@ -254,6 +254,7 @@ class SegmenterConfig(Config):
 
 UNKNOWN = "unknown"
 
-ConditionKind = Literal["scale", "region"]
+ConditionKind = Literal["scale", "region", "reference"]
 """``scale``: microns per pixel, one number > 0. ``region``: left and top of the picture's field in
-a larger field, and its width, all as fractions of that field's width in [0, 1]."""
+a larger field, and its width, all as fractions of that field's width in [0, 1]. ``reference``: what
+an encoder says of another picture (:mod:`crafts.model.references`)."""

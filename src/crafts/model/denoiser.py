@@ -62,15 +62,9 @@ def add_lora(
         raise ConfigError(
             "lora: rank", came=str(rank), allowed="an integer >= 1", do="Use for example 16."
         )
-    try:
-        from peft import LoraConfig
-    except ImportError:
-        raise ConfigError(
-            "lora",
-            came="the package peft is not installed",
-            allowed="crafts with the extra `lora`",
-            do="Run: pip install 'crafts[lora]'.",
-        ) from None
+    require_peft()
+    from peft import LoraConfig
+
     denoiser.requires_grad_(False)
     denoiser.add_adapter(
         LoraConfig(
@@ -81,6 +75,23 @@ def add_lora(
         )
     )
     return denoiser
+
+
+def require_peft() -> None:
+    """Refuse to go on without the package that adapters need.
+
+    Raises:
+        ConfigError: says the command that adds it.
+    """
+    try:
+        import peft  # noqa: F401
+    except ImportError:
+        raise ConfigError(
+            "lora",
+            came="the package peft is not installed",
+            allowed="crafts with the extra `lora`",
+            do="Run: pip install 'crafts[lora]'.",
+        ) from None
 
 
 def merge_lora(denoiser: UNet2DConditionModel) -> UNet2DConditionModel:

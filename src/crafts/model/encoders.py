@@ -42,6 +42,7 @@ from crafts.model.files.folders import (
 )
 from crafts.model.files.guards import check_config
 from crafts.model.text import TextConditioner, build_text_encoder, load_tokenizer, save_tokenizer
+from crafts.model.text_encoders import encodes_text, open_text, text_sizes
 
 
 class DualEncoder(nn.Module):
@@ -184,7 +185,7 @@ def load_text_conditioner(folder: Path) -> TextConditioner:
     Args:
         folder: of :func:`save_dual_encoder`, or in the layout of transformers (OpenAI's CLIP,
             PLIP, QuiltNet), where ``pytorch_model.bin`` is read for its tensors if nothing better
-            is there.
+            is there; or a text encoder of transformers (BERT, RoBERTa, T5) with its tokenizer.
 
     Raises:
         ConfigError: no such folder, or another model.
@@ -192,6 +193,9 @@ def load_text_conditioner(folder: Path) -> TextConditioner:
         DataError: the weights are damaged or do not fit the configuration.
     """
     values = read_json(folder / "config.json")
+    if encodes_text(values):
+        artifacts.check(folder, ours=False)
+        return open_text(folder, folder)
     if values.get("model_type") != "clip":
         return load_dual_encoder(folder).text_conditioner()
     artifacts.check(folder, ours=False)
@@ -220,6 +224,8 @@ def read_text_config(folder: Path) -> TextConfig:
         ConfigError: no such folder, or another model.
     """
     values = read_json(folder / "config.json")
+    if encodes_text(values):
+        return text_sizes(values)
     if values.get("model_type") != "clip":
         return read_dual_encoder_config(folder).text
     sizes = CLIPTextConfig(**(values.get("text_config") or {}))

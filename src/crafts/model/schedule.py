@@ -95,6 +95,15 @@ class Schedule:
             return (x_t - spread * prediction) / signal
         return signal * x_t - spread * prediction
 
+    def prediction_of(self, x0: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
+        """The prediction that implies these clean latents; the inverse of :meth:`x0_from`."""
+        if self.prediction_type == "sample":
+            return x0
+        signal, spread = self._coefficients(t, x_t)
+        if self.prediction_type == "epsilon":
+            return (x_t - signal * x0) / spread
+        return (signal * x_t - x0) / spread
+
     def snr(self, t: Tensor) -> Tensor:
         """Signal-to-noise ratio ``a_t / (1 - a_t)`` [B] of timesteps [B]."""
         alphas = self.alphas_cumprod.to(t.device)[t]

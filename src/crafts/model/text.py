@@ -20,6 +20,7 @@ from crafts.model.files.folders import read_json, strip_origin
 _BOS, _EOS = "<|startoftext|>", "<|endoftext|>"
 _SUFFIX = "</w>"
 _SMALLEST_VOCABULARY = 2 * 256 + 2
+_LONGEST = 512  # tokens at once, of encoders that name no limit
 
 
 @dataclass(frozen=True)
@@ -46,11 +47,13 @@ class TextConditioner:
     """Tokenizer and text encoder of a Stable Diffusion checkpoint.
 
     Args:
-        tokenizer: a CLIP tokenizer; its length is pinned to that of the encoder.
-        encoder: the text model.
+        tokenizer: a CLIP tokenizer, or the fast one of another encoder; its length is pinned to
+            that of the encoder.
+        encoder: CLIP's text model, or another of transformers.
         padded: whether the padding up to 77 is part of what a denoiser is told, as SD-1.5 has it;
             without it, a short prompt has few tokens. The encoder is causal, so that the features
-            of a prompt's own tokens are the same either way.
+            of a prompt's own tokens are the same either way. Another encoder does not look at
+            padding, and it is never told.
 
     Raises:
         ConfigError: the encoder has fewer embeddings than the tokenizer has tokens.
@@ -66,8 +69,13 @@ class TextConditioner:
                 allowed=f"at least the {len(tokenizer)} tokens of the tokenizer",
                 do="Pair the text encoder with its own tokenizer.",
             )
-        self.tokenizer, self.encoder, self.padded = tokenizer, encoder, padded
-        self.chunk_length = int(encoder.config.max_position_embeddings)
+        self.foreign = not str(encoder.config.model_type).startswith("clip")
+        self.tokenizer, self.encoder = tokenizer, encoder
+        self.padded = padded and not self.foreign
+        self.begin, self.end = [tokenizer.bos_token_id], [tokenizer.eos_token_id]
+        if self.foreign:
+            self.begin, self.end = _frame(tokenizer)
+        self.chunk_length = _chunk_length(tokenizer, encoder)
         self.width = int(encoder.config.hidden_size)
         tokenizer.model_max_length = (
             self.chunk_length
@@ -75,7 +83,7 @@ class TextConditioner:
 
     def count_tokens(self, text: str) -> int:
         """Number of tokens of a text with the begin and end token, not limited to one chunk."""
-        return len(self._split(text)[0]) + 2
+        return len(self._split(text)[0]) + len(self.begin) + len(self.end)
 
     def token_ids(
         self, text: str, max_chunks: int = 4, max_tokens: int | None = None
@@ -88,11 +96,12 @@ class TextConditioner:
             max_tokens: tokens that are kept, begin and end of every chunk included, >= 3.
         """
         ids, starts = self._split(text)
-        content = self.chunk_length - 2
+        frame = len(self.begin) + len(self.end)
+        content = self.chunk_length - frame
         limit = max_chunks * content
         if max_tokens is not None:
             whole, rest = divmod(max_tokens, self.chunk_length)
-            limit = min(limit, whole * content + max(0, rest - 2))
+            limit = min(limit, whole * content + max(0, rest - frame))
         kept = ids[:limit]
         pieces = [kept[i : i + content] for i in range(0, len(kept), content)] or [[]]
         cut = text[starts[limit] :] if len(ids) > limit else ""
@@ -128,15 +137,24 @@ class TextConditioner:
         rows = [
             piece for pieces, _ in split for piece in [*pieces, *[empty] * (longest - len(pieces))]
         ]
-        output = self.encoder(torch.tensor(rows, device=self.encoder.device))
-        tokens = output.last_hidden_state.reshape(
-            len(prompts), longest * self.chunk_length, self.width
-        )
-        pooled = output.pooler_output.reshape(len(prompts), longest, self.width)[:, 0]
+        hidden, pools = self._features(torch.tensor(rows, device=self.encoder.device))
+        tokens = hidden.reshape(len(prompts), longest * self.chunk_length, self.width)
+        pooled = pools.reshape(len(prompts), longest, self.width)[:, 0]
         lengths = [self._length(pieces) for pieces, _ in split]
         if self.padded:
             lengths = [tokens.shape[1]] * len(prompts)
         return TextFeatures(tokens, lengths, pooled, chunks, [cut for _, cut in split])
+
+    def _features(self, ids: Tensor) -> tuple[Tensor, Tensor]:
+        """Last hidden states [R, T, D] of R chunks, and one feature each, [R, D]."""
+        if not self.foreign:
+            output = self.encoder(ids)
+            return output.last_hidden_state, output.pooler_output
+        lengths = [self._length([row]) for row in ids.tolist()]
+        there = torch.arange(ids.shape[1], device=ids.device) < ids.new_tensor(lengths)[:, None]
+        hidden = self.encoder(input_ids=ids, attention_mask=there.long()).last_hidden_state
+        hidden = hidden * there[..., None]
+        return hidden, hidden.sum(dim=1) / there.sum(dim=1, keepdim=True)
 
     def to(self, *args: Any, **kwargs: Any) -> TextConditioner:
         """Move or cast the encoder in place, as ``torch.nn.Module.to``."""
@@ -157,11 +175,40 @@ class TextConditioner:
     def _length(self, pieces: list[list[int]]) -> int:
         """Tokens up to the first end token of the last chunk, which it includes."""
         before = self.chunk_length * (len(pieces) - 1)
-        return before + pieces[-1].index(self.tokenizer.eos_token_id) + 1
+        return before + pieces[-1].index(self.end[-1]) + 1
 
     def _close(self, content: list[int]) -> list[int]:
-        ids = [self.tokenizer.bos_token_id, *content, self.tokenizer.eos_token_id]
+        ids = [*self.begin, *content, *self.end]
         return ids + [self.tokenizer.pad_token_id] * (self.chunk_length - len(ids))
+
+
+def _frame(tokenizer: Any) -> tuple[list[int], list[int]]:
+    """What a tokenizer puts before and after a text.
+
+    Raises:
+        ConfigError: nothing after it, or no padding: then the end of a text could not be told.
+    """
+    plain = tokenizer("a", add_special_tokens=False)["input_ids"]
+    whole = tokenizer("a", add_special_tokens=True)["input_ids"]
+    start = next(i for i in range(len(whole)) if whole[i : i + len(plain)] == plain)
+    begin, end = whole[:start], whole[start + len(plain) :]
+    if not end or tokenizer.pad_token_id is None:
+        raise ConfigError(
+            f"tokenizer {type(tokenizer).__name__}",
+            came="no token that ends a text" if not end else "no token for padding",
+            allowed="a tokenizer with both, as those of BERT, RoBERTa and T5",
+            do="Choose another text encoder.",
+        )
+    return begin, end
+
+
+def _chunk_length(tokenizer: Any, encoder: Any) -> int:
+    """Tokens of a text that an encoder takes at once."""
+    if str(encoder.config.model_type).startswith("clip"):
+        return int(encoder.config.max_position_embeddings)
+    most = getattr(encoder.config, "max_position_embeddings", None)
+    spare = 2 if "roberta" in encoder.config.model_type else 0  # its positions begin at 2
+    return int(min((most or _LONGEST) - spare, tokenizer.model_max_length, _LONGEST))
 
 
 def build_text_encoder(config: TextConfig, tokenizer: CLIPTokenizer) -> CLIPTextModel:
@@ -275,9 +322,13 @@ def _check_tokenizer_files(folder: Path, names: set[str]) -> None:
 def save_tokenizer(tokenizer: CLIPTokenizer, folder: Path) -> None:
     """Write the four files of CLIP's format, which every release of transformers opens.
 
-    A tokenizer with added tokens (textual inversion) is written in its own
+    A tokenizer with added tokens (textual inversion), or of another kind, is written in its own
     format instead.
     """
+    if not isinstance(tokenizer, CLIPTokenizer):
+        tokenizer.save_pretrained(folder)
+        strip_origin(folder)
+        return
     special = {tokenizer.bos_token, tokenizer.eos_token, tokenizer.unk_token, tokenizer.pad_token}
     if set(tokenizer.get_added_vocab()) - special:
         tokenizer.save_pretrained(folder)

@@ -106,6 +106,8 @@ class Session:
             raise RefusedError(f"no answer that is known ({error.error_count()} faults)") from None
         if not key:
             raise RefusedError("a message without a key")
+        if self.store.has(reader, key):
+            return  # its acknowledgement was lost on the way
         if reader not in self.store.consents() or not self.may_see(reader, position):
             raise RefusedError("not the item that is shown")
         if done and (open_task := self.missing(answer)):

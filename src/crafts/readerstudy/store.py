@@ -6,13 +6,12 @@ import hashlib
 import json
 import math
 import sqlite3
-import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from crafts.core.database import Database, unusable
 from crafts.core.errors import DataError
 from crafts.readerstudy.protocol import Protocol
 from crafts.readerstudy.readings import Reading
@@ -44,7 +43,6 @@ MIGRATIONS = (
         BEGIN SELECT RAISE(ABORT, 'the study is closed'); END;
     """,
 )
-"""Numbered from 1; a database remembers the last that it went through, and none is ever changed."""
 
 
 class ClosedError(Exception):
@@ -63,92 +61,56 @@ class Store:
     """
 
     def __init__(self, path: Path, study: str) -> None:
-        self._lock = threading.Lock()
+        remedy = "Restore it from a copy, or choose another --output."
+        self._db = Database(path, MIGRATIONS, remedy=remedy)
         try:
-            self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-            self._db.row_factory = sqlite3.Row
-            self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute("PRAGMA synchronous = FULL")  # a power cut loses nothing saved
-            self._db.execute("PRAGMA busy_timeout = 5000")
-            self._migrate(path, study)
+            with self._db.writing() as db:
+                db.execute(
+                    "INSERT INTO study SELECT ? WHERE NOT EXISTS (SELECT * FROM study)", (study,)
+                )
+            found = self._db.rows("SELECT id FROM study")[0]["id"]
         except sqlite3.DatabaseError as error:
+            raise unusable(path, error, remedy) from None
+        if found != study:
             raise DataError(
                 str(path),
-                came=f"a database that cannot be used ({error})",
-                allowed="the database of a study",
-                do="Restore it from a copy, or choose another --output.",
-            ) from None
+                came="answers to another study",
+                allowed="a new folder, or the one of this study",
+                do="Choose another --output.",
+            )
 
     def close_file(self) -> None:
         """Let go of the file."""
         self._db.close()
 
-    def _migrate(self, path: Path, study: str) -> None:
-        (done,) = self._db.execute("PRAGMA user_version").fetchone()
-        if done > len(MIGRATIONS):
-            raise DataError(
-                str(path),
-                came=f"a database of version {done}",
-                allowed=f"version {len(MIGRATIONS)} or older",
-                do="Use the version of crafts that wrote it, or a newer one.",
-            )
-        for number, script in enumerate(MIGRATIONS[done:], done + 1):
-            self._db.executescript(f"BEGIN;{script};PRAGMA user_version = {number};COMMIT;")
-        with self._writing():
-            row = self._db.execute("SELECT id FROM study").fetchone()
-            if row is None:
-                self._db.execute("INSERT INTO study VALUES (?)", (study,))
-            elif row["id"] != study:
-                raise DataError(
-                    str(path),
-                    came="answers to another study",
-                    allowed="a new folder, or the one of this study",
-                    do="Choose another --output.",
-                )
-
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        with self._lock:
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-            except BaseException:
-                self._db.execute("ROLLBACK")
-                raise
-            self._db.execute("COMMIT")
-
-    def _rows(self, query: str, *values: object) -> list[sqlite3.Row]:
-        with self._lock:
-            return self._db.execute(query, values).fetchall()
-
     def add_tokens(self, tokens: Mapping[str, str]) -> None:
         """Remember who may come in: name -> token, of which only the hash is kept."""
-        with self._writing():
-            self._db.executemany(
+        with self._db.writing() as db:
+            db.executemany(
                 "INSERT INTO tokens VALUES (?, ?)",
                 [(name, hash_token(token)) for name, token in tokens.items()],
             )
 
     def names(self) -> set[str]:
         """Who has a token."""
-        return {row["name"] for row in self._rows("SELECT name FROM tokens")}
+        return {row["name"] for row in self._db.rows("SELECT name FROM tokens")}
 
     def who(self, token: str) -> str | None:
         """The name that a token belongs to; None for none."""
-        rows = self._rows("SELECT name FROM tokens WHERE sha256 = ?", hash_token(token))
+        rows = self._db.rows("SELECT name FROM tokens WHERE sha256 = ?", hash_token(token))
         return str(rows[0]["name"]) if rows else None
 
     def consent(self, reader: str, experience: str) -> None:
         """Record that a reader agreed; the first time counts."""
-        with self._writing():
-            self._db.execute(
+        with self._db.writing() as db:
+            db.execute(
                 "INSERT OR IGNORE INTO consents (reader, experience, at) VALUES (?, ?, ?)",
                 (reader, experience, time.time()),
             )
 
     def consents(self) -> dict[str, str]:
         """Reader -> experience, of those who agreed."""
-        rows = self._rows("SELECT reader, experience FROM consents")
+        rows = self._db.rows("SELECT reader, experience FROM consents")
         return {row["reader"]: row["experience"] for row in rows}
 
     def save(
@@ -170,8 +132,8 @@ class Store:
         seconds, idle = values.pop("seconds", 0.0), values.pop("idle_seconds", 0.0)
         row = (reader, position, json.dumps(values), int(done), seconds, idle, key, time.time())
         try:
-            with self._writing():
-                self._db.execute(
+            with self._db.writing() as db:
+                db.execute(
                     "INSERT INTO answers (reader, position, answer, done, seconds, idle, key, at)"
                     " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (reader, key) DO NOTHING",
                     row,
@@ -179,9 +141,14 @@ class Store:
         except sqlite3.IntegrityError as error:
             raise ClosedError(str(error)) from None
 
+    def has(self, reader: str, key: str) -> bool:
+        """Whether this very message was taken before."""
+        query = "SELECT 1 FROM answers WHERE reader = ? AND key = ?"
+        return bool(self._db.rows(query, reader, key))
+
     def last(self, reader: str, position: int) -> dict[str, Any] | None:
         """What stands as the answer to a showing; ``done`` says whether the reader went on."""
-        rows = self._rows(
+        rows = self._db.rows(
             "SELECT answer, seconds, idle, (SELECT max(done) FROM answers WHERE reader = a.reader"
             " AND position = a.position) AS done FROM answers a WHERE reader = ? AND position = ?"
             " ORDER BY number DESC LIMIT 1",
@@ -196,21 +163,21 @@ class Store:
     def done(self, reader: str) -> set[int]:
         """Positions that a reader went on from."""
         query = "SELECT DISTINCT position FROM answers WHERE reader = ? AND done = 1"
-        return {int(row["position"]) for row in self._rows(query, reader)}
+        return {int(row["position"]) for row in self._db.rows(query, reader)}
 
     def close(self) -> None:
         """Close the study for good; no answer is taken after it."""
-        with self._writing():
-            if not self._db.execute("SELECT 1 FROM closings").fetchone():
-                self._db.execute("INSERT INTO closings (at) VALUES (?)", (time.time(),))
+        with self._db.writing() as db:
+            if not db.execute("SELECT 1 FROM closings").fetchone():
+                db.execute("INSERT INTO closings (at) VALUES (?)", (time.time(),))
 
     def is_closed(self) -> bool:
         """Whether the study is closed."""
-        return bool(self._rows("SELECT 1 FROM closings"))
+        return bool(self._db.rows("SELECT 1 FROM closings"))
 
     def readings(self, protocol: Protocol) -> Iterator[Reading]:
         """The answers that stand, of showings from which the reader went on."""
-        rows = self._rows(
+        rows = self._db.rows(
             "SELECT reader, position, answer, done, seconds, idle FROM answers ORDER BY number"
         )
         standing: dict[tuple[str, int], Reading] = {}

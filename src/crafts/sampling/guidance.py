@@ -9,7 +9,10 @@ import torch
 from crafts.core.errors import ConfigError
 
 TextDenoiser = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
-"""``(x_t [B, C, h, w], t [], tokens [B, T, D]) -> prediction [B, C, h, w]``."""
+"""``(x_t [B, C, h, w], t [], tokens [kB, T, D]) -> prediction [kB, C, h, w]``.
+
+Where k is not 1, each picture is told several texts: all their first ones, then all their second.
+"""
 
 Denoise = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """``(x_t [B, C, h, w], t []) -> prediction [B, C, h, w]``; what a sampler calls."""
@@ -52,7 +55,7 @@ def guided(
 
     def denoise(x_t: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
         if together:
-            without, with_text = denoiser(torch.cat([x_t, x_t]), t, both).chunk(2)
+            without, with_text = denoiser(x_t, t, both).chunk(2)
         else:
             without, with_text = denoiser(x_t, t, unconditional), denoiser(x_t, t, tokens)
         return without + scale * (with_text - without)

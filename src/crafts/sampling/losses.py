@@ -11,7 +11,7 @@ from crafts.core.errors import ConfigError
 from crafts.core.runtime import generator_for
 from crafts.losses.denoising import denoising_loss
 from crafts.sampling.draws import Draw, encode_draws, group_draws
-from crafts.sampling.sampler import network_denoiser
+from crafts.sampling.network import network_denoiser
 
 if TYPE_CHECKING:
     import numpy as np

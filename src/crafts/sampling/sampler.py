@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from crafts.conditions.condition import Bound, Conditioner, additions, bind, extend
+from crafts.conditions.condition import Conditioner, bind
 from crafts.conditions.networks import number_conditioners
 from crafts.conditions.text import TextFeatures
 from crafts.core.errors import ConfigError, DataError
 from crafts.core.parsing import shorten
 from crafts.core.runtime import generator_for
 from crafts.sampling.draws import Draw, encode_draws, group_draws
+from crafts.sampling.edits import (
+    beside,
+    encode_sources,
+    first_step,
+    free_latents,
+    keeping,
+    load_sources,
+)
 from crafts.sampling.guidance import Denoise, TextDenoiser, conditioned, guided, within
+from crafts.sampling.network import network_denoiser
+from crafts.sampling.powers import SHARE, enlarge_middle
 from crafts.sampling.presets import Preset
 
 if TYPE_CHECKING:
@@ -105,45 +115,27 @@ def draw_noise(draws: Sequence[Draw], shape: tuple[int, int, int]) -> torch.Tens
 
 
 @torch.inference_mode()
-def sample(denoise: Denoise, noise: torch.Tensor, scheduler: Any) -> torch.Tensor:
+def sample(
+    denoise: Denoise, noise: torch.Tensor, scheduler: Any, *, first: int = 0
+) -> torch.Tensor:
     """Integrate from noise to clean latents.
 
     Args:
         denoise: ``(x_t, t) -> prediction`` of the scheduler's ``prediction_type``.
-        noise: [B, C, h, w] standard normal.
+        noise: [B, C, h, w] standard normal; ``x_t`` of the first step where that is not 0.
         scheduler: of :func:`build_scheduler`, not used before.
+        first: number of the step to begin with.
 
     Returns:
         Latents [B, C, h, w] of the noise's type and device.
     """
-    x_t = noise * scheduler.init_noise_sigma
-    for t in scheduler.timesteps:
+    x_t = noise if first else noise * scheduler.init_noise_sigma
+    if first and hasattr(scheduler, "set_begin_index"):
+        scheduler.set_begin_index(first)
+    for t in scheduler.timesteps[first:]:
         prediction = denoise(scheduler.scale_model_input(x_t, t), t)
         x_t = scheduler.step(prediction, t, x_t, return_dict=False)[0]
     return x_t
-
-
-def network_denoiser(network: torch.nn.Module, bound: Sequence[Bound] = ()) -> TextDenoiser:
-    """A diffusers U-Net as a plain function; works in its type, answers in the caller's.
-
-    Args:
-        network: the U-Net.
-        bound: what the batch to come is told beside its text.
-    """
-    parameter = next(network.parameters())
-    dtype, on_cpu = parameter.dtype, parameter.device.type == "cpu"
-    layout = torch.channels_last if on_cpu else torch.preserve_format
-    if on_cpu:  # convolutions on the CPU are faster so; the numbers of the weights stay
-        network.to(memory_format=layout)  # type: ignore[call-overload]
-
-    def denoiser(x_t: torch.Tensor, t: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
-        inputs = x_t.to(dtype=dtype, memory_format=layout)
-        tokens = extend(tokens.to(dtype), bound)
-        added = additions(bound, inputs, t, tokens)
-        answer = network(inputs, t, encoder_hidden_states=tokens, return_dict=False, **added)
-        return answer[0].to(x_t.dtype)
-
-    return denoiser
 
 
 def build_denoise(
@@ -195,12 +187,16 @@ def sample_latents(
     return sample(denoise, noise, scheduler)
 
 
-@torch.inference_mode()
 def decode_pixels(codec: Any, latents: torch.Tensor) -> np.ndarray:
     """Latents [B, C, h, w] -> images [B, H, W, 3] uint8, one at a time to bound memory."""
-    images = [codec.decode(latents[i : i + 1]) for i in range(len(latents))]
-    pixels = (torch.cat([image.float().cpu() for image in images]) / 2 + 0.5).clamp(0, 1)
-    return (pixels * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
+    if latents.device.type == "cpu":  # convolutions are faster so; the numbers stay
+        latents = latents.to(memory_format=torch.channels_last)
+        with torch.inference_mode(False):  # weights laid out anew in it could never be trained
+            codec.to(memory_format=torch.channels_last)
+    with torch.inference_mode():
+        images = [codec.decode(latents[i : i + 1]).float().cpu() for i in range(len(latents))]
+        pixels = (torch.cat(images) / 2 + 0.5).clamp(0, 1)
+        return (pixels * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
 
 
 def iter_images(
@@ -210,6 +206,7 @@ def iter_images(
     *,
     batch_size: int = 4,
     done: Collection[int] = (),
+    full: bool = False,
     conditioners: Mapping[str, Conditioner] | None = None,
 ) -> Iterator[list[tuple[int, TextFeatures, np.ndarray]]]:
     """Make the images of many draws, batch by batch.
@@ -223,6 +220,8 @@ def iter_images(
         preset: solver and steps.
         batch_size: images a call of the denoiser (twice as many under guidance).
         done: indices of draws that need not be made.
+        full: let the network see ``batch_size`` images at each call, the last ones repeated where
+            there are fewer; an image then has the same bytes in whatever company.
         conditioners: by kind, of what draws are told; the model's own numbers need none.
 
     Yields:
@@ -235,15 +234,17 @@ def iter_images(
         if all(start + i in done for i in range(len(window))):
             continue
         features = encode_draws(bundle.text, window)
+        made: dict[tuple[Draw, ...], torch.Tensor] = {}
         for group in group_draws(window, features):
             for first in range(0, len(group), batch_size):
                 batch = group[first : first + batch_size]
                 if all(start + i in done for i in batch):
                     continue
-                chosen = [features[i] for i in batch]
-                asked = [window[i] for i in batch]
-                images = _make(bundle, asked, chosen, preset, conditioners=known)
-                rows = zip(batch, chosen, images, strict=True)
+                shown = [*batch, *batch[-1:] * (batch_size - len(batch))] if full else batch
+                chosen = [features[i] for i in shown]
+                asked = [window[i] for i in shown]
+                images = _make(bundle, asked, chosen, preset, conditioners=known, made=made)
+                rows = list(zip(shown, chosen, images, strict=True))[: len(batch)]
                 yield [(start + i, item, image) for i, item, image in rows if start + i not in done]
 
 
@@ -254,18 +255,113 @@ def _make(
     preset: Preset,
     *,
     conditioners: Mapping[str, Conditioner],
-) -> np.ndarray:
-    """Images [B, H, W, 3] uint8 of a batch: one guidance scale, conditions of one group."""
-    side = bundle.native_size // bundle.codec.factor
-    noise = draw_noise(draws, (bundle.codec.channels, side, side))
-    device = next(bundle.denoiser.parameters()).device
-    preset = replace(preset, guidance_scale=draws[0].guidance_scale)
-    timesteps = build_scheduler(bundle.schedule.config, preset).timesteps
-    bound = bind(conditioners, [draw.conditions for draw in draws], timesteps, device)
-    denoiser = network_denoiser(bundle.denoiser, bound)
-    latents = sample_latents(denoiser, features, noise.to(device), preset, bundle.schedule.config)
+    made: dict[tuple[Draw, ...], torch.Tensor],
+) -> Sequence[np.ndarray]:
+    """Images [H, W, 3] uint8 of a batch: one guidance scale, conditions and edits of one group.
+
+    Args:
+        bundle: the model.
+        draws: of the batch.
+        features: of their texts.
+        preset: solver and steps.
+        conditioners: by kind.
+        made: latents of batches that were made already; gets those of this one.
+    """
+    if draws[0].edit is None:
+        latents = _latents(bundle, draws, features, preset, conditioners=conditioners, made=made)
+        return list(decode_pixels(bundle.codec, latents))
+    noise, scheduler, under = _bound(bundle, draws, preset, conditioners)
+    before = None
+    if draws[0].edit.before is not None:  # of one group, so the same for all
+        texts = [replace(draw, prompt=draws[0].edit.before) for draw in draws]
+        before = under(encode_draws(bundle.text, texts))
+    return _edit(bundle, draws, under(features), before, noise=noise, scheduler=scheduler)
+
+
+@torch.inference_mode()
+def _latents(
+    bundle: Bundle,
+    draws: Sequence[Draw],
+    features: Sequence[TextFeatures],
+    preset: Preset,
+    *,
+    conditioners: Mapping[str, Conditioner],
+    made: dict[tuple[Draw, ...], torch.Tensor],
+) -> torch.Tensor:
+    """Latents [B, C, h, w] of a batch from noise, or from what wider pictures of it show."""
+    if tuple(draws) in made:
+        return made[tuple(draws)]
+    noise, scheduler, under = _bound(bundle, draws, preset, conditioners)
+    first, x_t, wider = 0, noise, [draw.wider for draw in draws if draw.wider]
+    if wider:
+        zooms = [(one.mpp or 1) / (draw.mpp or 1) for one, draw in zip(wider, draws, strict=True)]
+        whole = _latents(bundle, wider, features, preset, conditioners=conditioners, made=made)
+        x0 = enlarge_middle(bundle.codec, whole, zooms)
+        first = first_step(len(scheduler.timesteps), SHARE)
+        x_t = scheduler.add_noise(x0, noise, scheduler.timesteps[first : first + 1])
+    latents = sample(under(features), x_t if first else noise, scheduler, first=first)
     check_latents(latents, draws)
-    return decode_pixels(bundle.codec, latents)
+    made[tuple(draws)] = latents
+    return latents
+
+
+def _bound(
+    bundle: Bundle,
+    draws: Sequence[Draw],
+    preset: Preset,
+    conditioners: Mapping[str, Conditioner],
+) -> tuple[torch.Tensor, Any, Callable[[Sequence[TextFeatures]], Denoise]]:
+    """Noise and solver of a batch, and what makes a denoiser that a sampler calls of texts."""
+    side = bundle.native_size // bundle.codec.factor
+    device = next(bundle.denoiser.parameters()).device
+    noise = draw_noise(draws, (bundle.codec.channels, side, side)).to(device)
+    preset = replace(preset, guidance_scale=draws[0].guidance_scale)
+    scheduler = build_scheduler(bundle.schedule.config, preset, device)
+    bound = bind(conditioners, [draw.conditions for draw in draws], scheduler.timesteps, device)
+    denoiser = network_denoiser(bundle.denoiser, bound)
+
+    def under(texts: Sequence[TextFeatures]) -> Denoise:
+        return build_denoise(denoiser, texts, preset, scheduler.timesteps, device)
+
+    return noise, scheduler, under
+
+
+@torch.inference_mode()
+def _edit(
+    bundle: Bundle,
+    draws: Sequence[Draw],
+    denoise: Denoise,
+    before: Denoise | None,
+    *,
+    noise: torch.Tensor,
+    scheduler: Any,
+) -> Sequence[np.ndarray]:
+    """Images of a batch that is made from pictures, those in whole; see ``sampling/edits.py``."""
+    assert draws[0].edit is not None
+    timesteps, schedule = scheduler.timesteps, bundle.schedule
+    first = first_step(len(timesteps), draws[0].edit.strength)
+    sources = load_sources([draw.edit for draw in draws])
+    if not sources:
+        assert before is not None
+        switched = within((0, first / len(timesteps)), timesteps, before, denoise)
+        latents = sample(switched, noise, scheduler)
+        check_latents(latents, draws)
+        return list(decode_pixels(bundle.codec, latents))
+    x0 = encode_sources(bundle.codec, sources, noise.device)
+    regions = torch.stack([torch.from_numpy(source.region) for source in sources])
+    free = free_latents(regions, bundle.codec.factor).to(noise.device)
+    x_t = scheduler.add_noise(x0, noise, timesteps[first : first + 1]) if first else noise
+    if before is None:
+        kept = keeping(denoise, x0, free, schedule)
+        latents = sample(kept, x_t, scheduler, first=first)
+        check_latents(latents, draws)
+        made = decode_pixels(bundle.codec, latents)
+        return [source.paste(one) for source, one in zip(sources, made, strict=True)]
+    both = beside(denoise, before, x0, free, schedule)
+    own, latents = sample(both, torch.cat([x_t, x_t]), scheduler, first=first).chunk(2)
+    check_latents(latents, draws)
+    pairs = zip(*(decode_pixels(bundle.codec, one) for one in (latents, own)), strict=True)
+    return [source.paste(made, was) for source, (made, was) in zip(sources, pairs, strict=True)]
 
 
 def check_latents(latents: torch.Tensor, draws: Sequence[Draw]) -> None:

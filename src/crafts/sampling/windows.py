@@ -230,7 +230,7 @@ def build_steps(
     """The steps of the sampler on a canvas.
 
     Args:
-        denoiser: of :func:`crafts.sampling.sampler.network_denoiser`.
+        denoiser: of :func:`crafts.sampling.network.network_denoiser`.
         features: of the prompts, by their numbers.
         preset: solver, steps and guidance scale.
         schedule_config: as for :func:`build_scheduler`.

@@ -27,6 +27,10 @@ class ServeConfig(Config):
     token_file: Path | None = Field(
         None, description="One token a line; each sees its own jobs only. Needed beyond loopback."
     )
+    study: Path | None = Field(
+        None, description="Output of `study prepare`, whose readers come to /study/."
+    )
+    address: str = Field("", description="How others reach the server, for the links of a study.")
     device: str = Field("auto", description="auto, cpu, cuda.")
     max_queue: int = Field(64, ge=1, le=100_000, description="Jobs that wait; more are refused.")
     max_pictures: int = Field(256, ge=1, le=100_000, description="Pictures of one job.")
@@ -37,6 +41,12 @@ class ServeConfig(Config):
         24 * 3600.0, gt=0, description="Deadline of a job that names none, and longest."
     )
     max_disk: int = Field(20 * 2**30, ge=1, description="Bytes of uploads that one token may keep.")
+
+
+def address_of(config: ServeConfig) -> str:
+    """How the server is reached, without a slash at its end."""
+    host = f"[{config.host}]" if ":" in config.host else config.host
+    return config.address.rstrip("/") or f"http://{host}:{config.port}"
 
 
 def is_loopback(host: str) -> bool:

@@ -7,22 +7,36 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field, StringConstraints, create_model
 
 from crafts.core.config import Config
-from crafts.generation.request import GenerateConfig
+from crafts.generation.request import ImageRequest
 
 Id = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{24}$")]
 Name = Annotated[str, StringConstraints(pattern=r"^[0-9]{3,6}-[0-9]{1,6}$")]
 
-SHARED = (
-    "prompts",
-    "num_images",
-    "seed",
-    "preset",
-    "num_steps",
-    "guidance_scale",
-    "negative_prompt",
-    "batch_size",
-    "strict",
-)
+FIELDS: dict[str, dict[str, Any]] = ImageRequest.model_json_schema()["properties"]
+_FILES = ("IMAGE", "MASK", "DIR", "FILE", "PATH")
+
+
+def is_plain(field: dict[str, Any]) -> bool:
+    """Whether a field may come over HTTP as it is, since it can name no file of this machine.
+
+    A new number or choice is taken up by itself. Text needs a pattern, or a metavar that speaks of
+    no file.
+
+    Args:
+        field: its JSON schema.
+    """
+    kinds = [field, *field.get("anyOf", ()), field.get("items", {})]
+    if "needs" in field:  # a field that names a file
+        return False
+    if any("$ref" in kind or kind.get("format") == "path" for kind in kinds):
+        return False
+    bound = any("pattern" in kind or "enum" in kind for kind in kinds)
+    metavar = field.get("metavar", "")
+    harmless = bool(metavar) and not any(word in metavar for word in _FILES)
+    return bound or harmless or all(kind.get("type") != "string" for kind in kinds)
+
+
+SHARED = tuple(name for name, field in FIELDS.items() if is_plain(field))
 """Fields of a request for pictures that mean what they mean to ``crafts generate``."""
 
 
@@ -40,7 +54,7 @@ class Control(Config):
 
 
 def _picked(names: tuple[str, ...]) -> dict[str, Any]:
-    fields = GenerateConfig.model_fields
+    fields = ImageRequest.model_fields
     return {name: (fields[name].annotation, fields[name]) for name in names}
 
 
@@ -144,6 +158,7 @@ class JobView(BaseModel):
     kind: str
     state: Literal["queued", "running", "done", "failed", "cancelled"]
     request: dict[str, Any]
+    at: float = Field(description="When this was so; what is later replaces it.")
     created: float
     started: float | None
     ended: float | None
@@ -162,6 +177,13 @@ class JobView(BaseModel):
     download: str | None
     facts: dict[str, Any]
     pictures: list[PictureView]
+    slide: str | None = Field(description="Id of the slide that it made.")
+
+
+class Queue(BaseModel):
+    """Your part of the queue."""
+
+    paused: bool = Field(description="Your jobs wait; finished pictures stay.")
 
 
 class Jobs(BaseModel):

@@ -14,8 +14,9 @@ from crafts.core.errors import ConfigError
 from crafts.core.locks import lock
 from crafts.core.runtime import say
 from crafts.model.files.places import resolve_model
-from crafts.server.app import build_app
-from crafts.server.config import ServeConfig, refuse_open_door
+from crafts.readerstudy.sessions import LINKS
+from crafts.server.app import ANSWERS, build_app
+from crafts.server.config import ServeConfig, address_of, refuse_open_door
 
 
 class _Server(uvicorn.Server):
@@ -66,8 +67,9 @@ def _listening(config: ServeConfig) -> Iterator[socket.socket]:
 
 def _serve(config: ServeConfig, door: socket.socket) -> None:
     app = build_app(config)
-    host = f"[{config.host}]" if ":" in config.host else config.host
-    say(f"serve: http://{host}:{config.port}/  (data in {config.data}; Ctrl-C ends it)")
+    say(f"serve: {address_of(config)}/  (data in {config.data}; Ctrl-C ends it)")
+    if config.study is not None:
+        say(f"serve: links of the study's readers are in {config.data / ANSWERS / LINKS}")
     options = uvicorn.Config(
         app,
         log_level="warning",

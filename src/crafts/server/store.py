@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from crafts.core.errors import DataError
+from crafts.core.database import Database
 
 MIGRATIONS = (
     # 1: as it began
@@ -35,8 +33,9 @@ MIGRATIONS = (
         bytes INTEGER NOT NULL
     );
     """,
+    # 2: owners whose jobs wait until they say so
+    "CREATE TABLE pauses (owner TEXT PRIMARY KEY)",
 )
-"""Numbered from 1; a database remembers the last that it went through, and none is ever changed."""
 
 QUEUED, RUNNING, DONE, FAILED, CANCELLED = "queued", "running", "done", "failed", "cancelled"
 ENDED = (DONE, FAILED, CANCELLED)
@@ -61,42 +60,30 @@ class Job:
     error: Mapping[str, str] | None
     key: str | None
     facts: Mapping[str, Any]
+    read: float = field(default_factory=time.time)
 
 
 class Store:
-    """The database of a data folder; every method is one transaction, from any thread.
+    """The jobs of a data folder; every method is one transaction, from any thread.
 
     Args:
-        path: of the file; made if absent, brought up to date if old.
+        path: of the file; made if absent.
 
     Raises:
         DataError: it is damaged, or of a later version of the program.
     """
 
     def __init__(self, path: Path) -> None:
-        self._lock = threading.Lock()
-        try:
-            self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-            self._db.row_factory = sqlite3.Row
-            self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute("PRAGMA synchronous = FULL")  # a job that was accepted stays accepted
-            self._db.execute("PRAGMA foreign_keys = ON")
-            self._migrate(path)
-        except sqlite3.DatabaseError as error:
-            raise DataError(
-                str(path),
-                came=f"a database that cannot be used ({error})",
-                allowed="the database of an earlier `crafts serve`",
-                do="Move it away; finished pictures lie in jobs/ beside it.",
-            ) from None
+        remedy = "Move it away; finished pictures lie in jobs/ beside it."
+        self.db = Database(path, MIGRATIONS, remedy=remedy)
 
     def close(self) -> None:
         """Let go of the file."""
-        self._db.close()
+        self.db.close()
 
     def add(self, job: Mapping[str, Any]) -> Job:
         """Store a new job with its columns ``id, owner, kind, request, total, deadline, key``."""
-        with self._write() as db:
+        with self.db.writing() as db:
             db.execute(
                 "INSERT INTO jobs (id, owner, kind, request, state, total, created, deadline, key) "
                 "VALUES (:id, :owner, :kind, :request, 'queued', :total, :created, :deadline,"
@@ -109,17 +96,17 @@ class Store:
 
     def get(self, job: str, owner: str | None = None) -> Job | None:
         """A job by id; None where there is none, or not of this owner."""
-        row = self._one("SELECT * FROM jobs WHERE id = ?", job)
+        row = self.db.row("SELECT * FROM jobs WHERE id = ?", job)
         return _job(row) if row and owner in (None, row["owner"]) else None
 
     def by_key(self, owner: str, key: str) -> Job | None:
         """The job that was sent under an idempotency key."""
-        row = self._one("SELECT * FROM jobs WHERE owner = ? AND key = ?", owner, key)
+        row = self.db.row("SELECT * FROM jobs WHERE owner = ? AND key = ?", owner, key)
         return _job(row) if row else None
 
     def newest(self, owner: str, *, before: int | None = None, most: int = 50) -> list[Job]:
         """Jobs of an owner, the newest first."""
-        rows = self._all(
+        rows = self.db.rows(
             "SELECT * FROM jobs WHERE owner = ? AND number < ? ORDER BY number DESC LIMIT ?",
             owner,
             2**62 if before is None else before,
@@ -129,9 +116,10 @@ class Store:
 
     def take(self) -> Job | None:
         """The next job that waits, now running; None where none waits."""
-        with self._write() as db:
+        with self.db.writing() as db:
             row = db.execute(
-                "SELECT id FROM jobs WHERE state = 'queued' ORDER BY number LIMIT 1"
+                "SELECT id FROM jobs WHERE state = 'queued' "
+                "AND owner NOT IN (SELECT owner FROM pauses) ORDER BY number LIMIT 1"
             ).fetchone()
             if row is None:
                 return None
@@ -144,7 +132,7 @@ class Store:
 
     def end(self, job: str, state: str, error: Mapping[str, str] | None = None) -> None:
         """Bring a job that has not ended to its end."""
-        with self._write() as db:
+        with self.db.writing() as db:
             db.execute(
                 "UPDATE jobs SET state = ?, ended = ?, error = ? "
                 "WHERE id = ? AND state IN ('queued', 'running')",
@@ -153,7 +141,7 @@ class Store:
 
     def hand_back(self, job: str) -> None:
         """Let a running job wait again; it was not at fault."""
-        with self._write() as db:
+        with self.db.writing() as db:
             db.execute(
                 "UPDATE jobs SET state = 'queued', attempts = attempts - 1 "
                 "WHERE id = ? AND state = 'running'",
@@ -162,24 +150,35 @@ class Store:
 
     def wake(self) -> list[Job]:
         """Let jobs wait again that ran when the process was killed; returns them."""
-        rows = self._all("SELECT * FROM jobs WHERE state = 'running'")
-        with self._write() as db:
+        rows = self.db.rows("SELECT * FROM jobs WHERE state = 'running'")
+        with self.db.writing() as db:
             db.execute("UPDATE jobs SET state = 'queued' WHERE state = 'running'")
         return [_job(row) for row in rows]
 
+    def pause(self, owner: str, paused: bool) -> None:
+        """Let the jobs of an owner wait, also over a restart, or go on."""
+        with self.db.writing() as db:
+            db.execute("DELETE FROM pauses WHERE owner = ?", (owner,))
+            if paused:
+                db.execute("INSERT INTO pauses VALUES (?)", (owner,))
+
+    def is_paused(self, owner: str) -> bool:
+        """Whether the jobs of an owner wait."""
+        return self.db.row("SELECT 1 FROM pauses WHERE owner = ?", owner) is not None
+
     def tell(self, job: str, facts: Mapping[str, Any]) -> None:
         """Keep what else is known of a job."""
-        with self._write() as db:
+        with self.db.writing() as db:
             db.execute("UPDATE jobs SET facts = ? WHERE id = ?", (json.dumps(facts), job))
 
     def remove(self, job: str) -> None:
         """Forget a job and its pictures."""
-        with self._write() as db:
+        with self.db.writing() as db:
             db.execute("DELETE FROM jobs WHERE id = ?", (job,))
 
     def add_picture(self, job: str, name: str, facts: Mapping[str, Any]) -> None:
         """Note a finished picture; once more changes nothing."""
-        with self._write() as db:
+        with self.db.writing() as db:
             db.execute(
                 "INSERT OR REPLACE INTO pictures (job, name, facts) VALUES (?, ?, ?)",
                 (job, name, json.dumps(facts)),
@@ -188,22 +187,22 @@ class Store:
 
     def pictures(self, job: str) -> dict[str, dict[str, Any]]:
         """Name -> facts of the finished pictures of a job."""
-        rows = self._all("SELECT name, facts FROM pictures WHERE job = ? ORDER BY rowid", job)
+        rows = self.db.rows("SELECT name, facts FROM pictures WHERE job = ? ORDER BY rowid", job)
         return {row["name"]: json.loads(row["facts"]) for row in rows}
 
     def waiting(self) -> list[tuple[str, int]]:
         """Id and number of pictures of the jobs that wait, the next first."""
-        rows = self._all("SELECT id, total FROM jobs WHERE state = 'queued' ORDER BY number")
+        rows = self.db.rows("SELECT id, total FROM jobs WHERE state = 'queued' ORDER BY number")
         return [(row["id"], row["total"]) for row in rows]
 
     def counts(self) -> dict[str, int]:
         """State -> jobs in it."""
-        rows = self._all("SELECT state, COUNT(*) AS n FROM jobs GROUP BY state")
+        rows = self.db.rows("SELECT state, COUNT(*) AS n FROM jobs GROUP BY state")
         return {row["state"]: row["n"] for row in rows}
 
     def add_upload(self, upload: str, owner: str, kind: str, size: int) -> None:
         """Note an uploaded file."""
-        with self._write() as db:
+        with self.db.writing() as db:
             db.execute(
                 "INSERT INTO uploads VALUES (?, ?, ?, ?, ?)",
                 (upload, owner, kind, time.time(), size),
@@ -211,43 +210,13 @@ class Store:
 
     def upload_kind(self, upload: str, owner: str) -> str | None:
         """What an upload is; None where there is none of this owner."""
-        row = self._one("SELECT * FROM uploads WHERE id = ? AND owner = ?", upload, owner)
+        row = self.db.row("SELECT * FROM uploads WHERE id = ? AND owner = ?", upload, owner)
         return str(row["kind"]) if row else None
 
     def used(self, owner: str) -> int:
         """Bytes of uploads of an owner."""
-        row = self._one("SELECT COALESCE(SUM(bytes), 0) AS n FROM uploads WHERE owner = ?", owner)
+        row = self.db.row("SELECT COALESCE(SUM(bytes), 0) AS n FROM uploads WHERE owner = ?", owner)
         return int(row["n"]) if row else 0
-
-    def _migrate(self, path: Path) -> None:
-        (done,) = self._db.execute("PRAGMA user_version").fetchone()
-        if done > len(MIGRATIONS):
-            raise DataError(
-                str(path),
-                came=f"a database of version {done}",
-                allowed=f"at most {len(MIGRATIONS)}, which this version knows",
-                do="Use the newer version of crafts that wrote it, or another --data folder.",
-            )
-        for number, script in enumerate(MIGRATIONS[done:], done + 1):
-            self._db.executescript(f"BEGIN; {script}; PRAGMA user_version = {number}; COMMIT;")
-
-    @contextmanager
-    def _write(self) -> Iterator[sqlite3.Connection]:
-        with self._lock:
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._db
-            except BaseException:
-                self._db.execute("ROLLBACK")
-                raise
-            self._db.execute("COMMIT")
-
-    def _all(self, query: str, *values: Any) -> list[sqlite3.Row]:
-        with self._lock:
-            return self._db.execute(query, values).fetchall()
-
-    def _one(self, query: str, *values: Any) -> sqlite3.Row | None:
-        return next(iter(self._all(query, *values)), None)
 
 
 def _job(row: sqlite3.Row) -> Job:

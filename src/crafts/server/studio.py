@@ -23,7 +23,7 @@ from crafts.server.requests import (
     shared_values,
 )
 from crafts.server.schemas import DatasetRequest, JobView, PicturesRequest, PictureView
-from crafts.server.slides import Zoom
+from crafts.server.slides import Zoom, slide_of
 from crafts.server.store import ENDED, QUEUED, RUNNING, Job, Store
 from crafts.server.worker import Worker
 
@@ -50,7 +50,7 @@ class Studio:
         self.woken = self.store.wake()
         self.changes = Changes()
         self.worker = Worker(config, self.store, self.changes.tell)
-        self.zoom = Zoom(config)
+        self.zoom = Zoom(config, self.store)
 
     def close(self) -> None:
         """Hand back what runs and let go of the database."""
@@ -153,6 +153,11 @@ class Studio:
         if job.state not in ENDED:
             self.worker.cancel(job)
 
+    def pause(self, owner: str, paused: bool) -> None:
+        """Let the jobs of an owner wait from their next sampler step on, or go on."""
+        self.store.pause(owner, paused)
+        self.worker.notify()
+
     def delete(self, job: Job) -> None:
         """Remove a job and all that it made.
 
@@ -187,6 +192,7 @@ class Studio:
         return JobView(
             **{name: getattr(job, name) for name in ("id", "number", "kind", "state", "total")},
             request=dict(job.request),
+            at=job.read,
             created=job.created,
             started=job.started,
             ended=job.ended,
@@ -204,6 +210,7 @@ class Studio:
             download=f"{base}/download" if pictures or (whole and not judged) else None,
             facts=dict(job.facts),
             pictures=pictures,
+            slide=job.id if slide_of(self.config, job.id) else None,
         )
 
     def _check(self, owner: str, request: Any) -> int:
@@ -236,6 +243,8 @@ class Studio:
             raise _refused("prompts x num_images", f"{total} pictures", f"1 to {limit} in one job")
         if (request.num_steps or 1) > _MOST_STEPS:
             raise _refused("num_steps", str(request.num_steps), f"at most {_MOST_STEPS}")
+        if request.size is not None:
+            self._check_size(request.size, total)
         if request.batch_size > _MOST_BATCH:
             raise _refused("batch_size", str(request.batch_size), f"at most {_MOST_BATCH}")
         kinds = [one.kind for one in request.control]
@@ -245,6 +254,13 @@ class Studio:
             self._check_control(owner, one)
         api.configure("generate", shared_values(request))
         return total
+
+    def _check_size(self, size: str, total: int) -> None:
+        width, height = (int(size.split("x")[place]) for place in (0, -1))
+        if width * height > self.config.max_pixels:
+            raise _refused("size", size, f"at most {self.config.max_pixels} pixels")
+        if total > 1:
+            raise _refused("size", f"{total} pictures of a size", "one slide in a job")
 
     def _check_control(self, owner: str, control: Any) -> None:
         if (control.upload is None) == (control.sample is None):

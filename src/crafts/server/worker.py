@@ -187,7 +187,7 @@ class Worker(threading.Thread):
         return new
 
     def _tick(self) -> None:
-        """Say how it goes; stop where the job was cancelled, is overdue, or the server ends."""
+        """Say how it goes; stop a job that is cancelled, paused or overdue, or at the end."""
         assert self.live is not None
         self.changed(self.live.job.owner, self.live.job.id)
         self._check()
@@ -197,7 +197,7 @@ class Worker(threading.Thread):
         job = self.live.job
         if job.id in self._cancelled:
             raise Stopped(CANCELLED)
-        if self._closing.is_set():
+        if self._closing.is_set() or self.store.is_paused(job.owner):
             raise Stopped("queued")
         if time.time() > job.deadline:
             raise Stopped(FAILED)

@@ -1,30 +1,28 @@
 """Features of images by any encoder, in batches, with memory for one batch of images only.
 
 :func:`build_extractor` reads folders with all that is known of their images;
-:func:`extract_features` is the plain loop for arrays and any callable.
+:func:`encode_tiles` is the plain loop for an array and any callable.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from functools import partial
-from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 
 from crafts.core.artifacts import sha256_bytes
 from crafts.core.errors import ConfigError, DataError
-from crafts.core.paths import walk_files
 from crafts.core.progress import Progress
-from crafts.core.protocols import ExtractFeatures
+from crafts.core.protocols import BuildExtractor, ExtractFeatures
 from crafts.core.records import FeatureSet
 from crafts.core.runtime import say
 from crafts.data.collection import Collection, Tile
+from crafts.data.config import Columns
 from crafts.imaging.opening import read_rgb
 from crafts.imaging.stripping import RefusedImageError
 from crafts.model.vision.image_encoders import ImageEncoder, open_encoder
@@ -33,112 +31,22 @@ from crafts.sets.cache import FeatureCache
 Encoder = Callable[[torch.Tensor], torch.Tensor]
 """Images [B, 3, H, W] in [-1, 1] -> features [B, D]."""
 
-SUFFIXES = (".png", ".jpg", ".jpeg")
 
-
-@runtime_checkable
-class ImageSource(Protocol):
-    """Random access to tiles, as a shard reader gives it."""
-
-    def __len__(self) -> int: ...
-
-    def image(self, index: int) -> NDArray[np.uint8]:
-        """Tile [H, W, 3] at an index."""
-        ...
-
-
-def extract_features(
-    images: Path | ImageSource | Iterable[Any],
-    encoder: Encoder,
-    batch_size: int = 32,
-    *,
-    size: int | None = None,
-    device: torch.device | str = "cpu",
+def encode_tiles(
+    tiles: NDArray[np.uint8], encoder: Encoder, batch_size: int = 32
 ) -> NDArray[np.float32]:
-    """Encode images one batch at a time.
-
-    Args:
-        images: a folder (PNG and JPEG files, sorted by name, subfolders included), a shard reader,
-            an array uint8 [N, H, W, 3], or an iterable of uint8 arrays [H, W, 3].
-        encoder: images [B, 3, H, W] in [-1, 1] -> [B, D].
-        batch_size: images encoded together.
-        size: side in pixels to which images are resized (bicubic); by default they must be equal.
-        device: where the encoder lives.
-
-    Returns:
-        Features float32 [N, D], in the order of the images.
-
-    Raises:
-        DataError: no images, an unreadable one, a wrong type, or sizes that differ within a batch.
-        ConfigError: ``batch_size`` < 1.
-    """
-    _require_batch("extract_features", batch_size)
-    rows, stream = [], iter_images(images)
-    while batch := list(islice(stream, batch_size)):
-        tiles = [_resized(tile, size) for tile in batch]
-        _check_sizes(tiles)
-        with torch.inference_mode():
-            features = encoder(as_tensor(np.stack(tiles)).to(device))
-        rows.append(features.float().cpu().numpy())
-    if not rows:
-        raise DataError(
-            f"images: {images if isinstance(images, Path) else type(images).__name__}",
-            came="no images",
-            allowed="at least one (PNG or JPEG in a folder)",
-            do="Check the path.",
-        )
-    return np.concatenate(rows)
+    """Features [N, D] of tiles uint8 [N, H, W, 3], in their order."""
+    with torch.inference_mode():
+        rows = [
+            encoder(as_tensor(tiles[k : k + batch_size])).float().cpu()
+            for k in range(0, len(tiles), batch_size)
+        ]
+    return torch.cat(rows).numpy()
 
 
 def as_tensor(images: NDArray[np.uint8]) -> torch.Tensor:
     """Tiles uint8 [B, H, W, 3] as float32 [B, 3, H, W] in [-1, 1]."""
     return torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float() / 127.5 - 1
-
-
-def iter_images(images: Path | ImageSource | Iterable[Any]) -> Iterator[NDArray[np.uint8]]:
-    """Tiles uint8 [H, W, 3] one after the other; see :func:`extract_features`.
-
-    Raises:
-        DataError: a file that is no image, or an item that is no uint8 array [H, W, 3].
-    """
-    if isinstance(images, Path):
-        for path in list_images(images):
-            yield read_image(path)
-        return
-    items = (
-        (images.image(i) for i in range(len(images))) if isinstance(images, ImageSource) else images
-    )
-    for index, item in enumerate(items):
-        tile = np.asarray(item)
-        if tile.dtype != np.uint8 or tile.ndim != 3 or tile.shape[2] != 3:
-            raise DataError(
-                f"images: item {index}",
-                came=f"{tile.dtype} {list(tile.shape)}",
-                allowed="uint8 [H, W, 3]",
-                do="Convert images to 8-bit RGB.",
-            )
-        yield tile
-
-
-def list_images(folder: Path) -> list[Path]:
-    """PNG and JPEG files below a folder, sorted; hidden ones left out.
-
-    Raises:
-        DataError: the folder does not exist, or one below it cannot be gone into.
-    """
-    if not folder.is_dir():
-        raise DataError(
-            str(folder), came="no such folder", allowed="a folder of images", do="Check the path."
-        )
-    files = []
-    for path, fault in walk_files(folder):
-        if fault:
-            raise DataError(
-                str(path), came=fault, allowed="folders that can be read", do="Mend or remove it."
-            )
-        if path.suffix.lower() in SUFFIXES:
-            files.append(path)
-    return sorted(files)
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:
@@ -192,7 +100,7 @@ def build_extractor(
         ConfigError: ``batch_size`` < 1, or no such encoder.
         DataError: the encoder is damaged.
     """
-    _require_batch("build_extractor", batch_size)
+    _require_batch(batch_size)
     encoder = (
         source
         if isinstance(source, ImageEncoder)
@@ -219,7 +127,7 @@ def read_with(
     Raises:
         ConfigError: ``batch_size`` < 1.
     """
-    _require_batch("build_extractor", batch_size)
+    _require_batch(batch_size)
 
     def extract(folder: Path) -> FeatureSet:
         collection = images(folder)
@@ -229,6 +137,29 @@ def read_with(
             return _Extraction(collection, encoder, store, batch_size).run()
 
     return extract
+
+
+def by_split(
+    encoder: ImageEncoder,
+    columns: Columns,
+    *,
+    cache: Path | None = None,
+    batch_size: int = 32,
+) -> BuildExtractor:
+    """What gives, for a split or None, the :func:`read_with` of its rows.
+
+    Args:
+        encoder: that is open.
+        columns: names that the tables have for the fields of an image.
+        cache: as there.
+        batch_size: as there.
+    """
+
+    def build(split: str | None) -> ExtractFeatures:
+        images = partial(Collection, split=split, columns=columns)
+        return read_with(encoder, images, cache=cache, batch_size=batch_size)
+
+    return build
 
 
 class _Extraction:
@@ -355,25 +286,11 @@ class _Extraction:
             say(f"{self.cache.path}: {self.cache.num_damaged} damaged entries were computed again")
 
 
-def _resized(tile: NDArray[np.uint8], size: int | None) -> NDArray[np.uint8]:
-    if size is None or tile.shape[:2] == (size, size):
-        return tile
-    return np.asarray(Image.fromarray(tile).resize((size, size), Image.Resampling.BICUBIC))
-
-
-def _check_sizes(tiles: list[NDArray[np.uint8]]) -> None:
-    shapes = sorted({tile.shape[:2] for tile in tiles})
-    if len(shapes) > 1:
-        raise DataError(
-            "images",
-            came=f"sizes {shapes[0][1]}x{shapes[0][0]} and {shapes[-1][1]}x{shapes[-1][0]}",
-            allowed="one size",
-            do="Pass size= to resize them, or cut tiles of one size.",
-        )
-
-
-def _require_batch(where: str, batch_size: int) -> None:
+def _require_batch(batch_size: int) -> None:
     if batch_size < 1:
         raise ConfigError(
-            f"{where}: batch_size", came=str(batch_size), allowed="at least 1", do="Raise it."
+            "build_extractor: batch_size",
+            came=str(batch_size),
+            allowed="at least 1",
+            do="Raise it.",
         )

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import torch
 
+    from crafts.model.config import DenoiserConfig, TinyCodecConfig
+
 WORDS = (
     "colon lung breast bone benign carcinoma glands nuclei lymphocytes stroma low high power view"
 )
@@ -47,6 +49,34 @@ def count_words(text: str) -> int:
     return len(text.split()) + 2
 
 
+def tiny_codec_config(width: int = 8, channels: int = 4) -> TinyCodecConfig:
+    """An autoencoder of one block a level, eight pixels a latent cell."""
+    from crafts.model.config import TinyCodecConfig
+
+    return TinyCodecConfig(
+        encoder_width=width,
+        decoder_width=width,
+        num_encoder_blocks=(1, 1, 1, 1),
+        num_decoder_blocks=(1, 1, 1, 1),
+        latent_channels=channels,
+    )
+
+
+def tiny_denoiser_config(size: int = 32) -> DenoiserConfig:
+    """A denoiser of two levels for images of ``size`` px by :func:`tiny_codec_config`."""
+    from crafts.model.config import DenoiserConfig
+
+    return DenoiserConfig(
+        sample_size=size // 8,
+        channels=4,
+        block_out_channels=(16, 32),
+        attention=(False, True),
+        num_heads=2,
+        cross_attention_dim=16,
+        norm_num_groups=8,
+    )
+
+
 def write_tiny_model(folder: Path, *, size: int = 32, seed: int = 0) -> Path:
     """Write a whole checkpoint folder of very small networks with random weights.
 
@@ -64,7 +94,7 @@ def write_tiny_model(folder: Path, *, size: int = 32, seed: int = 0) -> Path:
 
     from crafts.model.bundle import Bundle, save_bundle
     from crafts.model.codec import build_codec
-    from crafts.model.config import DenoiserConfig, ScheduleConfig, TextConfig, TinyCodecConfig
+    from crafts.model.config import ScheduleConfig, TextConfig
     from crafts.model.denoiser import build_denoiser
     from crafts.model.schedule import build_schedule
     from crafts.model.text import TextConditioner, build_text_encoder, train_tokenizer
@@ -73,26 +103,10 @@ def write_tiny_model(folder: Path, *, size: int = 32, seed: int = 0) -> Path:
         torch.manual_seed(seed)
         tokenizer = train_tokenizer([WORDS], 600, Path(words))
         text = TextConfig(width=16, num_layers=1, num_heads=2, intermediate=32)
-        codec = TinyCodecConfig(
-            encoder_width=8,
-            decoder_width=8,
-            num_encoder_blocks=(1, 1, 1, 1),
-            num_decoder_blocks=(1, 1, 1, 1),
-            latent_channels=4,
-        )
-        denoiser = DenoiserConfig(
-            sample_size=size // 8,
-            channels=4,
-            block_out_channels=(16, 32),
-            attention=(False, True),
-            num_heads=2,
-            cross_attention_dim=16,
-            norm_num_groups=8,
-        )
         bundle = Bundle(
-            codec=build_codec(codec),
+            codec=build_codec(tiny_codec_config()),
             text=TextConditioner(tokenizer, build_text_encoder(text, tokenizer)),
-            denoiser=build_denoiser(denoiser),
+            denoiser=build_denoiser(tiny_denoiser_config(size)),
             schedule=build_schedule(ScheduleConfig()),
             licence="Apache-2.0",
         )

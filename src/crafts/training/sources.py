@@ -14,7 +14,7 @@ from crafts.core.errors import ConfigError, DataError
 from crafts.core.patients import patient_in
 from crafts.core.runtime import generator_for
 from crafts.data.tiles.augment import draw_stain_jitter, stain_jitter
-from crafts.training.config import Balance, PaintedData, ShardData
+from crafts.training.data import Balance, PaintedData, ShardData
 from crafts.training.order import SampleOrder, balance_weights, choice
 
 Row = dict[str, Any]

@@ -27,7 +27,7 @@ def symmetries(array):
 
 
 @given(seed=st.integers(0, 2**31), size=st.sampled_from([5, 7]))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_a_patch_is_brought_into_one_position_from_all_eight(seed, size):
     patch = np.random.default_rng(seed).normal(size=(1, size, size)).astype(np.float32)
     wanted = upright(patch)[0]

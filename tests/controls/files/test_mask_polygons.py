@@ -54,7 +54,7 @@ def inside_slowly(ring, x, y):
     return inside
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 10_000), st.integers(3, 12))
 def test_filling_is_that_of_a_slow_ray(seed, count):
     ring = np.random.default_rng(seed).uniform(-3, 15, (count, 2))

@@ -63,14 +63,14 @@ def check_valid(table):
     assert [row.number for row in got] == list(range(1, len(rows) + 1))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100)
 @given(valid_tables())
 def test_every_cell_of_a_valid_table_comes_back(table):
     check_valid(table)
 
 
 @pytest.mark.soak
-@settings(max_examples=10_000, deadline=None)
+@settings(max_examples=10_000)
 @given(valid_tables())
 def test_every_cell_of_ten_thousand_valid_tables_comes_back(table):
     check_valid(table)
@@ -222,14 +222,14 @@ def check_broken(table, mutations):
         assert len(text.strip("\r\n").splitlines()) >= 1
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100)
 @given(valid_tables(), MUTATIONS)
 def test_broken_tables_give_rows_or_faults(table, mutations):
     check_broken(table, mutations)
 
 
 @pytest.mark.soak
-@settings(max_examples=10_000, deadline=None)
+@settings(max_examples=10_000)
 @given(valid_tables(), MUTATIONS)
 def test_ten_thousand_broken_tables_give_rows_or_faults(table, mutations):
     check_broken(table, mutations)
@@ -265,14 +265,14 @@ def check_reports(example):
     assert set(truth) - set(used) <= {f"CASE-{place:03}"}
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100)
 @given(reports_with_a_broken_row())
 def test_a_broken_report_costs_itself_alone(example):
     check_reports(example)
 
 
 @pytest.mark.soak
-@settings(max_examples=10_000, deadline=None)
+@settings(max_examples=10_000)
 @given(reports_with_a_broken_row())
 def test_ten_thousand_broken_reports_cost_themselves_alone(example):
     check_reports(example)

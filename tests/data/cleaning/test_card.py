@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from crafts.core.errors import DataError
@@ -78,7 +78,6 @@ def test_many_classes_are_folded(tmp_path):
     assert "class 059" in text and "class 060" not in text and "40 more" in text
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(2, 300), min_size=1, max_size=60))
 def test_shares_equal_a_plain_loop(lengths):
     facts = measure_lengths(lengths)

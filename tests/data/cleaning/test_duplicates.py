@@ -98,7 +98,7 @@ def naive_duplicates(prints: list[Print], max_bits: int, max_difference: float) 
     return dropped
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 2**32), flips=st.integers(0, 14), chunk=st.sampled_from([1, 7, 1000]))
 def test_bands_find_what_comparing_all_pairs_finds(seed, flips, chunk):
     """With at most 15 flipped bits one of the 16 bands is left untouched: nothing is missed."""

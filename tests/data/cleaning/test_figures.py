@@ -136,7 +136,7 @@ def test_each_rule(look, fault):
     assert picture_fault(look).startswith(fault) and bool(picture_fault(look)) == bool(fault)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     rows=st.integers(1, 3),
     columns=st.integers(1, 3),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from crafts.core.errors import DataError
@@ -18,7 +18,6 @@ VALUES = st.recursive(
 )
 
 
-@settings(deadline=None)
 @given(
     value=st.lists(VALUES, max_size=5) | st.dictionaries(st.text(), VALUES, max_size=5),
     chunk=st.integers(1, 40),

@@ -29,7 +29,7 @@ from crafts.data.tiles.masks import decode_mask, encode_mask, read_mask
 from fixtures_controls import random_mask
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 99), st.integers(0, 20), st.booleans())
 def test_what_is_written_is_read(seed: int, count: int, with_nuclei: bool) -> None:
     mask = random_mask(seed, (48, 60), count)

@@ -7,9 +7,10 @@ import pytest
 
 from crafts.core.errors import DataError
 from crafts.data.painter import LABELS, TILES_PER_PATIENT, paint_tile
-from crafts.evaluation.diagnosis.causes import CAUSES, Thresholds, diagnose, hidden_causes
+from crafts.evaluation.diagnosis.causes import CAUSES, diagnose, hidden_causes
 from crafts.evaluation.diagnosis.evidence import Contrast, Evidence, compute_evidence
 from crafts.evaluation.diagnosis.sides import Observed
+from crafts.evaluation.diagnosis.thresholds import Thresholds
 from crafts.imaging.stains import stain_vectors
 from crafts.measures.appearance import appearance
 from crafts.measures.structure import blur

@@ -12,6 +12,7 @@ from crafts.evaluation.results import Results
 from crafts.measures.neighbors import nearest
 from crafts.measures.rows import unit_rows
 from crafts.sets.described import PromptSource, Sets, describe
+from fixtures_sets import sized
 
 GOOD = Results(
     lead="frechet_distance", n=500, width=16, seed=0, repetitions=5, repetition="generations",
@@ -86,12 +87,6 @@ def test_tiles_that_do_not_say_how_they_were_made_and_unknown_classes(sets, make
     rows = tuple({**row, "label": ""} if k % 2 else row for k, row in enumerate(made.rows))
     found = codes(GOOD.model_copy(update={"matching": "none"}), sets(made=replace(made, rows=rows)))
     assert "20 of 40 generated tiles is not known" in found["classes_not_matched"].text
-
-
-def sized(make_set, size, mpp="unknown", count=40, **more):
-    base = make_set(count, patients=12, **more)
-    rows = tuple({**row, "width": size, "height": size + 9, "mpp": mpp} for row in base.rows)
-    return describe(replace(base, rows=rows), {})
 
 
 def test_another_scale_is_marked_loudly(make_set):

@@ -22,7 +22,7 @@ ROWS = st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 9)), min_size=1
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(ROWS, st.integers(1, 40))
 def test_sides_have_the_same_classes_and_no_patient_in_common(rows, most):
     one, two = ([rows[i] for i in side] for side in deal(rows, range(len(rows)), most))

@@ -20,7 +20,7 @@ from crafts.experiments.judging.paired import (
 NUMBERS = st.floats(-50, 50, allow_nan=False)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.tuples(NUMBERS, NUMBERS), min_size=3, max_size=8))
 def test_interval_is_that_of_the_paired_t_test(pairs):
     baseline, arm = (np.array(side) for side in zip(*pairs, strict=True))

@@ -117,8 +117,8 @@ def test_vit_gives_the_class_token_where_no_pooler_was_stored(tmp_path: Path, po
     found = model(pixel_values=pixels)
     expected = found.pooler_output if pooler else found.last_hidden_state[:, 0]
     torch.testing.assert_close(encoder.images(images), expected, rtol=1e-4, atol=1e-5)
-    said = "pooled output" if pooler else "class token of the last layer"
-    assert encoder.facts["output"] == said
+    output = "pooled output" if pooler else "class token of the last layer"
+    assert encoder.facts["output"] == output
 
 
 @torch.inference_mode()

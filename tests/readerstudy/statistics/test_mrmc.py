@@ -66,6 +66,22 @@ def test_degrees_of_hillis_agree_with_imrmc():
         assert figure(found).df == pytest.approx(row["df_hillis"], abs=1e-6)
 
 
+def test_degrees_of_hillis_of_imrmc_count_readers_who_read_nothing():
+    """Split by readers, it takes -1 as the area of each reader of the other modality; we do not."""
+    for row in IMRMC["auc"]["split by readers"]:
+        if row["figure"] == "A-B":
+            continue
+        kernel = kernels("split by readers")["AB".index(row["figure"])]
+        read = ~np.isnan(kernel).any(axis=(1, 2))
+        ours = obuchowski.components([kernel[read]], "unbiased")
+        figures = np.full((1, len(read)), -1.0)
+        figures[0, read] = ours.figures[0]
+        square = np.mean((figures - ours.figures.mean()) ** 2) * len(read) / (len(read) - 1)
+        theirs = (len(read) - 1) * (1 + len(read) * ours.cov2 / square) ** 2
+        assert theirs == pytest.approx(row["df_hillis"], abs=1e-6)
+        assert obuchowski.estimate(ours).df > row["df_hillis"]
+
+
 def test_intervals_from_components_agree_with_the_published_digits():
     figures = np.array(VANDYKE["figures"])
     found = obuchowski.Components(figures, *(VANDYKE[k] for k in ("error", "cov1", "cov2", "cov3")))

@@ -40,8 +40,8 @@ def test_every_spelling_finds_its_slide(row, slide):
 
 def test_what_names_no_slide_is_told(capfd):
     assert one_value({"a": 1, "no.svs": 2, "sub/a.svs": 3}, ALONE, "t.csv") == {"a": 1}
-    said = capfd.readouterr().err
-    assert "t.csv: 2 of 3 names in it are of no slide of the input, the first 'no.svs'" in said
+    printed = capfd.readouterr().err
+    assert "t.csv: 2 of 3 names in it are of no slide of the input, the first 'no.svs'" in printed
 
 
 @pytest.mark.parametrize("row", ["good.svs", "good"])

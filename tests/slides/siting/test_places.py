@@ -98,9 +98,9 @@ def test_other_places_are_cut_anew_and_the_same_are_kept(painted, tmp_path, conf
     for number, place in enumerate(("300,300", "300,300", "400,300")):
         (tmp_path / "asked.csv").write_text(f"slide,x,y\nother,{place}\n")
         run(config(coordinates=tmp_path / "asked.csv"), source, tmp_path / "out")
-        said = capfd.readouterr().err
-        assert ("other: 1 tiles" in said) == (number != 1)
-        assert ("other is cut again: " in said) == (number == 2)
+        printed = capfd.readouterr().err
+        assert ("other: 1 tiles" in printed) == (number != 1)
+        assert ("other is cut again: " in printed) == (number == 2)
     assert [row["x"] for row in rows_of(tmp_path / "out")] == ["400"]
 
 

@@ -282,7 +282,7 @@ def test_collapse_is_warned_of_and_ordinary_training_is_not(
     both |= {"num_steps": 60, "checkpoint_every": 1000, "validate_every": 1000}
     run = begin(configure(both, "global_batch_size=8"), tmp_path / "run")
     objective, network = run.task.objective, run.task.network
-    predict, said = network._predict, []
+    predict, warned = network._predict, []
     for step in range(60):
         if step == 4:
             network._predict = lambda batch: (batch["noise"], torch.full_like(batch["x0"], 0.3))
@@ -291,8 +291,8 @@ def test_collapse_is_warned_of_and_ordinary_training_is_not(
         with torch.no_grad():
             values = {name: float(value) for name, value in values_of(run, 8 * step).items()}
         objective.end_step(values, updated=True, loud=True)
-        said.append("grow alike" in capsys.readouterr().err)
-    assert said.count(True) == 1 and 5 < said.index(True) < 50
+        warned.append("grow alike" in capsys.readouterr().err)
+    assert warned.count(True) == 1 and 5 < warned.index(True) < 50
     assert values["likeness"] == pytest.approx(1)
 
 

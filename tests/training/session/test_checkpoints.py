@@ -85,8 +85,8 @@ def test_a_damaged_newest_is_named_and_the_one_before_it_used(
     flip_a_bit(write(tmp_path, 2) / "training" / "weights.safetensors")
     state = newest_checkpoint(tmp_path)
     assert state is not None and state.progress.step == 1
-    said = capsys.readouterr().err
-    assert "REFUSED" in said and "step-0000002/training/weights.safetensors" in said
+    printed = capsys.readouterr().err
+    assert "REFUSED" in printed and "step-0000002/training/weights.safetensors" in printed
 
 
 def test_all_damaged_is_an_error_and_none_is_none(tmp_path: Path) -> None:

@@ -32,8 +32,9 @@ from crafts.core.errors import ConfigError, DataError
 from crafts.model.control import build_control, load_control
 from crafts.model.denoiser import build_denoiser
 from crafts.model.schedule import ScheduleConfig, build_schedule
+from crafts.sampling.network import network_denoiser
 from crafts.sampling.presets import Preset
-from crafts.sampling.sampler import build_scheduler, network_denoiser, sample
+from crafts.sampling.sampler import build_scheduler, sample
 from crafts.testing import FakeCodec
 from crafts.training import loop, train
 from crafts.training.loader import make_batch
@@ -45,19 +46,10 @@ WIDTHS = [4, 8, 8, 8]
 
 
 @pytest.fixture
-def recipe(tiny_model: Path) -> dict[str, Any]:
+def recipe(recipe: dict[str, Any], tiny_model: Path) -> dict[str, Any]:
     """Eight steps of a ControlNet for painted nuclei, a checkpoint every two."""
-    return {
-        "stage": {"kind": "control", "init_from": str(tiny_model), "widths": WIDTHS},
-        "data": {"kind": "painted", "count": 12, "size": 32},
-        "optim": {"lr": 1e-2, "warmup_steps": 2},
-        "num_steps": 8,
-        "global_batch_size": 4,
-        "ema_decay": 0.9,
-        "checkpoint_every": 2,
-        "say_every": 4,
-        "device": "cpu",
-    }
+    stage = {"kind": "control", "init_from": str(tiny_model), "widths": WIDTHS}
+    return {**recipe, "stage": stage, "optim": {"lr": 1e-2, "warmup_steps": 2}}
 
 
 def task_of(recipe: dict[str, Any], folder: Path, *overrides: str) -> ControlTask:
@@ -251,6 +243,7 @@ def test_captions_of_many_lengths_give_what_each_gives_alone(
         assert torch.allclose(task.network.per_sample(alone)[0], together[place], rtol=1e-4)
 
 
+@pytest.mark.soak
 def test_killed_and_resumed_equals_undisturbed(recipe: dict[str, Any], tmp_path: Path) -> None:
     killed_and_resumed_equals_undisturbed(recipe, tmp_path, kills=1, seed=1)
 
@@ -262,6 +255,7 @@ def test_the_micro_batch_may_change_on_the_way(recipe: dict[str, Any], tmp_path:
     assert manifest.counts["steps"] == 2
 
 
+@pytest.mark.soak
 def test_two_processes_equal_one(recipe: dict[str, Any], tmp_path: Path) -> None:
     """Same samples, maps, noise and timesteps; gradients differ by the order of sums only."""
     recipe |= {"num_steps": 3, "checkpoint_every": 3, "precision": "fp64"}
@@ -335,9 +329,9 @@ def test_held_out_tiles_that_cannot_be_encoded_are_refused_at_once(
 def refused(recipe: dict[str, Any], folder: Path, capsys: pytest.CaptureFixture[str]) -> str:
     """What the command says in one line, and its exit code before it."""
     code = cli.run(command(recipe, folder, folder / "run")[3:])
-    said = capsys.readouterr().err.strip().splitlines()
-    assert "Traceback" not in "".join(said)
-    return f"{code} {said[-1]}"
+    printed = capsys.readouterr().err.strip().splitlines()
+    assert "Traceback" not in "".join(printed)
+    return f"{code} {printed[-1]}"
 
 
 def test_refusals(
@@ -351,11 +345,15 @@ def test_refusals(
     with pytest.raises(DataError, match="no tile with a mask"):
         begin(configure(recipe | {"data": shards}), tmp_path / "x")
     shards["folder"] = str(tmp_path / "sizes")
-    said = refused(recipe | {"data": shards}, tmp_path, capsys)
-    assert said.startswith("2 ") and "squares of one size" in said and "32 x 32, 40 x 40" in said
+    printed = refused(recipe | {"data": shards}, tmp_path, capsys)
+    assert (
+        printed.startswith("2 ")
+        and "squares of one size" in printed
+        and "32 x 32, 40 x 40" in printed
+    )
     latents = {"kind": "latents", "folder": str(tmp_path)}
-    said = refused(recipe | {"data": latents}, tmp_path, capsys)
-    assert said.startswith("2 ") and "a map is made from a tile's mask or pixels" in said
+    printed = refused(recipe | {"data": latents}, tmp_path, capsys)
+    assert printed.startswith("2 ") and "a map is made from a tile's mask or pixels" in printed
     recipe["stage"]["widths"] = [4, 8]
     assert "expected 4, as one latent cell" in refused(recipe, tmp_path, capsys)
 

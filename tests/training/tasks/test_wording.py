@@ -19,8 +19,8 @@ CROP = {"cells": 32, "crop": 16, "pixels": 256, "seed": 0}
 
 
 def test_scale_is_the_field_over_the_pixels_that_show_it() -> None:
-    told = conditions_of({"field": "128.0"}, **CROP, dropout=0.0, position=5)
-    assert told["scale"] == [0.5]
+    found = conditions_of({"field": "128.0"}, **CROP, dropout=0.0, position=5)
+    assert found["scale"] == [0.5]
     unknown = conditions_of({"field": ""}, **CROP, dropout=0.0, position=5)
     assert math.isnan(unknown["scale"][0])
 
@@ -38,8 +38,8 @@ def test_region_is_the_place_of_the_crop_that_is_shown(position: int) -> None:
 
 
 def test_each_kind_is_dropped_by_itself() -> None:
-    told = [conditions_of({"field": "256"}, **CROP, dropout=0.3, position=g) for g in range(2000)]
-    gone = {kind: [math.isnan(one[kind][0]) for one in told] for kind in ("scale", "region")}
+    found = [conditions_of({"field": "256"}, **CROP, dropout=0.3, position=g) for g in range(2000)]
+    gone = {kind: [math.isnan(one[kind][0]) for one in found] for kind in ("scale", "region")}
     both = sum(a and b for a, b in zip(*gone.values(), strict=True)) / 2000
     assert abs(sum(gone["scale"]) / 2000 - 0.3) < 0.04
     assert abs(both - 0.09) < 0.03
@@ -48,8 +48,8 @@ def test_each_kind_is_dropped_by_itself() -> None:
 def test_conditions_are_trained_saved_and_gone_on_with(
     recipe: dict[str, Any], tmp_path: Path
 ) -> None:
-    told = configure(recipe, "stage.conditions=[scale, region]", "stage.condition_dropout=0.2")
-    train.run(told, {}, tmp_path / "first")
+    found = configure(recipe, "stage.conditions=[scale, region]", "stage.condition_dropout=0.2")
+    train.run(found, {}, tmp_path / "first")
     first = load_bundle(tmp_path / "first" / "model")
     assert first.conditions is not None and first.conditions.kinds == ("scale", "region")
     recipe["stage"]["init_from"] = str(tmp_path / "first" / "model")

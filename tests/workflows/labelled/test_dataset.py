@@ -205,10 +205,10 @@ def test_copies_of_training_tiles_are_given_up(tiny_model, tmp_path):
 
 
 def test_for_mini_the_audit_of_its_card_is_told():
-    told = _why_not_audited("mini")
-    assert "`--set train=FOLDER`" in told
-    assert "(`crafts audit` of 480 generated tiles against the 4,403 training tiles)" in told
-    assert ": none is a copy or part of one (95 % bound 0.8 %)" in told
+    sentence = _why_not_audited("mini")
+    assert "`--set train=FOLDER`" in sentence
+    assert "(`crafts audit` of 480 generated tiles against the 4,403 training tiles)" in sentence
+    assert ": none is a copy or part of one (95 % bound 0.8 %)" in sentence
     assert "card" not in _why_not_audited("some/folder")
 
 

@@ -38,13 +38,13 @@ def test_the_encoder_comes_with_its_thresholds(tmp_path):
         Image.fromarray(tile.image).save(tiles / f"{number}.png")
         rows.append(f"{number}.png,{kind} of a tile,{kind},p{number // 2},heldout")
     (tiles / "metadata.csv").write_text("\n".join(rows) + "\n")
-    said = networks.release_encoder(ENCODER, tiles, tmp_path / "clip")
+    line = networks.release_encoder(ENCODER, tiles, tmp_path / "clip")
     made = verify(tmp_path / "clip")
     assert GATE in made.files and made.extra["licence"] == LICENCE
     reference = load_reference(tmp_path / "clip" / GATE)
     assert reference.encoder == open_encoder(tmp_path / "clip", device="cpu").fingerprint
     assert (reference.tiles, reference.groups) == (24, 12)
-    assert "24 tiles of 12 patients" in said
+    assert "24 tiles of 12 patients" in line
 
 
 def test_a_model_takes_a_decoder_of_the_same_encoder_only(tmp_path):
@@ -101,9 +101,9 @@ def test_what_was_scored_is_shipped_with_its_figures(
     trained: Path, result: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own, mini = load_control(trained), load_bundle("mini")
-    told = result | {"control": own.fingerprint, "model": mini.fingerprint}
+    figures = result | {"control": own.fingerprint, "model": mini.fingerprint}
     (tmp_path / "score").mkdir()
-    (tmp_path / "score/control.json").write_text(json.dumps(told))
+    (tmp_path / "score/control.json").write_text(json.dumps(figures))
     folder = tmp_path / "weights/control-nuclei"
     with monkeypatch.context() as small, pytest.raises(ConfigError, match="nothing is written"):
         small.setattr(networks, "MOST_BYTES", 5_000_000)
@@ -117,7 +117,7 @@ def test_what_was_scored_is_shipped_with_its_figures(
     assert size < 0.6 * (trained / "diffusion_pytorch_model.safetensors").stat().st_size
     card = (folder / "README.md").read_text(encoding="utf-8")
     assert "| painted | 8 | 1.00 ± 0.00 |" in card and "{" not in card
-    assert json.loads((folder / "heldout.json").read_text())["sets"] == told["sets"]
+    assert json.loads((folder / "heldout.json").read_text())["sets"] == figures["sets"]
     assert load_manifest(folder).inputs["trained"] == own.fingerprint
 
 
@@ -133,6 +133,6 @@ def test_what_does_not_belong_together_is_not_shipped(
     trained: Path, values: dict[str, str], message: str
 ) -> None:
     own = load_control(trained)
-    told = {"kind": "nuclei", "control": own.fingerprint, "model": own.denoiser}
+    figures = {"kind": "nuclei", "control": own.fingerprint, "model": own.denoiser}
     with pytest.raises(ConfigError, match=message):
-        networks.check_figures(own, told | values, where="score")
+        networks.check_figures(own, figures | values, where="score")

@@ -44,8 +44,8 @@ def test_a_checkerboard_in_place_of_detail_is_told_by_its_ratio():
     gamed = np.clip(np.rint(soft + board), 0, 255).astype(np.uint8)
     assert codec.checkerboard_ratio(tiles, tiles) == pytest.approx(1)
     measures = (codec.laplacian_ratio, codec.checkerboard_ratio)
-    ratio, told = (measure(np.rint(soft).astype(np.uint8), gamed) for measure in measures)
-    assert told > 2 * ratio > 2
+    ratio, screened = (measure(np.rint(soft).astype(np.uint8), gamed) for measure in measures)
+    assert screened > 2 * ratio > 2
 
 
 def test_the_table_and_the_picture(tmp_path):

@@ -77,7 +77,7 @@ def test_requests_are_distinct_and_pairs_share_their_noise(tiles):
 def test_a_shuffled_group_keeps_its_tiles_and_the_multiset_of_classes():
     tiles = np.arange(20 * 12, dtype=np.uint8).reshape(20, 2, 2, 3)
     group = model.Group("g", tiles, list("ab" * 10))
-    other = model._shuffled(group)
+    other = model.shuffled(group)
     assert (other.tiles == group.tiles).all()
     assert sorted(other.classes) == sorted(group.classes) and other.classes != group.classes
 

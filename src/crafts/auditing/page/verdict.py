@@ -149,9 +149,9 @@ def _membership(results: found.Results) -> Iterator[Sentence]:
     for attack in results.membership:
         if attack.name == "blind":
             continue
-        told = attack.auc_low > chance
-        level: Level = "bad" if told and attack.auc_low > EXPOSED else "warn" if told else "plain"
-        if not told and attack.auc_high > EXPOSED:
+        apart = attack.auc_low > chance
+        level: Level = "bad" if apart and attack.auc_low > EXPOSED else "warn" if apart else "plain"
+        if not apart and attack.auc_high > EXPOSED:
             yield "warn", _too_few(attack, chance)
             continue
         beside = f", control {number(blind.auc)}" if blind else ""
@@ -168,7 +168,7 @@ def _membership(results: found.Results) -> Iterator[Sentence]:
             continue
         yield (
             level,
-            f"Training tiles {'can' if told else 'cannot'} be told from held-out ones {auc}, "
+            f"Training tiles {'can' if apart else 'cannot'} be told from held-out ones {auc}, "
             f"{number(attack.tpr, percent=True)} of them found at 1 % false positives.",
         )
 

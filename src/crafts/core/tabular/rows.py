@@ -40,3 +40,12 @@ def as_text(value: Any) -> str:
     if isinstance(value, float) and value.is_integer():
         return str(int(value))  # a column of numbers with gaps arrives as floats
     return str(value)
+
+
+def is_encodable(text: str) -> bool:
+    """Whether a text can be written; a lone surrogate, as of a name in no UTF-8, cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

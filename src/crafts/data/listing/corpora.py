@@ -8,7 +8,7 @@ each row names the terms under which its corpus is published.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -25,7 +25,7 @@ from crafts.data.listing.items import ListedTile, clean_key
 from crafts.data.listing.listings import index_images, iter_members
 from crafts.data.listing.tcga import find_cancer, patient_of
 from crafts.data.listing.tilesets import list_items
-from crafts.data.taxonomy import CANCERS, Cancer
+from crafts.data.taxonomy import CANCERS
 
 Row = dict[str, Any]
 
@@ -74,7 +74,6 @@ def import_corpus(
     *,
     images: Path | None = None,
     studies: Mapping[str, str] | None = None,
-    cancers: Sequence[Cancer] = CANCERS,
     columns: Columns | None = None,
 ) -> Iterator[Row]:
     """All usable rows of a corpus, one an image, sorted by key.
@@ -92,7 +91,6 @@ def import_corpus(
             whose images have to be cut from slides first, have none.
         studies: patient -> TCGA study, from :func:`crafts.data.listing.tcga.load_studies`; else the
             tissue source site of the barcode tells it.
-        cancers: those that labels are taken from.
         columns: names that the table of "tcga" uses; the other corpora have names of their own.
 
     Yields:
@@ -104,7 +102,7 @@ def import_corpus(
         ConfigError: an unknown kind, or a path that does not exist.
         DataError: a list that is no such corpus.
     """
-    label = partial(_label, studies=studies, cancers=cancers)
+    label = partial(_label, studies=studies)
     if _known(kind) == "tcga":
         pairs = _read_tcga(source, label, columns)
     else:
@@ -126,7 +124,6 @@ def list_corpus(
     source: Path,
     *,
     studies: Mapping[str, str] | None = None,
-    cancers: Sequence[Cancer] = CANCERS,
     columns: Columns | None = None,
 ) -> list[ListedTile]:
     """A corpus as items for ``pack``: its images lie in the folder of its list or below.
@@ -140,9 +137,7 @@ def list_corpus(
     ledger = Ledger("pack")
     base = source if source.is_dir() else source.parent
     images = None if kind == "tcga" else base
-    rows = import_corpus(
-        kind, source, ledger, images=images, studies=studies, cancers=cancers, columns=columns
-    )
+    rows = import_corpus(kind, source, ledger, images=images, studies=studies, columns=columns)
     items = [_item(base, row) for row in rows]
     items += [
         ListedTile(row["item"], clean_key(row["item"]), "", fault=row["reason"])
@@ -224,13 +219,11 @@ def _item(base: Path, row: Row) -> ListedTile:
 _Label = Callable[[str], "tuple[Row, str]"]
 
 
-def _label(
-    patient: str, *, studies: Mapping[str, str] | None, cancers: Sequence[Cancer]
-) -> tuple[Row, str]:
+def _label(patient: str, *, studies: Mapping[str, str] | None) -> tuple[Row, str]:
     """Fields of a patient's cancer, and the fault where it has none."""
-    study, cancer = find_cancer(patient, studies=studies, cancers=cancers)
+    study, cancer = find_cancer(patient, studies=studies)
     if cancer is None:
-        known = f"study {study} is none of the {len(cancers)} cancers" if study else ""
+        known = f"study {study} is none of the {len(CANCERS)} cancers" if study else ""
         return {"study": study} if study else {}, known or f"no study is known of {patient}"
     fields = {"label": cancer.name, "cancer": cancer.code, "organ": cancer.organ, "study": study}
     return fields, ""

@@ -13,7 +13,7 @@ from crafts.core.errors import ConfigError, CraftsError
 from crafts.core.parsing import parse_json
 from crafts.core.patients import find_patient, parse_id
 from crafts.core.tables import JSON_SUFFIXES, open_table, plain_name
-from crafts.core.tabular.rows import as_text, is_missing
+from crafts.core.tabular.rows import as_text, is_encodable, is_missing
 from crafts.data.config import Columns
 
 TEXT_FIELDS = ("patient", "split", "set", "label", "organ", "power", "licence")
@@ -102,10 +102,8 @@ def parse_row(text: Any, raw: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
 
 def _require_unicode(values: Any) -> None:
     """Refuse a lone surrogate, as in the JSON string ``D800``."""
-    try:
-        json.dumps(values, ensure_ascii=False, default=str).encode()
-    except UnicodeEncodeError:
-        raise ValueError("text that is no valid Unicode") from None
+    if not is_encodable(json.dumps(values, ensure_ascii=False, default=str)):
+        raise ValueError("text that is no valid Unicode")
 
 
 def _parse_captions(value: Any) -> list[str]:

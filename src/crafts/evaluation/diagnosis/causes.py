@@ -20,61 +20,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from crafts.evaluation.diagnosis.evidence import Contrast, Evidence
+from crafts.evaluation.diagnosis.thresholds import THRESHOLDS, Thresholds
 
 EXAMPLES = 6
 """Tiles named with a finding."""
-
-
-@dataclass(frozen=True)
-class Thresholds:
-    """Where a number becomes a symptom; set on real tiles, see the module.
-
-    Attributes:
-        noise: standard deviations of real halves by which a number must stand out.
-        sharpness: lowest difference of log energy without blur.
-        blockiness: highest difference of log steps without blocks.
-        eosin: lowest log ratio of eosin without washing; as much above 0 is a stain shift.
-        gained: highest log ratio of hematoxylin of a washed set.
-        hematoxylin: highest change of the log ratio of hematoxylin, either way.
-        glands: lowest difference of the share of tiles that show a gland; a fifth of the tiles, and
-            as all others it must stand out from real halves. Chosen, not fitted.
-        hue: highest change of the density aside of both stains, as a share, either way.
-        duplicates: highest share of repeated tiles.
-        variety: lowest difference of log distances between near neighbours.
-        agreement: highest drop of the share of tiles that show their class, in one class.
-        spread: part of the worst drop that the middle one of the other classes reaches where
-            prompts are ignored; asked only where no text tells whether the others follow theirs.
-        concentrated: share of the tiles that a class lost which show one other class, where every
-            class shows another.
-        following: lowest change of the pull between tiles and their own prompts.
-        distance: highest kernel distance.
-        single: factor on thresholds and noise for the looks of one class, of which there are many.
-    """
-
-    noise: float = 2.75
-    sharpness: float = -0.45
-    blockiness: float = 0.035
-    eosin: float = -0.19
-    gained: float = 0.1
-    hematoxylin: float = 0.125
-    glands: float = -0.2
-    hue: float = 0.04
-    duplicates: float = 0.08
-    variety: float = -0.145
-    agreement: float = 0.35
-    spread: float = 0.4
-    concentrated: float = 0.8
-    following: float = -0.23
-    distance: float = 1.0
-    single: float = 2.0
-
-    def stricter(self) -> Thresholds:
-        """For the looks of one class: noise and thresholds times ``single``."""
-        names = ("noise", "sharpness", "blockiness", "eosin", "hematoxylin", "hue", "glands")
-        return replace(self, **{name: self.single * getattr(self, name) for name in names})
-
-
-THRESHOLDS = Thresholds()
 
 
 @dataclass(frozen=True)
@@ -354,8 +303,8 @@ def _wrong_class(evidence: Evidence, name: str, limits: Thresholds) -> Cause:
     shown = evidence.shown[name]
     other = max(shown, key=lambda key: shown[key])
     finding = _finding(evidence, "wrong class", name, limits)
-    said = f"{100 * shown[other]:.0f} % more tiles than among real ones show {other!r}. "
-    return replace(finding, text=said + finding.text)
+    text = f"{100 * shown[other]:.0f} % more tiles than among real ones show {other!r}. "
+    return replace(finding, text=text + finding.text)
 
 
 def _finding(evidence: Evidence, cause: str, scope: str, limits: Thresholds) -> Cause:
@@ -367,12 +316,12 @@ def _finding(evidence: Evidence, cause: str, scope: str, limits: Thresholds) -> 
         if name in numbers
     }
     names = sorted(times, key=lambda name: -times[name])
-    said = "; ".join(say_number(name, numbers[name], getattr(limits, name, None)) for name in names)
+    text = "; ".join(say_number(name, numbers[name], getattr(limits, name, None)) for name in names)
     return Cause(
         cause=cause,
         scope=scope,
         title=f"{title} ({scope})" if scope else title,
-        text=f"{said[:1].upper()}{said[1:]}. {advice}",
+        text=f"{text[:1].upper()}{text[1:]}. {advice}",
         weight=times[names[0]],
         numbers={name: numbers[name].value for name in names},
         examples=evidence.examples(names[0], scope, EXAMPLES),

@@ -12,6 +12,7 @@ from crafts.core.page import Picture, number, render_page
 from crafts.evaluation import results as found
 from crafts.evaluation.diagnosis.causes import CAUSES
 from crafts.evaluation.page import tables
+from crafts.evaluation.page.masks import faithfulness_table, mask_notes
 from crafts.evaluation.page.pictures import (
     PER_ROW,
     build_montages,
@@ -19,7 +20,7 @@ from crafts.evaluation.page.pictures import (
     draw_map,
     map_classes,
 )
-from crafts.evaluation.page.tables import faithfulness_table, mask_notes, structure_table
+from crafts.evaluation.page.tables import structure_table
 from crafts.evaluation.page.verdict import compose_stats, compose_verdict, is_alarm
 from crafts.report.facts import OpenTile, filled_sections, known_facts, set_fact
 from crafts.report.figures import Strip, build_strip, tile_picture

@@ -108,7 +108,7 @@ def _headline(results: found.Results) -> str:
         return f"The {name} to held-out tiles could not be measured."
     if floor is None or floor.value is None:
         return f"Generated and held-out tiles lie {_lying(got)} apart in {name}."
-    if _told(results, got, floor):
+    if _is_apart(results, got, floor):
         return (
             f"Generated tiles can be told from real ones: they lie {_lying(got)} from "
             f"held-out tiles in {name}; real groups lie {_lying(floor)} from each other."
@@ -172,7 +172,7 @@ def _power(results: found.Results) -> Power | None:
     return power_of(floor.spread, groups, max(floor.value, 0.0))
 
 
-def _told(results: found.Results, got: found.Measured, floor: found.Measured) -> bool:
+def _is_apart(results: found.Results, got: found.Measured, floor: found.Measured) -> bool:
     """Whether a distance lies above the floor by more than both spreads, widened for few groups."""
     groups, power = _count_groups(results), _power(results)
     if power is None or got.value is None or floor.value is None:
@@ -209,7 +209,7 @@ def _distance(results: found.Results) -> Iterator[Sentence]:
     elif floor is None or floor.value is None:
         yield "warn", "No floor: real groups could not be compared with each other."
     else:
-        apart, power = _told(results, got, floor), _power(results)
+        apart, power = _is_apart(results, got, floor), _power(results)
         ratio = f", {number(got.value / floor.value)} times the floor" if floor.value > 0 else ""
         verdict = "outside" if apart else "within"
         yield (
@@ -266,10 +266,10 @@ def _alignment(results: found.Results) -> Iterator[Sentence]:
         f", {number(real, unit='%')} for real tiles with their captions" if real is not None else ""
     )
     own, others = (number(one.value, unit="%") for one in (got, shuffled))
-    level, said = _followed(rows, rows["generated"].n)
+    level, sentence = _followed(rows, rows["generated"].n)
     yield (
         level,
-        f"{said}: alignment {own} with their own prompts, {others} with each other's{beside}.",
+        f"{sentence}: alignment {own} with their own prompts, {others} with each other's{beside}.",
     )
 
 
@@ -314,11 +314,11 @@ def _baseline(results: found.Results) -> Iterator[Sentence]:
 
 def _neighbors(results: found.Results) -> Iterator[Sentence]:
     rows = rows_of(results)
-    told = {
+    meanings = {
         "precision_k5": "generated tiles lie among real ones",
         "recall_k5": "real tiles have generated ones near",
     }
-    for name, meaning in told.items():
+    for name, meaning in meanings.items():
         got, floor = _value(rows, "heldout", name), _value(rows, "floor", name)
         if got is None or floor is None or got.value is None or not floor.value:
             continue

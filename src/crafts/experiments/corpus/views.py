@@ -63,7 +63,7 @@ def view_rows(view: str, rows: Sequence[Row], wishes: Wishes) -> list[Row]:
         "flipped": lambda: _flipped(rows, wishes.wrong_labels),
         "figures": lambda: _figures(rows, wishes.wrong_captions),
         "summary": lambda: [_summary(row, int(detail), wishes) for row in rows],
-        "without": lambda: [_said(row, captions_without(detail, row)) for row in rows],
+        "without": lambda: [_captioned(row, captions_without(detail, row)) for row in rows],
     }
     if kind not in builders:
         raise ConfigError(
@@ -74,12 +74,12 @@ def view_rows(view: str, rows: Sequence[Row], wishes: Wishes) -> list[Row]:
     ]
 
 
-def _said(row: Row, captions: list[str]) -> Row:
+def _captioned(row: Row, captions: list[str]) -> Row:
     return {**row, "text": captions[0], "captions": captions}
 
 
 def _summary(row: Row, tokens: int, wishes: Wishes) -> Row:
-    return _said(row, [summarize(row, facts_of(row), tokens, wishes.count_tokens)])
+    return _captioned(row, [summarize(row, facts_of(row), tokens, wishes.count_tokens)])
 
 
 def _seen(rows: Sequence[Row], leave_out: tuple[str, ...]) -> list[Row]:
@@ -103,7 +103,7 @@ def _flipped(rows: Sequence[Row], share: float) -> list[Row]:
             found.append(dict(row))
             continue
         other = rng.choice(others)
-        found.append({**_said(row, list(_captions(other))), "label": other["label"]})
+        found.append({**_captioned(row, list(_captions(other))), "label": other["label"]})
     return found
 
 
@@ -114,7 +114,7 @@ def _figures(rows: Sequence[Row], share: float) -> list[Row]:
         rng = rng_for("figure", row["key"])
         source = rng.choice(rows) if rng.random() < share else row
         captions = [as_figure(text, rng) for text in _captions(source)]
-        found.append({**_said(row, captions), "label": source["label"]})
+        found.append({**_captioned(row, captions), "label": source["label"]})
     return found
 
 

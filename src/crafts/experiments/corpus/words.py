@@ -56,17 +56,17 @@ def facts_of(row: Mapping[str, Any]) -> TileFields:
         return replace(_PAINTED[str(row["label"])], cells=lymphocytes)
     captions = [str(text) for text in (row.get("captions") or [row.get("text", "")])]
     cells: dict[str, str] = {}
-    for name in _said("cell", captions):
+    for name in _most_named("cell", captions):
         kind, _, level = name.partition("/")
         cells.setdefault(kind, level)
     return TileFields(
         organ=str(row.get("organ") or ""),
-        diagnosis=_most_said("diagnosis", captions),
-        grade=_most_said("grade", captions),
-        tissue=_most_said("tissue", [_without_names(text) for text in captions]),
+        diagnosis=_most_named_first("diagnosis", captions),
+        grade=_most_named_first("grade", captions),
+        tissue=_most_named_first("tissue", [_without_names(text) for text in captions]),
         power=str(row.get("power") or ""),
         cells=cells,
-        features=tuple(_said("feature", captions)),
+        features=tuple(_most_named("feature", captions)),
     )
 
 
@@ -196,14 +196,14 @@ def _without_names(caption: str) -> str:
     return text
 
 
-def _said(kind: str, captions: Sequence[str]) -> list[str]:
+def _most_named(kind: str, captions: Sequence[str]) -> list[str]:
     """Keys that enough captions name, most often named first."""
     least = max(2, _LEAST_VOTES * len(captions))
     return [key for key, number in _votes(kind, captions).most_common() if number >= least]
 
 
-def _most_said(kind: str, captions: Sequence[str]) -> str:
-    found = _said(kind, captions)
+def _most_named_first(kind: str, captions: Sequence[str]) -> str:
+    found = _most_named(kind, captions)
     return found[0] if found else ""
 
 

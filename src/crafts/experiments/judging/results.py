@@ -278,11 +278,11 @@ def _differences_table(differences: Mapping[str, Mapping[str, Difference]]) -> s
             known = MEASURES[name]
             digits = known.digits
             span = f"{one.low:+.{digits}f} to {one.high:+.{digits}f}"
-            told = find(name, one)
+            verdict = find(name, one)
             lines.append(
                 _row(
                     (arm, known.title, f"{one.mean:+.{digits}f}", span,
-                     f"{one.detectable:.{digits}f}", "" if told.startswith("no") else told)
+                     f"{one.detectable:.{digits}f}", "" if verdict.startswith("no") else verdict)
                 )
             )  # fmt: skip
     return "\n".join(lines)

@@ -229,12 +229,12 @@ def _obedience(config: SegmentersConfig, tests: Sequence[Test], output: Path) ->
     path = output / "obedience.json"
     if path.is_file():
         return dict(json.loads(path.read_text(encoding="utf-8")))
-    segmenter, told = open_segmenter("mini"), {}
+    segmenter, measured = open_segmenter("mini"), {}
     items, real = list_pairs(output / "generated"), [test.pair for test in tests]
     for kind in (MASKS, INVENTED):
         mine = [item for item in items if str(item.fields["id"]).startswith(f"{kind}-")]
         chosen = mine[:: max(1, -(-len(mine) // config.judged))]
         opened = [pair for pair in iter_pairs(chosen) if isinstance(pair, MaskedTile)]
-        told[kind] = measure_faithfulness(opened, segmenter, real=real).model_dump()
-    write_bytes(path, json.dumps(told, indent=1).encode())
-    return told
+        measured[kind] = measure_faithfulness(opened, segmenter, real=real).model_dump()
+    write_bytes(path, json.dumps(measured, indent=1).encode())
+    return measured

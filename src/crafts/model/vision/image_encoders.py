@@ -24,6 +24,7 @@ from crafts.model.files.guards import check_config
 from crafts.model.files.hub import hub_id
 from crafts.model.files.places import find_encoder
 from crafts.model.text import TextConditioner, load_tokenizer
+from crafts.model.vision import efficientnet
 from crafts.model.vision.inception import INPUT_SIZE, WIDTH, load_inception, prepare_image
 from crafts.model.vision.preprocessing import Preprocessing, read_preprocessing
 
@@ -96,7 +97,8 @@ def open_encoder(
     Args:
         source: "mini" for the evaluation CLIP in the package; a folder or hub id with a CLIP
             (PLIP, QuiltNet, OpenAI's) or vision model (DINOv2, ViT) of transformers; a CLIP that
-            crafts trained; or a weights file of the FID Inception as pytorch-fid stores it.
+            crafts trained; a weights file of the FID Inception as pytorch-fid stores it; or
+            "efficientnet-lite0", "efficientnet-lite1" from their packages.
         network: whether a hub id may be downloaded.
         device: where it shall compute.
 
@@ -107,6 +109,8 @@ def open_encoder(
     """
     where = pick_device(device) if isinstance(device, str) else device
     path, name = _find(str(source), network)
+    if name in efficientnet.SIDES:
+        return _open_efficientnet(path, name, where)
     if path.is_file():
         return _open_inception(path, name, where)
     config = read_json(path / "config.json")
@@ -130,7 +134,7 @@ def open_encoder(
 def _find(source: str, network: bool) -> tuple[Path, str]:
     """Where an encoder lies and what it is called."""
     path = find_encoder(source, network=network)
-    if source == "mini":
+    if source == "mini" or source in efficientnet.SIDES:
         return path, source
     return path, path.resolve().name if Path(source).exists() else hub_id(source)
 
@@ -295,23 +299,47 @@ def _open_inception(path: Path, name: str, device: torch.device) -> ImageEncoder
         "std": [0.5] * 3,
     }
     output = "pool3, mean over positions"
-    weights = artifacts.sha256_file(path)
     return ImageEncoder(
-        facts={
-            "name": name,
-            "kind": "inception",
-            "fingerprint": _identity(weights, steps, output),
-            "weights_sha256": weights,
-            "width": WIDTH,
-            "licence": UNKNOWN,
-            "output": output,
-            "preprocessing": steps,
-            "text_tokens": None,
-        },
+        facts=_facts_of_file(path, name, kind="inception", steps=steps, output=output)
+        | {"width": WIDTH, "licence": UNKNOWN},
         device=device,
         prepare=prepare_image,
         encode_images=network,
     )
+
+
+def _open_efficientnet(path: Path, name: str, device: torch.device) -> ImageEncoder:
+    network: Any = efficientnet.load_efficientnet(path, name).to(device)
+    preprocessing = efficientnet.preprocessing_of(name)
+    facts = _facts_of_file(
+        path,
+        name,
+        kind="efficientnet",
+        steps=preprocessing.facts(),
+        output=efficientnet.OUTPUT,
+    )
+    return ImageEncoder(
+        facts=facts | {"width": efficientnet.WIDTH, "licence": "apache-2.0"},
+        device=device,
+        prepare=preprocessing,
+        encode_images=lambda images: network.extract_features(images).mean((2, 3)),
+    )
+
+
+def _facts_of_file(
+    path: Path, name: str, *, kind: str, steps: Mapping[str, Any], output: str
+) -> dict[str, Any]:
+    """What is known of an encoder of images whose weights are one file."""
+    weights = artifacts.sha256_file(path)
+    return {
+        "name": name,
+        "kind": kind,
+        "fingerprint": _identity(weights, steps, output),
+        "weights_sha256": weights,
+        "output": output,
+        "preprocessing": dict(steps),
+        "text_tokens": None,
+    }
 
 
 def _facts(

@@ -49,7 +49,11 @@ def d_prime(found: Confusion, *, level: float = 0.95) -> tuple[Estimate, Estimat
         for rate, number, z in ((hits, numbers[0], z_hits), (alarms, numbers[1], z_alarms))
     )
     quantile, se = float(ndtri((1 + level) / 2)), math.sqrt(variance)
-    values = (z_hits - z_alarms, se), (-(z_hits + z_alarms) / 2, se / 2)
+    # the two quantiles of a balanced reader differ in their last digit
+    distance, criterion = (
+        round(v, 12) + 0.0 for v in (z_hits - z_alarms, -(z_hits + z_alarms) / 2)
+    )
+    values = (distance, se), (criterion, se / 2)
     both = [Estimate(v, v - quantile * s, v + quantile * s, s, level=level) for v, s in values]
     return both[0], both[1]
 

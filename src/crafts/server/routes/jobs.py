@@ -14,7 +14,7 @@ from fastapi.responses import FileResponse, StreamingResponse
 from crafts.server.errors import MissingError
 from crafts.server.requests import place_of
 from crafts.server.routes.system import owner_of, studio_of
-from crafts.server.schemas import Id, JobRequest, Jobs, JobView, Name
+from crafts.server.schemas import Id, JobRequest, Jobs, JobView, Name, Queue
 from crafts.server.store import ENDED, Job
 from crafts.server.studio import Studio
 
@@ -35,7 +35,7 @@ def submit(
     job, new = studio.submit(owner, body, key=idempotency_key, deadline_s=deadline_s)
     response.status_code = 201 if new else 200
     response.headers["Location"] = f"/api/v1/jobs/{job.id}"
-    return studio.view(job)
+    return studio.view(studio.job(owner, job.id))
 
 
 @router.get("/jobs", response_model=Jobs)
@@ -55,6 +55,19 @@ def jobs(
 async def events(request: Request) -> StreamingResponse:
     """Your jobs as they change: `job` is a whole job, `gone` the id of a deleted one."""
     return _stream(request, None)
+
+
+@router.get("/queue")
+def queue(request: Request) -> Queue:
+    """Whether your jobs wait."""
+    return Queue(paused=studio_of(request).store.is_paused(owner_of(request)))
+
+
+@router.put("/queue")
+def pause(request: Request, wanted: Queue) -> Queue:
+    """Let your jobs wait, from the next sampler step on and over a restart, or go on."""
+    studio_of(request).pause(owner_of(request), wanted.paused)
+    return wanted
 
 
 @router.get("/jobs/{job_id}", response_model=JobView)

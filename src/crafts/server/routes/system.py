@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field
 from crafts.core.version import __version__
 from crafts.server.door import COOKIE
 from crafts.server.errors import answer
+from crafts.server.schemas import FIELDS, SHARED
 from crafts.server.studio import Studio
 
 router = APIRouter(tags=["system"])
@@ -113,6 +114,8 @@ def about(request: Request) -> dict[str, Any]:
         "mpp": mpp,
         "device": str(next(bundle.denoiser.parameters()).device) if bundle else "",
         "presets": studio.presets(),
+        "fields": {name: FIELDS[name] for name in SHARED},
+        "paused": studio.store.is_paused(owner_of(request)),
         "max_pictures": studio.config.max_pictures,
         "seconds": dict(studio.worker.seconds),
         "tokens": studio.tokens.asked,

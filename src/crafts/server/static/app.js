@@ -1,7 +1,7 @@
 // The shell: what view is open, light or dark, the queue, and what is said to all.
 import { html, render, useEffect, useState } from "./vendor/preact-htm.js";
 import { post } from "./api.js";
-import { begin, busy, update, useStore } from "./store.js";
+import { begin, busy, pause, update, useStore } from "./store.js";
 import { Button, Dialog, Icon, seconds } from "./ui.js";
 import { Compare, Picture, Tray } from "./views/picture.js";
 import { Make } from "./views/make.js";
@@ -57,12 +57,13 @@ function Theme() {
 }
 
 function Queue() {
-  useStore();
+  const paused = useStore().about?.paused;
   const waiting = busy();
-  if (!waiting.length) return null;
+  if (!waiting.length && !paused) return null;
   const known = waiting.map((job) => job.eta_s).filter((eta) => eta != null);
   const eta = known.length ? ` · ${seconds(Math.max(...known))}` : "";
-  return html`<p class="queue"><span class="pulse" aria-hidden="true"></span>${waiting.length} ${waiting.length > 1 ? "jobs" : "job"}${eta}</p>`;
+  return html`<p class="queue">${!paused && html`<span class="pulse" aria-hidden="true"></span>`}${waiting.length} ${waiting.length === 1 ? "job" : "jobs"}${paused ? " · paused" : eta}</p>
+    <${Button} quiet icon=${paused ? "play" : "pause"} label=${paused ? "Go on with the queue" : "Pause the queue"} onClick=${() => pause(!paused)} />`;
 }
 
 function Gate() {

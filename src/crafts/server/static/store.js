@@ -1,6 +1,6 @@
 // What all views share: jobs, the model, words; and what a visitor chose, kept in this browser.
 import { useEffect, useState } from "./vendor/preact-htm.js";
-import { follow, get, post, remove } from "./api.js";
+import { call, follow, get, post, remove } from "./api.js";
 
 const state = {
   jobs: new Map(), next: null, loaded: false, about: null, words: null, layouts: null,
@@ -44,10 +44,14 @@ export const complain = (error) => {
 export const jobsOf = (...kinds) =>
   [...state.jobs.values()].filter((job) => kinds.includes(job.kind)).sort((a, b) => b.number - a.number);
 
+/** Let what waits and what runs wait, or go on. */
+export const pause = (paused) => call("PUT", "/queue", { paused }).then((queue) => update({ about: { ...state.about, ...queue } })).catch(complain);
+
 export const busy = () => [...state.jobs.values()].filter((job) => ["queued", "running"].includes(job.state));
 
 function took(job) {
   const before = state.jobs.get(job.id);
+  if (before && before.at > job.at) return;  // an answer that events have overtaken
   state.jobs.set(job.id, job);
   if (before && job.pictures.length > before.pictures.length)
     state.said = `${job.pictures.length} of ${job.total} pictures are finished`;
@@ -64,7 +68,7 @@ export const titleOf = (job) =>
 
 export async function loadJobs(more = false) {
   const page = await get(`/jobs?limit=24${more && state.next ? `&before=${state.next}` : ""}`);
-  page.jobs.forEach((job) => state.jobs.set(job.id, job));
+  page.jobs.forEach(took);
   update({ next: page.next, loaded: true });
 }
 

@@ -19,6 +19,7 @@ const PATHS = {
   redo: "m15 7 5 5-5 5m5-5H10a6 6 0 0 0 0 8h3",
   bin: "M5 7h14M10 7V4h4v3M7 7l1 13h8l1-13",
   light: "M12 8a4 4 0 1 0 0 8 4 4 0 0 0 0-8Zm0-5v2m0 14v2M3 12h2m14 0h2M5.600 5.600 7 7m10 10 1.400 1.400M18.400 5.600 17 7M7 17l-1.400 1.400",
+  pause: "M8 5v14M16 5v14", play: "m8 5 11 7-11 7z",
   left: "m14 6-6 6 6 6", right: "m10 6 6 6-6 6", plus: "M12 5v14M5 12h14", minus: "M5 12h14",
   help: "M9 9a3 3 0 1 1 4.500 2.600c-1 .600-1.500 1.200-1.500 2.400m0 3h.01M12 21a9 9 0 1 0 0-18 9 9 0 0 0 0 18Z",
   stamp: "M12 7a7 5 0 1 0 0 10 7 5 0 0 0 0-10Z", brush: "M5 19c2-6 4-2 7-7s4-6 7-7", eraser: "m8 19-4-4L15 4l6 6-9 9zM8 19h12",
@@ -42,20 +43,27 @@ export function Choice({ label, value, options, onChange }) {
   </div></fieldset>`;
 }
 
+/** A number that is typed; what is half typed stays while the page is drawn anew. */
+function Typed({ value, onChange, ...rest }) {
+  const [text, type] = useState(null);
+  const done = (event) => { type(null); onChange(event.target.valueAsNumber); };
+  return html`<input type="number" value=${text ?? value} onInput=${(event) => type(event.target.value)} onChange=${done} onBlur=${() => type(null)} ...${rest} />`;
+}
+
 export function Stepper({ label, value, min, max, onChange }) {
   const set = (next) => onChange(Math.max(min, Math.min(max, Number.isFinite(next) ? Math.round(next) : min)));
   const id = `step-${label.replaceAll(" ", "-")}`;
   return html`<div class="field stepper"><label for=${id}>${label}</label>
     <span class="row">
       <button type="button" class="button only" aria-label=${`fewer: ${label}`} disabled=${value <= min} onClick=${() => set(value - 1)}><${Icon} name="minus" /></button>
-      <input id=${id} type="number" min=${min} max=${max} value=${value} onChange=${(event) => set(event.target.valueAsNumber)} />
+      <${Typed} id=${id} min=${min} max=${max} value=${value} onChange=${set} />
       <button type="button" class="button only" aria-label=${`more: ${label}`} disabled=${value >= max} onClick=${() => set(value + 1)}><${Icon} name="plus" /></button>
     </span></div>`;
 }
 
 export function Seed({ value, onChange }) {
   return html`<div class="field seed"><label for="seed">Seed</label><span class="row">
-    <input id="seed" type="number" min="0" max="9007199254740991" value=${value} onChange=${(event) => onChange(Math.max(0, Math.trunc(event.target.valueAsNumber) || 0))} />
+    <${Typed} id="seed" min=${0} max=${Number.MAX_SAFE_INTEGER} value=${value} onChange=${(next) => onChange(Math.max(0, Math.trunc(next) || 0))} />
     <${Button} quiet icon="dice" label="Another seed" onClick=${() => onChange(randomSeed())} /></span></div>`;
 }
 
@@ -74,8 +82,8 @@ export function Dialog({ label, onClose, wide, children }) {
     dialog.showModal();
     return () => { dialog.close(); before?.focus?.(); };
   }, []);
-  return html`<dialog ref=${ref} class=${wide ? "wide" : ""} aria-label=${label}
-    onCancel=${(event) => { event.preventDefault(); onClose(); }}
+  // the browser may close it without asking; a dialog that is gone from the page has no say
+  return html`<dialog ref=${ref} class=${wide ? "wide" : ""} aria-label=${label} onClose=${() => ref.current?.isConnected && onClose()}
     onClick=${(event) => { if (event.target === ref.current) onClose(); }}>
     <div class="sheet">${children}</div></dialog>`;
 }

@@ -14,6 +14,7 @@ from pathlib import Path
 from crafts.core.errors import ConfigError, DataError, refusal
 from crafts.core.patients import PATIENT_COLUMNS, parse_id
 from crafts.core.tables import read_columns
+from crafts.core.tabular.rows import is_encodable
 from crafts.imaging.opening import require_regular
 from crafts.slides.reading.reader import SUFFIXES, dicom_series
 
@@ -131,15 +132,13 @@ def require_text(source: SlideFile) -> None:
     Raises:
         DataError: it is such a one.
     """
-    try:
-        str(source.path).encode()
-    except UnicodeEncodeError:
+    if not is_encodable(str(source.path)):
         raise DataError(
             source.name,
             came="a path that is no UTF-8",
             allowed="names that can be written",
             do="Rename the file or its folder.",
-        ) from None
+        )
 
 
 def identity(path: Path) -> str:

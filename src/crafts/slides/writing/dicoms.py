@@ -105,14 +105,14 @@ def _source(levels: Sequence[Level], about: About, quality: int | None) -> Any:
     from wsidicom.metadata.image import ImageType
     from wsidicom.source import Source
 
-    told, mpp = _told(about, _Uids(about, "slide")), about.mpp
+    header, mpp = _header(about, _Uids(about, "slide")), about.mpp
     if mpp is None:
         raise ValueError("a DICOM slide has microns per pixel")
     instances = []
     for number, level in enumerate(levels):
         image = _image(level, mpp * levels[0].width / level.width, quality)
         kinds = ["DERIVED", "PRIMARY", "VOLUME", "RESAMPLED" if number else "NONE"]
-        made = WsiDataset.create_instance_dataset(deepcopy(told), ImageType.VOLUME, image, number)
+        made = WsiDataset.create_instance_dataset(deepcopy(header), ImageType.VOLUME, image, number)
         made.as_dataset().ImageType = kinds
         groups = made.as_dataset().SharedFunctionalGroupsSequence[0]
         groups.WholeSlideMicroscopyImageFrameTypeSequence[0].FrameType = kinds
@@ -130,7 +130,7 @@ def _source(levels: Sequence[Level], about: About, quality: int | None) -> Any:
     return Levels()
 
 
-def _told(about: About, uid: Callable[[], Any]) -> Any:
+def _header(about: About, uid: Callable[[], Any]) -> Any:
     """What all files of a slide say."""
     from wsidicom.conceptcode import ContributingEquipmentPurposeCode
     from wsidicom.metadata import (

@@ -131,7 +131,7 @@ class Objective:
         earlier = f" and with up to {queue} earlier ones" if queue else ""
         return f"the {names} {verb} {seen}{earlier}"
 
-    def told(
+    def text_batch(
         self, texts: Tensor, rows: Sequence[int], positions: Sequence[int], *, seed: int
     ) -> dict[str, Tensor]:
         """What the objective must know of samples; part of their batch.

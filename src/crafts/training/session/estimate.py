@@ -16,7 +16,8 @@ from crafts.model.files.hub import hub_id
 from crafts.model.files.places import resolve_model
 from crafts.model.segmenter import build_segmenter, load_segmenter
 from crafts.model.text import load_tokenizer
-from crafts.training.config import LatentData, PaintedData, TrainConfig
+from crafts.training.config import TrainConfig
+from crafts.training.data import LatentData, PaintedData
 from crafts.training.objective.strength import STEERED
 from crafts.training.session.speed import measure_peak
 from crafts.training.tasks.config import (

@@ -39,7 +39,7 @@ from crafts.model.codec import (
 from crafts.model.config import TinyCodecConfig
 from crafts.model.discriminator import build_discriminator, freeze
 from crafts.model.encoders import load_dual_encoder
-from crafts.training.config import PaintedData, ShardData
+from crafts.training.data import PaintedData, ShardData
 from crafts.training.loader import Sample
 from crafts.training.order import choice, normal
 from crafts.training.sources import (

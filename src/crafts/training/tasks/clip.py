@@ -23,7 +23,7 @@ from crafts.model.encoders import (
     save_dual_encoder,
 )
 from crafts.model.text import train_tokenizer
-from crafts.training.config import PaintedData, ShardData
+from crafts.training.data import PaintedData, ShardData
 from crafts.training.loader import Sample
 from crafts.training.order import choice, uniform
 from crafts.training.sources import (

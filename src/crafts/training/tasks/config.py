@@ -184,8 +184,8 @@ class DenoiserStage(Config):
     codec_from: str | None = Field(None, description="codec folder in place of init_from's")
     text_from: str | None = Field(
         None,
-        description="CLIP folder (ours, or one of transformers) whose text half conditions, in "
-        "place of init_from's",
+        description="CLIP folder (ours, or one of transformers) whose text half conditions, or "
+        "one of a text encoder with its tokenizer (BERT, RoBERTa, T5), in place of init_from's",
     )
     denoiser: DenoiserConfig | None = Field(
         None, description="start from this network with random weights"
@@ -198,7 +198,18 @@ class DenoiserStage(Config):
     conditions: tuple[ConditionKind, ...] | None = Field(
         None,
         description="told beside the text: scale (from the column `field`, the microns that "
-        "a tile is wide) and region (the place of a crop); null: what init_from knows",
+        "a tile is wide), region (the place of a crop) and reference (another tile of the same "
+        "patient); null: what init_from knows",
+    )
+    reference_from: str | None = Field(
+        None,
+        description="folder of a CLIP or of a vision model of transformers that describes "
+        "references; null: the codec does",
+    )
+    train: Literal["all", "conditions"] = Field(
+        "all",
+        description="conditions: only what is told beside the text, and the keys and values "
+        "through which the denoiser sees it",
     )
     condition_dropout: float = Field(
         0.3, ge=0, le=1, description="share of samples that are not told it, each kind by itself"

@@ -36,7 +36,7 @@ from crafts.model.control import (
     take_over,
 )
 from crafts.model.schedule import Schedule
-from crafts.training.config import PaintedData, ShardData
+from crafts.training.data import PaintedData, ShardData
 from crafts.training.loader import Sample, join
 from crafts.training.order import choice, uniform
 from crafts.training.sources import (

@@ -20,11 +20,13 @@ from crafts.core.runtime import generator_for, say
 from crafts.data.loader import LatentReader
 from crafts.data.tiles.augment import dihedral
 from crafts.model.bundle import save_bundle
-from crafts.model.conditions import NUMBERS, ConditionTokens
+from crafts.model.conditions import ConditionTokens
 from crafts.model.denoiser import add_lora, merge_lora
 from crafts.model.encoders import identify_clip
+from crafts.model.lora import INSIDE, save_lora
+from crafts.model.references import open_reference_encoder
 from crafts.model.schedule import Schedule
-from crafts.training.config import LatentData, PaintedData, ShardData
+from crafts.training.data import LatentData, PaintedData, ShardData
 from crafts.training.loader import Sample, join
 from crafts.training.objective.objective import Batches, Objective
 from crafts.training.order import choice, uniform
@@ -51,6 +53,7 @@ from crafts.training.tasks.noising import (
 )
 from crafts.training.tasks.parts import build_bundle, build_objective, describe
 from crafts.training.tasks.pictures import tile_rows
+from crafts.training.tasks.references import References
 from crafts.training.tasks.wording import choose_wording, conditions_of
 
 
@@ -128,6 +131,7 @@ class DenoiserTask:
         freeze(self.bundle, device, dtype)
         self._prepare_denoiser()
         self._open(data)
+        self.references = self._open_references()
         self.captions = CaptionEncoder(
             self.bundle.text,
             stage.num_chunks,
@@ -162,6 +166,9 @@ class DenoiserTask:
             add_lora(unet, rank=lora.rank, alpha=lora.alpha)
         else:
             unet.requires_grad_(True)
+            if self.stage.train == "conditions":
+                for name, parameter in unet.named_parameters():
+                    parameter.requires_grad_(".attn2.to_k." in name or ".attn2.to_v." in name)
             if self.bundle.conditions is not None:
                 self.bundle.conditions.requires_grad_(True).train()
         if self.stage.gradient_checkpointing:
@@ -205,6 +212,25 @@ class DenoiserTask:
                 "it is trained at another size than it will be used at"
             )
 
+    def _open_references(self) -> References | None:
+        """Other tiles of the same patients, where these are told."""
+        tokens = self.bundle.conditions
+        if tokens is None or "reference" not in tokens.kinds:
+            return None
+        encoder = open_reference_encoder(self.bundle.codec, tokens)
+
+        def embed(row: int) -> Tensor:
+            if self.latents is not None:
+                return encoder.of_latents(self.latents.sample(row))
+            return encoder.of_pixels(self._pixels(row).permute(1, 2, 0).numpy())
+
+        found = References(
+            self.rows, self.split.train, embed, dropout=self.stage.condition_dropout, seed=self.seed
+        )
+        if self.stage.conditions is not None:
+            found.standardise(tokens)
+        return found
+
     def _find_side(self) -> int:
         """Width of the latents of a training tile."""
         if self.latents is not None:
@@ -228,9 +254,9 @@ class DenoiserTask:
             shown = self.noising.image(image, position, self.bundle.codec)
         wording = choose_wording(self.rows[row], seed=seed, position=position)
         dropped = uniform(seed, "caption dropout", position) < self.stage.caption_dropout
-        told = {"wording": wording, "caption": "" if dropped else wording}
+        words = {"wording": wording, "caption": "" if dropped else wording}
         found = {"key": str(self.rows[row]["key"]), "row": row, "position": position}
-        return found | told | shown | self._told(row, position)
+        return found | words | shown | self._conditions(row, position)
 
     def _held_out(self, row: int) -> Sample:
         """A whole held-out tile; its row decides noise and timestep, in every run alike."""
@@ -239,14 +265,20 @@ class DenoiserTask:
             shown = noising.latents(self.latents.sample(row), row)
         else:
             shown = noising.image(self._pixels(row), row, self.bundle.codec, drawn=False)
-        return {"caption": str(self.rows[row].get("text", "")), **shown, **self._told(row, None)}
+        return {
+            "caption": str(self.rows[row].get("text", "")),
+            **shown,
+            **self._conditions(row, None),
+        }
 
     def collate(self, samples: dict[str, Any]) -> dict[str, Any]:
         """Clean latents, noise, timesteps and text of samples that were joined."""
         batch = self._place(samples)
         if self.objective is not None:
             texts = self.captions.pooled(samples["wording"])
-            batch |= self.objective.told(texts, samples["row"], samples["position"], seed=self.seed)
+            batch |= self.objective.text_batch(
+                texts, samples["row"], samples["position"], seed=self.seed
+            )
         return batch | {"keys": samples["key"]}
 
     def _place(self, samples: dict[str, Any]) -> dict[str, Any]:
@@ -269,15 +301,16 @@ class DenoiserTask:
         assert self.images is not None  # the other source is the cached latents
         return to_bytes(self.images.image(row))
 
-    def _told(self, row: int, position: int | None) -> dict[str, Tensor]:
+    def _conditions(self, row: int, position: int | None) -> dict[str, Tensor]:
         """What a sample is told beside its text; nothing in validation, without a position."""
         if self.bundle.conditions is None:
             return {}
         kinds = self.bundle.conditions.kinds
         if position is None:
-            return {kind: torch.full((NUMBERS[kind],), math.nan) for kind in kinds}
+            numbers = self.bundle.conditions.numbers
+            return {kind: torch.full((numbers[kind],), math.nan) for kind in kinds}
         side, crop = self._side, self.stage.crop
-        told = conditions_of(
+        known = conditions_of(
             self.rows[row],
             cells=side,
             crop=crop if crop and crop < side else None,
@@ -286,7 +319,12 @@ class DenoiserTask:
             seed=self.seed,
             position=position,
         )
-        return {kind: torch.tensor(told[kind]) for kind in kinds}
+        found: dict[str, Tensor] = {
+            kind: torch.tensor(known[kind]) for kind in kinds if kind in known
+        }
+        if self.references is not None:
+            found["reference"] = self.references.sample(row, position)
+        return found
 
     def validate(self) -> dict[str, float]:
         """Loss of whole held-out tiles per set, at fixed noise and timesteps."""
@@ -324,10 +362,13 @@ class DenoiserTask:
         return tile_rows([images[i : i + columns] for i in range(0, len(images), columns)])
 
     def save(self, folder: Path) -> None:
-        """Write the whole pipeline folder; low-rank additions are merged into its denoiser."""
-        bundle = self.bundle
+        """Write the whole pipeline folder.
+
+        Low-rank additions are merged into its denoiser, and lie in ``lora/`` by themselves too.
+        """
+        bundle, adapted = self.bundle, self.bundle.denoiser
         if self.stage.lora:
-            bundle = replace(bundle, denoiser=merge_lora(copy.deepcopy(bundle.denoiser)))
+            bundle = replace(bundle, denoiser=merge_lora(copy.deepcopy(adapted)))
         save_bundle(
             bundle,
             folder,
@@ -335,4 +376,5 @@ class DenoiserTask:
             stage="train",
             config=self.stage.model_dump(mode="json"),
             inputs=self.inputs,
+            beside=(lambda new: save_lora(adapted, new / INSIDE)) if self.stage.lora else None,
         )

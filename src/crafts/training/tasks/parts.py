@@ -17,6 +17,7 @@ from crafts.model.control import Control
 from crafts.model.denoiser import build_denoiser
 from crafts.model.encoders import load_text_conditioner
 from crafts.model.schedule import Schedule, build_schedule
+from crafts.model.vision.image_encoders import open_encoder
 from crafts.training.objective.categories import build_categories
 from crafts.training.objective.objective import Batches, Objective, ObjectiveOptions
 from crafts.training.sources import Row
@@ -56,8 +57,21 @@ def build_bundle(stage: DenoiserStage) -> Bundle:
     if stage.max_tokens:
         bundle.text.padded = False
     if stage.conditions is not None:
+        encoder = Path(stage.reference_from) if stage.reference_from else None
+        size = open_encoder(encoder).width if encoder else 3 * bundle.codec.channels
         bundle.conditions = extend_conditions(
-            bundle.conditions, stage.conditions, bundle.text.width
+            bundle.conditions,
+            stage.conditions,
+            bundle.text.width,
+            reference_size=size,
+            encoder=encoder,
+        )
+    if stage.train == "conditions" and (bundle.conditions is None or stage.lora):
+        raise ConfigError(
+            "train: stage.train",
+            came="conditions with lora" if stage.lora else "conditions, of which there are none",
+            allowed="stage.conditions that name some, without lora",
+            do="Name them, or train all.",
         )
     needed, width = (
         bundle.denoiser.config.cross_attention_dim,

@@ -44,8 +44,8 @@ def steer(
 ) -> list[NDArray[np.uint8]]:
     """One image [H, W, 3] for each map [C, H, W], without a prompt and without guidance."""
     draws = [Draw("", conditions=(Condition(control.kind, name),)) for name in maps]
-    told = {control.kind: MapConditioner(control.module, lambda one: maps[str(one.key)])}
+    conditioners = {control.kind: MapConditioner(control.module, lambda one: maps[str(one.key)])}
     images: dict[int, NDArray[np.uint8]] = {}
-    for group in iter_images(bundle, draws, Preset("dpm++", 20, 1.0), conditioners=told):
+    for group in iter_images(bundle, draws, Preset("dpm++", 20, 1.0), conditioners=conditioners):
         images |= {index: image for index, _, image in group}
     return [images[index] for index in range(len(draws))]

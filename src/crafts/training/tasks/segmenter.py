@@ -24,7 +24,7 @@ from crafts.model.segmenter import (
     load_segmenter,
     save_segmenter,
 )
-from crafts.training.config import PaintedData, ShardData
+from crafts.training.data import PaintedData, ShardData
 from crafts.training.loader import Sample
 from crafts.training.order import choice
 from crafts.training.sources import (

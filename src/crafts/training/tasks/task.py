@@ -10,7 +10,7 @@ from PIL import Image
 from torch import nn
 
 from crafts.core.errors import ConfigError
-from crafts.training.config import LatentData, PaintedData, ShardData
+from crafts.training.data import LatentData, PaintedData, ShardData
 from crafts.training.loader import Sample
 from crafts.training.objective.objective import Batches, Objective
 from crafts.training.sources import Split

@@ -45,10 +45,10 @@ def conditions_of(
         top, left = crop_place(cells, cells, crop, seed=seed, position=position)
         region = [left / cells, top / cells, crop / cells]
     field = str(row.get("field") or "")
-    told = {"scale": [float(field) / pixels if field else math.nan], "region": region}
+    known = {"scale": [float(field) / pixels if field else math.nan], "region": region}
     return {
         kind: [math.nan] * len(numbers)
         if uniform(seed, f"condition {kind}", position) < dropout
         else numbers
-        for kind, numbers in told.items()
+        for kind, numbers in known.items()
     }

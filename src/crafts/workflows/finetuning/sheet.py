@@ -45,8 +45,8 @@ def write_sheet(tiles: Tiles, kinds: Sequence[str], output: Path, *, size: int) 
         captions += [f"real: {kind}"] * EACH
     sheet = contact_sheet(images, captions, columns=3 * EACH, cell=_CELL)
     made = [read_provenance(path) for path in files[1]]
-    said = replace(shared_provenance(made), request="")
-    save_png(sheet, output / "sheet.png", said)
+    provenance = replace(shared_provenance(made), request="")
+    save_png(sheet, output / "sheet.png", provenance)
 
 
 def _rows(kinds: Sequence[str]) -> list[tuple[str, int]]:

@@ -147,15 +147,15 @@ def write_prompts(tiles: Tiles, number: int, path: Path) -> list[str]:
         DataError: no tile has a text.
     """
     order = [*tiles.of_split(tiles.judged), *tiles.of_split("train")]
-    said = [i for i in order if tiles.rows[i]["text"]]
-    if not said:
+    captioned = [i for i in order if tiles.rows[i]["text"]]
+    if not captioned:
         raise DataError(
             "finetune: tiles",
             came="no tile with a text",
             allowed="a caption in metadata.csv, or a folder a class",
             do="Give the tiles texts; docs/finetune-mini.md shows how.",
         )
-    chosen = [i for i in said if tiles.rows[i]["split"] == tiles.judged] or said
+    chosen = [i for i in captioned if tiles.rows[i]["split"] == tiles.judged] or captioned
     by_kind: dict[str, list[int]] = {}
     for index in chosen:
         by_kind.setdefault(kind_of(tiles.rows[index]), []).append(index)
@@ -185,7 +185,7 @@ def write_classes(tiles: Tiles, path: Path) -> dict[str, str]:
     for index in tiles.of_split("train"):
         row = tiles.rows[index]
         texts.setdefault(kind_of(row), []).append(row["text"])
-    found = {kind: max(sorted(set(said)), key=said.count) for kind, said in sorted(texts.items())}
+    found = {kind: max(sorted(set(own)), key=own.count) for kind, own in sorted(texts.items())}
     with path.open("w", newline="", encoding="utf-8") as handle:
         writer = csv_writer(handle)
         writer.writerow(("label", "prompt"))

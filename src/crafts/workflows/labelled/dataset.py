@@ -136,10 +136,10 @@ def _why_not_audited(model: str) -> str:
     if not is_shipped(model):
         return why
     card = (resolve_model(model) / CARD).read_text(encoding="utf-8")
-    told = re.search(r"^\*\*Copies\*\* \((.+?)\): (.+?\.)\s", card, re.DOTALL | re.MULTILINE)
-    if told is None:
+    match = re.search(r"^\*\*Copies\*\* \((.+?)\): (.+?\.)\s", card, re.DOTALL | re.MULTILINE)
+    if match is None:
         return why
-    audit, found = (" ".join(part.split()) for part in told.groups())
+    audit, found = (" ".join(part.split()) for part in match.groups())
     return f"{why} The card of {model} says of its audit ({audit}): {found}"
 
 

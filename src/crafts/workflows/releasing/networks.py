@@ -88,9 +88,9 @@ def release_encoder(clip: Path, tiles: Path, output: Path = SHIPPED / "evaluatio
     with staging(output) as folder:
         save_dual_encoder(encoder, folder, half=True)
         finish(folder, stage="ship", config={}, inputs=inputs, extra={"licence": LICENCE})
-        said = write_gate(tiles, folder)
+        limits = write_gate(tiles, folder)
         write_trained_on(_trained_on(tiles), folder)
-    return said
+    return limits
 
 
 def write_gate(tiles: Path, folder: Path = SHIPPED / "evaluation-clip") -> str:

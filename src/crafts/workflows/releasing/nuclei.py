@@ -61,9 +61,9 @@ def release_segmenter(
     mean = float(np.mean([found["dice"] for found in scores.values()]))
     if overlay:
         Image.fromarray(np.concatenate(shown, axis=1)).save(overlay)
-    said = json.dumps({"mean_dice": mean, "sets": scores}, indent=1)
+    scored = json.dumps({"mean_dice": mean, "sets": scores}, indent=1)
     if split != "heldout":
-        return said
+        return scored
     if mean < LEAST_DICE:
         raise ConfigError(
             str(model),
@@ -73,11 +73,11 @@ def release_segmenter(
         )
     with staging(output) as folder:
         save_segmenter(segmenter.network, folder, half=True)
-        (folder / "heldout.json").write_text(said + "\n")
+        (folder / "heldout.json").write_text(scored + "\n")
         (folder / "README.md").write_text(card.read_text(encoding="utf-8"))
         inputs = load_manifest(model).inputs
         finish(folder, stage="ship", config={}, inputs=inputs, extra={"licence": LICENCE})
-    return said
+    return scored
 
 
 def _score(

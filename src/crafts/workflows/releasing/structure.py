@@ -132,7 +132,7 @@ def train(
     labels = torch.tensor([CLASSES.index(row["class"]) for row in rows])
     weights, generator = sampling_weights(rows), generator_for("classifier", 0)
     optimizer = torch.optim.AdamW(network.parameters(), lr=PEAK_RATE, weight_decay=0.05)
-    begin, said, step, running = time.process_time(), time.monotonic(), 0, 0.0
+    begin, last_line, step, running = time.process_time(), time.monotonic(), 0, 0.0
     while (done := (time.process_time() - begin) / cpu_seconds) < 1:
         warm = min(1.0, done / 0.05, 0.5 * (1 + math.cos(math.pi * done)))
         for group in optimizer.param_groups:
@@ -147,8 +147,8 @@ def train(
         torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
         optimizer.step()
         step, running = step + 1, 0.98 * running + 0.02 * float(loss.detach())
-        if time.monotonic() - said > 60:
-            said = time.monotonic()
+        if time.monotonic() - last_line > 60:
+            last_line = time.monotonic()
             say(f"{done:4.0%} step {step} loss {running / (1 - 0.98**step):.3f}")
     say(f"{step} steps, {step * BATCH} crops")
     save_structure_judge(network, output)

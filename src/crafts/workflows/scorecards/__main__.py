@@ -1,4 +1,4 @@
-"""``python -m crafts.workflows.scorecards model|codec|control --help``."""
+"""``python -m crafts.workflows.scorecards model|fields|codec|control|counterfactuals --help``."""
 
 from crafts.workflows.running import run_functions
 
@@ -6,7 +6,9 @@ if __name__ == "__main__":
     here = "crafts.workflows.scorecards"
     run_functions(
         model=f"{here}.model:score_model",
+        fields=f"{here}.fields:score_fields",
         codec=f"{here}.codec:score_codec",
         control=f"{here}.control:score_control",
+        counterfactuals=f"{here}.counterfactuals:score_counterfactuals",
         segmenters="crafts.experiments.segmenters.compare:compare_segmenters",
     )

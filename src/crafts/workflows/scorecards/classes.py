@@ -7,7 +7,7 @@ import json
 import random
 import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -38,10 +38,12 @@ def class_of(row: Row) -> str | None:
     return next((name for name in ORGANS if name in organ), None)
 
 
-def read_rows(tiles: Path, split: str | None = None) -> list[dict[str, str]]:
-    """Rows of ``metadata.csv`` that have a class, with it under ``class``."""
+def read_rows(
+    tiles: Path, split: str | None = None, sort: Callable[[Row], str | None] = class_of
+) -> list[dict[str, str]]:
+    """Rows of ``metadata.csv`` that have a class, as ``sort`` says, with it under ``class``."""
     with (tiles / "metadata.csv").open(newline="", encoding="utf-8") as handle:
-        rows = [{**row, "class": class_of(row) or ""} for row in csv.DictReader(handle)]
+        rows = [{**row, "class": sort(row) or ""} for row in csv.DictReader(handle)]
     return [row for row in rows if row["class"] and split in (None, row["split"])]
 
 
@@ -50,10 +52,10 @@ def read_tiles(tiles: Path, rows: Sequence[Row]) -> NDArray[np.uint8]:
     return np.stack([read_image(tiles / row["file_name"]) for row in rows])
 
 
-def spread_rows(rows: Sequence[Row], per_class: int) -> list[Row]:
+def spread_rows(rows: Sequence[Row], per_class: int, classes: Sequence[str] = CLASSES) -> list[Row]:
     """At most ``per_class`` rows of each class, taken from its patients in turn."""
     chosen: list[Row] = []
-    for name in CLASSES:
+    for name in classes:
         by_patient: dict[str, list[Row]] = defaultdict(list)
         for row in rows:
             if row["class"] == name:

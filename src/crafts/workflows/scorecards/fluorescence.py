@@ -157,6 +157,6 @@ def _picture(
         rows.append((f"{title}\nmap", [render_map(maps[g.key]) for g in some]))
         if real := [g.real for g in some if g.real is not None]:
             rows.append((f"{title}\nreal", real))
-        for kind, told in (("steered", "generated"), ("free", "no map")):
-            rows.append((f"{title}\n{told}", [images[f"{kind}-{g.key}"] for g in some]))
+        for kind, head in (("steered", "generated"), ("free", "no map")):
+            rows.append((f"{title}\n{head}", [images[f"{kind}-{g.key}"] for g in some]))
     return rows

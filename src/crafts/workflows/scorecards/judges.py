@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from crafts.evaluation import extract_features
 from crafts.measures.rows import unit_rows
 from crafts.measures.structure import balanced_accuracy, chance_corrected
 from crafts.model.encoders import DualEncoder, load_dual_encoder
@@ -23,6 +22,7 @@ from crafts.model.vision.structure_judge import (
     classify,
     load_structure_judge,
 )
+from crafts.sets.features import encode_tiles
 
 if TYPE_CHECKING:
     from transformers import ResNetForImageClassification
@@ -55,7 +55,7 @@ class Judges:
 
     def image_features(self, tiles: NDArray[np.uint8]) -> Features:
         """Features [N, D] of length √D, so that the kernel distance has no scale of its own."""
-        rows = extract_features(tiles, self.encoder.image_features).astype(np.float64)
+        rows = encode_tiles(tiles, self.encoder.image_features).astype(np.float64)
         return (unit_rows(rows, "tiles") * np.sqrt(rows.shape[1])).astype(np.float32)
 
     def text_features(self, texts: Sequence[str]) -> Features:

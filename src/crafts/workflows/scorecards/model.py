@@ -96,10 +96,10 @@ def score_model(
     ]
     real = Group(REAL, read_tiles(tiles, held), [row["class"] for row in held])
     through = replace(real, name="real, through the codec")
-    groups += [_shuffled(groups[0]), real]
+    groups += [shuffled(groups[0]), real]
     groups += [replace(through, tiles=reconstruct(bundle.codec, real.tiles))]
     train = spread_rows(read_rows(tiles, "train"), 64)
-    groups += _controls(real, read_tiles(tiles, train), [row["class"] for row in train])
+    groups += controls_of(real, read_tiles(tiles, train), [row["class"] for row in train])
     structure = {one.name: judges.structure(one.tiles, one.classes) for one in groups}
     found = {
         "model": bundle.fingerprint,
@@ -116,7 +116,11 @@ def score_model(
 
 
 def class_rows(
-    rows: Sequence[Row], num: int, unseen: Mapping[str, Sequence[str]] | None = None
+    rows: Sequence[Row],
+    num: int,
+    unseen: Mapping[str, Sequence[str]] | None = None,
+    *,
+    classes: Sequence[str] = CLASSES,
 ) -> Iterator[dict[str, Any]]:
     """Rows of a manifest: ``num`` images a class from captions of rows, or in unseen wording.
 
@@ -124,9 +128,10 @@ def class_rows(
         rows: with their class.
         num: images of a class.
         unseen: label -> prompts that training never saw, which take the place of captions.
+        classes: in their order.
     """
     kind = "score" if unseen is None else "unseen"
-    for name in CLASSES:
+    for name in classes:
         members = [row for row in rows if row["class"] == name]
         for index in range(num if members else 0):
             row = members[index % len(members)]
@@ -138,14 +143,14 @@ def class_rows(
                 yield {"id": f"{key}-{index:03d}", "prompt": prompt, "seed": seed, **known}
 
 
-def _shuffled(group: Group) -> Group:
+def shuffled(group: Group) -> Group:
     """The same tiles under the classes of others, drawn at random."""
     order = np.random.default_rng(0).permutation(len(group.tiles))
     classes = [group.classes[k] for k in order]
     return Group("generated, shuffled prompts (control)", group.tiles, classes)
 
 
-def _controls(real: Group, training: Tiles, training_classes: Sequence[str]) -> list[Group]:
+def controls_of(real: Group, training: Tiles, training_classes: Sequence[str]) -> list[Group]:
     """Colour only, blurred and phase-scrambled tiles with the classes of real ones."""
     coloured = np.empty_like(real.tiles)
     classes, learnt = np.asarray(real.classes), np.asarray(training_classes)

@@ -4,7 +4,9 @@ import { cancel, complain, current, forget, jobsOf, loadJobs, say, send, update,
 import { Bar, Button, Choice, Copy, Empty, Icon, Slider, Seed, Stepper, ago, randomSeed, seconds } from "../ui.js";
 import { Chips, Prompt } from "./prompt.js";
 
-const FIRST = { prompt: "Colon adenocarcinoma, gland-forming, high power view.", preset: "fast", num: 4, seed: 7, guidance: 0, negative: "", strict: false };
+const FIRST = { prompt: "Colon adenocarcinoma, gland-forming, high power view.", preset: "fast", num: 4, seed: 7, guidance: 0, negative: "", strict: false, more: {} };
+/** Fields of a request that the page draws by hand, or decides; all others follow from their schema. */
+const DRAWN = ["prompts", "num_images", "seed", "preset", "guidance_scale", "negative_prompt", "strict", "batch_size"];
 const EXAMPLES = [
   "Colon adenocarcinoma, gland-forming, high power view.", "Prostate, non-malignant tissue, low-power view.",
   "Lung, squamous carcinoma, H&E.", "Breast, invasive carcinoma, high power.", "Benign oral mucosa, overview.", "Kidney, papillary carcinoma.",
@@ -14,15 +16,18 @@ const EXAMPLES = [
 export const requestOf = (choice, more = {}) => ({
   kind: "pictures", prompts: [choice.prompt.trim()], num_images: choice.num, seed: choice.seed, preset: choice.preset,
   batch_size: 1, ...(choice.guidance ? { guidance_scale: choice.guidance } : {}), ...(choice.negative ? { negative_prompt: choice.negative } : {}),
-  ...(choice.strict ? { strict: true } : {}), ...more,
+  ...(choice.strict ? { strict: true } : {}), ...choice.more, ...more,
 });
 
 export function choiceOf(request) {
   return {
     prompt: request.prompts[0], preset: request.preset, num: request.num_images, seed: request.seed,
     guidance: request.guidance_scale || 0, negative: request.negative_prompt || "", strict: request.strict || false,
+    more: Object.fromEntries(others().map(([name, field]) => [name, request[name] ?? field.default]).filter(([name, value]) => value != null && value !== current().about.fields[name].default)),
   };
 }
+
+const others = () => Object.entries(current().about?.fields || {}).filter(([name]) => !DRAWN.includes(name));
 
 let setChoice = () => {};
 /** Bring settings into the fields; told, so that nothing is overwritten in silence. */
@@ -80,8 +85,23 @@ function Settings({ choice, keep, about }) {
       <${Slider} label="Guidance" min=${0} max=${12} step=${0.5} value=${choice.guidance} shown=${choice.guidance ? Math.max(1, choice.guidance) : `the model's${usual ? ` (${usual})` : ""}`}
         onChange=${(guidance) => keep({ guidance: guidance && Math.max(1, guidance) })} />
       <label class="field grow">Steer away from<input type="text" maxlength="2000" value=${choice.negative} placeholder="nothing" onInput=${(event) => keep({ negative: event.target.value })} /></label>
+      ${others().map(([name, field]) => html`<${Other} key=${name} name=${name} field=${field} value=${choice.more?.[name]} onChange=${(value) => keep({ more: { ...choice.more, [name]: value } })} />`)}
       <label class="check"><input type="checkbox" checked=${choice.strict} onChange=${(event) => keep({ strict: event.target.checked })} />Refuse words that the model does not know</label>
     </div></details></div>`;
+}
+
+/** A field of which only its schema is known; undefined is its default. */
+function Other({ name, field, value, onChange }) {
+  const kinds = [field, ...(field.anyOf || [])];
+  const known = (key) => kinds.find((kind) => key in kind)?.[key];
+  const label = name.replaceAll("_", " ");
+  const type = kinds.map((kind) => kind.type).find((kind) => kind && kind !== "null");
+  const at = (text) => onChange(text === "" ? undefined : ["integer", "number"].includes(type) ? Number(text) : text);
+  if (type === "boolean") return html`<label class="check" title=${field.description}><input type="checkbox" checked=${value ?? field.default} onChange=${(event) => onChange(event.target.checked)} />${label}</label>`;
+  if (known("enum")) return html`<label class="field" title=${field.description}>${label}<select value=${value ?? field.default ?? ""} onChange=${(event) => at(event.target.value)}>${known("enum").map((one) => html`<option key=${one} value=${one}>${one}</option>`)}</select></label>`;
+  const usual = field.default ?? field.unset ?? field.metavar ?? "";
+  if (type === "string") return html`<label class="field" title=${field.description}>${label}<input type="text" maxlength="2000" value=${value ?? ""} placeholder=${usual} onInput=${(event) => at(event.target.value)} /></label>`;
+  return html`<label class="field" title=${field.description}>${label}<input type="number" step=${type === "integer" ? 1 : "any"} min=${known("minimum")} max=${known("maximum")} value=${value ?? ""} placeholder=${usual} onInput=${(event) => at(event.target.value)} /></label>`;
 }
 
 function Gallery({ jobs, state, onExample }) {
@@ -115,6 +135,7 @@ function Group({ job }) {
     ${job.state === "running" && html`<${Bar} share=${job.share} label=${`Pictures of ${request.prompts[0]}`} />`}
     ${job.state === "failed" && job.error && html`<p class="wrong" role="alert">${job.error.where}: ${job.error.came}. ${job.error.do}</p>`}
     ${job.state === "cancelled" && html`<p class="note">Cancelled after ${job.done} of ${job.total}.</p>`}
+    ${job.slide && html`<p><a class="button" href=${`#/slide?${job.slide}`}><${Icon} name="slide" /><span>Look at the slide</span></a></p>`}
     <div class="tiles">${job.pictures.map((picture) => html`<${Tile} key=${picture.name} job=${job} picture=${picture} />`)}
       ${active && Array.from({ length: Math.min(24, job.total - job.pictures.length) }, (_, index) => html`<div key=${`ghost${index}`} class=${`tile ghost ${index === 0 && job.state === "running" ? "working" : ""}`}>
         ${index === 0 && job.state === "running" && html`<span>${job.step ? `step ${Math.min(job.step, job.num_steps)} of ${job.num_steps}` : "begins"}</span>`}</div>`)}

@@ -21,8 +21,9 @@ function library() {
 export function Slide() {
   const [slides, set] = useState(null);
   const [open, show] = useState(null);
-  useEffect(() => { get("/slides").then(({ slides: found }) => { set(found); show(found[0] || null); }).catch((error) => { set([]); complain(error); }); }, []);
-  if (slides && !slides.length) return html`<div class="head"><h1>Slide</h1></div><${Empty} title="No slide here yet"><p>Whoever runs the server can put slides (SVS, NDPI, MRXS, TIFF …) into the folder <b>shared</b> of its data folder. They are read where they lie, and appear here.</p><//>`;
+  const wanted = location.hash.split("?")[1];
+  useEffect(() => { get("/slides").then(({ slides: found }) => { set(found); show(found.find((one) => one.id === wanted) || found[0] || null); }).catch((error) => { set([]); complain(error); }); }, []);
+  if (slides && !slides.length) return html`<div class="head"><h1>Slide</h1></div><${Empty} title="No slide here yet"><p>Ask for a size beyond one tile in <a href="#/make">Make</a>, under More. Whoever runs the server can put slides (SVS, NDPI, MRXS, TIFF …) into the folder <b>shared</b> of its data folder; they are read where they lie.</p><//>`;
   return html`<div class="head"><h1>Slide</h1></div><div class="slide">
     <nav class="list" aria-label="Slides">${(slides || []).map((one) => html`<button type="button" class="item" key=${one.id} aria-current=${one === open ? "true" : undefined} onClick=${() => show(one)}>${one.name}</button>`)}</nav>
     ${open && html`<${Viewer} key=${open.id} slide=${open} />`}</div>`;
@@ -50,9 +51,12 @@ function Viewer({ slide }) {
     }).catch(complain);
     return () => { ended = true; viewer.current?.destroy(); };
   }, []);
+  const middle = () => { const { viewport } = viewer.current; const at = viewport.viewportToImageCoordinates(viewport.getCenter(true)); return `x=${Math.max(0, Math.round(at.x))}&y=${Math.max(0, Math.round(at.y))}`; };
+  const save = () => Object.assign(document.createElement("a"), { href: `/api/v1/slides/${slide.id}/tile.png?${middle()}`, download: "tile.png" }).click();
   const zoom = (factor) => { viewer.current?.viewport.zoomBy(factor); viewer.current?.viewport.applyConstraints(); };
   return html`<section aria-label=${slide.name}><div class="viewer"><div ref=${box} style=${{ width: "100%", height: "100%" }} role="application" aria-label=${`Deep zoom of ${slide.name}; arrow keys move, plus and minus zoom`}></div>
-      <div class="zoom"><${Button} quiet icon="plus" label="Nearer" onClick=${() => zoom(1.6)} /><${Button} quiet icon="minus" label="Farther" onClick=${() => zoom(1 / 1.6)} /><${Button} quiet icon="open" label="The whole" onClick=${() => viewer.current?.viewport.goHome()} /></div>
+      <div class="zoom"><${Button} quiet icon="plus" label="Nearer" onClick=${() => zoom(1.6)} /><${Button} quiet icon="minus" label="Farther" onClick=${() => zoom(1 / 1.6)} /><${Button} quiet icon="open" label="The whole" onClick=${() => viewer.current?.viewport.goHome()} />
+        <${Button} quiet icon="save" label="Save the middle as a tile of the model's size and power" disabled=${!facts} onClick=${save} /></div>
       ${scale && html`<p class="scale"><i style=${{ width: `${scale.width}px` }}></i>${scale.length < 1000 ? `${scale.length} µm` : `${scale.length / 1000} mm`}</p>`}</div>
     ${facts && html`<p class="note">${facts.width.toLocaleString()} × ${facts.height.toLocaleString()} px${facts.mpp ? `, ${facts.mpp.toPrecision(3)} µm per pixel` : ", resolution unknown"}</p>`}</section>`;
 }

@@ -125,7 +125,7 @@ def test_three_bright_channels_called_colours_are_a_picture(tmp_path, names):
 
 def test_dark_channels_and_other_names_stay_channels(tmp_path):
     metadata = {"axes": "CYX", "PhysicalSizeX": 0.5, "PhysicalSizeY": 0.5}
-    for name, names, planes, said in (
+    for name, names, planes, note in (
         ("dark", ["Red", "Green", "Blue"], bright().transpose(2, 0, 1) // 8, ""),
         ("named", ["DAPI", "CD3", "CD8"], bright().transpose(2, 0, 1), "taken for fluorescence"),
     ):
@@ -134,7 +134,7 @@ def test_dark_channels_and_other_names_stay_channels(tmp_path):
         tifffile.imwrite(path, planes, photometric="minisblack", metadata=metadata | channels)
         with open_slide(path, mpp=0.5) as slide:
             assert slide.is_fluorescence and slide.channels == tuple(names)
-            assert said in slide.properties.get("crafts.note", "")
+            assert note in slide.properties.get("crafts.note", "")
 
 
 @pytest.mark.parametrize("reader", ["auto", "openslide", "tiffslide", "plain"])
