@@ -19,7 +19,8 @@ def test_an_unknown_name_is_refused_with_all_names():
         configure("summaries")
     assert str(caught.value) == (
         "crafts experiment summaries: no such experiment; expected losses, ood, label-noise, "
-        "stages, caption-length, text-encoder, content, guidance. Choose one of these names."
+        "stages, caption-length, text-encoder, content, guidance, screening. "
+        "Choose one of these names."
     )
 
 

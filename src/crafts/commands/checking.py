@@ -129,8 +129,8 @@ def experiment(
     name: Annotated[
         str,
         typer.Argument(
-            help="losses, ood, label-noise, stages, caption-length, text-encoder, content or "
-            "guidance.",
+            help="losses, ood, label-noise, stages, caption-length, text-encoder, content, "
+            "guidance or screening.",
             show_default=False,
         ),
     ],

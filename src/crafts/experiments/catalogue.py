@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import product
 from typing import Any
 
 from crafts.core.errors import ConfigError
@@ -42,6 +43,7 @@ class Arm:
         text: text encoder that conditions, see :func:`crafts.experiments.arms.starts.with_text`.
         prompts: view whose texts are its prompts.
         guidance: its guidance scale; None: that of the configuration.
+        levels: of the factors of a screening design, 1 or -1; none outside of one.
     """
 
     name: str
@@ -50,6 +52,7 @@ class Arm:
     text: str = "own"
     prompts: str = "clean"
     guidance: float | None = None
+    levels: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -205,12 +208,15 @@ def _stages(config: ExperimentConfig) -> Experiment:
 
 
 def _caption_length(config: ExperimentConfig) -> Experiment:
+    view, says = "summary", "summaries of at most"
+    if config.whole_reports:
+        view, says = "whole", "summaries, filled up with the report's words on the patient, of"
     arms = tuple(
         Arm(
             f"{tokens} tokens",
-            f"summaries of at most {tokens} tokens, padded to the longest of a batch",
-            (Leg(f"summary:{tokens}", changes={"stage.max_tokens": tokens}),),
-            prompts=f"summary:{tokens}",
+            f"{says} {tokens} tokens, padded to the longest of a batch",
+            (Leg(f"{view}:{tokens}", changes={"stage.max_tokens": tokens}),),
+            prompts=f"{view}:{tokens}",
         )
         for tokens in (35, 20, 50, 154)
     )
@@ -265,7 +271,60 @@ def _guidance(config: ExperimentConfig) -> Experiment:
     )
 
 
+QUEUE = 448  # with 64 of a step each is compared with 512, in all runs of `screening`
+FACTORS: Mapping[str, tuple[tuple[str, Mapping[str, Any]], tuple[str, Mapping[str, Any]]]] = {
+    "place": (
+        ("x0", {"stage.relations.pool": "flatten"}),
+        ("middle", {"stage.relations.pool": "midblock", "stage.relations.projector": 64}),
+    ),
+    "relations": (
+        ("text", {"stage.text_relations.of": "text"}),
+        ("image", {"stage.text_relations.of": "image"}),
+    ),
+    "form": (
+        ("literal", {}),
+        ("centred", {"stage.relations.centre": True, "stage.text_relations.centre": True}),
+    ),
+    "timesteps": (
+        ("clean", {"stage.relations.noise": "cap"}),
+        ("noisy", {"stage.relations.noise": "floor"}),
+    ),
+    "strength": (
+        ("0.01", {"stage.strength.semantic": 0.01}),
+        ("0.1", {"stage.strength.semantic": 0.1}),
+    ),
+}
+"""Factors of `screening`: each with its low and its high level, and what a recipe says of it."""
+
+
+def _screening(config: ExperimentConfig) -> Experiment:
+    """A fraction of a factorial design: 2^(5-2) runs of resolution III.
+
+    Timesteps = place x relations, strength = place x form (Box, Hunter and Hunter, "Statistics for
+    Experimenters"), so that what looks like one factor may be two others together.
+    """
+    arms = [Arm("none", "denoising loss only", (Leg(changes=_plain()),))]
+    for place, relations, form in product((-1, 1), repeat=3):
+        levels = dict(
+            zip(FACTORS, (place, relations, form, place * relations, place * form), strict=True)
+        )
+        changes = _objective(config, "semantic") | {"stage.text_relations.encoder": config.encoder}
+        changes["stage.strength"] = {"kind": "ratio"}
+        changes["stage.relations.queue"] = QUEUE
+        told = []
+        for name, level in levels.items():
+            said, own = FACTORS[name][level > 0]
+            changes |= own
+            told.append(said)
+        says = "L_semc: " + ", ".join(told)
+        arms.append(Arm(f"run {len(arms)}", says, (Leg(changes=changes),), levels=levels))
+    return Experiment(
+        question="Which choices left open by L_semc are worth full runs?", arms=tuple(arms)
+    )
+
+
 _BUILDERS = {
+    "screening": _screening,
     "losses": _losses,
     "ood": _ood,
     "label-noise": _label_noise,

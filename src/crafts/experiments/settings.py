@@ -12,7 +12,7 @@ from crafts.core.errors import ConfigError
 
 Name = Literal[
     "losses", "ood", "label-noise", "stages", "caption-length", "text-encoder", "content",
-    "guidance",
+    "guidance", "screening",
 ]  # fmt: skip
 NAMES: tuple[str, ...] = get_args(Name)
 PAINTED = "painted"
@@ -34,7 +34,8 @@ FAST: Mapping[str, Any] = {
 """What ``--fast`` changes: the machinery is that of the full version, the numbers say nothing."""
 
 OWN: Mapping[str, Mapping[str, Any]] = {
-    "guidance": {"base": {"forget_text": False, "num_steps": 0}, "crop": 32}  # whole tiles of mini
+    "guidance": {"base": {"forget_text": False, "num_steps": 0}, "crop": 32},  # whole tiles of mini
+    "screening": {"seeds": [0, 1]},  # effects rest on all runs together
 }
 """What an experiment begins with in place of the defaults below."""
 
@@ -80,8 +81,17 @@ class ExperimentConfig(Config):
     strength: float = Field(
         0.2, gt=0, description="gradient norm of a CRAFTS loss as a share of the denoising loss's"
     )
+    encoder: str = Field(
+        "efficientnet-lite1",
+        min_length=1,
+        description="image encoder whose relations `screening` teaches; never the judge",
+    )
     wrong_labels: float = Field(0.2, ge=0, le=1, description="share of `label-noise`")
     wrong_captions: float = Field(0.3, ge=0, le=1, description="share of the first stage's texts")
+    whole_reports: bool = Field(
+        False,
+        description="in `caption-length`, fill each budget with what reports say of the patient",
+    )
     leave_out: tuple[str, ...] = Field(
         (), description="classes of `ood`; empty: every sixth, or every second of few"
     )
@@ -93,6 +103,12 @@ class ExperimentConfig(Config):
     def _seeds_differ(self) -> ExperimentConfig:
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError("seeds that differ")
+        return self
+
+    @model_validator(mode="after")
+    def _judge_does_not_teach(self) -> ExperimentConfig:
+        if self.encoder == self.judge:
+            raise ValueError(f"encoder and judge that differ, not {self.judge} twice")
         return self
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from crafts.core.errors import ConfigError
 
 POOLS = ("flatten", "moments", "grid")
-NOISE_KINDS = ("none", "alpha", "cap")
+NOISE_KINDS = ("none", "alpha", "cap", "floor")
 SAME_PROMPT = 1 - 1e-5  # cosine of two text features from which on they are one prompt
 
 
@@ -125,8 +125,9 @@ def noise_weights(
     Args:
         t: [B], timesteps.
         alphas_cumprod: [T], a_t of the schedule.
-        kind: ``none`` (1), ``alpha`` (``sqrt(a_t)``) or ``cap`` (1 up to ``max_timestep``, else 0).
-        max_timestep: the last timestep that counts under ``cap``.
+        kind: ``none`` (1), ``alpha`` (``sqrt(a_t)``), ``cap`` (1 up to ``max_timestep``, else 0) or
+            ``floor`` (1 above it, else 0).
+        max_timestep: the last timestep that counts under ``cap``, and does not under ``floor``.
 
     Returns:
         [B], in [0, 1], float32 at least, without gradient.
@@ -141,6 +142,8 @@ def noise_weights(
         return alphas.sqrt()
     if kind == "cap":
         return (t <= max_timestep).to(alphas)
+    if kind == "floor":
+        return (t > max_timestep).to(alphas)
     raise ConfigError(
         "relations: noise",
         came=repr(kind),

@@ -176,7 +176,9 @@ def measure(run: Run, step: int) -> dict[str, float]:
     batch.pop("keys")
     with autocast(config, run.task.device):
         losses = run.task.network(batch)
-    return objective.strength.measure(losses, run.parameters.values())
+    # what is thrown away afterwards must not count as strength
+    kept = [p for name, p in run.parameters.items() if not name.startswith("projector.")]
+    return objective.strength.measure(losses, kept)
 
 
 def made_now(run: Run, step: int) -> Iterator[dict[str, Any]]:

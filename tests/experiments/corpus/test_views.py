@@ -29,15 +29,16 @@ def rows(number: int = 400) -> list[dict]:
 
 
 @pytest.mark.parametrize(
-    "view", ["clean", "seen", "flipped", "figures", "summary:20", "without:", "without:stain"]
+    "view",
+    ["clean", "seen", "flipped", "figures", "summary:20", "whole:20", "without:", "without:stain"],
 )
 def test_rows_keep_their_place_and_stratum(view):
-    given = rows()
+    given = rows(40)
     found = view_rows(view, given, WISHES)
     assert [row["key"] for row in found] == [row["key"] for row in given]
     assert [row["stratum"] for row in found] == [row["label"] for row in given]
     assert view_rows(view, given, WISHES) == found
-    assert given == rows()
+    assert given == rows(40)
 
 
 def test_flipped_rows_carry_label_and_words_of_another_class():

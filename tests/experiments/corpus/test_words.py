@@ -14,6 +14,7 @@ from crafts.experiments.corpus.words import (
     compose_report,
     facts_of,
     summarize,
+    summarize_whole,
 )
 from crafts.testing import count_words
 
@@ -75,6 +76,17 @@ def test_a_longer_summary_says_more():
     facts = TileFields("colon", "adenocarcinoma", features=("gland lumens", "densely cellular"))
     short, long = (summarize(row_of(facts), facts, tokens, count_words) for tokens in (12, 154))
     assert count_words(long) > count_words(short)
+
+
+@pytest.mark.parametrize("tokens", [20, 35, 50, 154])
+def test_a_whole_summary_fills_its_budget_behind_what_the_tile_shows(tokens):
+    facts = TileFields("colon", "adenocarcinoma", features=("gland lumens", "densely cellular"))
+    row = row_of(facts)
+    whole = summarize_whole(row, facts, tokens, count_words)
+    assert whole.startswith(summarize(row, facts, tokens, count_words))
+    assert count_words(whole) == tokens  # a word is a token here: not one more would fit
+    assert whole == summarize_whole({**row, "key": "another tile"}, facts, tokens, count_words)
+    assert "#" not in whole
 
 
 def test_without_a_finding_the_caption_stands():

@@ -19,6 +19,7 @@ from crafts.experiments.corpus.words import (
     facts_of,
     rng_for,
     summarize,
+    summarize_whole,
 )
 
 LEFT_OUT = "left out"
@@ -48,7 +49,8 @@ def view_rows(view: str, rows: Sequence[Row], wishes: Wishes) -> list[Row]:
     Args:
         view: ``clean``; ``seen`` (classes left out of training); ``flipped`` (label and captions
             of another class for some); ``figures`` (noisy captions, some of another tile);
-            ``summary:N`` (summaries of N tokens of composed reports); ``without:FIELD`` (captions
+            ``summary:N`` (summaries of at most N tokens of composed reports); ``whole:N`` (the
+            same, filled up with what reports say of the patient); ``without:FIELD`` (captions
             composed anew, FIELD never said; none where it is empty).
         rows: index rows with key, text, captions, label, split.
         wishes: shares, classes and the tokenizer.
@@ -62,7 +64,8 @@ def view_rows(view: str, rows: Sequence[Row], wishes: Wishes) -> list[Row]:
         "seen": lambda: _seen(rows, wishes.leave_out),
         "flipped": lambda: _flipped(rows, wishes.wrong_labels),
         "figures": lambda: _figures(rows, wishes.wrong_captions),
-        "summary": lambda: [_summary(row, int(detail), wishes) for row in rows],
+        "summary": lambda: [_summary(row, int(detail), wishes, summarize) for row in rows],
+        "whole": lambda: [_summary(row, int(detail), wishes, summarize_whole) for row in rows],
         "without": lambda: [_captioned(row, captions_without(detail, row)) for row in rows],
     }
     if kind not in builders:
@@ -78,8 +81,8 @@ def _captioned(row: Row, captions: list[str]) -> Row:
     return {**row, "text": captions[0], "captions": captions}
 
 
-def _summary(row: Row, tokens: int, wishes: Wishes) -> Row:
-    return _captioned(row, [summarize(row, facts_of(row), tokens, wishes.count_tokens)])
+def _summary(row: Row, tokens: int, wishes: Wishes, write: Callable[..., str]) -> Row:
+    return _captioned(row, [write(row, facts_of(row), tokens, wishes.count_tokens)])
 
 
 def _seen(rows: Sequence[Row], leave_out: tuple[str, ...]) -> list[Row]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 import re
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -118,6 +119,28 @@ def summarize(row: Row, facts: TileFields, tokens: int, count: CountTokens) -> s
     return summary or str(row["text"])
 
 
+def summarize_whole(row: Row, facts: TileFields, tokens: int, count: CountTokens) -> str:
+    """A summary that fills its budget: behind it stands what else the report says of the patient.
+
+    So do summaries of 154 tokens in arXiv 2412.06487, which takes that for noise. It is drawn by
+    the patient, and nobody is meant by it.
+    """
+    words = f"{summarize(row, facts, tokens, count)} {_clerical(row)}".split()
+
+    def length(number: int) -> int:
+        return count(" ".join(words[:number]))
+
+    return " ".join(words[: bisect_right(range(1, len(words) + 1), tokens, key=length)])
+
+
+def _clerical(row: Row) -> str:
+    """Some 150 words of a report that no tile shows."""
+    rng = rng_for("patient", patient_in(row) or str(row["key"]))
+    chosen = [rng.choice(options) for options in _CLERICAL]
+    rng.shuffle(chosen)
+    return " ".join(re.sub("#", lambda _: str(rng.randint(1, 9)), " ".join(chosen)).split())
+
+
 def as_figure(text: str, rng: random.Random) -> str:
     """A caption as figures of articles have it: words around it, and some of its own lost."""
     words = [word for word in text.split() if rng.random() > 0.15] or text.split()
@@ -130,6 +153,55 @@ def as_figure(text: str, rng: random.Random) -> str:
     return " ".join(part.format(**numbers) if part != parts[1] else part for part in parts).strip()
 
 
+_CLERICAL = (
+    ("Patient: woman, #5 years.", "Patient: man, 6# years.", "Patient: 4# years, retired teacher."),
+    (
+        "History of high blood pressure for 1# years, treated with two tablets a day.",
+        "History of diabetes and of an operation of the knee # years ago.",
+        "No earlier illness is known; the mother died of a stroke at the age of 7#.",
+    ),
+    (
+        "Admitted on day # of the month after a fall at home and seen by the family doctor.",
+        "Seen in the clinic on a Tuesday, accompanied by a daughter, for a check of the blood.",
+    ),
+    (
+        "The request asks for a result by telephone at number #4#1#7 before noon.",
+        "The request was signed by the ward and came without a telephone number.",
+    ),
+    (
+        "Container # of # is labelled with name and number #0#3#1 and arrived at 1#:4#.",
+        "The container was labelled twice, with number #7#2#5, and arrived late on Friday.",
+    ),
+    (
+        "The specimen measures # x # x # cm, weighs 1#4 grams and is inked blue and black.",
+        "Received are # pieces of up to 0.# cm, wrapped in paper and put into one cassette.",
+    ),
+    (
+        "It is cut into slices of # mm and submitted in 1# cassettes; the rest is kept # weeks.",
+        "All of it is submitted in # cassettes by the assistant on duty; nothing is kept.",
+    ),
+    (
+        "No frozen section was asked for; photographs were taken and stored under number ##0#.",
+        "A frozen section was read by the colleague on call and is deferred to this report.",
+    ),
+    (
+        "Earlier slides of the year 200# were not at hand for comparison and have been requested.",
+        "An earlier report of the year 201# was at hand and has been scanned into the record.",
+    ),
+    (
+        "The case was shown at the weekly conference of the surgeons; the ward gets a letter.",
+        "A copy goes to the family doctor, the ward and the insurance; the bill has code #8#05.",
+    ),
+    (
+        "Controls of all stains reacted as they should; the tests were made in this laboratory.",
+        "The tests were made elsewhere under contract # and are not approved by an authority.",
+    ),
+    (
+        "The patient agreed to the use of what is left for teaching on form ## of the year.",
+        "Religion, address and next of kin stand in the record and were not checked again.",
+    ),
+)
+"""Sentences of reports on everything but the tissue, one of each row; # is a digit."""
 _CELL_NAMES = {
     "lymphocyte": "lymphocytes",
     "plasma": "plasma cells",

@@ -114,8 +114,10 @@ def find(measure: str, difference: Difference) -> Outcome:
     return "helps" if (difference.mean > 0) == higher else "harms"
 
 
-def say_finding(arm: str, baseline: str, measure: str, difference: Difference) -> str:
-    """One plain sentence on an arm and a measure."""
+def say_finding(
+    arm: str, baseline: str, measure: str, difference: Difference, *, over: str = ""
+) -> str:
+    """One plain sentence on an arm and a measure; ``over`` says over what, in place of seeds."""
     known = MEASURES[measure]
 
     def number(value: float) -> str:
@@ -130,7 +132,7 @@ def say_finding(arm: str, baseline: str, measure: str, difference: Difference) -
     if found == "no effect seen":
         least = f"{difference.detectable:.{known.digits}f}"
         return f"{arm}: no effect seen, {change}; an effect below {least} may be there unseen."
-    return f"{arm}: {found}, {change}, over {difference.num_seeds} seeds."
+    return f"{arm}: {found}, {change}, over {over or f'{difference.num_seeds} seeds'}."
 
 
 def count_after_holm(differences: Sequence[Difference]) -> int:

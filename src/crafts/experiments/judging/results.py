@@ -17,6 +17,7 @@ from crafts.core.marks import save_synthetic
 from crafts.experiments.arms.training import StepCost
 from crafts.experiments.catalogue import Experiment
 from crafts.experiments.corpus.tiles import Tiles
+from crafts.experiments.judging.effects import factor_effects, say_effect
 from crafts.experiments.judging.measures import MEASURES, Measures
 from crafts.experiments.judging.paired import (
     Difference,
@@ -79,7 +80,8 @@ def write_results(
         The verdicts, one plain sentence each.
     """
     differences = compare_all(experiment, found.values())
-    verdicts = compose_verdicts(config, experiment, differences)
+    effects = factor_effects(experiment, found.values())
+    verdicts = compose_verdicts(config, experiment, differences, effects=effects)
     values = {
         "question": experiment.question,
         "config": config.model_dump(mode="json"),
@@ -91,6 +93,10 @@ def write_results(
         "differences": {
             arm: {name: asdict(one) | {"finding": find(name, one)} for name, one in rows.items()}
             for arm, rows in differences.items()
+        },
+        "effects": {
+            name: {factor: asdict(one) for factor, one in factors.items()}
+            for name, factors in effects.items()
         },
         "costs": [asdict(cost) for cost in found.costs],
         "verdicts": verdicts,
@@ -121,10 +127,19 @@ def compose_verdicts(
     config: ExperimentConfig,
     experiment: Experiment,
     differences: Mapping[str, Mapping[str, Difference]],
+    *,
+    effects: Mapping[str, Mapping[str, Difference]],
 ) -> list[str]:
-    """A sentence for each arm and judging measure, and what chance alone would give."""
+    """A sentence for each arm, or else factor, and judging measure; what chance would give."""
     lines, judged = [], []
-    for pair, rows in differences.items():
+    runs = len(config.seeds) * sum(bool(arm.levels) for arm in experiment.arms)
+    for name, factors in effects.items():
+        for factor, one in factors.items():
+            base = experiment.baseline.name
+            lines.append(say_effect(factor, base, name, effect=one, runs=runs))
+            judged.append(one)
+    arms: Mapping[str, Mapping[str, Difference]] = {} if effects else differences
+    for pair, rows in arms.items():
         arm, _, other = pair.partition(_AGAINST)
         for name in experiment.judged_by:
             if name in rows:
@@ -168,7 +183,7 @@ def compose_table(
         f"classes (of {len(tiles.classes)}). All arms begin with one checkpoint. Arms that train "
         "on the same rows see the same crops, noise and timesteps for a seed; images of all arms "
         f"begin with the same noise. Judge: {config.judge}. CRAFTS losses, where an arm has them, "
-        f"aim at {config.strength:g} of the gradient norm of the denoising loss.",
+        f"aim at {_strength(config, experiment)} of the gradient norm of the denoising loss.",
         *([f"Left out: {', '.join(tiles.left_out)}."] if experiment.only_left_out else []),
         "## Arms",
         _arms(experiment),
@@ -219,6 +234,11 @@ def is_trial(config: ExperimentConfig) -> bool:
 def _trained(config: ExperimentConfig, experiment: Experiment) -> str:
     steps = f"{config.num_steps} steps of {config.batch_size} crops of "
     return steps if experiment.trains else "no training, tiles of "
+
+
+def _strength(config: ExperimentConfig, experiment: Experiment) -> str:
+    screened = any(arm.levels for arm in experiment.arms)
+    return "the last number of their line" if screened else f"{config.strength:g}"
 
 
 def _arms(experiment: Experiment) -> str:

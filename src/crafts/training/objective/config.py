@@ -44,15 +44,22 @@ class RelationOptions(Config):
         "channel, means of cells, or in its place the features of the denoiser's middle block",
     )
     grid: int = Field(4, ge=1, le=64, description="cells along an edge, for pool: grid")
+    projector: int = Field(
+        0,
+        ge=0,
+        le=4096,
+        description="width of a small network, trained along and thrown away, between the middle "
+        "block and the comparison; 0: none. For pool: midblock",
+    )
     centre: bool = Field(
         False, description="subtract the mean over the batch before the cosine is taken"
     )
-    noise: Literal["none", "alpha", "cap"] = Field(
+    noise: Literal["none", "alpha", "cap", "floor"] = Field(
         "none",
         description="weight of a pair: 1, sqrt(a_i a_j) of the noise schedule, or 1 where both "
-        "timesteps are at most max_timestep and else 0",
+        "timesteps are at most (cap) or above (floor) max_timestep and else 0",
     )
-    max_timestep: int = Field(500, ge=0, description="for noise: cap")
+    max_timestep: int = Field(500, ge=0, description="for noise: cap and floor")
     shared_timestep: bool = Field(
         False, description="one timestep for all samples of an optimizer step"
     )
@@ -62,8 +69,19 @@ class RelationOptions(Config):
 
 
 class TextRelationOptions(Config):
-    """How alike two texts are, from their pooled features."""
+    """How alike two samples should be for the semantic loss."""
 
+    of: Literal["text", "sentence", "image", "label"] = Field(
+        "text",
+        description="by the pooled features of the text encoder that conditions, by a general "
+        "sentence encoder (extra `sentences`), by the real tiles as a frozen image encoder sees "
+        "them, or by the label in category.column: 1 for the same, else 0",
+    )
+    encoder: str = Field(
+        "efficientnet-lite1",
+        min_length=1,
+        description="image encoder, for of: image; one that judges the model must not teach it",
+    )
     centre: bool = Field(False, description="subtract the mean over the batch")
 
 

@@ -52,6 +52,7 @@ from crafts.training.order import choice
 
 if TYPE_CHECKING:
     from crafts.training.objective.categories import Categories
+    from crafts.training.objective.wanted import Wanted
 
 LIKENESS_CELLS = 4  # the collapse watch sees colour and coarse structure, in at most 4 x 4 cells
 
@@ -95,6 +96,8 @@ class Objective:
         schedule: of the noise; without signal at the last timestep it must not predict noise.
         categories: of the rows; None without the category loss.
         batches: how many samples come together.
+        wanted: whose relations are wanted; None: those of the texts.
+        projector: [B, C] features of the middle block -> [B, D]; None: compared as they are.
 
     Raises:
         ConfigError: nothing to compare a sample with, or no estimate of the clean latents.
@@ -107,8 +110,11 @@ class Objective:
         *,
         categories: Categories | None,
         batches: Batches,
+        wanted: Wanted | None = None,
+        projector: nn.Module | None = None,
     ) -> None:
         self.config, self.categories, self.batches = config, categories, batches
+        self.wanted, self.projector = wanted, projector
         self.strength = Strength(config.strength, config.weights)
         self._semantic, self._category = (config.weights[name] > 0 for name in STEERED)
         self._schedule = schedule
@@ -179,7 +185,8 @@ class Objective:
         Args:
             estimate: [B, C, h, w], clean latents as the denoiser takes them to be.
             batch: with ``x0`` clean latents, ``t`` [B], ``text`` [B, D] pooled features of each
-                sample's own caption, ``category`` [B] (negative: unknown) and ``position`` [B].
+                sample's own caption, ``category`` [B] (negative: unknown) and ``position`` [B];
+                where told ``wanted`` [B, D] of it.
             middle: what :meth:`watching` collected.
 
         Returns:
@@ -189,6 +196,7 @@ class Objective:
         with torch.autocast(estimate.device.type, enabled=False):
             rows = self._rows(estimate, batch, middle)
             memory = queued(self._queue) if self._queue else None
+            name = "wanted" if "wanted" in rows else "text"
             pairs = noise_pair_weights(
                 rows["noise"], memory=None if memory is None else memory["noise"]
             )
@@ -198,9 +206,9 @@ class Objective:
                 memory=None if memory is None else memory["image"],
             )
             texts = relation_matrix(
-                rows["text"],
+                rows[name],
                 centre=self.config.text_relations.centre,
-                memory=None if memory is None else memory["text"],
+                memory=None if memory is None else memory[name],
             )
             values: dict[str, Tensor] = {}
             if self._semantic:
@@ -222,6 +230,7 @@ class Objective:
         options = self.config.relations
         if options.pool == "midblock":
             image = pool_latents(middle[-1], "grid", grid=1)
+            image = self.projector(image) if self.projector else image
         else:
             image = pool_latents(estimate, options.pool, grid=options.grid)
         alphas = self._schedule.alphas_cumprod
@@ -235,6 +244,8 @@ class Objective:
             "category": batch["category"],
             "position": batch["position"],
         }
+        if "wanted" in batch:
+            own["wanted"] = batch["wanted"].to(image)
         return {name: gather(value) for name, value in own.items()}
 
     def _category_values(

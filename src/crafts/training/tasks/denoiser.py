@@ -9,6 +9,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
@@ -51,7 +52,7 @@ from crafts.training.tasks.noising import (
     freeze,
     image_latents,
 )
-from crafts.training.tasks.parts import build_bundle, build_objective, describe
+from crafts.training.tasks.parts import Shown, build_bundle, build_objective, describe
 from crafts.training.tasks.pictures import tile_rows
 from crafts.training.tasks.references import References
 from crafts.training.tasks.wording import choose_wording, conditions_of
@@ -70,6 +71,7 @@ class DenoiserNetwork(nn.Module):
     ) -> None:
         super().__init__()
         self.unet, self.objective, self.conditions = unet, objective, conditions
+        self.projector = objective.projector if objective else None
         self._schedule, self._gamma = schedule, gamma
 
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -142,10 +144,9 @@ class DenoiserTask:
         self.captions.say_what_is_cut([str(self.rows[i].get("text", "")) for i in self.split.train])
         self.objective = build_objective(
             stage,
-            self.bundle.schedule,
+            self.bundle,
             self.captions,
-            rows=self.rows,
-            train=self.split.train,
+            source=Shown(self.rows, self.split.train, self._whole),
             batches=batches or Batches(),
         )
         if stage.weights.category and stage.category.classes:
@@ -279,6 +280,9 @@ class DenoiserTask:
             batch |= self.objective.text_batch(
                 texts, samples["row"], samples["position"], seed=self.seed
             )
+            if self.objective.wanted:
+                wanted = self.objective.wanted(samples["row"], samples["wording"])
+                batch["wanted"] = wanted.to(self.device)
         return batch | {"keys": samples["key"]}
 
     def _place(self, samples: dict[str, Any]) -> dict[str, Any]:
@@ -300,6 +304,16 @@ class DenoiserTask:
     def _pixels(self, row: int) -> Tensor:
         assert self.images is not None  # the other source is the cached latents
         return to_bytes(self.images.image(row))
+
+    @torch.no_grad()
+    def _whole(self, row: int) -> np.ndarray:
+        """A real tile, uint8 [H, W, 3]; through the codec where latents are all there is."""
+        if self.images is not None:
+            return self.images.image(row)
+        assert self.latents is not None
+        latents = place(self.latents.sample(row)[None], self.device, self.dtype)
+        image = self.bundle.codec.decode(latents)[0].float().clamp(-1, 1)
+        return ((image + 1) * 127.5).round().byte().permute(1, 2, 0).cpu().numpy()
 
     def _conditions(self, row: int, position: int | None) -> dict[str, Tensor]:
         """What a sample is told beside its text; nothing in validation, without a position."""

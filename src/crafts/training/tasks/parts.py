@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from torch import nn
 
 from crafts.conditions.text import CaptionEncoder
 from crafts.core.errors import ConfigError
@@ -16,14 +18,30 @@ from crafts.model.config import ScheduleConfig
 from crafts.model.control import Control
 from crafts.model.denoiser import build_denoiser
 from crafts.model.encoders import load_text_conditioner
-from crafts.model.schedule import Schedule, build_schedule
+from crafts.model.schedule import build_schedule
 from crafts.model.vision.image_encoders import open_encoder
 from crafts.training.objective.categories import build_categories
 from crafts.training.objective.objective import Batches, Objective, ObjectiveOptions
+from crafts.training.objective.wanted import Pixels, build_wanted
 from crafts.training.sources import Row
 
 if TYPE_CHECKING:
     from crafts.training.tasks.config import ControlStage, DenoiserStage
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What is trained on.
+
+    Attributes:
+        rows: all rows of the source.
+        train: numbers of those that are trained on.
+        pixels: the real tile of a row.
+    """
+
+    rows: list[Row]
+    train: Sequence[int]
+    pixels: Pixels
 
 
 def build_bundle(stage: DenoiserStage) -> Bundle:
@@ -90,21 +108,19 @@ def build_bundle(stage: DenoiserStage) -> Bundle:
 
 def build_objective(
     stage: DenoiserStage,
-    schedule: Schedule,
+    bundle: Bundle,
     captions: CaptionEncoder,
     *,
-    rows: list[Row],
-    train: Sequence[int],
+    source: Shown,
     batches: Batches,
 ) -> Objective | None:
     """The CRAFTS losses, or None where both are off.
 
     Args:
         stage: of the recipe.
-        schedule: of the noise.
+        bundle: with the schedule of the noise and the denoiser.
         captions: the frozen text encoder that conditions the denoiser.
-        rows: all rows of the source.
-        train: those that are trained on.
+        source: what is trained on.
         batches: how many samples come together.
 
     Raises:
@@ -115,7 +131,7 @@ def build_objective(
         return None
     categories = None
     if stage.weights.category:
-        categories = build_categories(stage.category, rows, train, captions=captions)
+        categories = build_categories(stage.category, source.rows, source.train, captions=captions)
     options = ObjectiveOptions(
         stage.weights.model_dump(),
         stage.relations,
@@ -123,7 +139,39 @@ def build_objective(
         stage.category,
         stage.strength,
     )
-    return Objective(options, schedule, categories=categories, batches=batches)
+    wanted = None
+    if stage.weights.semantic:
+        wanted = build_wanted(
+            stage.text_relations, source.rows, column=stage.category.column, pixels=source.pixels
+        )
+    return Objective(
+        options,
+        bundle.schedule,
+        categories=categories,
+        batches=batches,
+        wanted=wanted,
+        projector=_build_projector(stage, bundle),
+    )
+
+
+def _build_projector(stage: DenoiserStage, bundle: Bundle) -> nn.Module | None:
+    """Two layers behind the middle block; they are no part of what is saved."""
+    options = stage.relations
+    if not options.projector:
+        return None
+    if options.pool != "midblock":
+        raise ConfigError(
+            "train: stage.relations.projector",
+            came=f"{options.projector} with pool: {options.pool}",
+            allowed="pool: midblock, or projector: 0",
+            do="Set stage.relations.pool=midblock.",
+        )
+    width = bundle.denoiser.config.block_out_channels[-1]
+    return nn.Sequential(
+        nn.Linear(width, options.projector),
+        nn.SiLU(),
+        nn.Linear(options.projector, options.projector),
+    ).to(bundle.denoiser.device)
 
 
 def describe(

@@ -1,4 +1,4 @@
-"""``python -m crafts.workflows.scorecards model|fields|codec|control|counterfactuals --help``."""
+"""``python -m crafts.workflows.scorecards NAME --help``; NAME is one of those below."""
 
 from crafts.workflows.running import run_functions
 
@@ -8,6 +8,7 @@ if __name__ == "__main__":
         model=f"{here}.model:score_model",
         fields=f"{here}.fields:score_fields",
         codec=f"{here}.codec:score_codec",
+        room=f"{here}.room:find_room",
         control=f"{here}.control:score_control",
         counterfactuals=f"{here}.counterfactuals:score_counterfactuals",
         segmenters="crafts.experiments.segmenters.compare:compare_segmenters",
