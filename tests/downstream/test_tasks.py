@@ -55,7 +55,7 @@ def examine(tmp_path):
         source = Source("heldout", tmp_path, "", {"": tmp_path})
         return Side(name, source, describe(found, {}))
 
-    def examined(task: str, *only: str, **more):
+    def examined(task: str, *only: str, tiles: int = 9, seeds: int = 2, **more):
         opened = Opened(
             *(side("real", 0, REAL), np.arange(TRAIN), np.arange(TRAIN, REAL)),
             *([side("made", REAL, number)], None, list(CLASSES)),
@@ -69,9 +69,9 @@ def examine(tmp_path):
         config = BenchmarkConfig(real=tmp_path, generated=(tmp_path,), task=task, **values)
         built = open_task(config, opened)
         exam = built.exams(opened, pool)[0]
-        own, found = pool.parts["real"][:9], {}
-        for seed in range(2):
-            for arm in built.arms(iter_arms(config, opened, pool, np.arange(9), seed=seed)):
+        own, found = pool.parts["real"][:tiles], {}
+        for seed in range(seeds):
+            for arm in built.arms(iter_arms(config, opened, pool, np.arange(tiles), seed=seed)):
                 if only and arm.name not in only:
                     continue
                 for method, ask in built.train(pool, arm, own=own, seed=seed).items():
@@ -98,7 +98,7 @@ def test_a_perfect_generator_helps_retrieval_and_mislabelled_tiles_do_not(examin
 
 def test_shuffled_images_tell_no_more_than_questions_alone(examine):
     blind, mixed = ("fusion", "real, question only"), ("fusion", "real, images shuffled")
-    scores, exam = examine("vqa", MIXED_IN, blind[1], mixed[1], steps=100)
+    scores, exam = examine("vqa", MIXED_IN, blind[1], mixed[1], tiles=24, seeds=5, steps=60)
     assert scores[blind].mean() == pytest.approx(0.5, abs=0.08)
     gain = gain_of(scores, exam, mixed, blind)
     assert gain.low <= 0 <= gain.high

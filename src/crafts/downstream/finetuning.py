@@ -16,6 +16,7 @@ from crafts.downstream.config import BenchmarkConfig
 from crafts.downstream.exams import Answers, Ask, Exam
 from crafts.downstream.pool import Pixels, Pool
 from crafts.downstream.statistics import calibration_error
+from crafts.model.vision.small_networks import build_classifier
 
 BATCH = 64
 
@@ -66,19 +67,9 @@ def turned(images: Tensor, generator: torch.Generator) -> Tensor:
 
 def finetune(config: BenchmarkConfig, pool: Pool, arm: Arm, *, seed: int) -> Ask:
     """A small ResNet of transformers, trained from pixels."""
-    from transformers import ResNetConfig, ResNetForImageClassification
-
     torch.manual_seed(seed)
     number = int(pool.labels.max()) + 1
-    network: Any = ResNetForImageClassification(
-        ResNetConfig(
-            embedding_size=16,
-            hidden_sizes=[16, 32, 64, 128],
-            depths=[1, 1, 1, 1],
-            layer_type="basic",
-            num_labels=number,
-        )
-    )
+    network: Any = build_classifier(number)
     labels = torch.from_numpy(pool.labels[arm.told])
     pixels = pool.pixels[arm.seen]
 

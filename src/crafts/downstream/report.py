@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 OpenTile = Callable[[str], NDArray[np.uint8] | None]
 
-_WORDS = {"ssl": "self-supervision", "vqa": "question answering"}
+_AIMS = {"ssl": "self-supervision", "vqa": "question answering"}
 _ROLES = {"real": "real", "control": "baseline", "synthetic": "generated"}
 _SECTIONS = (
     ("notes", "Before you read"),
@@ -54,7 +54,7 @@ def write_report(results: Results, path: Path, *, open_tile: OpenTile) -> None:
     """
     values: dict[str, Any] = {
         "task": results.task,
-        "words": _WORDS.get(results.task, results.task),
+        "aim": _AIMS.get(results.task, results.task),
         "measure": _title(results),
         "subject": _subject(results),
         "verdict": judge_sentences(_headline(results), _sentences(results), results.controls),

@@ -19,6 +19,7 @@ from crafts.downstream.finetuning import as_images, batches, fit_steps, turned
 from crafts.downstream.opening import Opened
 from crafts.downstream.pool import Features, Pool
 from crafts.losses.contrastive import contrastive_loss
+from crafts.model.vision.small_networks import build_masked_autoencoder
 from crafts.sets.splits import Rows
 
 UNTRAINED = "no pre-training"
@@ -71,7 +72,7 @@ class SelfSupervision:
 
     def _pretrain(self, pool: Pool, arm: Arm, *, seed: int) -> Any:
         torch.manual_seed(seed)
-        network = build_autoencoder(self.config.pixels)
+        network = build_masked_autoencoder(self.config.pixels)
         if arm.look == "nothing":
             return network.eval()
         pixels = pool.pixels[arm.seen]
@@ -113,28 +114,6 @@ def pair_up(pool: Pool, tiles: Rows, made: Rows, *, seed: int) -> Rows:
         same = made[pool.labels[made] == pool.labels[tile]]
         pairs.append(same[number % len(same)] if len(same) else tile)
     return np.array(pairs)
-
-
-def build_autoencoder(side: int) -> Any:
-    """A small ViT-MAE of transformers (He et al., CVPR 2022) for pictures of a side in pixels."""
-    from transformers import ViTMAEConfig, ViTMAEForPreTraining
-
-    return ViTMAEForPreTraining(
-        ViTMAEConfig(
-            image_size=side,
-            patch_size=8,
-            hidden_size=96,
-            num_hidden_layers=3,
-            num_attention_heads=4,
-            intermediate_size=192,
-            decoder_hidden_size=64,
-            decoder_num_hidden_layers=1,
-            decoder_num_attention_heads=4,
-            decoder_intermediate_size=128,
-            mask_ratio=0.75,
-            norm_pix_loss=True,
-        )
-    )
 
 
 def _patches(network: Any) -> int:
