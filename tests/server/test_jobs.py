@@ -7,6 +7,7 @@ import zipfile
 
 import pytest
 from PIL import Image
+from pydantic import TypeAdapter, ValidationError
 
 from crafts import cli
 from crafts.generation.export import read_provenance
@@ -171,6 +172,17 @@ def test_no_field_that_may_name_a_file_comes_over_http():
         assert schemas.is_plain(field)
     assert {"prompts", "size", "num_steps"} <= set(schemas.SHARED)
     assert not {"control", "controls", "masks", "fluorescence"} & set(schemas.SHARED)
+
+
+def test_powers_come_over_http_and_each_is_a_picture(client):
+    asked = {**ASKED, "mpp": "1.0,0.5", "num_images": 100_000}
+    assert "200000 pictures" in client.post("/api/v1/jobs", json=asked).text
+    asked = {**ASKED, "mpp": "0.5,1.0"}
+    assert client.post("/api/v1/jobs", json=asked).status_code == 422
+    names = TypeAdapter(schemas.Name)
+    assert names.validate_python("000-0-0.5mpp") == "000-0-0.5mpp"
+    with pytest.raises(ValidationError):
+        names.validate_python("000-0-../mpp")
 
 
 def test_what_ran_when_the_process_was_killed_runs_again(client, tmp_path):

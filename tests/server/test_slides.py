@@ -74,7 +74,7 @@ def test_a_slide_that_is_made_can_be_looked_at_by_its_owner_alone(client):
     assert list_slides(zoom.config, store, "another") == []
     for ask in (
         lambda who: zoom.facts(who, job["id"]),
-        lambda who: zoom.square(who, job["id"], 0, 0, 0),
+        lambda who: zoom.square(who, job["id"], (0, 0, 0)),
         lambda who: zoom.tile(who, job["id"], middle=(0, 0), side=side, mpp=None),
     ):
         ask("local")

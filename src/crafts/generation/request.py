@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator
 
 from crafts.conditions.config import ControlFolders, FluorescenceOptions, MaskOptions, as_text
 from crafts.core.config import Config
@@ -70,6 +70,21 @@ def parse_powers(text: str | None) -> tuple[float, ...]:
     return powers
 
 
+def _powers_as_text(value: Any) -> Any:
+    several = value if isinstance(value, list | tuple) else [value]
+    numbers = all(isinstance(one, int | float) for one in several)
+    return ",".join(f"{one:g}" for one in several) if several and numbers else value
+
+
+def _powers_usable(value: str | None) -> str | None:
+    parse_powers(value)
+    return value
+
+
+# checked by its type, so that it is checked where a server picks the field, too
+_Powers = Annotated[str | None, BeforeValidator(_powers_as_text), AfterValidator(_powers_usable)]
+
+
 class ImageRequest(Config):
     """What is asked of pictures, wherever they go: what ``Model.generate`` takes."""
 
@@ -113,7 +128,7 @@ class ImageRequest(Config):
     batch_size: int = Field(
         4, ge=1, le=4096, description="Images a pass; moves no value by more than 2 of 255."
     )
-    mpp: str | None = Field(
+    mpp: _Powers = Field(
         None,
         pattern=POWERS,
         description="Microns per pixel, of a model that was trained with powers. 1.0,0.5: the same "
@@ -198,19 +213,6 @@ class ImageRequest(Config):
     @classmethod
     def _size_as_text(cls, value: Any) -> Any:
         return as_text(value)
-
-    @field_validator("mpp", mode="before")
-    @classmethod
-    def _powers_as_text(cls, value: Any) -> Any:
-        several = value if isinstance(value, list | tuple) else [value]
-        numbers = all(isinstance(one, int | float) for one in several)
-        return ",".join(f"{one:g}" for one in several) if several and numbers else value
-
-    @field_validator("mpp")
-    @classmethod
-    def _powers_usable(cls, value: str | None) -> str | None:
-        parse_powers(value)
-        return value
 
     @field_validator("reference", "lora", mode="before")
     @classmethod

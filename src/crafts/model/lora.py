@@ -62,6 +62,7 @@ def save_lora(denoiser: UNet2DConditionModel, folder: Path) -> None:
         unet_lora_layers=layers,
         unet_lora_adapter_metadata=denoiser.peft_config["default"].to_dict(),
     )
+    (folder / FILE).chmod(0o644)  # written as 0600, which a shared folder would keep
 
 
 def parse_loras(options: Sequence[str]) -> tuple[Lora, ...]:

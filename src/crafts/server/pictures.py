@@ -13,7 +13,7 @@ from crafts.core.errors import DataError
 from crafts.generation.export import read_provenance
 from crafts.server.store import Job, Store
 
-_NAME = re.compile(r"\d{3,6}-\d{1,6}")
+_NAME = re.compile(r"\d{3,6}-\d{1,6}(-[\d.]{1,12}mpp)?")
 
 
 def count_pictures(place: Path, kind: str) -> int:

@@ -10,7 +10,7 @@ from crafts.core.config import Config
 from crafts.generation.request import ImageRequest
 
 Id = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{24}$")]
-Name = Annotated[str, StringConstraints(pattern=r"^[0-9]{3,6}-[0-9]{1,6}$")]
+Name = Annotated[str, StringConstraints(pattern=r"^[0-9]{3,6}-[0-9]{1,6}(-[0-9.]{1,12}mpp)?$")]
 
 FIELDS: dict[str, dict[str, Any]] = ImageRequest.model_json_schema()["properties"]
 _FILES = ("IMAGE", "MASK", "DIR", "FILE", "PATH")

@@ -98,8 +98,8 @@ class Zoom:
             "mpp": opened.resolution.x if known else None,
         }
 
-    def square(self, owner: str, slide: str, *place: int) -> bytes:
-        """One square as JPEG, at a place of level, column and row.
+    def square(self, owner: str, slide: str, place: tuple[int, int, int]) -> bytes:
+        """One square as JPEG, at a level, a column and a row.
 
         Raises:
             MissingError: no such slide or square.

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from crafts.core.errors import ConfigError, RetryError
+from crafts.generation.request import parse_powers
 from crafts.server.access import Tokens
 from crafts.server.config import ServeConfig
 from crafts.server.errors import MissingError, QueueFullError
@@ -238,7 +239,8 @@ class Studio:
         from crafts import api
 
         limit = self.config.max_pictures
-        total = len(request.prompts) * request.num_images
+        powers = len(parse_powers(request.mpp)) or 1
+        total = len(request.prompts) * request.num_images * powers
         if not 1 <= total <= limit:
             raise _refused("prompts x num_images", f"{total} pictures", f"1 to {limit} in one job")
         if (request.num_steps or 1) > _MOST_STEPS:

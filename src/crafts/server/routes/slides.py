@@ -42,6 +42,6 @@ def tile(request: Request, slide: Id, x: _Place, y: _Place) -> Response:
 @router.get("/slides/{slide}/{level}/{column}_{row}.jpg")
 def square(request: Request, slide: Id, level: _Number, column: _Number, row: _Number) -> Response:
     """A square of a level; levels double in size, the last is the slide itself."""
-    data = studio_of(request).zoom.square(owner_of(request), slide, level, column, row)
+    data = studio_of(request).zoom.square(owner_of(request), slide, (level, column, row))
     headers = {"cache-control": "private, max-age=3600"}
     return Response(data, media_type="image/jpeg", headers=headers)
