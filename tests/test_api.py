@@ -11,7 +11,7 @@ from PIL import Image
 
 import crafts
 from crafts import api
-from crafts.core.errors import ConfigError, NotYetError
+from crafts.core.errors import ConfigError
 from crafts.generation.export import read_provenance
 from crafts.testing import FakeCodec, count_words, write_tiny_model
 
@@ -44,12 +44,6 @@ def test_import_takes_nothing_heavy():
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
-
-
-@pytest.mark.parametrize("task", ["retrieval", "ssl", "vqa"])
-def test_what_is_not_built_says_so(task, tmp_path):
-    with pytest.raises(NotYetError, match="not built yet; expected benchmark classification"):
-        crafts.benchmark({"task": task}, tmp_path)
 
 
 def test_generate_from_python(tiny_model):

@@ -81,10 +81,6 @@ FLAGS = {
     "study analyze": ["--readings", "--output"],
     "serve": ["--host", "--port", "--model", "--data", "--token-file", "--set", "--dry-run"],
 }
-NOT_YET = [
-    ["benchmark", "retrieval", "--output", "o"],
-    ["benchmark", "ssl", "--real", "r", "--generated", "g", "--output", "o"],
-]
 
 
 @pytest.mark.parametrize("command", FLAGS)
@@ -138,18 +134,6 @@ def test_help_says_the_defaults_of_the_configuration(command, stage, options, ca
     for name in options:
         rest = text.split(f" --{name.replace('_', '-')} ")[1].split(" --")[0]
         assert f"[default: ({getattr(defaults, name)})]" in rest
-
-
-@pytest.mark.parametrize("arguments", NOT_YET, ids=" ".join)
-def test_what_is_not_built_says_so_in_one_line_and_exits_2(
-    arguments, capsys, tmp_path, monkeypatch
-):
-    monkeypatch.chdir(tmp_path)
-    assert cli.run(arguments) == 2
-    out = capsys.readouterr()
-    assert "not built yet" in out.err
-    assert len(out.err.strip().splitlines()) == 1
-    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("option", ["depth=mask.png", "nuclei=mask.png@9", "mask.png"])

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from crafts.core.config import takes
-from crafts.core.errors import ConfigError, NotYetError
+from crafts.core.errors import ConfigError
 from crafts.core.paths import check_places
 from crafts.generation.request import ImageRequest
 
@@ -105,7 +105,6 @@ class Model:
         Raises:
             ConfigError: an empty prompt, a value out of bounds, a control that cannot be used, or
                 under ``strict`` a word that the model cannot know.
-            NotYetError: other sizes than the model's own.
             DataError: an unusable control image.
         """
         from crafts.generation.generate import generate_images
@@ -469,28 +468,17 @@ def benchmark(config: BenchmarkConfig | Mapping[str, Any], output: Path) -> Mani
     """Whether generated tiles help in a task; see :func:`crafts.downstream.benchmark.run`.
 
     Args:
-        config: the folders ``real``, ``generated`` and ``external`` and the rest; a mapping may
-            name the ``task``, of which classification is built.
+        config: the ``task``, the folders ``real``, ``generated`` and ``external`` and the rest.
         output: folder to write.
 
     Raises:
-        NotYetError: another task.
         DataError: unusable or too few tiles, a test patient that the generator saw, or copies.
     """
-    if isinstance(config, Mapping):
-        task = config.get("task", "classification")
-        config = {name: value for name, value in config.items() if name != "task"}
-        if task != "classification":
-            raise NotYetError(
-                "crafts benchmark",
-                came=f"benchmark {task}: not built yet",
-                allowed="benchmark classification",
-                do="README says what works now.",
-            )
     from crafts.model.files.places import find_codec, find_encoder
 
     resolved = _resolved("benchmark", config)
-    read = (resolved.real, *resolved.generated, resolved.external, resolved.trained)
+    more = (resolved.external, resolved.trained, resolved.questions)
+    read = (resolved.real, *resolved.generated, *more)
     check_places(output, *read)
     find_encoder(resolved.encoder, network=True)
 

@@ -14,7 +14,6 @@ from crafts.core import errors
     ("kind", "code"),
     [
         (errors.ConfigError, 2),
-        (errors.NotYetError, 2),
         (errors.DataError, 3),
         (errors.IntegrityError, 3),
         (errors.RetryError, 75),

@@ -10,6 +10,7 @@ from crafts.core.errors import DataError
 from crafts.downstream.statistics import (
     balanced_weights,
     calibration_error,
+    equivalence,
     holm,
     least_per_class,
     paired_gain,
@@ -109,3 +110,15 @@ def test_smaller_gains_need_more_tiles():
     assert least_per_class(0.2, 2) == 20
     assert least_per_class(0.1, 2) == 79
     assert least_per_class(0.2, 9) < least_per_class(0.2, 2)
+
+
+def test_two_one_sided_tests_are_those_of_statsmodels():
+    weightstats = pytest.importorskip("statsmodels.stats.weightstats")
+    rng = np.random.default_rng(5)
+    change = rng.normal(0.1, 1, size=80)
+    low, high, p = equivalence(paired_gain(change, range(80), resamples=20_000), 0.4)
+    truth = weightstats.DescrStatsW(change)
+    assert p == pytest.approx(truth.ttost_mean(-0.4, 0.4)[0], rel=0.2)
+    assert (low, high) == pytest.approx(truth.tconfint_mean(alpha=0.1), abs=0.01)
+    same = paired_gain(np.zeros(12), list("aaabbbcccddd"))
+    assert equivalence(same, 0.05) == (0, 0, 0)

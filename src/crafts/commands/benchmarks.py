@@ -36,17 +36,15 @@ def benchmark(
     overrides: Overrides = [],
     dry_run: DryRun = False,
 ) -> None:
-    """Whether generated tiles help in a task, beside controls that must not. Built: classification.
+    """Whether generated tiles help in a task, beside controls that must not.
 
     Refuses a generator that has seen a test patient, and copies of real tiles.
     """
     from crafts import api
-
-    if task != "classification":
-        api.benchmark({"task": task}, output)
-    from crafts.downstream.config import FAST
+    from crafts.downstream.config import fast_settings
 
     given = {"real": real, "generated": generated, "external": external, "encoder": encoder}
-    config = api.configure("benchmark", {**(FAST if fast else {}), **drop_unset(given)}, overrides)
+    quick = fast_settings(task) if fast else {}
+    config = api.configure("benchmark", {**quick, **drop_unset(given), "task": task}, overrides)
     if not shown(config, dry_run):
         done(api.benchmark(config, output), output)

@@ -40,10 +40,6 @@ class ConfigError(CraftsError):
     """Wrong usage or configuration (exit code 2)."""
 
 
-class NotYetError(ConfigError):
-    """A named part of the product that is not built yet (exit code 2)."""
-
-
 class DataError(CraftsError):
     """Input data that cannot be used (exit code 3)."""
 

@@ -1,4 +1,4 @@
-"""The arms: what each classifier is trained on, at one share of the training patients."""
+"""The arms: what is trained on, at one share of the training patients."""
 
 from __future__ import annotations
 
@@ -12,37 +12,42 @@ from numpy.typing import NDArray
 
 from crafts.core.runtime import seed_from
 from crafts.downstream.config import BenchmarkConfig
-from crafts.downstream.controls import Controls
-from crafts.downstream.opening import Opened, Side
+from crafts.downstream.opening import Opened
+from crafts.downstream.pool import Pool
 from crafts.sets.splits import Rows
 
-Features = NDArray[np.float32]
 Kind = Literal["real", "control", "synthetic"]
+Look = Literal["tile", "colour", "nothing"]
 REAL, COLOUR, TWICE = "real", "real, colour histogram only", "real, twice"
 AUGMENTED, NOISE = "real + classic augmentation", "real + noise of its colours"
-SHUFFLED = "labels shuffled"
+CODED, ALONE, SHUFFLED = "real, through the codec", "generated alone", "labels shuffled"
+BLIND, MIXED = "real, question only", "real, images shuffled"
 
 
 @dataclass(frozen=True)
-class Training:
+class Arm:
     """What one arm trains on.
 
     Attributes:
-        arm: its name.
+        name: in tables.
         kind: real, control or synthetic.
         folder: of the generated tiles; "" for none.
-        features: [M, D].
-        labels: [M], numbers of classes.
+        seen: [M], pictures, as numbers of the pool.
+        told: [M], the pictures whose label, caption or answers are told of each.
         real, synthetic: how many of the M are which.
+        look: what of a picture is seen, in training and in the test.
+        second: [M], a second view of each picture, or None.
     """
 
-    arm: str
+    name: str
     kind: Kind
     folder: str
-    features: Features
-    labels: NDArray[np.int64]
+    seen: Rows
+    told: Rows
     real: int
     synthetic: int = 0
+    look: Look = "tile"
+    second: Rows | None = None
 
 
 def draw_patients(opened: Opened, fraction: float, *, seed: int) -> Rows:
@@ -73,68 +78,55 @@ def draw_patients(opened: Opened, fraction: float, *, seed: int) -> Rows:
 
 
 def iter_arms(
-    config: BenchmarkConfig, opened: Opened, controls: Controls, low: Rows, *, seed: int
-) -> Iterator[Training]:
-    """All arms on one draw of patients; every one of them stands beside ``real``.
+    config: BenchmarkConfig, opened: Opened, pool: Pool, low: Rows, *, seed: int
+) -> Iterator[Arm]:
+    """The arms of every task on one draw of patients; all of them stand beside ``real``.
 
     Args:
         config: ratios and limits.
         opened: the sets.
-        controls: made from the real tiles.
+        pool: its pictures.
         low: places in ``opened.train``.
         seed: of the draws of tiles.
     """
-    features = opened.real.features[opened.train][low]
-    labels = opened.numbers(opened.real)[opened.train][low]
-    number = len(low)
+    own, number = pool.of(opened.real)[opened.train][low], len(low)
     rng = np.random.default_rng(seed_from("benchmark", "arms", seed))
 
-    def beside(arm: str, more: Features, own: NDArray[np.int64], made: int = 0) -> Training:
-        both = np.concatenate([features, more]), np.concatenate([labels, own])
-        return Training(arm, "control", "", *both, real=number, synthetic=made)
+    def beside(name: str, more: Rows, told: Rows, made: int = 0) -> Arm:
+        both = np.concatenate([own, more]), np.concatenate([own, told])
+        return Arm(name, "control", "", *both, number, made)
 
-    yield Training(REAL, "real", "", features, labels, number)
-    yield beside(AUGMENTED, controls.augmented[low], labels)
-    yield beside(TWICE, features, labels)
-    few = rng.permutation(len(controls.noise))[:number]
-    guesses = rng.integers(0, len(opened.classes), len(few))
-    yield beside(NOISE, controls.noise[few], guesses, len(few))
-    colour = controls.colour[opened.train][low]
-    yield Training(COLOUR, "control", "", colour, labels, number)
-    if controls.coded is not None:
-        arm = "real, through the codec"
-        yield Training(arm, "control", "", controls.coded[low], labels, number)
+    yield Arm(REAL, "real", "", own, own, number)
+    yield beside(AUGMENTED, pool.parts["augmented"][low], own)
+    yield beside(TWICE, own, own)
+    noise = rng.permutation(pool.parts["noise"])[:number]
+    yield beside(NOISE, noise, rng.choice(own, len(noise)), len(noise))
+    yield Arm(COLOUR, "control", "", own, own, number, look="colour")
+    if "coded" in pool.parts:
+        yield Arm(CODED, "control", "", pool.parts["coded"][low], own, number)
     for side in opened.generated:
-        yield from _synthetic_arms(config, opened, side, features, labels, rng=rng)
+        yield from _synthetic_arms(config, pool, side.name, own, rng=rng)
 
 
 def _synthetic_arms(
-    config: BenchmarkConfig,
-    opened: Opened,
-    side: Side,
-    features: Features,
-    labels: NDArray[np.int64],
-    *,
-    rng: np.random.Generator,
-) -> Iterator[Training]:
+    config: BenchmarkConfig, pool: Pool, folder: str, own: Rows, *, rng: np.random.Generator
+) -> Iterator[Arm]:
     """Real with some ratios of a folder of generated tiles, these alone, and these mislabelled."""
-    known = opened.numbers(side)
-    order = rng.permutation(np.flatnonzero(known >= 0))
-    rows = np.empty(0, dtype=np.int64)
+    made = pool.parts[folder]
+    order = rng.permutation(made[pool.labels[made] >= 0])
+    taken = order[:0]
     for ratio in config.ratios:
-        wanted = min(max(1, round(ratio * len(labels))), config.max_synthetic)
-        rows = take_alike(known[order], labels, wanted)
-        made, own = side.features[order][rows], known[order][rows]
-        both = np.concatenate([features, made]), np.concatenate([labels, own])
-        arm = f"real + generated, {ratio:g} x"
-        yield Training(arm, "synthetic", side.name, *both, len(labels), len(rows))
-    made, own = side.features[order][rows], known[order][rows]
-    if len(set(own.tolist())) > 1:
-        yield Training("generated alone", "synthetic", side.name, made, own, 0, len(rows))
-    wrong = np.asarray(rng.permutation(own))  # what is left of a gain did not come from labels
-    both = np.concatenate([features, made]), np.concatenate([labels, wrong])
-    arm = f"real + generated, {config.ratios[-1]:g} x, {SHUFFLED}"
-    yield Training(arm, "control", side.name, *both, len(labels), len(rows))
+        wanted = min(max(1, round(ratio * len(own))), config.max_synthetic)
+        taken = order[take_alike(pool.labels[order], pool.labels[own], wanted)]
+        both = np.concatenate([own, taken])
+        name = f"real + generated, {ratio:g} x"
+        yield Arm(name, "synthetic", folder, both, both, len(own), len(taken))
+    if len(set(pool.labels[taken].tolist())) > 1:
+        yield Arm(ALONE, "synthetic", folder, taken, taken, 0, len(taken))
+    wrong = rng.permutation(taken)  # what is left of a gain did not come from labels
+    told = np.concatenate([own, wrong])
+    name = f"real + generated, {config.ratios[-1]:g} x, {SHUFFLED}"
+    yield Arm(name, "control", folder, both, told, len(own), len(taken))
 
 
 def take_alike(known: NDArray[np.int64], labels: NDArray[np.int64], wanted: int) -> Rows:

@@ -1,9 +1,9 @@
-"""Stage: real and generated tiles in; whether the generated ones help a classifier out."""
+"""Stage: real and generated tiles in; whether the generated ones help in a task out."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,22 +14,23 @@ from crafts.core.artifacts import Manifest, finish, staging, write_bytes
 from crafts.core.protocols import BuildExtractor, Codec
 from crafts.core.records import Ledger, rejects_beside
 from crafts.core.runtime import say
-from crafts.downstream.arms import COLOUR, Training, draw_patients, iter_arms
-from crafts.downstream.classification import Ask, Scaling, fit_neighbours, fit_probe
+from crafts.downstream.arms import draw_patients, iter_arms
 from crafts.downstream.comparing import (
     Answered,
-    Exam,
     check_controls,
     compare_arms,
     compare_slices,
     find_changed,
-    open_exams,
+    further_tests,
+    largest,
 )
 from crafts.downstream.config import BenchmarkConfig
-from crafts.downstream.controls import Controls, make_controls
+from crafts.downstream.exams import Task
 from crafts.downstream.leaks import FindCopies, refuse_leaks
 from crafts.downstream.opening import Opened, open_sets, open_sources, set_facts
-from crafts.downstream.results import Method, Results
+from crafts.downstream.planning import plan_class, relate_distance
+from crafts.downstream.pool import Pool, build_pool
+from crafts.downstream.results import Results
 from crafts.sets.source import set_fingerprint
 from crafts.sets.splits import Rows
 
@@ -46,7 +47,7 @@ def run(
     find_copies: FindCopies,
     codec: Codec | None = None,
 ) -> Manifest:
-    """Train the same classifiers on real tiles alone and beside generated ones, and compare.
+    """Train the same networks on real tiles alone and beside generated ones, and compare.
 
     Args:
         config: see :class:`BenchmarkConfig`.
@@ -73,8 +74,9 @@ def run(
         say("benchmark: looking for patients and tiles that the generator has seen")
         facts = dict(encoder.facts)
         refuse_leaks(config, opened, encoder=facts, find_copies=find_copies)
-        controls = make_controls(config, opened, encoder, codec)
-        results = _measure(config, opened, controls, facts)
+        task = open_task(config, opened)
+        pool = build_pool(config, opened, encoder, codec, side=task.pixels)
+        results = _measure(config, opened, pool, task, facts)
         _write(folder, opened, results)
         used = {"real": set_fingerprint(opened.real.tiles.set)}
         used |= {one.name: set_fingerprint(one.tiles.set) for one in opened.generated}
@@ -88,6 +90,25 @@ def run(
         )
 
 
+def open_task(config: BenchmarkConfig, opened: Opened) -> Task:
+    """The task of a configuration."""
+    if config.task == "retrieval":
+        from crafts.downstream.retrieval import Retrieval
+
+        return Retrieval(config, opened)
+    if config.task == "ssl":
+        from crafts.downstream.ssl import SelfSupervision
+
+        return SelfSupervision(config)
+    if config.task == "vqa":
+        from crafts.downstream.vqa import Vqa
+
+        return Vqa(config, opened)
+    from crafts.downstream.classification import Classification
+
+    return Classification(config, opened.train)
+
+
 def _builder(config: BenchmarkConfig, encoder: ImageEncoder) -> BuildExtractor:
     from crafts.sets.features import by_split
 
@@ -95,35 +116,30 @@ def _builder(config: BenchmarkConfig, encoder: ImageEncoder) -> BuildExtractor:
     return by_split(encoder, columns, cache=config.cache, batch_size=config.batch_size)
 
 
-@dataclass(frozen=True)
-class _Bench:
-    """All that the arms share."""
-
-    config: BenchmarkConfig
-    opened: Opened
-    controls: Controls
-    exams: list[Exam]
-    answered: Answered = field(default_factory=Answered)
-
-
 def _measure(
-    config: BenchmarkConfig, opened: Opened, controls: Controls, facts: dict[str, Any]
+    config: BenchmarkConfig, opened: Opened, pool: Pool, task: Task, facts: dict[str, Any]
 ) -> Results:
-    bench = _Bench(config, opened, controls, open_exams(opened))
-    draws, numbers = _draw(config, opened), opened.numbers(opened.real)[opened.train]
+    exams, answered = task.exams(opened, pool), Answered()
+    draws = _draw(config, opened)
     for fraction, lows in draws.items():
         for seed, low in enumerate(lows, config.seed):
-            rarest = int(np.bincount(numbers[low], minlength=len(opened.classes)).min())
-            k = max(1, min(config.neighbours, rarest))  # more would outvote the rarest class
-            for training in iter_arms(config, opened, controls, low, seed=seed):
-                _examine(bench, training, fraction, k=k)
+            own = pool.of(opened.real)[opened.train][low]
+            for arm in task.arms(iter_arms(config, opened, pool, low, seed=seed)):
+                asks = task.train(pool, arm, own=own, seed=seed)
+                for exam, (method, ask) in product(exams, asks.items()):
+                    answered.add((exam.on, method, fraction), arm, ask(exam))
         say(f"benchmark: {100 * fraction:g} % of the training patients done")
-    rows = compare_arms(config, bench.answered, bench.exams)
-    first, exam = min(draws), bench.exams[0]
+    rows = compare_arms(config, answered, exams, primary=task.primary)
+    tests, failed = further_tests(config, answered, exams)
+    first = ("test", next(iter(task.methods)), min(draws))
+    judged = [row for row in rows if (row.on, row.method, row.fraction) == first]
+    folders, relation = relate_distance(opened, pool, judged, arm=largest(config), seed=config.seed)
     labels, groups = opened.real.tiles.classes, opened.real.tiles.groups
-    sides = {"train": opened.train, "test": exam.rows}
+    sides = {"train": opened.train, "test": exams[0].rows}
     return Results(
-        task="classification",
+        task=config.task,
+        methods=dict(task.methods),
+        primary=task.primary,
         seed=config.seed,
         seeds=config.seeds,
         encoder=facts,
@@ -135,10 +151,15 @@ def _measure(
         generated=[one.name for one in opened.generated],
         patients={side: len(set(groups[some])) for side, some in sides.items()},
         rows=rows,
-        slices=compare_slices(config, bench.answered, exam, first),
+        slices=compare_slices(config, answered, exams[0], first),
         notes=opened.notes,
-        controls=check_controls(rows),
-        shown=find_changed(config, bench.answered, exam, first),
+        controls=check_controls(rows) + failed,
+        tests=tests,
+        rare=config.rare,
+        plan=plan_class(config, opened, pool, exams[0], draws[min(draws)]) if config.rare else [],
+        folders=folders,
+        relation=relation,
+        shown=find_changed(config, answered, exams[0], first),
     )
 
 
@@ -162,35 +183,10 @@ def _draw(config: BenchmarkConfig, opened: Opened) -> dict[float, list[Rows]]:
     return dict(sorted(kept.items()))
 
 
-def _examine(bench: _Bench, training: Training, fraction: float, *, k: int) -> None:
-    """Train both classifiers on one arm, and ask them about every exam."""
-    opened, colour = bench.opened, training.arm == COLOUR
-    every = bench.controls.colour if colour else opened.real.features
-    scale = Scaling.of(every[opened.train])
-    learnt, total = scale(training.features), training.real or training.synthetic
-    fitted: dict[Method, Ask] = {
-        "probe": fit_probe(learnt, training.labels, total=total),
-        "knn": fit_neighbours(learnt, training.labels, k=k),
-    }
-    for exam in bench.exams:
-        tested = scale(_seen(bench.controls, exam, colour=colour))
-        for method, ask in fitted.items():
-            bench.answered.add((exam.on, method, fraction), training, exam, ask(tested))
-
-
-def _seen(controls: Controls, exam: Exam, *, colour: bool) -> NDArray[np.float32]:
-    """Features of the tiles of an exam."""
-    if not colour:
-        return exam.side.features[exam.rows]
-    external = controls.external_colour
-    found = external if exam.on == "external" and external is not None else controls.colour
-    return found[exam.rows]
-
-
 def _settings(config: BenchmarkConfig) -> dict[str, Any]:
     """The configuration with absolute paths, which the manifest writes relative to itself."""
     values = config.model_dump(mode="json")
-    for name in ("real", "external", "trained", "cache"):
+    for name in ("real", "external", "trained", "cache", "questions"):
         if values[name]:
             values[name] = str(Path(values[name]).resolve())
     values["generated"] = [str(Path(path).resolve()) for path in values["generated"]]

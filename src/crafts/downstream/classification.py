@@ -1,8 +1,8 @@
-"""Classifiers on features: a linear probe and nearest neighbours, and how they answer."""
+"""Task: which class a tile shows, by a linear probe and by nearest neighbours on features."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -10,10 +10,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Features = NDArray[np.float32]
+from crafts.downstream.arms import Arm
+from crafts.downstream.config import BenchmarkConfig
+from crafts.downstream.exams import Answers, Ask, Exam, look_at, open_exams
+from crafts.downstream.finetuning import finetune
+from crafts.downstream.opening import Opened
+from crafts.downstream.pool import Features, Pool
+from crafts.downstream.statistics import balanced_weights, calibration_error
+from crafts.sets.splits import Rows
 
 _ITERATIONS = 200
 _STRENGTH = 10.0  # C of scikit-learn, for features of length one or so
+
+Shares = Callable[[NDArray[Any]], tuple[NDArray[np.int64], NDArray[np.float64]]]
+"""Scaled features [N, D] -> numbers of the classes [K] and the probability of each [N, K]."""
 
 
 @dataclass(frozen=True)
@@ -38,24 +48,90 @@ class Scaling:
         return np.asarray(scaled / np.sqrt(features.shape[1]))
 
 
-@dataclass(frozen=True)
-class Answers:
-    """What a classifier says of the test tiles.
+class Classification:
+    """Classifiers on frozen features, and if wanted a small network trained from pixels."""
 
-    Attributes:
-        answer: [N], number of a class.
-        confidence: [N], the probability that it gives to it.
+    primary = "accuracy"
+
+    def __init__(self, config: BenchmarkConfig, train: Rows) -> None:
+        """Settings, and the rows of all real training tiles."""
+        self.config, self.train_rows = config, train
+        network = {"resnet": "Small ResNet, trained from pixels"} if config.finetune else {}
+        self.methods: Mapping[str, str] = {
+            **{"probe": "Linear probe", "knn": "Nearest neighbours"},
+            **network,
+        }
+        self.pixels = config.pixels if config.finetune else 0
+
+    def exams(self, opened: Opened, pool: Pool) -> list[Exam]:
+        """Each test tile once; classes count alike."""
+        return exams_of_tiles(opened, pool)
+
+    def arms(self, given: Iterator[Arm]) -> Iterator[Arm]:
+        """All of them."""
+        return given
+
+    def train(self, pool: Pool, arm: Arm, *, own: Rows, seed: int) -> Mapping[str, Ask]:
+        """Probe and neighbours, and the network where there are pixels to see."""
+        scale = Scaling.of(look_at(pool, pool.parts["real"][self.train_rows], arm.look))
+        seen = scale(look_at(pool, arm.seen, arm.look))
+        found = fit_both(
+            self.config, seen, pool.labels[arm.told], kept=pool.labels[own], total=len(own)
+        )
+
+        def ask(shares: Shares, exam: Exam) -> Answers:
+            return mark(shares(scale(look_at(pool, exam.seen, arm.look))), pool.labels[exam.seen])
+
+        asks: dict[str, Ask] = {name: partial(ask, shares) for name, shares in found.items()}
+        if self.config.finetune and arm.look == "tile":
+            asks["resnet"] = finetune(self.config, pool, arm, seed=seed)
+        return asks
+
+
+def exams_of_tiles(opened: Opened, pool: Pool) -> list[Exam]:
+    """Each tile once; classes count alike."""
+    found = []
+    for on, side, rows in open_exams(opened, pool):
+        seen = pool.of(side)[rows]
+        found.append(Exam(on, side, rows, seen, balanced_weights(pool.labels[seen])))
+    return found
+
+
+def fit_both(
+    config: BenchmarkConfig,
+    seen: NDArray[Any],
+    labels: NDArray[np.int64],
+    *,
+    kept: NDArray[np.int64],
+    total: float,
+) -> dict[str, Shares]:
+    """Linear probe and nearest neighbours; of these at most as many as the rarest class has.
+
+    Args:
+        config: number of neighbours.
+        seen: [M, D], scaled features.
+        labels: [M].
+        kept: [N], labels of the real tiles of the draw.
+        total: weight of all tiles together.
     """
+    rarest = int(np.unique(kept, return_counts=True)[1].min())
+    k = max(1, min(config.neighbours, rarest))  # more would outvote the rarest class
+    return {
+        "probe": fit_probe(seen, labels, total=total),
+        "knn": fit_neighbours(seen, labels, k=k),
+    }
 
-    answer: NDArray[np.int64]
-    confidence: NDArray[np.float64]
+
+def mark(said: tuple[NDArray[np.int64], NDArray[np.float64]], truth: NDArray[np.int64]) -> Answers:
+    """Whether the likeliest class of each tile is its own, and how well it knew."""
+    classes, shares = said
+    best = shares.argmax(axis=1)
+    right = classes[best] == truth
+    sure = shares[np.arange(len(best)), best]
+    return Answers(right.astype(np.float64), {"ece": calibration_error(sure, right)})
 
 
-Ask = Callable[[NDArray[Any]], Answers]
-"""Scaled features [N, D] -> what a classifier says of them."""
-
-
-def fit_probe(features: NDArray[Any], labels: NDArray[np.int64], *, total: float) -> Ask:
+def fit_probe(features: NDArray[Any], labels: NDArray[np.int64], *, total: float) -> Shares:
     """Logistic regression on features.
 
     All arms have the same total weight, that of the real tiles, and the same limit of steps: more
@@ -70,10 +146,10 @@ def fit_probe(features: NDArray[Any], labels: NDArray[np.int64], *, total: float
 
     model = LogisticRegression(C=_STRENGTH, max_iter=_ITERATIONS)
     weights = np.full(len(labels), total / len(labels))
-    return partial(_best, model.fit(features, labels, sample_weight=weights))
+    return partial(_shares, model.fit(features, labels, sample_weight=weights))
 
 
-def fit_neighbours(features: NDArray[Any], labels: NDArray[np.int64], *, k: int) -> Ask:
+def fit_neighbours(features: NDArray[Any], labels: NDArray[np.int64], *, k: int) -> Shares:
     """The majority among the nearest tiles by angle, nearer ones weighing more.
 
     Args:
@@ -86,10 +162,8 @@ def fit_neighbours(features: NDArray[Any], labels: NDArray[np.int64], *, k: int)
     model = KNeighborsClassifier(
         min(k, len(labels)), weights="distance", metric="cosine", algorithm="brute"
     )
-    return partial(_best, model.fit(features, labels))
+    return partial(_shares, model.fit(features, labels))
 
 
-def _best(model: Any, tested: NDArray[Any]) -> Answers:
-    shares = np.asarray(model.predict_proba(tested))
-    best = shares.argmax(axis=1)
-    return Answers(np.asarray(model.classes_)[best], shares[np.arange(len(best)), best])
+def _shares(model: Any, tested: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    return np.asarray(model.classes_), np.asarray(model.predict_proba(tested))

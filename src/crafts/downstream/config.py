@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from crafts.core.config import Config
 from crafts.data.config import Links
@@ -18,12 +18,26 @@ FAST: dict[str, Any] = {
     "ratios": (1.0, 5.0),
     "max_synthetic": 500,
     "resamples": 500,
+    "steps": 100,
 }
 """What ``--fast`` sets: minutes in place of hours, and wider intervals."""
 
 
+COSTLY: dict[str, Any] = {"fractions": (0.05, 1.0), "ratios": (5.0,)}
+"""Of tasks that train networks: fewer arms, where nothing else is asked for."""
+
+
+def fast_settings(task: str) -> dict[str, Any]:
+    """What ``--fast`` sets in a task."""
+    return FAST if task == TASKS[0] else {**FAST, **COSTLY}
+
+
 class BenchmarkConfig(Config):
-    """What ``crafts benchmark classification`` takes."""
+    """What ``crafts benchmark`` takes."""
+
+    task: Literal["classification", "retrieval", "ssl", "vqa"] = Field(
+        "classification", description="what the tiles shall help in"
+    )
 
     real: Path = Field(description="real tiles with labels, patients and splits")
     generated: tuple[Path, ...] = Field(
@@ -60,6 +74,23 @@ class BenchmarkConfig(Config):
         le=1,
         description="gain in balanced accuracy that the test tiles must at least be able to show",
     )
+    margin: float = Field(
+        0.05,
+        gt=0,
+        le=1,
+        description="largest difference at which generated tiles alone count as good as real ones",
+    )
+    steps: int = Field(300, ge=1, description="optimizer steps of each network, alike in all arms")
+    pixels: int = Field(64, ge=32, le=512, multiple_of=8, description="side that networks see")
+    finetune: bool = Field(
+        False, description="classification: also a small ResNet, trained from pixels"
+    )
+    rare: str = Field(
+        "", description="classification: a class; how many generated tiles of it are worth while"
+    )
+    questions: Path | None = Field(
+        None, description="vqa: a table image,question,answer, as PathVQA and Quilt-VQA have it"
+    )
     resamples: int = Field(1000, ge=100, description="bootstrap draws of patients")
     columns: Links = Links()
     cache: Path | None = Field(None, description="folder that keeps features between runs")
@@ -69,6 +100,19 @@ class BenchmarkConfig(Config):
     max_reject_fraction: float = Field(
         0.05, ge=0, le=1, description="share of unusable images of a set that ends the run"
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fewer_arms(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.get("task", TASKS[0]) != TASKS[0]:
+            return {**COSTLY, **values}
+        return values
+
+    @model_validator(mode="after")
+    def _rare_class_only_there(self) -> BenchmarkConfig:
+        if self.rare and self.task != TASKS[0]:
+            raise ValueError("rare goes with the task classification")
+        return self
 
     @field_validator("fractions")
     @classmethod

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crafts.core.artifacts import write_bytes
-from crafts.core.page import INK, Picture, Stat, Table, chart, number, render_page
+from crafts.core.page import INK, MISSING, Picture, Stat, Table, chart, number, render_page
 from crafts.downstream.arms import AUGMENTED, COLOUR, REAL
-from crafts.downstream.results import METHODS, ArmRow, Method, Results, Slice
+from crafts.downstream.results import ArmRow, Results, Slice
 from crafts.report.facts import Sentence, filled_sections, judge_sentences, known_facts, set_fact
 from crafts.report.figures import tile_picture
-from crafts.report.tables import build_table
+from crafts.report.tables import build_table, heads_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,12 +24,16 @@ if TYPE_CHECKING:
 
 OpenTile = Callable[[str], NDArray[np.uint8] | None]
 
+_AIMS = {"ssl": "self-supervision", "vqa": "question answering"}
 _ROLES = {"real": "real", "control": "baseline", "synthetic": "generated"}
 _SECTIONS = (
     ("notes", "Before you read"),
     ("curves", "Learning curves"),
     ("tables", "Arms"),
     ("external", "External tiles"),
+    ("plan", "A rare class"),
+    ("folders", "Distance and gain"),
+    ("tests", "Further tests"),
     ("slices", "Slices"),
     ("shown", "Fixed and broken"),
     ("facts", "Facts"),
@@ -48,15 +53,21 @@ def write_report(results: Results, path: Path, *, open_tile: OpenTile) -> None:
         RetryError: the disk is full.
     """
     values: dict[str, Any] = {
+        "task": results.task,
+        "aim": _AIMS.get(results.task, results.task),
+        "measure": _title(results),
         "subject": _subject(results),
         "verdict": judge_sentences(_headline(results), _sentences(results), results.controls),
         "stats": _stats(results),
         "notes": results.notes,
-        "curves": [
-            (METHODS[method], _curve(results, method)) for method in METHODS if _shares(results)
-        ],
+        "curves": [(title, _curve(results, method)) for method, title in results.methods.items()],
         "tables": _tables(results, "test"),
         "external": _tables(results, "external"),
+        "plan": _plan(results),
+        "folders": build_table(
+            results.relation, [(one.folder, one) for one in results.folders], corner="Folder"
+        ),
+        "tests": results.tests,
         "slices": _slices(results.slices),
         "shown": {
             word: pictures
@@ -88,12 +99,27 @@ def _points(value: float) -> str:
 
 
 def _judged(results: Results) -> list[ArmRow]:
-    """The arms that answer the question: generated beside real ones, by linear probe."""
+    """The arms that answer the question: generated beside real ones, by the first method."""
     return [
         row
         for row in results.rows
-        if row.kind == "synthetic" and row.on == "test" and row.method == "probe" and row.real
+        if row.kind == "synthetic" and row.on == "test" and row.method == _first(results)
+        if row.real
     ]
+
+
+def _first(results: Results) -> str:
+    return next(iter(results.methods))
+
+
+def _score(results: Results, row: ArmRow) -> float:
+    return float(getattr(row, results.primary) or 0.0)
+
+
+def _title(results: Results) -> str:
+    """What is measured, for people."""
+    head = heads_of(ArmRow)[results.primary]
+    return f"{head.label} ({head.note})" if results.primary in ("mrr", "closed") else head.label
 
 
 def _headline(results: Results) -> str:
@@ -125,25 +151,21 @@ def _sentences(results: Results) -> list[Sentence]:
 
 
 def _stats(results: Results) -> list[Stat]:
-    probe = [row for row in results.rows if row.method == "probe" and row.on == "test"]
+    probe = [row for row in results.rows if row.method == _first(results) and row.on == "test"]
     most = max((row.fraction for row in probe), default=0.0)
     last = {row.arm: row for row in probe if row.fraction == most}
-    chance = 1 / max(len(results.classes), 1)
-    colour = last.get(COLOUR)
-    return [
+    stats = [
         Stat("Test patients", number(results.patients["test"]), "20 or more are wanted"),
         Stat(
             "Real tiles alone",
-            number(last[REAL].accuracy, percent=True),
-            f"balanced accuracy with {100 * most:g} % of the patients; "
-            f"chance {number(chance, percent=True)}",
-        ),
-        Stat(
-            "Colours alone",
-            number(colour.accuracy if colour else None, percent=True),
-            "a colour histogram, no shape at all",
+            number(_score(results, last[REAL]), percent=True),
+            f"{_title(results).lower()} with {100 * most:g} % of the patients",
         ),
     ]
+    if (colour := last.get(COLOUR)) is not None:
+        value = number(_score(results, colour), percent=True)
+        stats.append(Stat("Colours alone", value, "a colour histogram, no shape at all"))
+    return stats
 
 
 def _subject(results: Results) -> str:
@@ -161,7 +183,7 @@ def _shares(results: Results) -> list[float]:
 def _tables(results: Results, on: str) -> list[Table]:
     found = []
     for fraction in _shares(results):
-        for method, title in METHODS.items():
+        for method, title in results.methods.items():
             rows = [
                 (row.arm, row)
                 for row in results.rows
@@ -175,25 +197,46 @@ def _tables(results: Results, on: str) -> list[Table]:
                 note=lambda row: row.folder,
                 corner="Arm",
             )
-            found += [table] if table else []
+            found += [filled_columns(table)] if table else []
     return found
+
+
+def filled_columns(table: Table) -> Table:
+    """A table without the columns in which no row has a value."""
+    kept = [
+        k
+        for k in range(len(table.columns))
+        if any(row.cells[k].text != MISSING for row in table.rows)
+    ]
+    rows = tuple(replace(row, cells=tuple(row.cells[k] for k in kept)) for row in table.rows)
+    return replace(table, columns=tuple(table.columns[k] for k in kept), rows=rows)
+
+
+def _plan(results: Results) -> Table | None:
+    rows = [(f"{one.made} generated", one) for one in results.plan]
+    return build_table(
+        f"{results.rare}: few real tiles of it, all of the others, linear probe",
+        rows,
+        note=lambda row: "enough by the rule" if row.enough else "",
+        corner="Tiles of the class",
+    )
 
 
 def _slices(slices: Sequence[Slice]) -> Table | None:
     rows = [(f"{one.field}: {one.value}", one) for one in slices]
     return build_table(
-        "Most generated tiles beside real ones against real ones alone, by linear probe",
+        "Most generated tiles beside real ones against real ones alone",
         rows,
         note=lambda row: f"{row.folder}, {100 * row.fraction:g} % of the patients",
         corner="Test tiles of",
     )
 
 
-def _curve(results: Results, method: Method) -> str:
-    """Balanced accuracy by share of the patients, with the 95 % band of the gain over real."""
+def _curve(results: Results, method: str) -> str:
+    """What is measured by share of the patients, with the 95 % band of the gain over real."""
     rows = [row for row in results.rows if row.method == method and row.on == "test"]
     shares = [100 * one for one in _shares(results)]
-    base = {row.fraction: row.accuracy or 0.0 for row in rows if row.arm == REAL}
+    base = {row.fraction: _score(results, row) for row in rows if row.arm == REAL}
     shown = {
         (REAL, ""): "real",
         (AUGMENTED, ""): "training",
@@ -208,26 +251,41 @@ def _curve(results: Results, method: Method) -> str:
         axes = figure.subplots()
         for name, role in {**shown, **folders}.items():
             own = [row for row in rows if (row.arm, row.folder) == name]
-            _line(axes, own, base, role, name[1] or name[0])
+            values = {row.fraction: 100 * _score(results, row) for row in own}
+            _line(axes, own, base, role=role, label=name[1] or name[0], values=values)
         axes.set_xscale("log")
         axes.set_xticks(shares, [f"{share:g}" for share in shares])
         axes.minorticks_off()
-        axes.set(xlabel="training patients, %", ylabel="balanced accuracy, %")
+        axes.set(xlabel="training patients, %", ylabel=f"{_title(results)}, %")
         axes.legend(frameon=False, fontsize=7)
 
-    alt = f"Balanced accuracy of {METHODS[method].lower()} by share of the training patients."
+    alt = (
+        f"{_title(results)} of {results.methods[method].lower()} by share of the training patients."
+    )
     return chart(draw, alt=alt, width=460, height=300, name=method)
 
 
 def _line(
-    axes: Axes, rows: Sequence[ArmRow], base: dict[float, float], role: str, label: str
+    axes: Axes,
+    rows: Sequence[ArmRow],
+    base: dict[float, float],
+    *,
+    role: str,
+    label: str,
+    values: dict[float, float],
 ) -> None:
     rows = sorted(rows, key=lambda row: row.fraction)
     if not rows:
         return
     places = [100 * row.fraction for row in rows]
-    values = [100 * (row.accuracy or 0.0) for row in rows]
-    axes.plot(places, values, color=INK[role], marker="o", markersize=3, label=label)
+    axes.plot(
+        places,
+        [values[row.fraction] for row in rows],
+        color=INK[role],
+        marker="o",
+        markersize=3,
+        label=label,
+    )
     if role.startswith("c"):
         low = [100 * (base[row.fraction] + (row.low or 0.0)) for row in rows]
         high = [100 * (base[row.fraction] + (row.high or 0.0)) for row in rows]

@@ -33,6 +33,7 @@ class Gain:
         visible: smallest true difference that four studies in five like this one would show.
         groups: patients drawn again.
         seeds: repetitions.
+        error, freedom: of Student's t.
     """
 
     mean: float
@@ -42,6 +43,27 @@ class Gain:
     visible: float
     groups: int
     seeds: int
+    error: float = 0.0
+    freedom: float = math.inf
+
+
+def equivalence(gain: Gain, margin: float) -> tuple[float, float, float]:
+    """Two one-sided tests (Schuirmann, 1987) that a true difference lies within a margin.
+
+    Args:
+        gain: of two arms.
+        margin: largest difference that does not matter, above 0.
+
+    Returns:
+        Ends of the 90 % interval, and the p of a difference of the margin or more.
+    """
+    from scipy import stats
+
+    if gain.error == 0:
+        return gain.mean, gain.mean, float(abs(gain.mean) >= margin)
+    reach = float(stats.t.ppf(LEVEL, gain.freedom)) * gain.error
+    p = float(stats.t.sf((margin - abs(gain.mean)) / gain.error, gain.freedom))
+    return gain.mean - reach, gain.mean + reach, p
 
 
 def paired_gain(
@@ -96,7 +118,8 @@ def paired_gain(
     reach = float(stats.t.ppf((1 + LEVEL) / 2, freedom))
     visible = (reach + float(stats.t.ppf(POWER, freedom))) * error
     p = float(2 * stats.t.sf(abs(mean) / error, freedom))
-    return Gain(mean, mean - reach * error, mean + reach * error, p, visible, number, seeds)
+    ends = mean - reach * error, mean + reach * error
+    return Gain(mean, *ends, p, visible, number, seeds, error, freedom)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

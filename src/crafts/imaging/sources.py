@@ -113,7 +113,7 @@ def build_source(
             do="Paint white what shall be made anew.",
         )
     share = feathered(mask, feather)
-    corner = [_place(share.any(axis=axis), edge, f"{name}: mask") for axis in (0, 1)]
+    corner = [_place(np.any(share > 0, axis=axis), edge, f"{name}: mask") for axis in (0, 1)]
     return Source(image, mask, share, (corner[0], corner[1]), edge)
 
 

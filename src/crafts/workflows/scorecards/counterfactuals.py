@@ -188,19 +188,22 @@ def _stained(before: Tiles, rows: Sequence[Row], tiles: Path) -> Tiles:
     return np.stack([move_stain(tile, other) for tile, other in zip(before, wanted, strict=True)])
 
 
-def _layout(before: Tiles, after: Tiles) -> dict[str, float]:
-    """Dice of the nuclei before and after; beside it that of the nuclei of other tiles."""
+def _layout(before: Tiles, after: Tiles) -> dict[str, float | None]:
+    """Dice of the nuclei before and after, and of those of other tiles; None: no nucleus."""
     segment = open_segmenter("mini")
     own, made = ([segment(tile) for tile in some] for some in (before, after))
     shifted = [*own[1:], own[0]]
     dice = [compare_masks(some, made).dice for some in (own, shifted)]
-    return {"dice": float(dice[0]), "dice_of_others": float(dice[1])}
+    return {"dice": dice[0], "dice_of_others": dice[1]}
 
 
 def _compose(found: Mapping[str, Any]) -> str:
     def share(one: Mapping[str, Any]) -> str:
         interval = f" [{one['low']:.2f}, {one['high']:.2f}]" if "low" in one else ""
         return f"{one['mean']:.2f}{interval}"
+
+    def shown(dice: float | None) -> str:
+        return "–" if dice is None else f"{dice:.2f}"
 
     names = sorted(OTHER)
     rows = [
@@ -215,7 +218,7 @@ def _compose(found: Mapping[str, Any]) -> str:
         "",
         f"Flips beyond those of the stain: {share(found['beyond_stain'])}.",
         f"The same text changes {found['identity']:.3f} of 255 on average.",
-        f"Nuclei before and after agree with Dice {nuclei['dice']:.2f}; with those of another tile "
-        f"{nuclei['dice_of_others']:.2f}.",
+        f"Nuclei before and after agree with Dice {shown(nuclei['dice'])}; with those of another "
+        f"tile {shown(nuclei['dice_of_others'])}.",
     ]
     return "\n".join(lines) + "\n"
