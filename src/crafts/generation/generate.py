@@ -37,6 +37,7 @@ from crafts.generation.slides import (
     make_slides,
     plan_canvases,
     refuse_other_slides,
+    refuse_wishes,
     region_rows,
 )
 from crafts.generation.wording import check_words, describe_words, leave_out_unjudged
@@ -101,7 +102,8 @@ def run(
     hands = open_workers(config, in_memory=bundle is not None)
     plan = Plan(config, open_model(config, bundle), source, full_passes=fills_passes(config, rows))
     bundle = plan.bundle
-    parse_size(config.size, bundle)
+    if parse_size(config.size, bundle) is not None:
+        refuse_wishes(config)
     check_words(plan.wording, rows)
     usable = leave_out_unjudged(rows, unknown_to, ledger) if config.keep else rows
     usable = plan.prepare(usable, ledger)

@@ -15,6 +15,7 @@ from crafts.generation.canvas import Canvas, check_disk, paint, parse_size
 from crafts.generation.manifest import PromptRow
 from crafts.generation.plan import Plan
 from crafts.generation.prompt_map import PromptMap, load_prompt_map
+from crafts.generation.request import GenerateConfig
 from crafts.generation.slide_writer import (
     DONE,
     PREVIEW,
@@ -106,29 +107,52 @@ def _refuse_mixed(plan: Plan, rows: Sequence[PromptRow], slides: int) -> None:
         ConfigError: names it.
     """
     config, came = plan.config, ""
-    allowed = "a run of slides alone, without --control, --keep and --num-workers, at one power"
     if not rows:
         return
     if not slides:
         allowed = "a size beyond one tile, or neither --format nor --prompt-map"
         came = "--prompt-map for tiles" if config.prompt_map else came
         came = f"--format {config.format} for tiles" if config.format not in (None, "png") else came
-    elif slides < len(rows):
+        if came:
+            raise _unfit(came, allowed)
+        return
+    refuse_wishes(config)
+    if slides < len(rows):
         came = f"{slides} slides among {len(rows)} rows"
-    elif config.keep:
-        came = "--keep for slides"
-    elif config.control or any(row.nuclei or row.fluorescence for row in rows):
+    elif any(row.nuclei or row.fluorescence for row in rows):
         came = "--control for slides"
-    elif config.parallel:
-        came = "--num-workers or --runner for slides"
-    elif config.stain or any(row.stain for row in rows):
+    elif any(row.stain for row in rows):
         came = "--stain for slides"
     elif any(len(plan.powers(row)) > 1 for row in rows):
         came = "several powers for slides, which hold all lower ones themselves"
     if came:
-        raise ConfigError(
-            "generate", came=came, allowed=allowed, do="Leave it out, or make two runs of it."
-        )
+        raise _unfit(came)
+
+
+def refuse_wishes(config: GenerateConfig) -> None:
+    """Refuse what a run asks for and no slide can have.
+
+    Raises:
+        ConfigError: names it.
+    """
+    wishes = {
+        "--keep": config.keep,
+        "--control": config.control,
+        "--num-workers or --runner": config.parallel,
+        "--stain": config.stain,
+    }
+    if came := next((name for name, wish in wishes.items() if wish), None):
+        raise _unfit(f"{came} for slides")
+
+
+def _unfit(
+    came: str,
+    allowed: str = "a run of slides alone, without --control, --keep and --num-workers, at one "
+    "power",
+) -> ConfigError:
+    return ConfigError(
+        "generate", came=came, allowed=allowed, do="Leave it out, or make two runs of it."
+    )
 
 
 def refuse_other_slides(output: Path, canvases: Sequence[Canvas]) -> None:

@@ -161,7 +161,9 @@ class Worker(threading.Thread):
         assert self.model is not None and self.live is not None
         folder = place_of(self.config, job.id) / "out"
         self.live.first = self.live.done = note_pictures(self.store, job, folder)
-        hook = self.model.bundle.denoiser.register_forward_pre_hook(lambda *_: self._step(folder))
+        # its first layer: each step goes through it once, the network's own `forward` need not run
+        first = self.model.bundle.denoiser.conv_in
+        hook = first.register_forward_pre_hook(lambda *_: self._step(folder))
         try:
             config = api.configure("generate", generate_values(self.config, job))
             api.generate(config, folder, model=self.model)
